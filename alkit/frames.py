@@ -1,0 +1,183 @@
+"""FrameSet: the one view of a data set, with lazy images, boxes, sequence and frame number."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+PAD_GREY = 127  # becomes about 0 after the network's (x − 127) / 128
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Annotated boxes of one frame, **[left, top, width, height] in pixels**, origin at the top
+    left corner of the first pixel, as in COCO.
+
+    `ltwh` is the full box and `visible` the visible part of it, both float64 (n, 4); where the
+    visible part is unknown it equals the full box. `label` is the class name (n,). `ignore` (n,)
+    marks boxes that are neither a positive nor background. `identity` (n,) int64 numbers the
+    objects of a data set, −1 where unknown.
+    """
+
+    ltwh: np.ndarray
+    label: np.ndarray
+    ignore: np.ndarray = None
+    visible: np.ndarray = None
+    identity: np.ndarray = None
+
+    def __post_init__(self):
+        n = len(self.ltwh)
+        defaults = {
+            "ltwh": np.asarray(self.ltwh, np.float64).reshape(n, 4),
+            "label": np.asarray(self.label, np.str_).reshape(n),
+            "ignore": np.zeros(n, bool) if self.ignore is None else np.asarray(self.ignore, bool),
+            "identity": np.full(n, -1, np.int64)
+            if self.identity is None
+            else np.asarray(self.identity, np.int64),
+        }
+        visible = defaults["ltwh"] if self.visible is None else self.visible
+        defaults["visible"] = np.asarray(visible, np.float64).reshape(n, 4)
+        for name, value in defaults.items():
+            object.__setattr__(self, name, value)
+
+    def __len__(self):
+        return len(self.ltwh)
+
+    def take(self, which) -> "Boxes":
+        """The boxes at the given positions or under a mask."""
+        return Boxes(
+            self.ltwh[which],
+            self.label[which],
+            self.ignore[which],
+            self.visible[which],
+            self.identity[which],
+        )
+
+    def scaled(self, factor: float) -> "Boxes":
+        """The same boxes in an image resized by `factor`."""
+        return replace(self, ltwh=self.ltwh * factor, visible=self.visible * factor)
+
+
+NO_BOXES = Boxes(np.zeros((0, 4)), [])
+
+
+class LazySequence(Sequence):
+    """A sequence of n items made by a function of the position when they are asked for."""
+
+    def __init__(self, n: int, make: Callable):
+        self._n, self._make = n, make
+
+    def __len__(self):
+        return self._n
+
+    def __getitem__(self, i):
+        if not 0 <= i < self._n:
+            raise IndexError(f"position {i} of {self._n}")
+        return self._make(i)
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames of one data set in order.
+
+    `name` (n,) strings, unique; `read(i)` gives image i as uint8 RGB **(y, x, 3)**; `image_size`
+    is (height, width), or None where the images differ in size. `boxes[i]` are a `Boxes`, or
+    `boxes` is None where nobody has labelled the frames. `sequence` (n,) names each frame's video
+    and `frame` (n,) float64 is its position on the pool's sampled grid (raw number / step); both
+    are None for stills.
+    """
+
+    dataset: str
+    name: Sequence[str]
+    read: Callable[[int], np.ndarray] = field(repr=False)
+    image_size: tuple[int, int] | None = None
+    boxes: Sequence[Boxes] | None = field(default=None, repr=False)
+    sequence: np.ndarray | None = field(default=None, repr=False)
+    frame: np.ndarray | None = field(default=None, repr=False)
+
+    def __len__(self):
+        return len(self.name)
+
+    def images(self, i: int) -> np.ndarray:
+        """Image i, uint8 RGB (y, x, 3)."""
+        i = int(i)
+        image = self.read(i)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"{self.dataset}, frame {self.name[i]}: the reader gave {image.dtype} "
+                f"{image.shape}; uint8 (y, x, 3) is wanted"
+            )
+        if self.image_size is not None and image.shape[:2] != tuple(self.image_size):
+            raise ValueError(
+                f"{self.dataset}, frame {self.name[i]}: the image is {image.shape[:2]} "
+                f"(height, width), but its record says {tuple(self.image_size)}"
+            )
+        return image
+
+    def take(self, positions) -> "FrameSet":
+        """The frames at the given positions, in that order."""
+        positions = np.asarray(positions, np.int64)
+        boxes = None
+        if self.boxes is not None:
+            boxes = LazySequence(len(positions), lambda i: self.boxes[int(positions[i])])
+        return replace(
+            self,
+            name=[self.name[i] for i in positions],
+            read=lambda i: self.read(int(positions[i])),
+            boxes=boxes,
+            sequence=None if self.sequence is None else self.sequence[positions],
+            frame=None if self.frame is None else self.frame[positions],
+        )
+
+    def unlabeled(self) -> "FrameSet":
+        """The same frames without their boxes: what everything but the oracle may see."""
+        return replace(self, boxes=None)
+
+    def with_boxes(self, change: Callable[[Boxes], Boxes]) -> "FrameSet":
+        """The same frames, each frame's boxes passed through `change`."""
+        if self.boxes is None:
+            return self
+        return replace(self, boxes=LazySequence(len(self), lambda i: change(self.boxes[i])))
+
+    def resized(self, image_size: tuple[int, int]) -> "FrameSet":
+        """All images at (height, width): scaled to fit, aspect kept, grey at the right and bottom
+        where the aspect differs. Boxes follow."""
+        size = tuple(image_size)
+        if self.image_size == size:
+            return self
+
+        def read(i):
+            return fit(self.images(i), size)[0]
+
+        boxes = None
+        if self.boxes is not None:
+
+            def boxes_of(i):
+                found = self.boxes[i]
+                if len(found) == 0:
+                    return found
+                shape = self.image_size or self.images(i).shape[:2]
+                return found.scaled(fit_factor(shape, size))
+
+            boxes = LazySequence(len(self), boxes_of)
+        return replace(self, read=read, image_size=size, boxes=boxes)
+
+
+def fit_factor(shape: tuple[int, int], size: tuple[int, int]) -> float:
+    """The factor that makes an image of `shape` fit into `size`, both (height, width)."""
+    return min(size[0] / shape[0], size[1] / shape[1])
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """An image scaled to fit into (height, width) and padded with grey, and the factor used."""
+    factor = fit_factor(image.shape[:2], size)
+    height = min(size[0], max(1, round(image.shape[0] * factor)))
+    width = min(size[1], max(1, round(image.shape[1] * factor)))
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(image, (width, height), interpolation=method)
+    if (height, width) == tuple(size):
+        return scaled, factor
+    padded = np.full((*size, 3), PAD_GREY, np.uint8)
+    padded[:height, :width] = scaled
+    return padded, factor
