@@ -1,0 +1,39 @@
+# Every target sets up .venv by itself when it is missing or the lock changed.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: help setup demo test check lab clean
+
+help:  ## Print this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ /' | awk '{n=$$1; $$1=""; printf "make %-8s%s\n", n, $$0}'
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "alkit needs Python 3.11 or later; this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+setup: $(READY)  ## Install into .venv what the lock names
+
+demo: $(READY)  ## Run three cycles of two strategies on street and write the report
+	$(BIN)/alkit run experiments/demo.yaml
+	$(BIN)/alkit report runs/demo
+
+test: $(READY)  ## Run all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Ruff on code and notebooks; notebooks must be stripped
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --keep-count --verify notebooks/*.ipynb
+
+lab: $(READY)  ## Open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir . notebooks
+
+clean:  ## Remove the environment and caches, not the runs
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,317 @@
+"""The catalog: data_catalog.yaml as validated entries, each of which opens as a `FrameSet`.
+
+The file maps names to entries under `datasets:`; `Entry` lists the fields. Folders are under
+$ALKIT_DATA, which is absolute or relative to the project's root.
+"""
+
+import difflib
+import importlib
+import inspect
+import os
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+import alkit.readers
+from alkit import filters
+from alkit.frames import FrameSet
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class CatalogError(ValueError):
+    """The catalog, or a call of one of its entries, is wrong; the message says where."""
+
+
+class UnknownDataSet(KeyError):
+    """A name that the catalog does not have."""
+
+    def __str__(self):  # KeyError would show the message in quotes
+        return self.args[0]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataFile(_Model):
+    """One file of a data set: `path` under the entry's root. Where it may be downloaded without
+    registration, `url` and the `sha256` of what lies there; else `note` says how to get it."""
+
+    path: str = Field(min_length=1)
+    url: str | None = None
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _verifiable(self):
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"path {self.path!r} leads out of the data set's folder")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError(f"{self.path!r} has a url but no sha256 to verify the download")
+        return self
+
+
+class Expect(_Model):
+    """Known numbers of a data set, at native pixels under the entry's filter. `instances` are the
+    positives, `boxes` the labelled boxes of the filter's classes before height, aspect and
+    visibility, `identities` the different objects among the positives."""
+
+    images: int | None = Field(None, ge=0)
+    images_with_pedestrians: int | None = Field(None, ge=0)
+    instances: int | None = Field(None, ge=0)
+    boxes: int | None = Field(None, ge=0)
+    sequences: int | None = Field(None, ge=0)
+    identities: int | None = Field(None, ge=0)
+
+
+class Entry(_Model):
+    """One data set. `args` go to the reader, `filter` is a rule of `alkit.filters.RULES`, or a
+    mapping of `BoxFilter`'s fields with an optional `rule` to start from. `image_size` is
+    [height, width] in native pixels, null where images differ. `step` is the distance of the
+    pool's frames in raw frame numbers."""
+
+    name: str
+    title: str
+    reader: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    root: str | None = None
+    args: dict[str, Any] = {}
+    filter: filters.BoxFilter = filters.RULES["paper"]
+    kind: Literal["stills", "video"]
+    image_size: tuple[int, int] | None = None
+    step: float = Field(1, gt=0)
+    license: str
+    citation: str
+    homepage: str
+    files: tuple[DataFile, ...] = ()
+    expect: Expect = Expect()
+    _catalog: str = PrivateAttr("data_catalog.yaml")
+
+    @field_validator("filter", mode="before")
+    @classmethod
+    def _named_rule(cls, value):
+        fields = {"rule": value} if isinstance(value, str) else value
+        if not isinstance(fields, dict) or "rule" not in fields:
+            return value
+        rest = {key: fields[key] for key in fields if key != "rule"}
+        if fields["rule"] not in filters.RULES:
+            raise ValueError(
+                f"there is no rule {fields['rule']!r}; the rules are {sorted(filters.RULES)}"
+            )
+        return filters.RULES[fields["rule"]].model_dump() | rest
+
+    def folder(self) -> Path:
+        """Where the data lies, or would lie. Raises CatalogError where $ALKIT_DATA is needed and
+        not set."""
+        root = Path(self.root or ".").expanduser()
+        if root.is_absolute():
+            return root
+        data = os.environ.get("ALKIT_DATA")
+        if not data:
+            raise CatalogError(
+                f"{self.name} lies in the folder {str(root)!r} under $ALKIT_DATA, which is not "
+                f"set. Set it to the folder that holds your data sets, absolute or relative to "
+                f"{PROJECT_ROOT}: export ALKIT_DATA=…"
+            )
+        return Path(os.path.normpath(PROJECT_ROOT / Path(data).expanduser() / root))
+
+    def open(self, image_size: tuple[int, int] | None = None, **args) -> FrameSet:
+        """The frames with their boxes under the entry's filter, at native pixels or at
+        `image_size` = (height, width). `args` replace the reader's arguments of the same name.
+
+        The filter measures heights at the paper's scale, 480 pixels high: with `image_size` they
+        count 480 / image_size[0], at native pixels the filter's own `scale`.
+        """
+        frames = self.open_unfiltered(image_size, **args)
+        scale = None if image_size is None else 480 / image_size[0]
+        return frames.with_boxes(lambda boxes: filters.apply(self.filter, boxes, scale))
+
+    def open_unfiltered(self, image_size: tuple[int, int] | None = None, **args) -> FrameSet:
+        """As `open`, with all labelled objects."""
+        if image_size is not None:
+            image_size = tuple(int(side) for side in image_size)
+            if len(image_size) != 2 or min(image_size) < 1:
+                raise CatalogError(f"image_size is {image_size}; (height, width) > 0 is wanted")
+        module = self.reader_module()
+        call = self.reader_args(**args)
+        if "image_size" in _parameters(module):  # a reader that draws, at any size
+            call["image_size"] = image_size or self.image_size
+        frames = module.read(self.existing_root(), **call)
+        if self.kind == "video" and (frames.sequence is None or frames.frame is None):
+            raise CatalogError(
+                f"{self._catalog}: {self.name} is of kind video, but its frames have no sequence "
+                f"and frame number; give them, or set kind: stills"
+            )
+        frames = replace(frames, dataset=self.name)
+        if self.kind == "stills":
+            frames = replace(frames, sequence=None, frame=None)
+        return frames if image_size is None else frames.resized(image_size)
+
+    def reader_module(self):
+        """The module that reads this entry's format."""
+        name = f"alkit.readers.{self.reader}"
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+        have = sorted(module.name for module in pkgutil.iter_modules(alkit.readers.__path__))
+        raise CatalogError(
+            f"{self._catalog}: {self.name} needs the reader {self.reader!r}, which this version "
+            f"does not have; it has {have}"
+        )
+
+    def reader_args(self, **args) -> dict:
+        """The reader's keyword arguments: the entry's, replaced by `args`."""
+        parameters = _parameters(self.reader_module())
+        given = self.args | args
+        allowed = sorted(set(parameters) - {"step", "image_size"})
+        unknown = sorted(set(given) - set(allowed))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], allowed, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise CatalogError(
+                f"{self._catalog}: {self.name}: the reader {self.reader!r} takes no {unknown}; it "
+                f"takes {allowed}.{hint}"
+            )
+        missing = [
+            name
+            for name, p in parameters.items()
+            if p.default is p.empty and p.kind is not p.VAR_KEYWORD and name not in given
+        ]
+        if missing:
+            raise CatalogError(
+                f"{self._catalog}: {self.name}: the reader {self.reader!r} needs {missing} in args"
+            )
+        if "step" in parameters:
+            step = self.step
+            given["step"] = int(step) if step == int(step) else step
+        elif self.step != 1:
+            raise CatalogError(
+                f"{self._catalog}: {self.name}: the reader {self.reader!r} takes no step"
+            )
+        return given
+
+    def existing_root(self) -> Path | None:
+        """`folder()`, which must exist; None for a reader that needs no files."""
+        root = inspect.signature(self.reader_module().read).parameters["root"]
+        if self.root is None and root.default is not root.empty:
+            return None
+        if self.root is None:
+            raise CatalogError(
+                f"{self._catalog}: {self.name}: the reader {self.reader!r} needs a root"
+            )
+        folder = self.folder()
+        if not folder.exists():
+            raise CatalogError(
+                f"{self.name}: there is nothing at {folder}. `alkit data fetch {self.name}` "
+                f"downloads it or says how to get it; its home is {self.homepage}"
+            )
+        return folder
+
+
+def _parameters(module) -> dict[str, inspect.Parameter]:
+    """What a reader takes beside `root`."""
+    parameters = dict(inspect.signature(module.read).parameters)
+    parameters.pop("root")
+    return parameters
+
+
+class Catalog(Mapping):
+    """Data sets by name."""
+
+    def __init__(self, path: Path, entries: dict[str, Entry]):
+        self.path, self._entries = path, entries
+
+    def __getitem__(self, name: str) -> Entry:
+        if name in self._entries:
+            return self._entries[name]
+        near = difflib.get_close_matches(str(name), self._entries, 3, 0.5) or list(self)
+        raise UnknownDataSet(
+            f"there is no data set {name!r} in {self.path}; nearest names: {', '.join(near)}"
+        )
+
+    def __iter__(self):
+        return iter(self._entries)
+
+    def __len__(self):
+        return len(self._entries)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that does not let a second entry of the same name replace the first."""
+
+
+def _mapping(loader, node):
+    own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    keys = [loader.construct_object(key) for key in own]
+    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if twice:
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: duplicate key {twice[0]!r}")
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load(path: str | Path = "data_catalog.yaml") -> Catalog:
+    """The catalog in a file. A relative path that does not exist in the working directory is taken
+    from the project's root.
+
+    Raises FileNotFoundError, or CatalogError that names the file, the entry and the field.
+    """
+    path = Path(path).expanduser()
+    if not path.exists() and not path.is_absolute():
+        path = PROJECT_ROOT / path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such catalog file")
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict) or set(data) != {"datasets"}:
+        raise CatalogError(f"{path}: one key `datasets:` with the entries under it is wanted")
+    if not isinstance(data["datasets"], dict):
+        raise CatalogError(f"{path}: `datasets:` maps names to entries; it is {data['datasets']!r}")
+
+    entries = {}
+    for name, fields in data["datasets"].items():
+        if not isinstance(fields, dict) or "name" in fields:
+            raise CatalogError(f"{path}: entry {name!r} is not a mapping of fields without `name`")
+        try:
+            entry = Entry(name=name, **fields)
+        except (ValidationError, TypeError) as error:
+            raise CatalogError(f"{path}: entry {name!r}: {_explain(error)}") from None
+        entry._catalog = str(path)
+        entries[name] = entry
+    return Catalog(path, entries)
+
+
+def _explain(error) -> str:
+    """A validation error as `field: what is wrong (got …)`, one line for each."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for problem in error.errors():
+        field = ".".join(map(str, problem["loc"])) or "the entry"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(problem["loc"][-1]), Entry.model_fields, 1)
+            message = "there is no such field" + (f"; did you mean {near[0]!r}?" if near else "")
+        got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
+        lines.append(f"{field}: {message}{got}")
+    return "; ".join(lines)

@@ -1,0 +1,190 @@
+"""The command `alkit`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Active learning for object detectors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at, check and fetch the data sets of the catalog.")
+app.add_typer(data_app, name="data", no_args_is_help=True)
+
+CatalogFile = Annotated[Path, typer.Option("--catalog", help="the catalog file")]
+Experiment = Annotated[Path, typer.Argument(help="folder of an experiment, OUT of `alkit run`")]
+DEFAULT_CATALOG = Path("data_catalog.yaml")
+
+
+def out_folder(folder: Path) -> Path:
+    """An existing experiment folder. Raises ValueError."""
+    folder = folder.resolve()
+    if not (folder / "experiment.json").is_file():
+        raise ValueError(
+            f"{folder}: no experiment: there is no experiment.json in it. Give the --out folder "
+            "of an `alkit run`"
+        )
+    return folder
+
+
+@data_app.command("list")
+def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
+    """List the data sets."""
+    from alkit.catalog import load
+
+    entries = load(catalog)
+    width = max(map(len, entries), default=0)
+    for name, entry in entries.items():
+        print(f"{name:{width}}  {entry.reader:12} {entry.kind:6}  {entry.title}")
+
+
+@data_app.command("check")
+def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
+    """Read a data set whole and compare it with what the catalog expects."""
+    from alkit import data
+    from alkit.catalog import load
+
+    findings = data.check(load(catalog)[name])
+    for finding in findings:
+        mark = "ok   " if finding.ok else "WRONG"
+        print(f"{mark} {finding.what}: expected {finding.expected}, found {finding.found}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@data_app.command("stats")
+def data_stats(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
+    """Count images, sequences, boxes and identities."""
+    from alkit import data
+    from alkit.catalog import load
+
+    for what, value in data.stats(load(catalog)[name]).items():
+        print(f"{what:24} {value}")
+
+
+@data_app.command("fetch")
+def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
+    """Download a data set with checksums, or say how to get it."""
+    from alkit import data
+    from alkit.catalog import load
+
+    for path in data.fetch(load(catalog)[name]):
+        print(path)
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path, typer.Argument(help="an experiment file, experiments/*.yaml")],
+    out: Annotated[Path, typer.Option(help="its folder; runs/<name> by default")] = None,
+    catalog: CatalogFile = DEFAULT_CATALOG,
+    strategies: Annotated[str, typer.Option(help="only these, a,b")] = None,
+    seeds: Annotated[str, typer.Option(help="only these, 0-4 or 0,2")] = None,
+    notebooks: Annotated[bool, typer.Option(help="or plain calls in this process")] = True,
+    redo: Annotated[bool, typer.Option("--redo", help="make stale steps again")] = False,
+):
+    """Run the cycles of an experiment; complete steps are skipped."""
+    from alkit import experiment as driver
+    from alkit import runs
+    from alkit.catalog import load
+
+    settings = runs.read_experiment(experiment)
+    chosen = strategies.split(",") if strategies else None
+    numbers = driver.parse_seeds(seeds) if seeds else None
+    grown = settings.model_dump(mode="json")
+    grown |= {"strategies": chosen} if chosen else {}
+    grown |= {"seeds": numbers} if numbers else {}
+    settings = runs.checked(grown, experiment)
+    file = load(catalog).path
+    folder = runs.create(out or runs.ROOT / "runs" / settings.name, settings, file)
+    driver.run(folder, chosen, numbers, notebooks, redo)
+    print(driver.format_status(folder))
+    print(f"\nReport: alkit report {_short(folder)}")
+
+
+@app.command()
+def status(
+    out: Experiment,
+    watch: Annotated[bool, typer.Option("--watch", help="follow a running one")] = False,
+):
+    """Steps, durations and results of an experiment."""
+    from alkit import experiment as driver
+
+    folder = out_folder(out)
+    if watch:
+        driver.watch(folder)
+    else:
+        print(driver.format_status(folder))
+
+
+@app.command()
+def report(
+    out: Experiment,
+    to: Annotated[Path, typer.Option(help="the HTML file; OUT/report.html by default")] = None,
+):
+    """Write one HTML file that works offline."""
+    from alkit import report as writer
+
+    print(_short(writer.write(out_folder(out), to)))
+
+
+@app.command()
+def branch(
+    run: Annotated[Path, typer.Argument(help="a run folder, OUT/<strategy>/seed_<n>")],
+    from_cycle: Annotated[int, typer.Option(help="the first cycle that the change may touch")],
+    out: Annotated[Path, typer.Option(help="the new experiment's folder")],
+    set_: Annotated[list[str], typer.Option("--set", help="NAME=VALUE of the profile")] = [],  # noqa: B006
+):
+    """Start a new run from a cycle of another, with some numbers changed."""
+    from alkit import branches
+
+    folder = branches.branch(run, from_cycle, dict(_assignment(text) for text in set_), out)
+    print(f"{_short(folder)}: go on with `alkit run {_short(folder / 'experiment.yaml')} "
+          f"--out {_short(folder)}`")  # fmt: skip
+
+
+@app.command()
+def diff(first: Path, second: Path):
+    """Parameters, code, environment and selections of two runs that differ."""
+    from alkit import branches
+
+    print(branches.format_diff(first, second))
+
+
+@app.command()
+def clean(
+    out: Experiment,
+    delete: Annotated[bool, typer.Option("--delete", help="delete what is listed")] = False,
+):
+    """List the sizes of maps and logits; delete them only when told, and only what can be rebuilt
+    and no branch needs."""
+    from alkit import branches
+
+    print(branches.clean(out_folder(out), delete))
+
+
+def _assignment(text: str):
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"--set {text!r}: NAME=VALUE is wanted")
+    return name, yaml.safe_load(value)
+
+
+def _short(path: Path) -> str:
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def main():
+    """Run the command; an error is one message, without a traceback, and exit status 1."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, KeyError, RuntimeError, OSError, FloatingPointError) as error:
+        message = str(error) or type(error).__name__
+        print(f"alkit: {message}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,217 @@
+"""The network Θ: a fire-residual encoder and a feature-pyramid decoder with five dense outputs.
+
+Θ¹ is the output at the end of the encoder (the largest default box), Θ⁵ the one at the end of the
+decoder (the smallest). The encoder feature that feeds a level sees, by its receptive field,
+the box that the level stands for: f42 271×159, f41 223×127, f32 143×79, ds3 79×47, f22 55×31.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LEVELS = 5
+STRIDES = (8, 8, 8, 8, 4)  # of the logits of Θ¹ … Θ⁵
+NORM_EPSILON = 1e-3
+
+
+class ImageNorm(nn.Module):
+    """Batch norm by each image's own statistics, in training and evaluation alike.
+
+    This is what batch norm does at batch size 1, so the images beside it never change a result.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x):
+        if len(x) == 1:  # the fastest kernel, which keeps channels-last
+            return F.batch_norm(
+                x, None, None, self.weight, self.bias, training=True, eps=NORM_EPSILON
+            )
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=NORM_EPSILON)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, normalisation, activation. Stride 2 pads as TensorFlow's SAME does."""
+
+    def __init__(self, inputs, outputs, kernel, activation, stride=1, dilation=1):
+        height, width = kernel
+        same = (dilation * (height // 2), dilation * (width // 2)) if stride == 1 else 0
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, same, dilation, bias=False),
+            ImageNorm(outputs),
+            activation,
+        )
+
+
+def pad_for_stride_2(x):
+    """SAME padding of a 3×3 convolution at stride 2: (0, 1) on an even size, (1, 1) on an odd."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (width % 2, 1, height % 2, 1))
+
+
+class Downsample(nn.Module):
+    """3×3 convolution at stride 2 beside a 2×2 max pool of the same input, concatenated."""
+
+    def __init__(self, inputs, outputs, keep=1.0):
+        super().__init__()
+        self.conv = ConvNorm(inputs, outputs - inputs, (3, 3), nn.ELU(), stride=2)
+        self.drop = nn.Dropout2d(1 - keep)
+
+    def forward(self, x):
+        pooled = F.max_pool2d(x, 2, ceil_mode=True)
+        return self.drop(torch.cat([self.conv(pad_for_stride_2(x)), pooled], 1))
+
+
+class Fire(nn.Module):
+    """Fire residual block: a 3×1 squeeze, then 3×3 beside 1×1 expands, added to the input."""
+
+    def __init__(self, channels, keep=1.0, dilation=1):
+        super().__init__()
+        half = channels // 2
+        self.squeeze = ConvNorm(channels, half, (3, 1), nn.ELU())
+        self.expand3 = ConvNorm(half, channels - half, (3, 3), nn.ELU(), dilation=dilation)
+        self.expand1 = ConvNorm(half, half, (1, 1), nn.ELU())
+        self.drop = nn.Dropout2d(1 - keep)
+
+    def forward(self, x):
+        squeezed = self.squeeze(x)
+        return x + self.drop(torch.cat([self.expand3(squeezed), self.expand1(squeezed)], 1))
+
+
+class Gate(nn.Module):
+    """A decoder step: 3×3 convolution of the step before plus a 3×3 gate of an encoder feature."""
+
+    def __init__(self, channels, skip_channels):
+        super().__init__()
+        self.conv = ConvNorm(channels, channels, (3, 3), nn.LeakyReLU(0.2))
+        self.gate = ConvNorm(skip_channels, channels, (3, 3), nn.ReLU())
+
+    def forward(self, x, skip):
+        return self.conv(x) + self.gate(skip)
+
+
+class Detector(nn.Module):
+    """Input (n, 3, y, x) uint8 RGB, or float already normalised; output five logit maps
+    (n, y/stride, x/stride), sizes rounded up, for Θ¹ … Θ⁵ at `STRIDES`.
+
+    `width` multiplies every channel count: 1 is the paper's network (3.39 M parameters).
+    `half_pixel` names the bilinear resizing inside the decoder: half-pixel centres, or
+    TensorFlow 1's source = target · scale.
+    """
+
+    def __init__(self, width: float = 1.0, half_pixel: bool = True):
+        super().__init__()
+        if not 0 < width <= 4:
+            raise ValueError(f"width is {width}; a channel multiplier in (0, 4] is wanted")
+        c1, c2, c3, cd = (max(8, 2 * round(n * width / 2)) for n in (64, 128, 256, 128))
+        self.half_pixel = half_pixel
+        self.ds1 = Downsample(3, c1)
+        self.f11, self.f12 = Fire(c1), Fire(c1)
+        self.ds2 = Downsample(c1, c2)
+        self.f21, self.f22, self.f23 = Fire(c2), Fire(c2), Fire(c2)
+        self.ds3 = Downsample(c2, c3, keep=0.98)
+        self.f31, self.f32, self.f33 = (Fire(c3, keep=0.98) for _ in range(3))
+        self.f41, self.f42 = (Fire(c3, keep=0.96, dilation=2) for _ in range(2))
+        self.dec1 = ConvNorm(c3, cd, (1, 1), nn.ELU())
+        self.drop1 = nn.Dropout2d(0.2)
+        self.dec2, self.dec3, self.dec4 = (Gate(cd, c3) for _ in range(3))
+        self.dec5 = Gate(cd, c2)
+        self.logits = nn.Conv2d(cd, 1, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+        nn.init.normal_(self.logits.weight, std=0.01)
+        nn.init.zeros_(self.logits.bias)
+
+    def encode(self, x) -> dict:
+        """Encoder features by name."""
+        features = {}
+        names = "ds1 f11 f12 ds2 f21 f22 f23 ds3 f31 f32 f33 f41 f42".split()
+        for name in names:
+            x = features[name] = getattr(self, name)(x)
+        return features
+
+    def decode(self, features: dict) -> list:
+        """Decoder features dec1 … dec5, the inputs of the shared logits layer."""
+        dec1 = self.drop1(self.dec1(features["f42"]))
+        dec2 = self.dec2(dec1, features["f41"])
+        dec3 = self.dec3(dec2, features["f32"])
+        dec4 = self.dec4(dec3, features["ds3"])
+        larger = resize(dec4, features["f22"].shape[-2:], self.half_pixel)
+        dec5 = self.dec5(larger, features["f22"])
+        return [dec1, dec2, dec3, dec4, dec5]
+
+    def features(self, images) -> list:
+        """Decoder features dec1 … dec5 of a batch of images."""
+        if images.dtype == torch.uint8:
+            images = normalise(images)
+        return self.decode(self.encode(images))
+
+    def forward(self, images) -> list:
+        return [self.logits(x)[:, 0] for x in self.features(images)]
+
+    def dropout_passes(self, images, passes: int, ratio: float, generator) -> list:
+        """MC dropout as released: channels of dec1 … dec5 dropped right before the shared logits
+        layer, nowhere else, so the passes share one run of the network.
+
+        Gives five logit maps (n, pass, y, x).
+        """
+        weight, bias = self.logits.weight[0, :, 0, 0], self.logits.bias
+        maps = []
+        for x in self.features(images):
+            keep = torch.rand(len(x), passes, x.shape[1], generator=generator) >= ratio
+            weights = keep.to(x) * weight.to(x) / (1 - ratio)  # (n, pass, channel)
+            maps.append(torch.einsum("ntc,ncyx->ntyx", weights, x) + bias.to(x))
+        return maps
+
+
+def normalise(images):
+    """uint8 (n, 3, y, x) to float32 in about [−1, 1]: (x − 127) / 128, in channels-last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).sub_(127).div_(128)
+
+
+def resize(x, size, half_pixel: bool):
+    """Bilinear resizing of (n, c, y, x) to (height, width).
+
+    `half_pixel`: pixel centres lie at half integers (paper). Otherwise TensorFlow 1's default,
+    source = target · scale with neither half-pixel centres nor aligned corners (released code).
+    """
+    if half_pixel:
+        return F.interpolate(x, size, mode="bilinear", align_corners=False)
+    for axis, target in zip((-2, -1), size, strict=True):
+        source = x.shape[axis]
+        position = torch.arange(target, device=x.device, dtype=torch.float32) * (source / target)
+        low = position.floor().long().clamp_(max=source - 1)
+        high = (low + 1).clamp_(max=source - 1)
+        fraction = (position - low).to(x.dtype)
+        shape = [1] * x.ndim
+        shape[axis] = target
+        first, second = x.index_select(axis, low), x.index_select(axis, high)
+        x = first + (second - first) * fraction.view(shape)
+    return x
+
+
+def to_probabilities(logits: list, size, half_pixel: bool = True):
+    """Five logit maps (n, y_k, x_k) to probabilities (n, level, y, x) at image size, float32."""
+    full = [resize(x.float()[:, None], size, half_pixel) for x in logits]
+    return torch.sigmoid(torch.cat(full, 1))
+
+
+def logit_shapes(size) -> list:
+    """(height, width) of each of the five logit maps for an image of `size`."""
+    return [tuple(math.ceil(n / stride) for n in size) for stride in STRIDES]
+
+
+def autocast(device):
+    """bfloat16 autocast where the processor or GPU multiplies bfloat16 in hardware."""
+    device = torch.device(device).type
+    if device == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu.get_capabilities().get("amx_bf16", False)
+    return torch.autocast(device, torch.bfloat16, enabled=bool(fast))

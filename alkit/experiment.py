@@ -1,0 +1,305 @@
+"""Cycles × strategies × seeds: the plan of an experiment, its execution, its state, its ledger."""
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
+
+from alkit import progress, records, runs, steps
+from alkit.kernels import KernelAhead
+from alkit.runs import PRETRAIN, ROOT, Run
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+class StepFailed(RuntimeError):
+    """A step ended with an error; the run can go on from there."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step of one cycle of one run."""
+
+    run: Run
+    cycle: int
+    step: steps.Step
+
+    def __str__(self):
+        return f"{self.run.folder.relative_to(self.run.out)} cycle {self.cycle} {self.step.name}"
+
+
+def tasks(out: Path, strategies=None, seeds=None, cycles=None) -> list:
+    """All tasks of an experiment in the order in which they are done."""
+    settings = runs.read_json(out / "experiment.json")
+    planned = []
+    for seed in seeds if seeds is not None else settings["seeds"]:
+        shared = Run(out / PRETRAIN / f"seed_{seed}")
+        planned += [Task(shared, 0, steps.pretrain), Task(shared, 0, steps.evaluate)]
+        for name in strategies or settings["strategies"]:
+            run = Run(out / name / f"seed_{seed}")
+            own = steps.of_strategy(run.strategy)
+            for cycle in range(1, (cycles or settings["cycles"]) + 1):
+                planned += [Task(run, cycle, step) for step in own]
+    return planned
+
+
+def state(task: Task) -> tuple[str, str]:
+    """('complete' | 'stale' | 'cleaned' | 'running' | 'interrupted' | 'waiting', why)."""
+    run, cycle, step = task.run, task.cycle, task.step
+    record = records.read(run, cycle, step.name)
+    if record is None:
+        last = progress.latest(run.cycle(cycle), step.name)
+        if last is None:
+            return "waiting", ""
+        said = f"{last['done']}/{last['total']}" + (
+            f", loss {last['loss']}" if "loss" in last else ""
+        )
+        return ("running" if locked(run.out) else "interrupted"), said
+    try:
+        plan = step.plan(run, cycle)
+    except FileNotFoundError as error:
+        return "stale", f"a step before it is gone: {error}"
+    if record["key"] != plan.key:
+        return "stale", "; ".join(plan.differences(record))
+    missing = step.missing(run, cycle, record)
+    if missing:
+        return "cleaned", f"{', '.join(missing)} deleted; made again when needed"
+    return "complete", f"as {record['reused']}" if record.get("reused") else ""
+
+
+def check_data(out: Path):
+    """Open every data set that the experiment names, so that a wrong one stops it at once.
+
+    Raises what opening raises, and ValueError for a budget that the pool cannot meet or a labelled
+    or test set without a pedestrian.
+    """
+    run = Run(out / PRETRAIN / "seed_0")
+    experiment = run.experiment
+    pool = run.frames("pool")
+    wanted = experiment.budget * experiment.cycles
+    if wanted > len(pool):
+        raise ValueError(
+            f"budget is {experiment.budget} images in each of {experiment.cycles} cycles, "
+            f"{wanted} in all; the pool {experiment.pool} has {len(pool)}"
+        )
+    for role in ("pool", "labeled", "test", "held_out"):
+        if getattr(experiment, role) and run.frames(role).boxes is None:
+            raise ValueError(
+                f"{getattr(experiment, role)}, the data set for `{role}`, has no boxes"
+            )
+
+
+@contextlib.contextmanager
+def lock(out: Path):
+    """Hold the experiment's folder; a second run on it is refused."""
+    with open(out / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RuntimeError(
+                f"{out}: another `alkit run` works in this folder (process {file.read().strip()})"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def locked(out: Path) -> bool:
+    """Whether a run works in the folder right now."""
+    try:
+        with open(out / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
+    """Do every task of an experiment that is not complete, in order.
+
+    With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
+    call in this process; the records and artefacts are the same. Raises StaleStep for a step
+    whose record no longer holds (unless `redo`, which makes it and all after it again), and
+    StepFailed, naming the step and the notebook, for one that ends with an error.
+    """
+    with lock(out):
+        check_data(out)
+        planned = tasks(out, strategies, seeds)
+        ahead = KernelAhead(NOTEBOOKS) if notebooks else None
+        bar = tqdm(planned, desc=out.name, unit="step")
+        try:
+            for i, task in enumerate(bar):
+                bar.set_postfix_str(str(task))
+                if is_done(task, planned[i + 1 :], redo):
+                    continue
+                if notebooks:
+                    _execute_notebook(task, ahead, last=i + 1 == len(planned))
+                else:
+                    _call(task)
+        finally:
+            bar.close()
+            if ahead:
+                ahead.close()
+    write_ledger(out)
+
+
+def is_done(task: Task, later: list, redo: bool) -> bool:
+    """Whether a task needs nothing: complete, or cleaned with nobody left who would read it."""
+    kind, why = state(task)
+    if kind == "stale":
+        if not redo:
+            raise records.StaleStep(
+                f"{task} is stale: {why}. It is neither reused nor overwritten: choose another "
+                "--out, `alkit branch`, or give --redo to make it and what follows from it again"
+            )
+        records.record_path(task.run, task.cycle, task.step.name).unlink()
+        return False
+    if kind == "cleaned":
+        same = [t for t in later if (t.run.folder, t.cycle) == (task.run.folder, task.cycle)]
+        return not same or records.read(same[0].run, same[0].cycle, same[0].step.name) is not None
+    return kind == "complete"
+
+
+def _call(task: Task):
+    try:
+        task.step(task.run, task.cycle)
+    except Exception as error:
+        raise StepFailed(f"{task} failed: {type(error).__name__}: {error}") from error
+
+
+def _execute_notebook(task: Task, ahead: KernelAhead, last: bool):
+    folder = task.run.cycle(task.cycle)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{task.step.name}.ipynb"
+    kernel = ahead.take()
+    if not last:
+        ahead.start()
+    try:
+        papermill.execute_notebook(
+            NOTEBOOKS / target.name,
+            target,
+            {"run": str(task.run.folder), "cycle": task.cycle},
+            km=kernel,
+            progress_bar=False,
+        )
+    except PapermillExecutionError as error:
+        raise StepFailed(
+            f"{task} failed: {error.ename}: {error.evalue}\nOpen {target} to see where; the next "
+            "`alkit run` goes on from this step"
+        ) from None
+    finally:
+        kernel.shutdown_kernel(now=True)
+
+
+def parse_seeds(text: str) -> list:
+    """'0-4' or '0,2,5' to a list of seeds. Raises ValueError."""
+    seeds = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match:
+            raise ValueError(f"seeds are {text!r}; '0-4' or '0,2,5' is wanted")
+        first, last = int(match[1]), int(match[2] or match[1])
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def table(out: Path) -> pd.DataFrame:
+    """The state of every step: one row each, with its duration."""
+    rows = []
+    for task in tasks(out):
+        kind, why = state(task)
+        record = records.read(task.run, task.cycle, task.step.name)
+        rows.append(
+            {
+                "run": str(task.run.folder.relative_to(out)),
+                "cycle": task.cycle,
+                "step": task.step.name,
+                "state": kind,
+                "seconds": record["seconds"] if record else None,
+                "note": why,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def ledger(out: Path) -> pd.DataFrame:
+    """One row for each evaluated cycle: what was labelled, and what the detector then missed."""
+    rows, seen = [], set()
+    for task in tasks(out):
+        complete = records.read(task.run, task.cycle, task.step.name) is not None
+        if task.step is not steps.evaluate or not complete:
+            continue
+        result = task.run.evaluation(task.cycle)
+        chosen = {"chosen": 0, "pedestrians chosen": 0}
+        if task.cycle:
+            own = steps.labels.count(task.run.labels(task.cycle))
+            chosen = {"chosen": own["images"], "pedestrians chosen": own["pedestrians"]}
+        labeled = result["labeled"]
+        rows.append(
+            {
+                "strategy": task.run.strategy_name if task.cycle else "W_l",
+                "seed": task.run.seed,
+                "cycle": task.cycle,
+                **chosen,
+                "labeled images": labeled["images"],
+                "labeled pedestrians": labeled["pedestrians"],
+                "labeling hours": round(labeled["labeling_seconds"] / 3600, 3),
+                "miss rate at FPPI 1": result["miss_rate_at_1"],
+                "log-average miss rate": result["lamr"],
+            }
+        )
+        seen.add(task.cycle)
+    return pd.DataFrame(rows)
+
+
+def write_ledger(out: Path):
+    """Write the ledger beside the experiment, atomically."""
+    partial = out / "ledger.partial"
+    ledger(out).to_csv(partial, index=False)
+    partial.replace(out / "ledger.csv")
+
+
+def format_status(out: Path) -> str:
+    """The tables that `alkit status` prints: steps by cycle, and the ledger."""
+    states = table(out)
+    lines = [f"{out.name}: {(states.state == 'complete').sum()} of {len(states)} steps complete"]
+    marks = {"complete": "", "waiting": "·", "running": "…", "interrupted": "!", "stale": "?"}
+    cells = [
+        marks.get(row.state, row.state)
+        if row.state != "complete"
+        else ("=" if row.note else f"{row.seconds:.0f} s")
+        for row in states.itertuples()
+    ]
+    wide = states.assign(cell=cells).pivot(index=["run", "cycle"], columns="step", values="cell")
+    lines += ["", wide.fillna("").to_string()]
+    lines += [
+        "",
+        "seconds; = shared with another cycle, · waiting, … running, ! interrupted, ? stale",
+    ]
+    notes = states[(states.note != "") & (states.state != "complete")]
+    lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
+    results = ledger(out)
+    if len(results):
+        lines += ["", results.round(3).to_string(index=False)]
+    return "\n".join(lines)
+
+
+def watch(out: Path, seconds: float = 2.0):
+    """Print the status again and again while a run works in the folder."""
+    while True:
+        print("\033[2J\033[H" + format_status(out), flush=True)
+        if not locked(out):
+            return
+        time.sleep(seconds)

@@ -1,0 +1,92 @@
+"""Box filters: which labelled boxes are positives, which are ignored, which are dropped."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from alkit.frames import Boxes
+
+
+class BoxFilter(BaseModel):
+    """One rule. Heights are in pixels of the paper's scale, an image 480 pixels high.
+
+    `classes` are the positives. Boxes of `ignore_classes` become ignore boxes, boxes of any other
+    class are dropped. With box = "visible" the visible part takes the place of the full box before
+    anything is measured. A positive must have height ≥ min_height, width/height within `aspect`
+    (both ends belong to it; null: any), and visible area / full area ≥ min_visible; with `strict`
+    the two minima themselves fail. `scale` is the factor from the data set's native pixels to the
+    paper's scale.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    classes: tuple[str, ...] = Field(min_length=1)
+    ignore_classes: tuple[str, ...] = ()
+    box: Literal["full", "visible"] = "full"
+    min_height: float = Field(0.0, ge=0)
+    aspect: tuple[float, float] | None = None
+    min_visible: float = Field(0.0, ge=0, le=1)
+    strict: bool = False
+    scale: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.aspect is not None and not 0 <= self.aspect[0] < self.aspect[1]:
+            raise ValueError(f"aspect is {self.aspect}; [low, high] with 0 ≤ low < high is wanted")
+        both = sorted(set(self.classes) & set(self.ignore_classes))
+        if both:
+            raise ValueError(f"{both} are in classes and in ignore_classes")
+        return self
+
+
+RULES = {
+    # The paper's Section 4: pedestrians, at least 50 px high, width/height in [0.2, 0.65]. The
+    # data sets call a pedestrian by one of two names.
+    "paper": BoxFilter(classes=("pedestrian", "person"), min_height=50, aspect=(0.2, 0.65)),
+    # The rules of the authors' code, one per data set. CityPersons' is the one behind Table 1.
+    "released-citypersons": BoxFilter(
+        classes=("pedestrian", "rider"), min_height=45, strict=True, scale=480 / 1024
+    ),
+    "released-caltech": BoxFilter(
+        classes=("person", "people"),
+        box="visible",
+        min_height=40,
+        aspect=(0.2, 0.6),
+        min_visible=0.65,
+        strict=True,
+    ),
+    "released-bdd100k": BoxFilter(
+        classes=("pedestrian", "person"), min_height=40, aspect=(0.2, 0.65)
+    ),
+}
+
+
+def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
+    """The boxes under a rule: positives that fail height, aspect or visibility become ignore
+    boxes, as do all boxes of `rule.ignore_classes`; other classes are dropped; a box that is
+    already an ignore box stays one. The order of the file is kept.
+
+    `scale` is the factor from the boxes' pixels to the paper's scale; None takes the rule's own.
+    """
+    if len(boxes) == 0:
+        return boxes
+    scale = rule.scale if scale is None else scale
+    boxes = boxes.take(np.isin(boxes.label, rule.classes + rule.ignore_classes))
+    full_area = boxes.ltwh[:, 2] * boxes.ltwh[:, 3]
+    visible_area = boxes.visible[:, 2] * boxes.visible[:, 3]
+    ltwh = boxes.visible if rule.box == "visible" else boxes.ltwh
+    width, height = ltwh[:, 2], ltwh[:, 3]
+
+    over = np.greater if rule.strict else np.greater_equal
+    # A small slack, so that a height of 50 px survives being scaled there and back. It is far
+    # below the precision of any label.
+    slack = -1e-9 if rule.strict else 1e-9
+    keep = np.isin(boxes.label, rule.classes) & (width > 0) & (height > 0)
+    keep &= over(height * scale + slack, rule.min_height)
+    if rule.aspect is not None:
+        low, high = rule.aspect
+        keep &= (width >= (low - 1e-9) * height) & (width <= (high + 1e-9) * height)
+    # Compared as areas: a box of no area then needs no division.
+    keep &= over(visible_area, (rule.min_visible - slack) * full_area)
+    return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)

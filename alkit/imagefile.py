@@ -1,0 +1,42 @@
+"""Image files: decoded whole, or an error that names the file."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The image in a file as uint8 RGB (y, x, 3); grey and palette images become RGB.
+
+    Pillow decodes, because OpenCV fills the missing part of a truncated JPEG with grey and says
+    nothing. An orientation note in the file (EXIF) is not applied: boxes are in stored pixels.
+
+    Raises FileNotFoundError for a missing file, and ValueError for one that is not an image, is
+    truncated or damaged, has more than 8 bits a channel, or has another size than `size`
+    (height, width).
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(
+                    f"{path}: pixels are of mode {image.mode}; 8 bits a channel are wanted"
+                )
+            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such image file") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not an image, or its first bytes are damaged") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path}: the image cannot be read whole ({error}); a truncated or damaged file has "
+            f"to be copied or downloaded again"
+        ) from error
+    if size is not None and pixels.shape[:2] != tuple(size):
+        raise ValueError(
+            f"{path}: the image is {pixels.shape[:2]} (height, width), but its record says "
+            f"{tuple(size)}"
+        )
+    return pixels

@@ -1,0 +1,99 @@
+"""Labels of frames as COCO dicts: what the oracle says, and a labelled set to train on."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from alkit.frames import NO_BOXES, Boxes, FrameSet
+
+CATEGORY = {"id": 1, "name": "pedestrian"}
+
+
+def to_coco(frames: FrameSet, positions=None, progress=lambda done, total: None) -> dict:
+    """Frames and their boxes as a COCO dict; image ids are positions + 1.
+
+    Each image also has its `position` in the data set, `sequence` and `frame` (null for stills);
+    each annotation `ignore` (0 or 1) and `identity` (−1: unknown).
+    """
+    positions = range(len(frames)) if positions is None else positions
+    height, width = frames.image_size
+    images, annotations = [], []
+    for k, i in enumerate(int(p) for p in positions):
+        images.append(
+            {
+                "id": i + 1,
+                "file_name": str(frames.name[i]),
+                "height": height,
+                "width": width,
+                "position": i,
+                "sequence": None if frames.sequence is None else str(frames.sequence[i]),
+                "frame": None if frames.frame is None else float(frames.frame[i]),
+            }
+        )
+        boxes = frames.boxes[i]
+        for ltwh, ignore, identity in zip(boxes.ltwh, boxes.ignore, boxes.identity, strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": i + 1,
+                    "category_id": CATEGORY["id"],
+                    "bbox": [float(v) for v in ltwh],
+                    "area": float(ltwh[2] * ltwh[3]),
+                    "iscrowd": 0,
+                    "ignore": int(ignore),
+                    "identity": int(identity),
+                }
+            )
+        progress(k + 1, len(positions))
+    return {"images": images, "annotations": annotations, "categories": [CATEGORY]}
+
+
+def labeled_frames(pool: FrameSet, cycles: list) -> FrameSet:
+    """The frames of several cycles' labels (COCO dicts of `to_coco`) with the boxes they state."""
+    positions, boxes = [], []
+    for labels in cycles:
+        of_image = defaultdict(list)
+        for annotation in labels["annotations"]:
+            of_image[annotation["image_id"]].append(annotation)
+        for image in labels["images"]:
+            positions.append(image["position"])
+            boxes.append(_boxes(of_image[image["id"]]))
+    frames = pool.unlabeled().take(positions)
+    return FrameSet(**{**frames.__dict__, "boxes": boxes})
+
+
+def _boxes(annotations: list) -> Boxes:
+    if not annotations:
+        return NO_BOXES
+    return Boxes(
+        np.array([a["bbox"] for a in annotations]),
+        [CATEGORY["name"]] * len(annotations),
+        np.array([a["ignore"] for a in annotations], bool),
+        identity=np.array([a["identity"] for a in annotations]),
+    )
+
+
+def count(labels: dict) -> dict:
+    """Images and pedestrians (ignored boxes left out) of a COCO dict, and distinct identities."""
+    real = [a for a in labels["annotations"] if not a["ignore"]]
+    return {
+        "images": len(labels["images"]),
+        "pedestrians": len(real),
+        "identities": len({a["identity"] for a in real if a["identity"] >= 0}),
+    }
+
+
+def concatenate(first: FrameSet, second: FrameSet) -> FrameSet:
+    """Frames of one set followed by those of another, both labelled and of one image size."""
+    n = len(first)
+
+    def read(i):
+        return first.images(i) if i < n else second.images(i - n)
+
+    return FrameSet(
+        dataset=f"{first.dataset} and {second.dataset}",
+        name=[*first.name, *second.name],
+        read=read,
+        image_size=first.image_size,
+        boxes=[*first.boxes, *second.boxes],
+    )

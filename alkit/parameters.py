@@ -1,0 +1,30 @@
+"""The check that a notebook makes of its parameters, first thing after their cell.
+
+Papermill only prints a line about a parameter that a notebook does not take, and assigns it.
+"""
+
+from alkit.profiles import unknown
+
+IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+
+
+def check(names: dict):
+    """Compare a notebook's globals with the annotated names of its parameters cell.
+
+    Raises ValueError for a name that the notebook does not take (with the nearest one) and for a
+    value of another type than annotated. Call it before the first import of the notebook's own:
+    `__import__("alkit.parameters").parameters.check(globals())`.
+    """
+    annotated = names.get("__annotations__", {})
+    for name, value in names.items():
+        if name.startswith("_") or name in IPYTHON:
+            continue
+        if name not in annotated:
+            raise ValueError(f"parameter {unknown(name, annotated)}")
+        wanted = annotated[name]
+        fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+        if not fits and not (wanted is float and type(value) is int):
+            raise ValueError(
+                f"parameter {name} is {value!r}, {type(value).__name__}; "
+                f"{wanted.__name__} is wanted"
+            )

@@ -1,0 +1,94 @@
+"""The detector over many frames: logits of each view, probabilities, detections (steps 1 and 7)."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from alkit.boxes import decode
+from alkit.detector import Detector, autocast, logit_shapes, to_probabilities
+from alkit.frames import FrameSet
+from alkit.profiles import Profile
+
+COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
+
+
+def logit_arrays(profile: Profile) -> dict:
+    """Names, dimensions, shapes and types of what `predict` gives for a frame."""
+    coarse, fine = logit_shapes(profile.image_size)[0], logit_shapes(profile.image_size)[4]
+    views = 2 if profile.double_evaluation else 1
+    return {
+        COARSE: (("view", "level", "y8", "x8"), (views, 4, *coarse), np.float16),
+        FINE: (("view", "y4", "x4"), (views, *fine), np.float16),
+    }
+
+
+def read_ahead(frames: FrameSet, positions):
+    """Images of the frames in order; the next is decoded while one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(frames.images, i) for i in positions[:1]]
+        for following in [*positions[1:], None]:
+            current = ahead.pop()
+            if following is not None:
+                ahead.append(pool.submit(frames.images, following))
+            yield current.result()
+
+
+def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
+    """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
+
+    The second view, with double evaluation, is the mirrored image, its maps not mirrored back.
+    """
+    batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    if profile.double_evaluation:
+        batch = torch.cat([batch, batch.flip(-1)])
+    device = next(detector.parameters()).device
+    with torch.inference_mode(), autocast(device):
+        maps = [x.float().cpu().numpy().astype(np.float16) for x in detector(batch.to(device))]
+    return {COARSE: np.stack(maps[:4], axis=1), FINE: maps[4]}
+
+
+def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.ndarray:
+    """Logits of one frame to probabilities float32 (level, y, x).
+
+    Double evaluation: the mean of the image's probabilities and its mirror image's, mirrored back.
+    """
+    levels = [torch.from_numpy(coarse[:, k].astype(np.float32)) for k in range(4)]
+    levels.append(torch.from_numpy(fine.astype(np.float32)))
+    p = to_probabilities(levels, profile.image_size, profile.half_pixel)  # (view, level, y, x)
+    if len(p) == 2:
+        p = (p[:1] + p[1:].flip(-1)) / 2
+    return p[0].numpy()
+
+
+def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generator) -> np.ndarray:
+    """Probabilities float32 (pass, level, y, x) of one image under MC dropout."""
+    batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    with torch.inference_mode(), autocast(next(detector.parameters()).device):
+        maps = detector.dropout_passes(batch, profile.mc_passes, profile.mc_ratio, generator)
+    # the passes are a batch of images to the resizing
+    passes = [x[0] for x in maps]
+    return to_probabilities(passes, profile.image_size, profile.half_pixel).numpy()
+
+
+def detect(logits: dict, image_id: int, profile: Profile) -> list:
+    """Detections of one frame as COCO results."""
+    boxes, scores = decode(probabilities(logits[COARSE], logits[FINE], profile), profile)
+    return [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "bbox": [round(float(v), 2) for v in box],
+            "score": round(float(score), 6),
+        }
+        for box, score in zip(boxes, scores, strict=True)
+    ]
+
+
+def detect_all(detector: Detector, frames: FrameSet, profile: Profile, progress) -> list:
+    """Detections of all frames as COCO results; image ids count from 1."""
+    found = []
+    for i, image in enumerate(read_ahead(frames, range(len(frames)))):
+        found += detect(predict(detector, image, profile), i + 1, profile)
+        progress(i + 1, len(frames))
+    return found

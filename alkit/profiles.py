@@ -1,0 +1,142 @@
+"""Named sets of numbers. Every number of the method stands here, once, with its source.
+
+Lengths are in pixels of the paper's 480×640 images. A profile with another image size scales
+them all together (`Profile.scale`), so that a small profile runs the same method.
+"""
+
+import difflib
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+REFERENCE_HEIGHT = 480  # of the images that the paper's lengths refer to
+
+Exclusion = int | float | tuple[float, float]
+
+
+class Profile(BaseModel):
+    """The numbers of one way to run the loop. Immutable; unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    # Network (paper Fig. 2)
+    image_size: tuple[int, int] = (480, 640)  # height, width of the images the network sees
+    width: float = Field(1.0, gt=0, le=4)  # multiplies the network's channel counts
+    half_pixel: bool = True  # bilinear resizing with half-pixel centres, not TensorFlow 1's
+
+    # Default boxes of Θ¹ … Θ⁵, height × width (paper, "Network architecture")
+    default_boxes: tuple[tuple[float, float], ...] = (
+        (270, 160),
+        (225, 130),
+        (145, 80),
+        (80, 50),
+        (55, 31),
+    )
+
+    # Targets (released code: the paper does not say)
+    assign_iou: float = 0.7  # a box goes to every default box over this IoU, and to the best
+    clear_patch: float = 2.0  # half-size 5 + ⌊√(2·h)⌋ of the patch set to background
+    positive_patch: float = 0.2  # half-size 5 + ⌊√(0.2·h)⌋ of the patch set to 1
+    filtered_boxes: Literal["drop", "ignore"] = "drop"  # what training does with filtered boxes
+
+    # Loss and optimiser (paper Eq. 7, "Implementation details")
+    n2p: float = Field(15.0, gt=0)  # negatives drawn for each positive
+    min_positives: float = Field(100.0, gt=0)  # negatives are at least n2p times this (released)
+    learning_rate: float = Field(1e-3, gt=0)
+    final_learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(2e-6, ge=0)
+    batch_size: int = Field(1, ge=1)
+    flip: bool = True  # horizontal flips, half of the time
+    pretrain_epochs: int = Field(50, ge=1)  # of W_l on X_l
+    epochs: int = Field(50, ge=1)  # T, of each retraining from W_l on X_al
+    replay: bool = False  # ablation: retrain on X_l ∪ X_al
+
+    # Step 1 and 2 (paper, "Implementation details" and "Other pixel-level score functions")
+    double_evaluation: bool = True  # mean of the image's and its mirror image's probabilities
+    radius: float = Field(9, ge=0)  # r of Eq. (1), (2)
+    mc_passes: int = Field(30, ge=2)  # "P = 30"
+    mc_ratio: float = Field(0.5, gt=0, lt=1)  # dropout ratio of MC dropout: 0.5 or 0.1
+
+    # Step 3 (Eq. 5)
+    region: float = Field(30, gt=0)
+
+    # Step 4 (Eq. 6 and the temporal rules), in frames of the pool
+    half_width: float = Field(5, ge=0)
+    sigma: float = Field(3.0, gt=0)
+    exclude_now: Exclusion = 15  # Δt₁
+    exclude_later: Exclusion = 2  # Δt₂
+
+    # Step 5: what one image costs (paper, Section 1)
+    label_seconds: float = Field(35.0, ge=0)
+
+    # Detections (released code: the paper does not say)
+    decode_mean: float = 3
+    decode_window: float = 19
+    decode_threshold: float = Field(0.1, gt=0, lt=1)
+    decode_area: float = 100  # pixels over the threshold in the window
+    suppression: float | None = Field(0.5, gt=0, le=1)  # IoU, across levels; None: not at all
+    protocol: str = "caltech"
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if len(self.default_boxes) != 5:
+            raise ValueError(f"default_boxes has {len(self.default_boxes)} boxes; 5 are wanted")
+        if min(self.image_size) < 32:
+            raise ValueError(f"image_size is {self.image_size}; at least 32×32 is wanted")
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError("final_learning_rate is above learning_rate")
+        return self
+
+    @property
+    def scale(self) -> float:
+        """Pixels of this profile's images per pixel of the paper's."""
+        return self.image_size[0] / REFERENCE_HEIGHT
+
+    def pixels(self, length: float) -> int:
+        """A length in whole pixels of this profile's images, rounded half up."""
+        return math.floor(length * self.scale + 0.5)
+
+    def odd_pixels(self, length: float) -> int:
+        """The odd window size nearest to a length; at least 1."""
+        return 2 * math.floor((length * self.scale) / 2) + 1
+
+
+PAPER = Profile()
+DEMO = Profile(
+    image_size=(240, 320),
+    width=0.25,
+    filtered_boxes="ignore",
+    batch_size=4,
+    pretrain_epochs=30,
+    epochs=40,
+)
+PROFILES = {"paper": PAPER, "demo": DEMO}
+
+
+def profile(name: str, overrides: dict | None = None) -> Profile:
+    """The named profile with some of its numbers overridden.
+
+    Raises ValueError for an unknown profile or number (with the nearest name) or a wrong type.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"profile {name!r} is unknown; there are: {', '.join(PROFILES)}")
+    overrides = overrides or {}
+    for key in overrides:
+        if key not in Profile.model_fields:
+            raise ValueError(f"{unknown(key, Profile.model_fields)} in profile {name!r}")
+    try:
+        return Profile.model_validate(PROFILES[name].model_dump() | overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise ValueError(
+            f"{where}: {first['msg']}; got {first['input']!r} (profile {name!r})"
+        ) from None
+
+
+def unknown(name: str, known) -> str:
+    """A sentence about an unknown name, with the nearest known ones."""
+    near = difflib.get_close_matches(name, [str(k) for k in known], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(map(str, known))}"
+    return f"unknown name {name!r} ({hint})"

@@ -1,0 +1,146 @@
+"""Records of completed steps: what a step was made from, and whether that still holds.
+
+A step is complete when its record `<step>.json` is in the cycle's folder; it is written last and
+atomically. Its `key` is a digest of the inputs' keys, the parameters and the code, so that two
+steps with the same key have the same result: a record may refer to another cycle's artefacts
+(`reused`) instead of holding its own.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import alkit
+from alkit.runs import Run, read_json, write_json
+
+PACKAGE = Path(alkit.__file__).parent
+TRACKED_PACKAGES = ("torch", "numpy", "opencv-python-headless", "zarr", "xarray", "dask", "scipy")
+
+
+class StaleStep(RuntimeError):
+    """A completed step whose inputs, parameters or code are no longer those of its record."""
+
+
+def digest(value) -> str:
+    """sha256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def artefact_digest(path: Path) -> str:
+    """sha256 of a file; a Zarr store, large and rebuilt from the rest, only says that it is one."""
+    if path.is_dir():
+        return "store"
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(name: str) -> str:
+    """Digest of a module of alkit, or of a Python file, without comments and docstrings."""
+    path = Path(name) if name.endswith(".py") else PACKAGE / f"{name}.py"
+    files = [path] if path.is_file() else sorted((PACKAGE / name).glob("*.py"))
+    return digest([_without_docstrings(file) for file in files])
+
+
+def _without_docstrings(file: Path) -> str:
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                body[0] = ast.Pass()
+    return ast.dump(tree)
+
+
+def environment() -> dict:
+    """Versions and machine, for a reader of the record; not part of the key."""
+    return {
+        "alkit": alkit.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        **{package: metadata.version(package) for package in TRACKED_PACKAGES},
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a step would be made from, now."""
+
+    step: str
+    inputs: dict
+    parameters: dict
+    code: dict
+
+    @property
+    def key(self) -> str:
+        return digest([self.step, self.inputs, self.parameters, self.code])
+
+    def differences(self, record: dict) -> list:
+        """What differs from a record, in words."""
+        found = []
+        for part in ("inputs", "parameters", "code"):
+            old, new = record.get(part, {}), json.loads(json.dumps(getattr(self, part)))
+            for name in sorted({*old, *new}):
+                if old.get(name) != new.get(name):
+                    if part == "parameters":
+                        found.append(f"{name} was {old.get(name)!r}, is {new.get(name)!r}")
+                    else:
+                        kind = {"inputs": "input", "code": "code of"}[part]
+                        found.append(f"{kind} {name} changed")
+        return found
+
+
+def record_path(run: Run, cycle: int, step: str) -> Path:
+    return run.cycle(cycle) / f"{step}.json"
+
+
+def read(run: Run, cycle: int, step: str) -> dict | None:
+    """The record of a step, or None if it is not complete."""
+    path = record_path(run, cycle, step)
+    return read_json(path) if path.exists() else None
+
+
+def all_records(out: Path):
+    """(path, record) of every completed step of an experiment."""
+    for pattern in ("*/seed_*/[0-9]_*.json", "*/seed_*/cycle_*/[0-9]_*.json"):
+        for path in sorted(out.glob(pattern)):
+            yield path, read_json(path)
+
+
+def find_equal(run: Run, plan: Plan, artefacts) -> Path | None:
+    """A folder, in this experiment or in one it was branched from, that holds the same step."""
+    for out in [run.out, *map(Path, run.settings.get("branched_from", []))]:
+        for path, record in all_records(out):
+            complete = record["key"] == plan.key and not record.get("reused")
+            if complete and all((path.parent / name).exists() for name in artefacts):
+                return path.parent
+    return None
+
+
+def write(run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None = None):
+    """Write a record, which completes its step."""
+    folder = run.cycle(cycle)
+    holder = reused or folder
+    record = {
+        "step": plan.step,
+        "key": plan.key,
+        "inputs": plan.inputs,
+        "parameters": plan.parameters,
+        "code": plan.code,
+        "artefacts": {name: artefact_digest(holder / name) for name in artefacts},
+        "environment": environment(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+    }
+    if reused:
+        # relative, so that an experiment folder can be moved as a whole
+        record["reused"] = os.path.relpath(reused.resolve(), folder.resolve())
+    write_json(record_path(run, cycle, plan.step), record)
+    return record

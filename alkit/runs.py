@@ -1,0 +1,296 @@
+"""Experiment settings, and the run folders that a cycle's steps read and write.
+
+`OUT` is an experiment: `OUT/experiment.json` holds its settings. `OUT/<strategy>/seed_0` is a run,
+`OUT/<strategy>/seed_0/cycle_01` one of its cycles. `OUT/pretrain/seed_0` holds W_l, which all
+strategies share, and stands for cycle 0 of each of them.
+"""
+
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alkit import catalog, profiles, store
+from alkit.frames import FrameSet
+from alkit.plugins import load_strategies
+from alkit.profiles import unknown
+from alkit.selection import Strategy
+
+ROOT = Path(__file__).resolve().parents[1]
+PRETRAIN = "pretrain"  # the folder of W_l; no strategy may have this name
+
+
+class Experiment(BaseModel):
+    """The settings of an experiment file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    labeled: str  # X_l
+    pool: str  # X_u
+    test: str
+    held_out: str | None = None  # frames of X_l's own domain, to show what W_l learnt
+    data: dict[str, dict] = {}  # reader arguments that differ from the catalog's, by data set
+    profile: str = "paper"
+    set: dict = {}  # numbers of the profile that differ
+    strategies: list[str] = Field(["divergence"], min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
+    plugins: list[str] = []  # Python files with scores or strategies of your own
+    cycles: int = Field(ge=1)
+    budget: int = Field(ge=1)  # b, images a cycle
+
+    @cached_property
+    def numbers(self) -> profiles.Profile:
+        """The profile with this experiment's own numbers."""
+        return profiles.profile(self.profile, self.set)
+
+
+GROWING = ("strategies", "seeds", "cycles")  # may differ between two starts of one experiment
+
+
+def read_experiment(path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises ValueError naming the file, the setting and what was wanted.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such experiment file")
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: a mapping of settings is wanted, got {type(settings).__name__}")
+    base = path.resolve().parent
+    if isinstance(settings.get("plugins"), list):
+        settings["plugins"] = [str((base / file).resolve()) for file in settings["plugins"]]
+    return checked(settings, path)
+
+
+def checked(settings: dict, where) -> Experiment:
+    """Validate settings, down to the names of profile numbers and strategies."""
+    for key in settings:
+        if key not in Experiment.model_fields:
+            raise ValueError(f"{where}: {unknown(key, Experiment.model_fields)}")
+    try:
+        experiment = Experiment.model_validate(settings)
+        _ = experiment.numbers
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        got = "" if first["type"] == "missing" else f"; got {first['input']!r}"
+        raise ValueError(f"{where}: {name}: {first['msg']}{got}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: set: {error}") from None
+    strategies = load_strategies(experiment.plugins)
+    for name in experiment.strategies:
+        if name == PRETRAIN or name not in strategies:
+            raise ValueError(f"{where}: strategies: {unknown(name, strategies)}")
+    used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
+    for name in experiment.data:
+        if name not in used:
+            raise ValueError(f"{where}: data: {unknown(name, filter(None, used))}")
+    return experiment
+
+
+def write_json(path: Path, value, compress=False):
+    """Write JSON atomically; floats keep every digit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=None if compress else 1)
+    partial = path.with_name(path.name + ".partial")
+    if compress:
+        partial.write_bytes(gzip.compress(text.encode(), mtime=0))
+    else:
+        partial.write_text(text)
+    os.replace(partial, path)
+
+
+def read_json(path: Path):
+    """Read a JSON file, gzipped where its name says so. Raises ValueError naming the file."""
+    try:
+        data = path.read_bytes()
+        return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (ValueError, EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: damaged, not readable as JSON ({error})") from None
+
+
+def create(out, experiment: Experiment, catalog_path) -> Path:
+    """Make (or grow) the experiment folder. Raises ValueError if it is another experiment's."""
+    out = Path(out).resolve()
+    file = out / "experiment.json"
+    new = {"catalog": str(Path(catalog_path).resolve()), **experiment.model_dump(mode="json")}
+    if not file.exists():
+        if out.exists() and any(out.iterdir()):
+            raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
+        write_json(file, new)
+        return out
+    old = read_json(file)
+    if old["name"] != new["name"]:
+        raise ValueError(
+            f"{out}: this is the run folder of experiment {old['name']!r}, not of "
+            f"{new['name']!r}; choose another --out"
+        )
+    differing = [k for k in new if k not in GROWING and old.get(k) != new[k]]
+    if differing:
+        lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
+        raise ValueError(
+            f"{out}: experiment {old['name']!r} was started with other settings:\n"
+            + "\n".join(lines)
+            + "\nChoose another --out, or `alkit branch` to reuse what the change does not touch"
+        )
+    grown = old | new
+    for key in ("strategies", "seeds"):
+        grown[key] = list(dict.fromkeys(old[key] + new[key]))
+    grown["cycles"] = max(old["cycles"], new["cycles"])
+    if grown != old:
+        write_json(file, grown)
+    return out
+
+
+@dataclass(frozen=True)
+class Run:
+    """One strategy with one seed: `folder` is OUT/<strategy>/seed_<n>."""
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder.parent.parent
+
+    @property
+    def seed(self) -> int:
+        return int(self.folder.name.removeprefix("seed_"))
+
+    @property
+    def strategy_name(self) -> str:
+        return self.folder.parent.name
+
+    @cached_property
+    def settings(self) -> dict:
+        return read_json(self.out / "experiment.json")
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        own = {k: v for k, v in self.settings.items() if k in Experiment.model_fields}
+        return checked(own, self.out / "experiment.json")
+
+    @cached_property
+    def catalog(self) -> catalog.Catalog:
+        return catalog.load(self.settings["catalog"])
+
+    @property
+    def strategy(self) -> Strategy:
+        return load_strategies(self.experiment.plugins)[self.strategy_name]
+
+    @property
+    def profile(self) -> profiles.Profile:
+        return self.experiment.numbers
+
+    def frames(self, role: str) -> FrameSet:
+        """The data set in the role `labeled`, `pool`, `test` or `held_out`, at the profile's size,
+        with its boxes: the oracle's view. Everything else looks at `.unlabeled()`."""
+        name = getattr(self.experiment, role)
+        return self.catalog[name].open(self.profile.image_size, **self.data_arguments(name))
+
+    def data_arguments(self, name: str) -> dict:
+        """Reader arguments of this experiment; the word `seed` stands for the run's seed."""
+        given = self.experiment.data.get(name, {})
+        return {key: self.seed if value == "seed" else value for key, value in given.items()}
+
+    def cycle(self, cycle: int) -> Path:
+        """The folder of a cycle; cycle 0 is W_l's, which all strategies share."""
+        if cycle == 0:
+            return self.out / PRETRAIN / self.folder.name
+        return self.folder / f"cycle_{cycle:02d}"
+
+    def artefact(self, cycle: int, step: str, name: str) -> Path:
+        """Where a step's artefact lies: in its cycle, or in the one that its record refers to."""
+        folder = self.cycle(cycle)
+        record = folder / f"{step}.json"
+        if record.exists():
+            reused = read_json(record).get("reused")
+            if reused:
+                folder = (folder / reused).resolve()
+        path = folder / name
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: not there. Step {step} of cycle {cycle} has not run, or `alkit clean` "
+                "deleted it; `alkit run` makes it again"
+            )
+        return path
+
+    def logits(self, cycle: int) -> xr.Dataset:
+        """Step 1: the five logit maps of every unlabelled frame, lazily."""
+        return store.open_dataset(self.artefact(cycle, "1_predict", "logits.zarr"))
+
+    def scores(self, cycle: int) -> xr.DataArray:
+        """Step 2: dense score maps (frame, y, x) in nats, lazily."""
+        return store.open_scores(self.artefact(cycle, "2_score", "scores.zarr"))
+
+    def image_scores(self, cycle: int) -> pd.DataFrame:
+        """Step 3: z of every unlabelled frame."""
+        path = self.artefact(cycle, "3_aggregate", "image_scores.csv")
+        return pd.read_csv(path, dtype={"name": str, "sequence": str}, float_precision="round_trip")
+
+    def selection(self, cycle: int) -> dict:
+        """Step 4: chosen frames in order, and the reason code of every pool frame."""
+        return read_json(self.artefact(cycle, "4_select", "selection.json"))
+
+    def labels(self, cycle: int) -> dict:
+        """Step 5: the cycle's labelled frames as a COCO dict."""
+        return read_json(self.artefact(cycle, "5_label", "labels.json"))
+
+    def weights(self, cycle: int) -> Path:
+        """W_l of cycle 0, or Θ after step 6 of a later cycle."""
+        step = "0_pretrain" if cycle == 0 else "6_retrain"
+        return self.artefact(cycle, step, "weights.safetensors")
+
+    def losses(self, cycle: int) -> list:
+        """Mean training loss of each epoch."""
+        step = "0_pretrain" if cycle == 0 else "6_retrain"
+        return read_json(self.artefact(cycle, step, "losses.json"))
+
+    def evaluation(self, cycle: int) -> dict:
+        """Step 7: the curve and the counts of a cycle."""
+        return read_json(self.artefact(cycle, "7_evaluate", "evaluation.json"))
+
+    def detections(self, cycle: int, where: str) -> list:
+        """Detections as COCO results on `pool` (step 1) or `test` (step 7)."""
+        step = {"pool": "1_predict", "test": "7_evaluate"}[where]
+        return read_json(self.artefact(cycle, step, f"{where}_detections.json.gz"))
+
+    def labeled_positions(self, cycle: int) -> list:
+        """Positions in the pool that were labelled before `cycle`, in the order chosen."""
+        return [image["position"] for k in range(1, cycle) for image in self.labels(k)["images"]]
+
+
+def open_run(folder) -> Run:
+    """A run from its folder; relative paths start at the project's root.
+
+    Raises ValueError if the folder is no run of an experiment.
+    """
+    path = Path(folder)
+    path = path if path.is_absolute() else ROOT / path
+    run = Run(path)
+    if not (path.name.startswith("seed_") and path.name[5:].isdigit()):
+        raise ValueError(f"{folder}: a run folder OUT/<strategy>/seed_<n> is wanted")
+    if not (run.out / "experiment.json").is_file():
+        raise ValueError(
+            f"{folder}: no run: {run.out / 'experiment.json'} does not exist. `alkit run "
+            "EXPERIMENT.yaml --out DIR` makes one (`make demo` makes runs/demo)"
+        )
+    known = (PRETRAIN, *run.settings["strategies"])
+    if run.strategy_name not in known:
+        raise ValueError(
+            f"{folder}: strategy {unknown(run.strategy_name, known)} in "
+            f"{run.out / 'experiment.json'}"
+        )
+    return run

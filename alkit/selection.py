@@ -1,0 +1,289 @@
+"""From image scores to the images to label: Eq. (6), the temporal rules, the strategies.
+
+`sequence` (n,) names the video of each frame, in any type that can be sorted; `frame` (n,) is its
+position on the pool's sampled grid, which may be fractional and have gaps. Frames may come in any
+order. Where either is None the images are stills: no smoothing, no rules.
+
+Distances are in `frame`, limits are inclusive, and 1e-6 is allowed for the rounding of fractions
+(frames 1/3 and 15 + 1/3 are 15 apart).
+"""
+
+import operator
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from alkit.arrays import computing_dtype, like, to_numpy
+
+ROUNDING = 1e-6  # in frames
+BLOCK = 1 << 16  # ranks made into Python's integers at a time
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a cycle scores and selects. `score` is the name of a function of `alkit.scores`, or None
+    for random numbers; `aggregation` is the `how` of `image_score`; `smoothing` is Eq. (6) and
+    `rules` the two temporal rules, both on video only."""
+
+    score: str | None
+    aggregation: str = "max"
+    smoothing: bool = True
+    rules: bool = True
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "divergence": Strategy("divergence"),
+    "entropy": Strategy("entropy"),
+    "mc-dropout": Strategy("mutual_information"),
+    "random": Strategy(None, smoothing=False, rules=False),
+    "guided-random": Strategy(None, smoothing=False),
+    "mean-aggregation": Strategy("divergence", aggregation="mean"),
+    "no-smoothing": Strategy("divergence", smoothing=False),
+    "no-rules": Strategy("divergence", rules=False),
+}
+
+
+def random_scores(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Scores (n,) of the random strategies: uniform in [0, 1), ranked like any other score."""
+    return rng.random(n)
+
+
+def smooth(z, sequence, frame, half_width: float = 5, sigma: float = 3.0):
+    """Temporal smoothing of the image scores, Eq. (6): z (n,) → ẑ (n,).
+
+        ẑ_t = Σ_j w_j z_{t+j} / Σ_j w_j,   w_j = exp(−j² / 2σ²),   |j| ≤ half_width
+
+    The sums run over the frames of the same sequence that exist and have a finite score; j is the
+    distance in `frame`. A NaN or infinite score stays as it is and enters no other. A sequence or
+    frame of None gives z unchanged. NumPy or torch; float64 inside, the dtype of z outside (half
+    precision gives float32).
+
+    Raises ValueError for lengths that differ, frame numbers that are not finite, a negative
+    half_width, and a sigma that is not positive.
+    """
+    scores = _one_axis(z, "z")
+    dtype = computing_dtype(scores.dtype)
+    if not half_width >= 0:
+        raise ValueError(f"half_width is {half_width}; 0 frames or more are wanted")
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; more than 0 frames are wanted")
+    if sequence is None or frame is None:
+        return like(scores.astype(dtype), z)
+
+    code, frames = _sequence_and_frame(sequence, frame, len(scores))
+    scored = np.flatnonzero(np.isfinite(scores))
+    order = scored[np.lexsort((frames[scored], code[scored]))]
+    code, frames, sorted_z = code[order], frames[order], scores[order].astype(np.float64)
+    # Pairs k places apart, for k = 1, 2, …; a pair too far apart at k is so at any larger k.
+    # Summing differences to the frame's own score leaves a constant score exactly as it is.
+    change, weight = np.zeros(len(order)), np.ones(len(order))
+    first, k = np.arange(len(order)), 0
+    while len(first):
+        k += 1
+        first = first[first + k < len(order)]
+        distance = frames[first + k] - frames[first]
+        near = (code[first + k] == code[first]) & (distance <= half_width + ROUNDING)
+        first, distance = first[near], distance[near]
+        second = first + k
+        w = np.exp(-(distance**2) / (2 * sigma**2))
+        difference = w * (sorted_z[second] - sorted_z[first])
+        change[first] += difference
+        change[second] -= difference
+        weight[first] += w
+        weight[second] += w
+    smoothed = scores.astype(np.float64)
+    smoothed[order] += change / weight
+    return like(smoothed.astype(dtype), z)
+
+
+class Reason(IntEnum):
+    """Why an image was or was not chosen. Where several hold, the first of this order counts."""
+
+    CHOSEN = 0
+    LABELED = 1  # chosen in an earlier cycle
+    UNSCORED = 2  # its score is NaN
+    EXCLUDED_LATER = 3  # rule 2: too near to one chosen in an earlier cycle
+    EXCLUDED_NOW = 4  # rule 1: too near to one chosen in this cycle, whatever its rank
+    RANKED_BELOW = 5  # allowed, but the budget went to higher scores
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What `select` chose: `indices` (count,), positions in the order chosen; `reason` (n,), for
+    each position a code of `Reason`; `budget`, how many were wanted."""
+
+    indices: np.ndarray
+    reason: np.ndarray
+    budget: int
+
+    @property
+    def count(self) -> int:
+        """How many images were chosen."""
+        return len(self.indices)
+
+    @property
+    def shortfall(self) -> int:
+        """How many fewer than the budget were chosen, because no more were allowed."""
+        return self.budget - self.count
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The name of each reason's code."""
+        return {int(reason): reason.name for reason in Reason}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images have each reason, by its name: what each rule excluded, for one."""
+        found = np.bincount(to_numpy(self.reason), minlength=len(Reason))
+        return {reason.name: int(found[reason]) for reason in Reason}
+
+    def __str__(self):
+        counts = ", ".join(f"{name} {n}" for name, n in self.counts.items())
+        return f"{self.count} of {self.budget} images chosen ({counts})"
+
+
+def select(
+    score,
+    budget: int,
+    *,
+    sequence=None,
+    frame=None,
+    labeled=(),
+    exclude_now=15,
+    exclude_later=2,
+) -> Selection:
+    """Choose up to `budget` images one by one, highest score first; ties go to the lower position.
+
+    Rule 1: no frame at a distance ≤ `exclude_now` from one chosen in this cycle. Rule 2: no frame
+    at a distance ≤ `exclude_later` from one chosen in an earlier cycle. Both within a sequence
+    only; each is a distance in `frame`, or (before, after) for the two sides of the chosen frame.
+    A sequence or frame of None means no rules.
+
+    score (n,), NumPy or torch: NaN is unscored and never chosen. `labeled` are the positions
+    chosen in earlier cycles (never those of X_l); they are never chosen again. If fewer than
+    `budget` can be chosen, fewer come back and nothing is relaxed: see `Selection.shortfall` and
+    `.counts`. Sorts once and looks no further than the budget needs.
+
+    Raises ValueError for a budget that is not a whole number from 1 to n, a labelled position out
+    of range, lengths that differ, frame numbers that are not finite, and a negative distance.
+    """
+    scores = _one_axis(score, "score")
+    n = len(scores)
+    budget = _checked_budget(budget, n)
+    labeled = _positions(labeled, n)
+    now, later = _two_sides(exclude_now, "exclude_now"), _two_sides(exclude_later, "exclude_later")
+
+    reason = np.full(n, Reason.RANKED_BELOW, np.int8)
+    if sequence is None or frame is None:
+        timeline = None
+    else:
+        timeline = _Timeline(sequence, frame, n)
+        for i in labeled:
+            reason[timeline.near(i, *later)] = Reason.EXCLUDED_LATER
+    reason[np.isnan(scores)] = Reason.UNSCORED
+    reason[labeled] = Reason.LABELED
+
+    free = np.flatnonzero(reason == Reason.RANKED_BELOW)
+    ranking = free[np.argsort(-scores[free], kind="stable")]
+    if timeline is None:
+        chosen = ranking[:budget]
+    else:
+        chosen = _choose(ranking, budget, timeline, now, reason)
+    reason[chosen] = Reason.CHOSEN
+    return Selection(like(chosen, score), like(reason, score), budget)
+
+
+def _choose(ranking, budget, timeline, now, reason):
+    """The greedy choice under rule 1; marks in `reason` what the rule excludes."""
+    codes = memoryview(reason)  # single items are read faster than from an array
+    chosen = []
+    for start in range(0, len(ranking), BLOCK):
+        for i in ranking[start : start + BLOCK].tolist():
+            if codes[i] != Reason.RANKED_BELOW:
+                continue
+            near = timeline.near(i, *now)
+            reason[near[reason[near] == Reason.RANKED_BELOW]] = Reason.EXCLUDED_NOW
+            chosen.append(i)
+            if len(chosen) == budget:
+                return np.array(chosen, np.int64)
+    return np.array(chosen, np.int64)
+
+
+class _Timeline:
+    """The frames sorted by sequence and frame number, to find those near a given one."""
+
+    def __init__(self, sequence, frame, n):
+        code, frames = _sequence_and_frame(sequence, frame, n)
+        self.order = np.lexsort((frames, code))
+        self.place = np.empty(n, np.int64)
+        self.place[self.order] = np.arange(n)
+        self.frames = memoryview(frames[self.order])
+        self.code = code
+        self.bounds = np.searchsorted(code[self.order], np.arange(code.max(initial=-1) + 2))
+
+    def near(self, i, before, after):
+        """The positions of the same sequence from `before` frames before i to `after` after it."""
+        first, end = self.bounds[self.code[i] : self.code[i] + 2].tolist()
+        frame = self.frames[self.place[i]]
+        low = bisect_left(self.frames, frame - before - ROUNDING, first, end)
+        high = bisect_right(self.frames, frame + after + ROUNDING, first, end)
+        return self.order[low:high]
+
+
+def _sequence_and_frame(sequence, frame, n):
+    """Codes 0, 1, … of the sequences and the frame numbers in float64, both (n,)."""
+    sequence, frame = to_numpy(sequence), to_numpy(frame)
+    for name, a in (("sequence", sequence), ("frame", frame)):
+        if a.shape != (n,):
+            raise ValueError(f"{name} has shape {a.shape}, but there are {n} scores")
+    frame = frame.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(frame))
+    if len(bad):
+        raise ValueError(f"frame[{bad[0]}] is {frame[bad[0]]}; finite frame numbers are wanted")
+    if sequence.dtype == object:
+        sequence = sequence.astype(str)
+    # Frames mostly come video by video: only the first of each run has to be sorted.
+    starts = np.concatenate([[0], 1 + np.flatnonzero(sequence[1:] != sequence[:-1])])[:n]
+    code = np.unique(sequence[starts], return_inverse=True)[1]
+    return np.repeat(code, np.diff(starts, append=n)), frame
+
+
+def _one_axis(score, name):
+    a = to_numpy(score)
+    if a.ndim != 1:
+        raise ValueError(f"{name} has shape {a.shape}; one score for each image, (n,), is wanted")
+    return a.astype(np.float64) if a.dtype.kind in "biu" else a
+
+
+def _checked_budget(budget, n):
+    try:
+        whole = operator.index(budget)
+    except TypeError:
+        raise ValueError(f"budget is {budget!r}; a whole number of images is wanted") from None
+    if whole < 1:
+        raise ValueError(f"budget is {whole}; 1 image or more is wanted")
+    if whole > n:
+        raise ValueError(f"budget is {whole}, but the pool has only {n} images")
+    return whole
+
+
+def _positions(labeled, n):
+    a = to_numpy(labeled)
+    if a.size == 0:
+        return np.zeros(0, np.int64)
+    if a.dtype.kind not in "iu" or a.ndim != 1:
+        raise ValueError(f"labeled is {a.dtype} of shape {a.shape}; integer positions are wanted")
+    out = np.flatnonzero((a < 0) | (a >= n))
+    if len(out):
+        raise ValueError(f"labeled[{out[0]}] is {a[out[0]]}, but positions run from 0 to {n - 1}")
+    return a.astype(np.int64)
+
+
+def _two_sides(exclude, name):
+    sides = tuple(exclude) if np.ndim(exclude) else (exclude, exclude)
+    if len(sides) != 2 or not all(side >= 0 for side in sides):
+        raise ValueError(f"{name} is {exclude!r}; a distance ≥ 0 or (before, after) is wanted")
+    return sides

@@ -1,0 +1,120 @@
+"""The Zarr layout: logits and dense score maps, one shard a block of frames, one writer a shard.
+
+Unwritten chunks of a Zarr array read as zeros and would look plausible. Every store therefore
+holds `done` (frame,), written after the data of its shard, and nothing reads a frame that is not
+done.
+"""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from alkit.detector import LEVELS
+
+SHARD_FRAMES = 32
+COMPRESSOR = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+HIGHEST_SCORE = LEVELS * math.log(2)  # nats: no sum of five binary entropies is higher
+QUANTA = 255  # score maps are stored as round(255 · √(s / highest)) in one byte
+
+
+class IncompleteStore(RuntimeError):
+    """A store that holds frames nobody has finished."""
+
+
+def create(path: Path, positions, arrays: dict, key: str):
+    """Open the store at `path` for writing, or make it.
+
+    `positions` are the frames' positions in the pool; `arrays` maps a name to (dimensions after
+    frame, shape after frame, dtype). A store left by an interrupted step goes on if its `key`
+    (what it was made from) is the same; any other is replaced, since no record of a completed
+    step refers to it.
+    """
+    n = len(positions)
+    if path.exists():
+        try:
+            group = zarr.open_group(path, mode="r+")
+            known = group.attrs.get("key") == key
+        except (zarr.errors.GroupNotFoundError, KeyError, ValueError, FileNotFoundError):
+            known = False  # interrupted while it was being made
+        if known:
+            return group
+        shutil.rmtree(path)
+    group = zarr.create_group(path)
+    shard = min(SHARD_FRAMES, max(1, n))
+    for name, (dimensions, shape, dtype) in arrays.items():
+        group.create_array(
+            name,
+            shape=(n, *shape),
+            chunks=(1, *shape),
+            shards=(shard, *shape),
+            dtype=dtype,
+            compressors=COMPRESSOR,
+            dimension_names=("frame", *dimensions),
+        )
+    line = {"shape": (n,), "chunks": (shard,), "dimension_names": ("frame",)}
+    group.create_array("position", dtype=np.int64, **line)[:] = positions
+    group.create_array("done", dtype=bool, fill_value=False, **line)
+    group.attrs["key"] = key  # last: a store without it is made anew
+    return group
+
+
+def shards(group) -> list:
+    """Slices of frames, one for each shard that is not done yet."""
+    done, size = group["done"][:], group["done"].chunks[0]
+    blocks = [slice(a, min(a + size, len(done))) for a in range(0, len(done), size)]
+    return [block for block in blocks if not done[block].all()]
+
+
+def write_shard(group, block: slice, arrays: dict):
+    """Write one whole shard, and mark its frames as done afterwards."""
+    for name, values in arrays.items():
+        group[name][block] = values
+    group["done"][block] = True
+
+
+def open_dataset(path: Path) -> xr.Dataset:
+    """A complete store as a lazy Dataset. Raises IncompleteStore if frames are missing."""
+    data = xr.open_zarr(path, consolidated=False, chunks={}).set_coords(("position", "done"))
+    missing = int((~data["done"].values).sum())
+    if missing:
+        raise IncompleteStore(
+            f"{path}: {missing} of {data.sizes['frame']} frames are not complete; run the step "
+            "again, it goes on where it stopped"
+        )
+    return data
+
+
+def remove(path: Path):
+    """Delete a folder if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def quantise(scores: np.ndarray) -> np.ndarray:
+    """Score maps in nats to one byte on a square-root scale, which spends its steps where small
+    differences matter. The largest error is √(s · highest) / 255, at small s highest / 4 / 255²."""
+    low, high = scores.min(initial=0), scores.max(initial=0)
+    if not (low >= 0 and high <= HIGHEST_SCORE * (1 + 1e-6)):  # NaN fails both
+        raise ValueError(
+            f"scores range over [{low}, {high}]; a score map lies in [0, {HIGHEST_SCORE:.3f}] "
+            f"nats, the sum of {LEVELS} binary entropies, and has no NaN"
+        )
+    return np.rint(np.sqrt(scores / HIGHEST_SCORE) * QUANTA).clip(0, QUANTA).astype(np.uint8)
+
+
+def dequantise(stored):
+    """One byte on a square-root scale to float32 nats; NumPy or dask."""
+    root = stored.astype(np.float32) / np.float32(QUANTA)
+    return root * root * np.float32(HIGHEST_SCORE)
+
+
+def open_scores(path: Path) -> xr.DataArray:
+    """Score maps (frame, y, x) in nats, lazily, a shard of frames in each dask chunk."""
+    data = open_dataset(path)
+    stored = data["score_root"].chunk(frame=min(SHARD_FRAMES, data.sizes["frame"]))
+    scores = stored.copy(data=dequantise(stored.data)).rename("score")
+    scores.attrs = {"long_name": "score", "units": "nat"}
+    return scores

@@ -1,0 +1,128 @@
+"""Figures of a frame in image coordinates, and their boxes, without drawing the image."""
+
+import cv2
+import numpy as np
+
+from alkit.frames import NO_BOXES, Boxes
+from alkit.street import props
+from alkit.street.people import figure
+from alkit.street.plan import State
+from alkit.street.world import HEIGHT, Item, View, fixed
+
+TINY = 14.0  # pixels of a 480-row image: smaller people are neither drawn nor boxed
+HIDDEN = 0.35  # share of a figure in sight below which its box is to be ignored
+
+
+def centred(view: View, width: float) -> View:
+    """The view in an image `width` wide (at 480 rows)."""
+    return view._replace(centre=view.centre + width / 2)
+
+
+def person_items(state: State, view: View, width: float) -> list[Item]:
+    """The people in or near the image, in the order of the state."""
+    items = []
+    for k, (person, x, z, dx, dz, phase, stride) in enumerate(state.people):
+        depth = z - view.z
+        metre = view.focal / depth
+        scale = metre * person.stature
+        u, v = view.centre + metre * (x - view.x), view.horizon + metre * view.height
+        if scale < TINY or not -0.5 * scale < u < width + 0.5 * scale:
+            continue
+        points, ends, colours = figure(person, phase, dx, dz, stride)
+        points = points * (scale, -scale) + (u, v)
+        items.append(Item(depth, x - view.x, points, ends, colours, 0.9, k))
+    return items
+
+
+def prop_items(state: State, view: View, width: float, farthest: float = 100.0) -> list[Item]:
+    """Cars, poles, trees and boards in or near the image, up to `farthest` metres away."""
+    items = []
+    for prop in (*state.street.props, *state.cars):
+        depth = prop.z - view.z
+        if not -6 < depth < farthest:
+            continue
+        if depth > 3:
+            metre = view.focal / depth
+            u = view.centre + metre * (prop.x - view.x)
+            around = 3.0 if prop.kind in ("tree", "lamp") else 1.2
+            if prop.kind != "car" and not -around * metre < u < width + around * metre:
+                continue
+        item = (props.car if prop.kind == "car" else props.upright)(view, prop)
+        if item is None:
+            continue
+        if prop.kind == "car":
+            u = item.points[:, 0]
+            if u.max() < 0 or u.min() > width:
+                continue
+        items.append(item)
+    return items
+
+
+def _silhouette(canvas, item, value, left=0.0, top=0.0):
+    points = fixed(item.points, 1.0, left, top)
+    start = 0
+    for end in item.ends:
+        cv2.fillPoly(canvas, [points[start:end]], value, cv2.LINE_8, 4)
+        start = end
+
+
+def boxes(state: State, size: tuple[int, int]) -> Boxes:
+    """The pedestrians' boxes in an image of `size` (height, width), exact at 480 rows and scaled.
+
+    `ltwh` is the extent of the whole figure, hidden parts included, cut at the image's border;
+    `visible` the extent of what neither a car, a pole, a board, another person nor the border
+    hides. Figures with less than 35 % in sight are marked `ignore`; those with nothing in sight,
+    or under 14 px high at 480 rows, are left out.
+    """
+    width = HEIGHT * size[1] / size[0]
+    view = centred(state.view, width)
+    people = person_items(state, view, width)
+    if not people:
+        return NO_BOXES
+    spans = [(*item.points.min(0), *item.points.max(0)) for item in people]
+    low, high = np.array(spans)[:, :2], np.array(spans)[:, 2:]
+    farthest = max(item.depth for item in people)
+    hiding = []
+    for item in prop_items(state, view, width, farthest):
+        if np.any((item.points.min(0) <= high) & (item.points.max(0) >= low), axis=0).all():
+            hiding.append(item)
+    canvas = np.zeros((HEIGHT, int(np.ceil(width))), np.uint8)
+    for item in sorted(people + hiding, key=lambda item: -item.depth):
+        _silhouette(canvas, item, item.person + 1)
+    found = []
+    for item, (l0, t0, r0, b0) in zip(people, spans, strict=True):
+        left, top = max(0.0, l0), max(0.0, t0)
+        right, bottom = min(width, r0), min(float(HEIGHT), b0)
+        if right - left < 1 or bottom - top < 1:
+            continue
+        x0, y0 = int(left), int(top)
+        patch = canvas[y0 : int(np.ceil(bottom)) + 1, x0 : int(np.ceil(right)) + 1]
+        mine = cv2.inRange(patch, item.person + 1, item.person + 1)
+        seen = cv2.countNonZero(mine)
+        if seen == 0:
+            continue
+        alone = np.zeros((int(b0 - t0) + 3, int(r0 - l0) + 3), np.uint8)
+        _silhouette(alone, item, 1, int(np.floor(l0)), int(np.floor(t0)))
+        x, y, w, h = cv2.boundingRect(mine)
+        # a side that nothing hides keeps the outline's exact position
+        v_left, v_top = max(left, x0 + x - 0.5), max(top, y0 + y - 0.5)
+        v_right, v_bottom = min(right, x0 + x + w + 0.5), min(bottom, y0 + y + h + 0.5)
+        found.append(
+            (
+                (left, top, right - left, bottom - top),
+                (v_left, v_top, v_right - v_left, v_bottom - v_top),
+                seen < HIDDEN * cv2.countNonZero(alone),
+                state.people[item.person].person.identity,
+            )
+        )
+    if not found:
+        return NO_BOXES
+    full, visible, ignore, identities = zip(*found, strict=True)
+    factor = size[0] / HEIGHT
+    return Boxes(
+        np.array(full) * factor,
+        ["pedestrian"] * len(full),
+        np.array(ignore),
+        np.array(visible) * factor,
+        np.array(identities),
+    )

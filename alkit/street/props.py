@@ -1,0 +1,221 @@
+"""Parked cars, poles, signs, trees and boards as polygons."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from alkit.street.world import Item, View
+
+NEAR = 1.0  # metres in front of the camera; nothing is drawn closer
+CAR_COLOURS = (
+    (26, 28, 32), (190, 192, 196), (232, 232, 230), (92, 96, 102), (140, 24, 30), (30, 56, 110),
+    (60, 82, 70), (150, 130, 100),
+)  # fmt: skip
+LEAVES = ((104, 138, 62), (76, 116, 56), (124, 146, 78), (148, 128, 56))
+CAR_HALF = 0.88  # half a car's width, metres
+BARK, STEEL, PLAIN = (84, 70, 58), (112, 116, 120), (234, 234, 230)
+RED, BLUE, SKIN = (188, 30, 34), (30, 70, 150), (216, 178, 150)
+_RING = np.stack([np.cos(np.arange(14) * np.pi / 7), np.sin(np.arange(14) * np.pi / 7)], 1)
+
+
+class Prop(NamedTuple):
+    """Something that stands in the street; `size` and `style` mean what its kind says."""
+
+    kind: str
+    x: float
+    z: float
+    size: float
+    colour: tuple[float, float, float]
+    style: int
+
+
+# hatchback, saloon, van from the side: (metres from the tail, height)
+_BODIES = (
+    ((0, 0.32), (0, 0.86), (0.25, 1.02), (0.75, 1.44), (2.25, 1.48), (3.05, 1.0), (3.95, 0.84),
+     (4.1, 0.6), (4.1, 0.32)),
+    ((0, 0.32), (0, 0.9), (0.8, 1.0), (1.35, 1.4), (2.6, 1.43), (3.4, 0.98), (4.4, 0.82),
+     (4.55, 0.55), (4.55, 0.32)),
+    ((0, 0.35), (0, 1.0), (0.15, 1.95), (3.4, 2.0), (4.2, 1.2), (4.75, 1.05), (4.85, 0.6),
+     (4.85, 0.35)),
+)  # fmt: skip
+_GLASS = (
+    ((0.5, 1.04), (0.85, 1.37), (2.2, 1.4), (2.85, 1.03)),
+    ((1.0, 1.02), (1.42, 1.34), (2.55, 1.37), (3.15, 1.02)),
+    ((2.6, 1.25), (2.6, 1.8), (3.35, 1.82), (3.95, 1.24)),
+)
+CABIN = ((0.2, 2.9), (0.9, 3.2), (0.0, 4.2))  # from the tail: what hides people behind it
+LENGTH = tuple(body[-1][0] for body in _BODIES)
+
+
+class _Parts:
+    """Collects polygons in metres around a foot, back to front."""
+
+    def __init__(self):
+        self.polygons, self.colours = [], []
+
+    def add(self, points, colour):
+        points = np.asarray(points, np.float64)
+        if points.shape[1] == 2:  # upright and facing the camera
+            points = np.concatenate([points, np.zeros((len(points), 1))], 1)
+        self.polygons.append(points)
+        self.colours.append(tuple(float(c) for c in colour))
+
+    def box(self, x, y, width, height, colour):
+        a, b = x - width / 2, x + width / 2
+        self.add([(a, y), (b, y), (b, y + height), (a, y + height)], colour)
+
+    def disc(self, x, y, radius, colour):
+        self.add(_RING * radius + (x, y), colour)
+
+    def done(self):
+        ends = np.cumsum([len(p) for p in self.polygons]).tolist()
+        return np.concatenate(self.polygons), ends, np.array(self.colours)
+
+
+@lru_cache(maxsize=4096)
+def _car(style: int, colour: tuple, away: bool, side: int, far: bool):
+    """A car's outline points, then its parts; (x, y, z) from the middle of its nearest end."""
+    body, glass, length = np.array(_BODIES[style]), np.array(_GLASS[style]), LENGTH[style]
+    if not away:
+        body, glass = body * (-1, 1) + (length, 0), glass * (-1, 1) + (length, 0)
+
+    def flank(points, x):
+        return np.stack([np.full(len(points), x), points[:, 1], points[:, 0]], 1)
+
+    outline = np.concatenate([flank(body, CAR_HALF), flank(body, -CAR_HALF)])
+    paint, rubber, window = np.array(colour), (22, 22, 24), (42, 48, 56)
+    parts = _Parts()
+    parts.add(flank(body, side * CAR_HALF), paint * 0.8)
+    parts.add(flank(glass, side * CAR_HALF * 0.93), window)
+    roof = body[:, 1].max()
+    lean = 0.35 if style == 2 and away else 1.3
+
+    def end(points, colour):
+        flat = np.array([(x, y, lean * max(y - 0.95, 0.0)) for x, y in points])
+        parts.add(flat, colour)
+
+    def block(x, y, width, height, colour):
+        a, b = x - width / 2, x + width / 2
+        end([(a, y), (b, y), (b, y + height), (a, y + height)], colour)
+
+    if not far:
+        sill = np.array([(0.1, 0.32), (length - 0.1, 0.32), (length - 0.1, 0.45), (0.1, 0.45)])
+        parts.add(flank(sill, side * CAR_HALF), paint * 0.5)
+        for wheel in (0.75, length - 0.85):
+            parts.add(flank(_RING * 0.33 + (wheel, 0.33), side * CAR_HALF), rubber)
+            parts.add(flank(_RING * 0.19 + (wheel, 0.33), side * CAR_HALF), (120, 122, 126))
+        for x in (-0.68, 0.68):
+            block(x, 0, 0.24, 0.4, rubber)
+    block(0, 0.28, 2 * CAR_HALF, 0.67, paint * 0.92)
+    end([(-0.84, 0.93), (0.84, 0.93), (0.64, roof), (-0.64, roof)], paint)
+    end([(-0.72, 1.0), (0.72, 1.0), (0.57, roof - 0.1), (-0.57, roof - 0.1)], window)
+    if not far:
+        end([(-0.72, 1.0), (0.1, 1.0), (-0.1, roof - 0.1), (-0.57, roof - 0.1)], (66, 74, 84))
+        block(0, 0.28, 2 * CAR_HALF, 0.2, paint * 0.5)
+        block(0, 0.52, 0.52, 0.12, (222, 220, 200))
+    for x in (-0.7, 0.7):
+        block(x, 0.68, 0.28, 0.18, (168, 30, 30) if away else (222, 222, 212))
+    return outline, *parts.done()
+
+
+def car(view: View, prop: Prop) -> Item | None:
+    """A car whose nearest end is at `prop.z`: on the right its tail, on the left its front."""
+    depth = prop.z - view.z
+    if depth + LENGTH[prop.style] < NEAR:
+        return None
+    side = 1 if prop.x < view.x else -1
+    outline, points, ends, colours = _car(
+        prop.style, prop.colour, prop.x > 0, side, depth > 0.075 * view.focal
+    )
+    all_points = np.concatenate([outline, points])
+    depths = np.maximum(all_points[:, 2] + prop.z, view.z + NEAR)
+    flat = np.stack(view.project(all_points[:, 0] + prop.x, all_points[:, 1], depths), 1)
+    hull = cv2.convexHull(flat[: len(outline)].astype(np.float32))[:, 0]
+    return Item(
+        max(depth, NEAR),
+        prop.x - view.x,
+        np.concatenate([hull, flat[len(outline) :]]),
+        [len(hull)] + [len(hull) + end for end in ends],
+        np.concatenate([[np.array(prop.colour) * 1.06 + 8], colours]),
+        2.2,
+    )
+
+
+def _sign(parts, size, style, colour):
+    if style == 3:  # a parking meter: a head and a trunk at a person's height
+        parts.box(0, 0, 0.1, 1.0, STEEL)
+        parts.box(0, 0.95, 0.34, 0.55, colour)
+        parts.disc(0, 1.55, 0.14, colour)
+        return
+    parts.box(0, 0, 0.08, size + 0.5, STEEL)
+    if style == 0:
+        parts.disc(0, size, 0.34, RED)
+        parts.disc(0, size, 0.25, PLAIN)
+    elif style == 1:
+        parts.add([(-0.42, size - 0.3), (0.42, size - 0.3), (0, size + 0.42)], RED)
+        parts.add([(-0.26, size - 0.2), (0.26, size - 0.2), (0, size + 0.24)], PLAIN)
+    else:
+        parts.box(0, size - 0.35, 0.6, 0.7, BLUE)
+        parts.box(0, size - 0.2, 0.22, 0.4, PLAIN)
+
+
+def _board(parts, colour):
+    """An advertisement at the pavement's edge, with one large bust."""
+    parts.box(0, 0, 1.3, 2.5, (58, 60, 64))
+    parts.box(0, 0.6, 1.12, 1.75, colour)
+    coat = tuple(255 - c for c in colour)
+    parts.add([(-0.5, 0.6), (0.5, 0.6), (0.4, 1.15), (0.12, 1.3), (-0.12, 1.3), (-0.4, 1.15)], coat)
+    parts.box(0, 1.2, 0.2, 0.3, SKIN)
+    parts.add(_RING * (0.25, 0.32) + (0, 1.65), SKIN)
+    parts.add(np.clip(_RING, (-1, 0.25), (1, 1)) * (0.27, 0.34) + (0, 1.65), (60, 44, 34))
+    parts.box(0, 2.15, 0.9, 0.12, coat)
+
+
+@lru_cache(maxsize=4096)
+def _upright(kind: str, size: float, colour: tuple, style: int, side: int):
+    """The parts of a prop around its foot, the width of its shadow, and the height of its lamp."""
+    parts, shadow, lamp = _Parts(), 0.4, 0.0
+    if kind == "lamp":
+        parts.box(0, 0, 0.2, 0.9, STEEL)
+        parts.box(0, 0.9, 0.12, size, STEEL)
+        parts.box(0.6 * side, size + 0.82, 1.2, 0.08, STEEL)
+        parts.box(1.2 * side, size + 0.7, 0.5, 0.14, (196, 196, 186))
+        lamp = size + 0.7
+    elif kind == "sign":
+        _sign(parts, size, style, colour)
+    elif kind == "tree":
+        trunk = np.array(
+            [(-0.2, 0), (0.2, 0), (0.13, 0.5), (0.11, 3.4), (-0.11, 3.4), (-0.13, 0.5)]
+        )
+        parts.add(trunk * (size, 1), BARK)
+        parts.add(np.maximum(trunk, (0.03, 0)) * (size, 1), (64, 54, 46))
+        shadow = 1.8
+    elif kind == "board":
+        _board(parts, colour)
+        shadow = 1.4
+    elif kind == "bin":
+        parts.box(0, 0.05, 0.55, 0.95, colour)
+        parts.box(0, 0.92, 0.62, 0.1, (50, 52, 54))
+        shadow = 0.7
+    else:
+        parts.box(0, 0, 0.16, 0.9, colour)
+        parts.box(0, 0.7, 0.17, 0.1, PLAIN)
+    return *parts.done(), shadow, lamp
+
+
+def upright(view: View, prop: Prop) -> Item | None:
+    """A lamp, sign, tree, board, bin or bollard that faces the camera."""
+    depth = prop.z - view.z
+    if depth < 1.5 * NEAR:
+        return None
+    side = 1 if prop.x < 0 else -1  # lamps reach over the road
+    points, ends, colours, shadow, lamp = _upright(
+        prop.kind, prop.size, prop.colour, prop.style, side
+    )
+    scale = view.focal / depth
+    foot = (view.centre + scale * (prop.x - view.x), view.horizon + scale * view.height)
+    flat = points[:, :2] * (scale, -scale) + foot
+    foliage = (prop.style, prop.size, prop.colour) if prop.kind == "tree" else None
+    return Item(depth, prop.x - view.x, flat, ends, colours, shadow, -1, foliage, lamp)

@@ -1,0 +1,244 @@
+"""Sampling, loss, optimiser and schedule of the detector (paper Eq. 7; step 6)."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from alkit.boxes import mirrored, targets
+from alkit.detector import Detector, autocast
+from alkit.frames import FrameSet
+from alkit.profiles import Profile
+
+IMAGE_CACHE_BYTES = 1 << 30  # decoded training images kept in memory
+CHECKPOINT_SECONDS = 60  # between two checkpoints of a training that takes long
+
+
+def sampling_loss(logits: list, labels: list, profile: Profile, generator: torch.Generator):
+    """Sigmoid cross-entropy over all positives and randomly drawn negatives (Eq. 7).
+
+    logits: five maps (n, y, x); labels: five int8 maps of the same shapes, 1, 0 or −1 (neither).
+    A negative is drawn with probability N2P · max(min_positives, positives) / size in each map,
+    where min_positives, a count of cells, scales with the image's area. The mean over all drawn.
+    """
+    least = profile.min_positives * profile.scale**2
+    total, drawn = 0.0, 0
+    for logit, label in zip(logits, labels, strict=True):
+        positive = label == 1
+        count = positive.sum(dim=(1, 2)).clamp(min=least)  # (n,)
+        chance = profile.n2p * count / label[0].numel()
+        draw = torch.rand(label.shape, generator=generator) < chance[:, None, None]
+        chosen = positive | (draw.to(label.device) & (label == 0))
+        total = total + F.binary_cross_entropy_with_logits(
+            logit.float()[chosen], positive[chosen].float(), reduction="sum"
+        )
+        drawn = drawn + chosen.sum()
+    return total / drawn.clamp(min=1)
+
+
+def train(
+    detector: Detector,
+    frames: FrameSet,
+    profile: Profile,
+    epochs: int,
+    seed: np.random.SeedSequence,
+    checkpoint: Path | None = None,
+    key: str = "",
+    progress=lambda done, total, loss: None,
+) -> list:
+    """Train in place for `epochs` over `frames`; the last iteration's weights stay.
+
+    A fresh RMSProp, its rate annealed exponentially from `learning_rate` to
+    `final_learning_rate` at the last iteration. Everything random follows from `seed`, epoch by
+    epoch, so that a training that goes on from its checkpoint file ends with the same weights;
+    `key` says what the training is made from, and a checkpoint of another is left alone.
+    Returns the mean loss of every epoch. Raises FloatingPointError if the loss diverges.
+    """
+    device = next(detector.parameters()).device
+    optimiser = torch.optim.RMSprop(
+        detector.parameters(), lr=profile.learning_rate, weight_decay=profile.weight_decay
+    )
+    batches = -(-len(frames) // profile.batch_size)
+    last = max(1, epochs * batches - 1)
+    decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / last)
+
+    losses = restore(checkpoint, key, detector, optimiser) if checkpoint else []
+    samples = Samples(frames, profile)
+    detector.train()
+    saved = time.monotonic()
+    for epoch, epoch_seed in enumerate(seed.spawn(epochs)):
+        if epoch < len(losses):
+            continue
+        order_seed, draw_seed = epoch_seed.spawn(2)
+        rng = np.random.default_rng(order_seed)
+        torch_seed = int(draw_seed.generate_state(1, np.uint64)[0] >> 1)
+        generator = torch.Generator().manual_seed(torch_seed)
+        total = 0.0
+        with torch.random.fork_rng(devices=[]):  # dropout draws from PyTorch's own generator
+            torch.manual_seed(torch_seed)
+            for batch, (images, labels) in enumerate(samples.epoch(rng)):
+                for group in optimiser.param_groups:
+                    group["lr"] = profile.learning_rate * decay ** (epoch * batches + batch)
+                with autocast(device):
+                    logits = detector(images.to(device))
+                labels = [label.to(device) for label in labels]
+                loss = sampling_loss(logits, labels, profile, generator)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                total += float(loss.detach())
+                progress(epoch * batches + batch + 1, epochs * batches, float(loss.detach()))
+        losses.append(total / batches)
+        if not np.isfinite(losses[-1]):
+            raise FloatingPointError(
+                f"{frames.dataset}: the loss is {losses[-1]} in epoch {epoch + 1} of {epochs}; "
+                f"lower learning_rate (now {profile.learning_rate})"
+            )
+        if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            keep(checkpoint, key, detector, optimiser, losses)
+            saved = time.monotonic()
+    detector.eval()
+    return losses
+
+
+def has_pedestrian(frames: FrameSet) -> bool:
+    """Whether any labelled frame holds a box that is not ignored."""
+    return any(not np.all(boxes.ignore) for boxes in frames.boxes)
+
+
+class Samples:
+    """Batches of images and label maps; images are read ahead by a thread and kept if they fit."""
+
+    def __init__(self, frames: FrameSet, profile: Profile):
+        self.frames, self.profile = frames, profile
+        height, width = profile.image_size
+        self.room = IMAGE_CACHE_BYTES // (height * width * 3)
+        self.cache = {}
+
+    def image(self, i: int) -> np.ndarray:
+        if i not in self.cache:
+            image = self.frames.images(i)
+            if len(self.cache) >= self.room:
+                return image
+            self.cache[i] = image
+        return self.cache[i]
+
+    def batch(self, chosen, flips):
+        images, labels = [], []
+        for i, flip in zip(chosen, flips, strict=True):
+            image, boxes = self.image(int(i)), self.frames.boxes[int(i)]
+            if flip:
+                image, boxes = image[:, ::-1], mirrored(boxes, image.shape[1])
+            images.append(image)
+            labels.append(targets(boxes, self.profile))
+        stacked = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2))
+        return stacked, [torch.from_numpy(np.stack(level)) for level in zip(*labels, strict=True)]
+
+    def epoch(self, rng):
+        """All frames once in random order, each mirrored half of the time."""
+        order = rng.permutation(len(self.frames))
+        flips = rng.random(len(order)) < (0.5 if self.profile.flip else 0.0)
+        size = self.profile.batch_size
+        starts = range(0, len(order), size)
+        with ThreadPoolExecutor(1) as pool:
+            ahead = None
+            for start in [*starts, None]:
+                coming = None
+                if start is not None:
+                    part = slice(start, start + size)
+                    coming = pool.submit(self.batch, order[part], flips[part])
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = coming
+
+
+def keep(path: Path, key: str, detector, optimiser, losses: list):
+    """Write a checkpoint of a training, atomically."""
+    tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
+    for name, parameter in detector.named_parameters():
+        state = optimiser.state[parameter]
+        tensors[f"square_avg.{name}"] = state["square_avg"]
+        tensors[f"step.{name}"] = state["step"]
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"key": key, "losses": json.dumps(losses)})
+    os.replace(partial, path)
+
+
+def restore(path: Path, key: str, detector, optimiser) -> list:
+    """Read a checkpoint back if there is one; the losses of the epochs done."""
+    if not path.exists():
+        return []
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            if file.metadata()["key"] != key:
+                return []
+            losses = json.loads(file.metadata()["losses"])
+    except (SafetensorError, KeyError, ValueError):
+        return []  # cut off while it was written: start again
+    weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k[:8] == "weights."}
+    detector.load_state_dict(weights)
+    for name, parameter in detector.named_parameters():
+        optimiser.state[parameter] = {
+            "square_avg": tensors[f"square_avg.{name}"].to(parameter.device),
+            "step": tensors[f"step.{name}"],
+        }
+    return losses
+
+
+def new_detector(profile: Profile, seed: np.random.SeedSequence) -> Detector:
+    """A freshly initialised detector of the profile's width."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+        return Detector(profile.width, profile.half_pixel)
+
+
+def save_weights(detector: Detector, path: Path):
+    """Write the weights as safetensors, atomically, with the width that they are of."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
+    partial = Path(path).with_suffix(".partial")
+    save_file(tensors, partial, metadata={"parameters": str(count_parameters(detector))})
+    os.replace(partial, path)
+
+
+def load_weights(path: Path, profile: Profile) -> Detector:
+    """A detector with the weights of a safetensors file.
+
+    Raises ValueError if the file is not safetensors or holds the weights of another network.
+    """
+    detector = Detector(profile.width, profile.half_pixel)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+    expected = detector.state_dict()
+    wrong = [
+        name
+        for name in sorted({*expected, *tensors})
+        if name not in tensors
+        or name not in expected
+        or tensors[name].shape != expected[name].shape
+    ]
+    if wrong:
+        name = wrong[0]
+        found = tuple(tensors[name].shape) if name in tensors else "missing"
+        wanted = tuple(expected[name].shape) if name in expected else "no such tensor"
+        raise ValueError(
+            f"{path}: weights of another network: {len(wrong)} tensors differ from a detector of "
+            f"width {profile.width}, the first is {name}: found {found}, wanted {wanted}. "
+            "Use the profile that these weights were trained with"
+        )
+    detector.load_state_dict(tensors)
+    return detector.eval()
+
+
+def count_parameters(detector: Detector) -> int:
+    return sum(parameter.numel() for parameter in detector.parameters())

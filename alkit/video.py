@@ -1,0 +1,90 @@
+"""Video files: any frame by its position, exactly as a reading from the start gives it."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+CACHE_BYTES = 256 * 2**20
+
+
+class Video(Sequence):
+    """The frames of a video file, uint8 RGB **(y, x, 3)**, decoded when asked for.
+
+    Seeking in compressed video is not exact in general, so frames are decoded in order, and a
+    step back opens the file again and reads forward. Frames that were asked for are kept, the
+    latest up to `cache_bytes`, so that training on a few frames in random order decodes each once.
+
+    `n_frames` is the known length; None takes the container's word for it. `image_size` is
+    (height, width). Raises FileNotFoundError or ValueError with the file's name where it is
+    missing, is no video, or ends before the frame asked for.
+    """
+
+    def __init__(self, path: Path, n_frames: int | None = None, cache_bytes: int = CACHE_BYTES):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: there is no such video file")
+        self._cache_bytes = cache_bytes
+        self._kept = OrderedDict()  # position -> frame, the latest asked for last
+        self._lock = threading.Lock()
+        self._open()
+        counted = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._n = n_frames or counted
+        self._ends = None  # where the video turned out to end, when before n
+        if self._n < 1:
+            raise ValueError(f"{self.path}: the file does not say how many frames it has")
+        self.image_size = self[0].shape[:2]
+
+    def __len__(self):
+        return self._n
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        if not 0 <= i < self._n:
+            raise IndexError(f"frame {i} of {self._n} in {self.path}")
+        with self._lock:
+            if i in self._kept:
+                self._kept.move_to_end(i)
+            else:
+                self._kept[i] = self._decode(i)
+                while len(self._kept) > 1 and self._too_much():
+                    self._kept.popitem(last=False)
+            return self._kept[i].copy()
+
+    def _too_much(self):
+        return sum(frame.nbytes for frame in self._kept.values()) > self._cache_bytes
+
+    def _open(self):
+        # One thread: a forked process cannot close a decoder whose threads stayed in its parent.
+        threads = [cv2.CAP_PROP_N_THREADS, 1]
+        self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG, threads)
+        if not self._capture.isOpened():
+            raise ValueError(f"{self.path}: not a video that OpenCV can open")
+        self._next = 0
+        self._process = os.getpid()
+
+    def _decode(self, i):
+        if self._ends is not None and i >= self._ends:
+            raise self._too_short()
+        # A forked process shares the file's position with its parent and needs its own.
+        if i < self._next or self._process != os.getpid():
+            self._open()
+        while self._next <= i:
+            if not self._capture.grab():
+                self._ends = self._next
+                self._open()
+                raise self._too_short()
+            self._next += 1
+        found, image = self._capture.retrieve()
+        if not found:
+            raise ValueError(f"{self.path}: frame {i} (from 0) cannot be decoded")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+    def _too_short(self):
+        return ValueError(
+            f"{self.path}: the video ends after {self._ends} frames, {self._n} were expected; the "
+            f"file is truncated, or its length is stated wrongly"
+        )

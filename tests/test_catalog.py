@@ -1,0 +1,478 @@
+"""The catalog and its data sets: entries, opening, checking, fetching, fingerprints."""
+
+import hashlib
+import http.server
+import json
+import os
+import threading
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from alkit import catalog, data
+from alkit.catalog import CatalogError, UnknownDataSet
+
+needs_data = pytest.mark.skipif(
+    "ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the real samples"
+)
+ENTRY = {
+    "title": "Toy",
+    "reader": "coco",
+    "root": "toy",
+    "args": {"annotations": "labels.json"},
+    "filter": {"rule": "paper", "classes": ["person"]},
+    "kind": "stills",
+    "license": "none",
+    "citation": "nobody",
+    "homepage": "https://example.org/toy",
+}
+
+
+def picture(k):
+    return np.random.default_rng(k).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A COCO data set of three images of 160×120 under $ALKIT_DATA."""
+    monkeypatch.setenv("ALKIT_DATA", str(tmp_path))
+    root = tmp_path / "toy"
+    root.mkdir()
+    for k in range(3):
+        cv2.imwrite(str(root / f"{k}.jpg"), picture(k))
+    boxes = [(0, [0, 0, 20, 60]), (0, [50, 10, 10, 30]), (1, [0, 0, 100, 100]), (1, [9, 9, 20, 50])]
+    labels = {
+        "images": [
+            {"id": k, "file_name": f"{k}.jpg", "width": 160, "height": 120} for k in range(3)
+        ],
+        "annotations": [
+            {"id": i, "image_id": k, "category_id": 1, "bbox": box}
+            for i, (k, box) in enumerate(boxes)
+        ]
+        + [{"id": 99, "image_id": 2, "category_id": 2, "bbox": [0, 0, 20, 60]}],
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}],
+    }
+    (root / "labels.json").write_text(json.dumps(labels))
+    return root
+
+
+def write(folder, entries):
+    path = folder / "catalog.yaml"
+    path.write_text(yaml.safe_dump({"datasets": entries}))
+    return path
+
+
+def entry(folder, **fields):
+    return catalog.load(write(folder, {"toy": ENTRY | fields}))["toy"]
+
+
+# ---- the project's own catalog -------------------------------------------------------------------
+
+
+def test_every_entry_of_the_project_validates():
+    names = set(catalog.load())
+    wanted = {"street-source", "street-pool", "street-test", "pets09-s2l1", "pets09-pool"}
+    wanted |= {"pets09-test", "camvid-all", "camvid-train", "camvid-val"}
+    wanted |= {
+        f"{d}-{s}" for d in ("citypersons", "bdd100k", "coco-person") for s in ("train", "val")
+    }
+    wanted |= {"caltech-train", "caltech-test"}
+    for sequence in ("0001TP", "0006R0", "0016E5"):
+        wanted |= {f"camvid-{sequence}", f"camvid-not-{sequence}"}
+    assert wanted <= names
+
+
+def test_the_numbers_of_table_1_are_expected():
+    entries = catalog.load()
+    known = {
+        "citypersons-train": (2975, 1835, 7740),
+        "caltech-train": (51363, 10523, 20062),
+        "bdd100k-train": (69836, 17632, 56473),
+    }
+    for name, numbers in known.items():
+        expect = entries[name].expect
+        assert (expect.images, expect.images_with_pedestrians, expect.instances) == numbers
+
+
+def test_default_path_works_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "street-source" in catalog.load()
+    write(tmp_path, {"mine": ENTRY}).rename(tmp_path / "data_catalog.yaml")
+    assert list(catalog.load()) == ["mine"]
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        catalog.load("nowhere.yaml")
+
+
+@needs_data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pets09-s2l1",
+        "pets09-pool",
+        "pets09-test",
+        "camvid-all",
+        "camvid-train",
+        "camvid-val",
+        "camvid-0001TP",
+        "camvid-not-0001TP",
+        "camvid-0006R0",
+        "camvid-not-0006R0",
+        "camvid-0016E5",
+        "camvid-not-0016E5",
+        "coco-person-train",
+        "coco-person-val",
+    ],
+)
+def test_real_samples_are_as_expected(name):
+    """All images of the whole sets are decoded; of their parts only the records are counted."""
+    dataset = catalog.load()[name]
+    if name in ("camvid-all", "coco-person-train", "coco-person-val"):
+        findings = data.check(dataset, progress=False)
+        assert len(findings) >= 3
+        assert [finding for finding in findings if not finding.ok] == []
+    else:
+        counts = data.stats(dataset)
+        expected = {key: value for key, value in dataset.expect if value is not None}
+        assert {key: counts[key] for key in expected} == expected
+
+
+@needs_data
+def test_camvid_filter_against_a_plain_loop():
+    """The instances of the catalog, and the same ones at half the paper's scale."""
+    dataset = catalog.load()["camvid-all"]
+    found = json.loads((dataset.folder() / "all.json").read_text())
+    kept = [
+        (a["image_id"], a["id"])
+        for a in found["annotations"]
+        if a["category_id"] == 1
+        and a["bbox"][3] * 4 / 3 >= 50
+        and 0.2 <= a["bbox"][2] / a["bbox"][3] <= 0.65
+    ]
+    assert dataset.expect.instances == len(kept)
+    assert dataset.expect.images_with_pedestrians == len({image for image, _ in kept})
+    half = dataset.open(image_size=(240, 320))
+    assert sum(int((~boxes.ignore).sum()) for boxes in half.boxes) == len(kept)
+    assert sum(len(boxes) for boxes in half.boxes) == len(found["annotations"])
+
+
+# ---- validation ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"tittle": "x"}, "tittle: there is no such field; did you mean 'title'"),
+        ({"kind": "movie"}, r"kind: .*got 'movie'"),
+        ({"reader": "../x"}, "reader: "),
+        ({"step": 0}, r"step: .*got 0"),
+        ({"image_size": [480]}, "image_size"),
+        ({"filter": "papers"}, r"filter: there is no rule 'papers'.*paper"),
+        ({"filter": {"rule": "paper", "min_hight": 3}}, "filter.min_hight: there is no such field"),
+        ({"filter": {"min_height": 3}}, "filter.classes: Field required"),
+        ({"filter": {"rule": "paper", "aspect": [1, 0]}}, "aspect"),
+        ({"expect": {"imgs": 3}}, "expect.imgs"),
+        ({"expect": {"images": -3}}, r"expect.images: .*got -3"),
+        ({"files": [{"path": "a", "url": "http://x"}]}, "no sha256"),
+        ({"files": [{"path": "../a"}]}, "leads out"),
+        ({"files": [{"path": "a", "sha256": "123"}]}, r"files.0.sha256"),
+    ],
+)
+def test_a_wrong_entry_names_file_entry_and_field(tmp_path, fields, said):
+    with pytest.raises(CatalogError, match=r"catalog\.yaml: entry 'toy': .*" + said):
+        entry(tmp_path, **fields)
+
+
+def test_a_missing_field_is_named(tmp_path):
+    path = write(tmp_path, {"toy": {k: v for k, v in ENTRY.items() if k != "license"}})
+    with pytest.raises(CatalogError, match="entry 'toy': license: Field required"):
+        catalog.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("datasets: {a: [", "not valid YAML"),
+        ("- a", "one key `datasets:`"),
+        ("datasets: {}\nother: 1", "one key `datasets:`"),
+        ("datasets: 5", "maps names to entries"),
+        ("datasets: {a: 5}", "entry 'a' is not a mapping"),
+        ("datasets:\n  a: {title: x}\n  b: {}\n  a: {title: y}\n", "line 2: duplicate key 'a'"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path, text, said):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(CatalogError, match=r"c\.yaml: .*" + said):
+        catalog.load(tmp_path / "c.yaml")
+
+
+def test_an_unknown_name_is_told_its_neighbours():
+    with pytest.raises(UnknownDataSet) as caught:
+        catalog.load()["pets09-s2l"]
+    assert "no data set 'pets09-s2l'" in str(caught.value)
+    assert "pets09-s2l1" in str(caught.value)
+    assert isinstance(caught.value, KeyError)
+
+
+# ---- opening -------------------------------------------------------------------------------------
+
+
+def test_open_reads_filters_and_names(toy, tmp_path):
+    frames = entry(tmp_path, filter={"classes": ["person"], "min_height": 50}).open()
+    assert frames.dataset == "toy"
+    assert frames.image_size == (120, 160)
+    assert [boxes.ignore.tolist() for boxes in frames.boxes] == [[False, True], [False, False], []]
+
+
+def test_the_filter_measures_at_the_papers_scale(toy, tmp_path):
+    """60, 30, 100 and 50 px in images 120 px high; the third is too wide."""
+
+    def positives(frames):
+        return [(~boxes.ignore).sum() for boxes in frames.boxes]
+
+    dataset = entry(tmp_path, filter={"rule": "paper", "classes": ["person"], "scale": 1})
+    assert positives(dataset.open()) == [1, 1, 0]
+    assert positives(dataset.open(image_size=(120, 160))) == [2, 1, 0]
+    small = dataset.open(image_size=(60, 80))
+    assert positives(small) == [2, 1, 0]  # 30 px high is 120 px at 480
+    assert small.images(0).shape == (60, 80, 3)
+    assert small.boxes[0].ltwh[0].tolist() == [0, 0, 10, 30]
+    strict = entry(tmp_path, filter={"rule": "paper", "classes": ["person"], "min_height": 121})
+    assert positives(strict.open(image_size=(60, 80))) == [1, 1, 0]
+
+
+def test_args_replace_the_entrys(toy, tmp_path):
+    assert len(entry(tmp_path).open(frames=[1, 2])) == 2
+    with pytest.raises(CatalogError, match=r"takes no \['frame'\].*annotations.*'frames'"):
+        entry(tmp_path).open(frame=[1, 2])
+    with pytest.raises(CatalogError, match=r"takes no \['imgs'\]"):
+        entry(tmp_path, args={"annotations": "labels.json", "imgs": "x"}).open()
+    with pytest.raises(CatalogError, match=r"needs \['annotations'\] in args"):
+        entry(tmp_path, args={}).open()
+    with pytest.raises(CatalogError, match="image_size is"):
+        entry(tmp_path).open(image_size=(0, 80))
+
+
+def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypatch):
+    monkeypatch.delenv("ALKIT_DATA", raising=False)
+    asked = []
+
+    def read(root=None, *, domain, world=0, image_size=(48, 64)):
+        asked.append((root, domain, world, image_size))
+        return catalog.FrameSet(
+            "drawn", ["0"], lambda i: np.zeros((*image_size, 3), np.uint8), image_size
+        )
+
+    module = SimpleNamespace(read=read, VERSION=3)
+    monkeypatch.setattr(catalog.Entry, "reader_module", lambda self: module)
+    fields = {"root": None, "args": {"domain": "pool"}, "reader": "street"}
+    drawn = entry(tmp_path, **fields, image_size=[96, 128])
+    assert drawn.open().images(0).shape == (96, 128, 3)
+    assert drawn.open(image_size=(30, 40), world=5).images(0).shape == (30, 40, 3)
+    assert asked == [(None, "pool", 0, (96, 128)), (None, "pool", 5, (30, 40))]
+    before = data.fingerprint(drawn)
+    assert data.fingerprint(drawn, {"world": 5}) != before
+    module.VERSION = 4
+    assert data.fingerprint(drawn) != before
+    assert data.fetch(drawn) == []
+
+
+def test_a_reader_of_a_later_version_fails_only_on_opening(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALKIT_DATA", str(tmp_path))
+    later = entry(tmp_path, reader="lidar")
+    assert later.title == "Toy"
+    with pytest.raises(CatalogError, match=r"toy needs the reader 'lidar'.*has \['coco', 'mot'"):
+        later.open()
+
+
+def test_where_the_data_lies(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALKIT_DATA", os.path.relpath(tmp_path, catalog.PROJECT_ROOT))
+    monkeypatch.chdir("/")  # a relative folder counts from the project, wherever one works
+    assert entry(tmp_path).folder() == toy
+    monkeypatch.delenv("ALKIT_DATA")
+    with pytest.raises(CatalogError, match=r"toy lies in the folder 'toy' under \$ALKIT_DATA"):
+        entry(tmp_path).open()
+    assert len(entry(tmp_path, root=str(toy)).open()) == 3
+    with pytest.raises(CatalogError, match=r"nothing at .*gone.*data fetch toy.*example\.org/toy"):
+        entry(tmp_path, root=str(tmp_path / "gone")).open()
+    with pytest.raises(CatalogError, match="needs a root"):
+        entry(tmp_path, root=None).open()
+
+
+def test_kind_decides_about_time(toy, tmp_path):
+    with pytest.raises(CatalogError, match="kind video, but its frames have no sequence"):
+        entry(tmp_path, kind="video").open()
+    labels = json.loads((toy / "labels.json").read_text())
+    for image in labels["images"]:
+        image |= {"sequence": "s", "frame": 10 * image["id"]}
+    (toy / "labels.json").write_text(json.dumps(labels))
+    assert entry(tmp_path, kind="video", step=10).open().frame.tolist() == [0, 1, 2]
+    assert entry(tmp_path, kind="stills").open().frame is None
+
+
+# ---- check and stats -----------------------------------------------------------------------------
+
+
+def test_stats(toy, tmp_path):
+    counts = data.stats(entry(tmp_path, filter={"classes": ["person"], "min_height": 50}))
+    assert counts == {
+        "images": 3,
+        "sequences": None,
+        "image_size": (120, 160),
+        "images_with_pedestrians": 2,
+        "instances": 3,
+        "ignored": 1,
+        "boxes": 4,
+        "identities": 0,
+        "median_height": 60,
+        "labels": {"person": 4, "car": 1},
+    }
+
+
+def test_check_compares_and_names_bad_files(toy, tmp_path):
+    expect = {"images": 3, "instances": 9, "boxes": 4}
+    findings = data.check(entry(tmp_path, expect=expect, image_size=[120, 160]), progress=False)
+    assert {f.what: f.ok for f in findings} == {
+        "readable images": True,
+        "images": True,
+        "instances": False,
+        "boxes": True,
+        "image_size": True,
+    }
+    assert next(f for f in findings if f.what == "instances")[1:3] == (9, 2)
+
+    broken = toy / "1.jpg"
+    broken.write_bytes(broken.read_bytes()[:-200])
+    findings = data.check(entry(tmp_path), progress=False)
+    assert findings[0] == ("readable images", 3, 2, False)
+    assert findings[1].what == "image 1.jpg"
+    assert "1.jpg: the image cannot be read whole" in findings[1].found
+
+
+# ---- fingerprints --------------------------------------------------------------------------------
+
+
+def test_fingerprint_changes_with_the_data_only(toy, tmp_path):
+    first = data.fingerprint(entry(tmp_path))
+    assert len(first) == 64
+    assert data.fingerprint(entry(tmp_path, title="Other", license="other")) == first
+    os.utime(toy / "0.jpg", (1, 1))
+    moved = toy.rename(tmp_path / "moved")
+    assert data.fingerprint(entry(tmp_path, root="moved")) == first
+    moved.rename(toy)
+    different = {
+        data.fingerprint(entry(tmp_path, filter="paper")),
+        data.fingerprint(entry(tmp_path, step=2)),
+        data.fingerprint(entry(tmp_path), {"frames": [0, 1]}),
+    }
+    with open(toy / "labels.json", "a") as file:
+        file.write("\n")
+    different.add(data.fingerprint(entry(tmp_path)))
+    with open(toy / "0.jpg", "ab") as file:
+        file.write(b"\0")
+    different.add(data.fingerprint(entry(tmp_path)))
+    assert len(different - {first}) == 5
+
+
+# ---- fetching ------------------------------------------------------------------------------------
+
+CONTENT = b"box, box, box\n" * 50_000
+
+
+@pytest.fixture
+def server():
+    """A server of CONTENT: at /whole as it is, at /cut with the connection closed midway."""
+    requests = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            requests.append(self.path)
+            if self.path not in ("/whole", "/cut"):
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT if self.path == "/whole" else CONTENT[: len(CONTENT) // 2])
+
+        def log_message(self, *_):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    yield SimpleNamespace(url=f"http://127.0.0.1:{httpd.server_port}", requests=requests)
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.fixture
+def fetching(tmp_path, monkeypatch):
+    """An entry with the given files, and the folder that they go to."""
+    monkeypatch.setenv("ALKIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = tmp_path / "data" / "toy"
+    return (lambda *files: entry(tmp_path, files=list(files))), folder
+
+
+def remote(server, path, sha256=None):
+    url = f"{server.url}/{path}"
+    return {
+        "path": "sub/f.txt",
+        "url": url,
+        "sha256": sha256 or hashlib.sha256(CONTENT).hexdigest(),
+    }
+
+
+def files_in(folder):
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+
+
+def test_fetch_downloads_once(server, fetching):
+    make, folder = fetching
+    toy = make(remote(server, "whole"))
+    assert data.fetch(toy, progress=False) == [folder / "sub" / "f.txt"]
+    assert (folder / "sub" / "f.txt").read_bytes() == CONTENT
+    assert files_in(folder) == ["sub/f.txt"]
+    data.fetch(toy, progress=False)
+    assert server.requests == ["/whole"]
+
+
+@pytest.mark.parametrize(
+    ("path", "sha256", "said"),
+    [
+        ("cut", None, "download of .*/cut failed"),
+        ("whole", "0" * 64, "hash"),
+        ("none", None, "404"),
+    ],
+)
+def test_a_failed_download_leaves_nothing(server, fetching, path, sha256, said):
+    make, folder = fetching
+    with pytest.raises(CatalogError, match=f"(?s)toy: .*{said}"):
+        data.fetch(make(remote(server, path, sha256)), progress=False)
+    assert files_in(folder) == []
+    data.fetch(make(remote(server, "whole")), progress=False)
+    assert files_in(folder) == ["sub/f.txt"]
+
+
+def test_a_different_file_is_left_as_it_is(server, fetching):
+    make, folder = fetching
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "f.txt").write_bytes(CONTENT[:-1])
+    with pytest.raises(CatalogError, match=r"f\.txt has the checksum .*the catalog says"):
+        data.fetch(make(remote(server, "whole")), progress=False)
+    assert (folder / "sub" / "f.txt").read_bytes() == CONTENT[:-1]
+    assert server.requests == []
+
+
+def test_files_behind_a_registration_are_explained(server, fetching):
+    make, folder = fetching
+    asked = {"path": "images", "note": "the big archive"}
+    with pytest.raises(CatalogError, match=r"example\.org/toy .*toy/images \(the big archive\)"):
+        data.fetch(make(asked, remote(server, "whole")), progress=False)
+    assert files_in(folder) == ["sub/f.txt"]  # what can be had is there
+    (folder / "images").mkdir()
+    assert len(data.fetch(make(asked, remote(server, "whole")), progress=False)) == 2

@@ -1,0 +1,270 @@
+"""COCO json: what is read, and what is refused, with the record named."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from alkit.imagefile import read_image
+from alkit.readers import coco
+
+
+def noise(height, width, seed=0):
+    """A picture with detail everywhere, so that no part of its file is empty."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def small_data():
+    return {
+        "images": [
+            {"id": 7, "file_name": "a.png", "width": 40, "height": 30},
+            {"id": 3, "file_name": "sub/b.jpg", "width": 20, "height": 24},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 5, "bbox": [1.5, 2, 3, 4]},
+            {"id": 2, "image_id": 7, "category_id": 9, "bbox": [-2, 0, 50, 9], "iscrowd": 1},
+            {"id": 9, "image_id": 3, "category_id": 9, "bbox": [0, 0, 0, 2], "ignore": 1},
+            {"id": 4, "image_id": 3, "category_id": 5, "bbox": [5, 6, 7, 8], "iscrowd": 0},
+        ],
+        "categories": [{"id": 5, "name": "person"}, {"id": 9, "name": "car"}],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    cv2.imwrite(str(tmp_path / "a.png"), noise(30, 40))
+    cv2.imwrite(str(tmp_path / "sub" / "b.jpg"), noise(24, 20))
+    return tmp_path
+
+
+def read(folder, data=None, **args):
+    (folder / "labels.json").write_text(json.dumps(small_data() if data is None else data))
+    return coco.read(folder, annotations="labels.json", **args)
+
+
+def video_data(folder, frames=(("v", 60), ("u", 30), ("v", 30), ("v", 45))):
+    cv2.imwrite(str(folder / "x0.png"), noise(8, 8))
+    for i in range(1, len(frames)):
+        cv2.imwrite(str(folder / f"x{i}.png"), noise(8, 8, i))
+    images = [
+        {"id": i, "file_name": f"x{i}.png", "width": 8, "height": 8, "sequence": s, "frame": f}
+        for i, (s, f) in enumerate(frames)
+    ]
+    boxes = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [i, 0, 1, 1]} for i in range(len(frames))
+    ]
+    return {
+        "images": images,
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "pedestrian"}],
+    }
+
+
+def test_images_and_boxes_as_in_the_file(folder):
+    frames = read(folder)
+    assert frames.name == ["a.png", "sub/b.jpg"]
+    assert frames.image_size is None
+    assert frames.sequence is None
+    assert frames.frame is None
+    assert np.array_equal(frames.images(0), noise(30, 40)[:, :, ::-1])  # OpenCV wrote it as BGR
+    crowd, second = frames.boxes
+    assert crowd.ltwh.tolist() == [[-2, 0, 50, 9]]  # over the border, kept as it is
+    assert crowd.ignore.tolist() == [True]
+    assert second.ltwh.tolist() == [[1.5, 2, 3, 4], [0, 0, 0, 2], [5, 6, 7, 8]]
+    assert second.label.tolist() == ["person", "car", "person"]
+    assert second.ignore.tolist() == [False, True, False]
+
+
+def test_an_image_without_annotations_has_no_boxes(folder):
+    data = small_data()
+    data["annotations"] = data["annotations"][:1]
+    frames = read(folder, data)
+    assert [len(boxes) for boxes in frames.boxes] == [0, 1]
+    data["annotations"] = []
+    assert [len(boxes) for boxes in read(folder, data).boxes] == [0, 0]
+
+
+def test_video_frames_are_in_order_of_time(folder):
+    frames = read(folder, video_data(folder), step=30)
+    assert frames.sequence.tolist() == ["v", "v", "v", "u"]
+    assert frames.frame.tolist() == [1, 1.5, 2, 1]
+    assert frames.name == ["x2.png", "x3.png", "x0.png", "x1.png"]
+    assert [int(boxes.ltwh[0, 0]) for boxes in frames.boxes] == [2, 3, 0, 1]
+    assert frames.image_size == (8, 8)
+    for i, number in enumerate([2, 3, 0, 1]):
+        assert np.array_equal(frames.images(i), noise(8, 8, number)[:, :, ::-1])
+
+
+def test_sequences_and_frames_take_a_part(folder):
+    data = video_data(folder)
+    assert read(folder, data, sequences=["u"]).name == ["x1.png"]
+    assert read(folder, data, sequences=["v"], frames=[1, 2]).name == ["x3.png", "x0.png"]
+    with pytest.raises(ValueError, match=r"sequences is \['w'\].*\['u', 'v'\]"):
+        read(folder, data, sequences=["w"])
+    for wrong in ([0, 3], [2, 1], [-1, 0], [0], [0, 1.5]):
+        with pytest.raises(ValueError, match="frames is"):
+            read(folder, data, sequences=["v"], frames=wrong)
+    with pytest.raises(ValueError, match="step is 0"):
+        read(folder, data, step=0)
+
+
+def test_a_folder_of_images_elsewhere(folder):
+    (folder / "labels").mkdir()
+    (folder / "labels" / "l.json").write_text(json.dumps(small_data()))
+    frames = coco.read(folder, annotations="labels/l.json", images=".")
+    assert frames.images(1).shape == (24, 20, 3)
+    with pytest.raises(FileNotFoundError, match=r"2 of 2 image files are missing.*nowhere.*a\.png"):
+        coco.read(folder, annotations="labels/l.json", images="nowhere")
+
+
+def change(where, key, value):
+    """A change of one record; DELETE takes the key away."""
+
+    def apply(data):
+        record = data[where[0]][where[1]] if isinstance(where, tuple) else data
+        if value is DELETE:
+            del record[key]
+        else:
+            record[key] = value
+
+    return apply
+
+
+DELETE = object()
+IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("categories", 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (change(None, "images", DELETE), "the list 'images'"),
+        (change(None, "annotations", {}), "the list 'annotations'"),
+        (change(None, "categories", DELETE), "the list 'categories'"),
+        (change(None, "images", []), "'images' is empty"),
+        (change(None, "images", ["a.png"]), r"images\[0\] is 'a.png'"),
+        (change(IMAGE, "id", DELETE), r"images\[0\] has id None"),
+        (change(IMAGE, "id", 3), "duplicate id in images: 3"),
+        (change(IMAGE, "id", 7.5), r"images\[0\] has id 7.5"),
+        (change(IMAGE, "width", DELETE), "image 7 lacks 'width'"),
+        (change(IMAGE, "height", 0), "image 7 has height 0"),
+        (change(IMAGE, "width", "40"), "image 7 has width '40'"),
+        (change(IMAGE, "file_name", "sub/b.jpg"), "duplicate file name 'sub/b.jpg'"),
+        (change(IMAGE, "file_name", 5), "image 7 has file_name 5"),
+        (change(IMAGE, "file_name", "../../etc/a.png"), "leads out of the image folder"),
+        (change(IMAGE, "file_name", "sub\\..\\..\\a.png"), "leads out of the image folder"),
+        (change(IMAGE, "file_name", "/etc/a.png"), "leads out of the image folder"),
+        (change(SECOND, "sequence", "v"), "image 3 has 'sequence', unlike image 7"),
+        (change(IMAGE, "sequence", "v"), "image 7 has a 'sequence' but its 'frame' is None"),
+        (change(BOX, "id", 1), "duplicate id in annotations: 1"),
+        (change(BOX, "id", DELETE), r"annotations\[3\] has id None"),
+        (change(BOX, "image_id", 8), "annotation 4 has image_id 8, but there is no such image"),
+        (change(BOX, "image_id", [3]), r"annotation 4 has image_id \[3\]"),
+        (change(BOX, "category_id", 6), "annotation 4 has category_id 6, but there is no such cat"),
+        (change(BOX, "bbox", DELETE), "annotation 4 lacks 'bbox'"),
+        (change(BOX, "bbox", [1, 2, -3, 4]), r"annotation 4 has bbox \[1, 2, -3, 4\].*negative"),
+        (change(BOX, "bbox", [1, float("nan"), 3, 4]), r"annotation 4 has bbox .*nan.*finite"),
+        (change(BOX, "bbox", [1, 2, float("inf"), 4]), "annotation 4 has bbox .*finite"),
+        (change(BOX, "bbox", [1, 2, 3]), r"annotation 4 has bbox \[1, 2, 3\].*four"),
+        (change(BOX, "bbox", ["1", "2", "3", "4"]), "annotation 4 has bbox .*four finite numbers"),
+        (change(BOX, "bbox", None), "annotation 4 has bbox None"),
+        (change(BOX, "iscrowd", 2), "annotation 4 has iscrowd 2"),
+        (change(CLASS, "id", 5), "duplicate id in categories: 5"),
+        (change(CLASS, "name", DELETE), "category 9 lacks 'name'"),
+    ],
+)
+def test_a_damaged_file_names_the_record(folder, damage, said):
+    data = small_data()
+    damage(data)
+    with pytest.raises(ValueError, match=r"labels\.json: .*" + said):
+        read(folder, data)
+
+
+def test_two_frames_of_one_number(folder):
+    with pytest.raises(ValueError, match=r"duplicate sequence and frame \('v', 30"):
+        read(folder, video_data(folder, (("v", 30), ("u", 30), ("v", 30))))
+
+
+def test_not_json(folder):
+    (folder / "labels.json").write_text(json.dumps(small_data())[:-30])
+    with pytest.raises(ValueError, match=r"labels\.json: not a JSON file, or a truncated one"):
+        coco.read(folder, annotations="labels.json")
+    with pytest.raises(FileNotFoundError, match=r"other\.json: there is no such annotation file"):
+        coco.read(folder, annotations="other.json")
+
+
+def test_a_missing_image_is_named_on_opening(folder):
+    (folder / "sub" / "b.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 image files are missing.*b\.jpg"):
+        read(folder)
+
+
+def test_an_image_of_another_size_than_its_record(folder):
+    data = small_data()
+    data["images"][0]["width"] = 41
+    frames = read(folder, data)
+    with pytest.raises(ValueError, match=r"a\.png: the image is \(30, 40\).*says \(30, 41\)"):
+        frames.images(0)
+    assert frames.images(1).shape == (24, 20, 3)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_truncated_image_never_passes(tmp_path, suffix):
+    """Wherever the file ends: an error that names it, or (when only padding is gone) the same
+    pixels. OpenCV would return grey for the missing part of a JPEG."""
+    file = tmp_path / f"whole{suffix}"
+    cv2.imwrite(str(file), noise(60, 80))
+    whole, data = read_image(file), file.read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    refused = 0
+    for end in [0, 1, 10, 100, *range(200, len(data) - 40, len(data) // 40), len(data) - 40]:
+        cut.write_bytes(data[:end])
+        with pytest.raises(ValueError, match="cut"):
+            read_image(cut)
+        refused += 1
+    assert refused > 40
+    for end in range(len(data) - 40, len(data)):
+        cut.write_bytes(data[:end])
+        with contextlib.suppress(ValueError):
+            assert np.array_equal(read_image(cut), whole)
+
+
+def test_image_modes(tmp_path):
+    grey = noise(5, 6)[:, :, 0]
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    assert np.array_equal(read_image(tmp_path / "grey.png"), np.repeat(grey[:, :, None], 3, 2))
+    cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 256)
+    with pytest.raises(ValueError, match=r"deep\.png.*8 bits"):
+        read_image(tmp_path / "deep.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.png: not an image"):
+        read_image(tmp_path / "text.png")
+
+
+def test_sources_are_the_json_and_its_images(folder):
+    (folder / "stray.png").write_bytes(b"")
+    read(folder)
+    texts, media = coco.sources(folder, annotations="labels.json")
+    assert texts == [folder / "labels.json"]
+    assert media == [folder / "a.png", folder / "sub" / "b.jpg"]
+
+
+@pytest.mark.skipif("ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the CamVid sample")
+def test_camvid_against_a_plain_loop():
+    root = Path(__file__).resolve().parent.parent / os.environ["ALKIT_DATA"] / "camvid"
+    frames = coco.read(root, annotations="all.json", step=30)
+    data = json.loads((root / "all.json").read_text())
+    name_of = {image["id"]: image["file_name"] for image in data["images"]}
+    assert sorted(frames.name) == sorted(name_of.values())
+    for sequence in ("0001TP", "0006R0", "0016E5"):
+        assert (np.diff(frames.frame[frames.sequence == sequence]) > 0).all()
+    for i in range(0, len(frames), 31):
+        wanted = [
+            a["bbox"] for a in data["annotations"] if name_of[a["image_id"]] == frames.name[i]
+        ]
+        assert frames.boxes[i].ltwh.tolist() == wanted
+        assert frames.images(i).shape == (360, 480, 3)

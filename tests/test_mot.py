@@ -1,0 +1,259 @@
+"""MOTChallenge folders, image folders and videos; frames by position are exact."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from alkit.readers import mot
+from alkit.video import Video
+
+N = 12
+
+
+def picture(k, size=(48, 64)):
+    """Frame k, from 1: a flat picture whose grey tells k after any compression."""
+    return np.full((*size, 3), 20 * k, np.uint8)
+
+
+def number_of(image):
+    return round(float(image.mean()) / 20)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A MOTChallenge folder with images."""
+    root = tmp_path / "toy"
+    (root / "img1").mkdir(parents=True)
+    (root / "gt").mkdir()
+    for k in range(1, N + 1):
+        cv2.imwrite(str(root / "img1" / f"{k:06d}.jpg"), picture(k))
+    write_info(root, "imDir=img1\nimExt=.jpg")
+    return root
+
+
+def write_info(root, media, length=N, width=64, name="TOY"):
+    (root / "seqinfo.ini").write_text(
+        f"[Sequence]\nname={name}\n{media}\nframeRate=7\nseqLength={length}\n"
+        f"imWidth={width}\nimHeight=48\n"
+    )
+
+
+def write_video(path, n=N):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 7, (64, 48))
+    assert writer.isOpened()
+    for k in range(1, n + 1):
+        writer.write(picture(k))
+    writer.release()
+
+
+def write_gt(root, *lines):
+    (root / "gt").mkdir(exist_ok=True)
+    (root / "gt" / "gt.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_images_counted_from_one(images):
+    frames = mot.read(images)
+    assert len(frames) == N
+    assert frames.boxes is None
+    assert frames.name[0] == "TOY/000001"
+    assert frames.frame.tolist() == list(range(1, N + 1))
+    assert set(frames.sequence) == {"TOY"}
+    assert [number_of(frames.images(i)) for i in range(N)] == list(range(1, N + 1))
+
+
+def test_frames_and_step_take_a_part(images):
+    write_gt(images, *(f"{k},1,{k},1,10,20,1,1,1" for k in range(1, N + 1)))
+    part = mot.read(images, frames=[3, 8], step=2)
+    assert [number_of(part.images(i)) for i in range(3)] == [3, 5, 7]
+    assert part.frame.tolist() == [1.5, 2.5, 3.5]
+    assert part.name == ["TOY/000003", "TOY/000005", "TOY/000007"]
+    assert [boxes.ltwh[0, 0] for boxes in part.boxes] == [2, 4, 6]
+    for wrong in ([0, 3], [1, N + 1], [5, 4], [1], [1, 2.5]):
+        with pytest.raises(ValueError, match=r"frames is .* 1 ≤ first ≤ last ≤ 12"):
+            mot.read(images, frames=wrong)
+    with pytest.raises(ValueError, match=r"step is 0\.5"):
+        mot.read(images, step=0.5)
+
+
+def test_nine_columns(images):
+    write_gt(
+        images,
+        "2,5,11,21,30,40,1,1,1",
+        "1,5,1,1,10,40,1,1,0.25",
+        "2,6,1,1,10,20,0,8,1",
+        "2,-1,1,1,10,20,1,7,0",
+    )
+    first, second = mot.read(images).boxes[0], mot.read(images).boxes[1]
+    assert first.ltwh.tolist() == [[0, 0, 10, 40]]  # the file counts pixels from 1
+    assert first.visible.tolist() == [[2.5, 10, 5, 20]]  # a quarter of the area, same centre
+    assert second.label.tolist() == ["pedestrian", "distractor", "static person"]
+    assert second.ignore.tolist() == [False, True, False]
+    assert second.identity.tolist() == [5, 6, -1]
+    assert second.ltwh[0].tolist() == [10, 20, 30, 40]
+    assert second.visible[2, 2:].tolist() == [0, 0]
+    assert len(mot.read(images).boxes[2]) == 0
+
+
+def test_ten_columns(images):
+    write_gt(images, "1,3,1,1,10,20,1,-4.4,-6.9,0", "1,4,5,5,10,20,0,-1,-1,-1")
+    boxes = mot.read(images).boxes[0]
+    assert boxes.label.tolist() == ["pedestrian", "pedestrian"]
+    assert boxes.ignore.tolist() == [False, True]
+    assert np.array_equal(boxes.visible, boxes.ltwh)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("2,1,1,1,10,20,1,1", "8 columns"),
+        ("2,1,1,1,10,20,1,1,1,1", "10 columns.*the same in every line"),
+        ("2,1,1,1,10,abc,1,1,1", "abc"),
+        ("2,1,nan,1,10,20,1,1,1", "not all values are finite"),
+        ("2,1,1,1,inf,20,1,1,1", "not all values are finite"),
+        ("2,1,1,1,-10,20,1,1,1", "width -10"),
+        ("2,1,1,1,10,-20,1,1,1", "height -20"),
+        ("0,1,1,1,10,20,1,1,1", "frame 0, but the video has frames 1 to 12"),
+        ("13,1,1,1,10,20,1,1,1", "frame 13, but the video has frames 1 to 12"),
+        ("1.5,1,1,1,10,20,1,1,1", "must be integers"),
+        ("2,1,1,1,10,20,1,14,1", "class 14"),
+        ("2,1,1,1,10,20,1,1,1.5", "visibility 1.5"),
+        ("1,1,1,1,10,20,1,1,1", "frame 1 has id 1 twice"),
+    ],
+)
+def test_a_bad_line_is_named(images, line, said):
+    write_gt(images, "1,1,1,1,10,20,1,1,1", "", line)
+    with pytest.raises(ValueError, match=r"gt\.txt, line 3: .*" + said):
+        mot.read(images)
+
+
+def test_seqinfo_is_checked(images):
+    info = images / "seqinfo.ini"
+    (images / "img1" / "000007.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of these images are missing.*000007\.jpg"):
+        mot.read(images)
+    for media, said in [
+        ("imDir=img1\nvideo=x.avi", "either imDir"),
+        ("", "either imDir"),
+        ("imDir=../other", "leads out"),
+    ]:
+        write_info(images, media)
+        with pytest.raises(ValueError, match=r"seqinfo\.ini: .*" + said):
+            mot.read(images)
+    write_info(images, "imDir=img1", length="many")
+    with pytest.raises(ValueError, match="seqLength is 'many'"):
+        mot.read(images)
+    info.write_text("nothing")
+    with pytest.raises(ValueError, match=r"\[Sequence\]"):
+        mot.read(images)
+
+
+def test_an_image_of_another_size(images):
+    write_info(images, "imDir=img1", width=65)
+    with pytest.raises(ValueError, match=r"000001\.jpg: the image is \(48, 64\).*\(48, 65\)"):
+        mot.read(images).images(0)
+
+
+def test_a_plain_folder_is_in_natural_order(tmp_path):
+    for k in (10, 9, 1):
+        cv2.imwrite(str(tmp_path / f"frame{k}.png"), picture(k))
+    (tmp_path / "notes.txt").write_text("no image")
+    frames = mot.read(tmp_path)
+    assert [number_of(frames.images(i)) for i in range(3)] == [1, 9, 10]
+    assert frames.frame.tolist() == [1, 2, 3]
+    assert frames.image_size == (48, 64)
+    assert frames.boxes is None
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: no seqinfo\.ini and no images"):
+        mot.read(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", ["v.avi", "v.mp4"])
+def test_a_video_alone(tmp_path, name):
+    write_video(tmp_path / name)
+    frames = mot.read(tmp_path / name)
+    assert len(frames) == N
+    assert frames.image_size == (48, 64)
+    for i in [5, 2, 2, 11, 0, 7]:
+        assert number_of(frames.images(i)) == i + 1
+
+
+def test_a_video_in_a_mot_folder(tmp_path):
+    write_video(tmp_path / "v.avi")
+    write_info(tmp_path, "video=v.avi")
+    write_gt(tmp_path, "4,1,1,1,10,20,1,1,1")
+    frames = mot.read(tmp_path, frames=[4, 6])
+    assert number_of(frames.images(0)) == 4
+    assert [len(boxes) for boxes in frames.boxes] == [1, 0, 0]
+    texts, media = mot.sources(tmp_path)
+    assert [file.name for file in texts + media] == ["seqinfo.ini", "gt.txt", "v.avi"]
+
+
+def test_a_video_shorter_than_stated(tmp_path):
+    write_video(tmp_path / "v.avi")
+    write_info(tmp_path, "video=v.avi", length=20)
+    frames = mot.read(tmp_path)
+    assert number_of(frames.images(N - 1)) == N
+    for i in (N, N + 3):
+        with pytest.raises(ValueError, match=r"v\.avi: the video ends after 12 frames, 20 were"):
+            frames.images(i)
+    assert number_of(frames.images(3)) == 4  # still readable afterwards
+
+
+def test_not_a_video(tmp_path):
+    (tmp_path / "v.avi").write_bytes(b"no video" * 100)
+    with pytest.raises(ValueError, match=r"v\.avi: not a video"):
+        mot.read(tmp_path / "v.avi")
+    with pytest.raises(FileNotFoundError, match=r"w\.avi"):
+        Video(tmp_path / "w.avi")
+
+
+def test_the_cache_is_bounded_and_safe_to_write_to(tmp_path):
+    write_video(tmp_path / "v.avi")
+    video = Video(tmp_path / "v.avi", cache_bytes=3 * 48 * 64 * 3)
+    video[4][:] = 0  # the caller's copy
+    assert [number_of(video[i]) for i in (4, 3, 9, 4, 0, 11, 3)] == [5, 4, 10, 5, 1, 12, 4]
+    assert len(video._kept) == 3
+    with pytest.raises(IndexError, match="frame 12 of 12"):
+        video[12]
+
+
+def test_a_forked_process_reads_for_itself(tmp_path):
+    """The child must not move the parent's place in the file."""
+    write_video(tmp_path / "v.avi")
+    video = Video(tmp_path / "v.avi", cache_bytes=0)
+    assert number_of(video[2]) == 3
+    child = os.fork()
+    if child == 0:
+        good = all(number_of(video[i]) == i + 1 for i in range(3, N))
+        os._exit(0 if good else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert [number_of(video[i]) for i in range(3, N)] == list(range(4, N + 1))
+
+
+@pytest.mark.skipif("ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the PETS video")
+def test_random_access_equals_reading_in_order_on_pets():
+    root = Path(__file__).resolve().parent.parent / os.environ["ALKIT_DATA"] / "pets09-s2l1"
+    order = [400, 10, 790, 11, 794, 12, 399, 401, 0]
+    capture, wanted = cv2.VideoCapture(str(root / "vtest.avi")), {}
+    for i in range(795):
+        assert capture.grab()
+        if i in order:
+            wanted[i] = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+    assert not capture.grab()
+
+    frames = mot.read(root)
+    assert len(frames) == 795
+    for i in order:
+        assert np.array_equal(frames.images(i), wanted[i])
+    assert not np.array_equal(wanted[400], wanted[401])
+
+    lines = (root / "gt" / "gt.txt").read_text().splitlines()
+    first = [line.split(",") for line in lines if line.startswith("1,")]
+    boxes = frames.boxes[0]
+    assert boxes.identity.tolist() == [int(fields[1]) for fields in first]
+    assert np.allclose(boxes.ltwh[:, 0], [float(fields[2]) - 1 for fields in first])
+    assert sum(len(boxes) for boxes in frames.boxes) == 4650
