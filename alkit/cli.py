@@ -20,17 +20,6 @@ Experiment = Annotated[Path, typer.Argument(help="folder of an experiment, OUT o
 DEFAULT_CATALOG = Path("data_catalog.yaml")
 
 
-def out_folder(folder: Path) -> Path:
-    """An existing experiment folder. Raises ValueError."""
-    folder = folder.resolve()
-    if not (folder / "experiment.json").is_file():
-        raise ValueError(
-            f"{folder}: no experiment: there is no experiment.json in it. Give the --out folder "
-            "of an `alkit run`"
-        )
-    return folder
-
-
 @data_app.command("list")
 def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
     """List the data sets."""
@@ -91,18 +80,23 @@ def run(
     from alkit import runs
     from alkit.catalog import load
 
-    settings = runs.read_experiment(experiment)
+    folds = runs.read_folds(experiment)
     chosen = strategies.split(",") if strategies else None
     numbers = driver.parse_seeds(seeds) if seeds else None
-    grown = settings.model_dump(mode="json")
-    grown |= {"strategies": chosen} if chosen else {}
-    grown |= {"seeds": numbers} if numbers else {}
-    settings = runs.checked(grown, experiment)
+    narrowed = {"strategies": chosen, "seeds": numbers}
+    narrowed = {name: value for name, value in narrowed.items() if value}
     file = load(catalog).path
-    folder = runs.create(out or runs.ROOT / "runs" / settings.name, settings, file)
-    driver.run(folder, chosen, numbers, notebooks, redo)
-    print(driver.format_status(folder))
-    print(f"\nReport: alkit report {_short(folder)}")
+    out = out or runs.ROOT / "runs" / experiment.stem
+    parts = {fold: out / fold for fold in folds}
+    for fold, settings in folds.items():
+        settings = runs.checked(settings.model_dump(mode="json") | narrowed, experiment)
+        others = [part for part in parts.values() if part != parts[fold]]
+        runs.create(parts[fold], settings, file, others)
+    if "" not in folds:
+        runs.write_json(out / "folds.json", list(folds))
+    for part in parts.values():
+        driver.run(part.resolve(), chosen, numbers, notebooks, redo)
+    status(out)
 
 
 @app.command()
@@ -113,11 +107,8 @@ def status(
     """Steps, durations and results of an experiment."""
     from alkit import experiment as driver
 
-    folder = out_folder(out)
-    if watch:
-        driver.watch(folder)
-    else:
-        print(driver.format_status(folder))
+    print_status = driver.watch if watch else driver.print_status
+    print_status(out)
 
 
 @app.command()
@@ -128,7 +119,7 @@ def report(
     """Write one HTML file that works offline."""
     from alkit import report as writer
 
-    print(_short(writer.write(out_folder(out), to)))
+    print(_short(writer.write(out, to)))
 
 
 @app.command()
@@ -161,9 +152,10 @@ def clean(
 ):
     """List the sizes of maps and logits; delete them only when told, and only what can be rebuilt
     and no branch needs."""
-    from alkit import branches
+    from alkit import branches, runs
 
-    print(branches.clean(out_folder(out), delete))
+    for folder in runs.experiments(out):
+        print(branches.clean(folder, delete))
 
 
 def _assignment(text: str):

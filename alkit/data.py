@@ -12,10 +12,11 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
-from alkit import filters
+from alkit import filters, street
 from alkit.catalog import CatalogError, Entry
 from alkit.frames import FrameSet
 
+GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
 MAX_BAD_FILES = 20  # so many are named, then the check stops reading
 
 
@@ -148,14 +149,14 @@ def _download(entry, file, path, progress):
 
 
 def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
-    """A sha256 over what determines the data: the reader and its version, its arguments with
-    `overrides`, filter, kind and size; the content of annotation files; the names and sizes of
-    images and videos, since hashing their content would take as long as reading the data set. An
-    image changed to another of the same size in bytes goes unnoticed."""
+    """A sha256 over what determines the data: the reader, its generator's version, its arguments
+    with `overrides`, filter, kind and size; the content of annotation files; the names and sizes
+    of images and videos, since hashing their content would take as long as reading the data set.
+    An image changed to another of the same size in bytes goes unnoticed."""
     module = entry.reader_module()
     args = entry.reader_args(**(overrides or {}))
     facts = {
-        "reader": [entry.reader, getattr(module, "VERSION", None)],
+        "reader": [entry.reader, GENERATORS.get(entry.reader)],
         "args": args,
         "filter": entry.filter.model_dump(),
         "kind": entry.kind,

@@ -296,10 +296,33 @@ def format_status(out: Path) -> str:
     return "\n".join(lines)
 
 
+def print_status(out: Path):
+    """Print the status of an experiment, or of each of its folds, and of the folds together."""
+    folders = runs.experiments(out)
+    for folder in folders:
+        print(format_status(folder), end="\n\n")
+    if len(folders) > 1:
+        print(format_folds(folders))
+
+
+def format_folds(folders: list) -> str:
+    """Miss rate at FPPI 1 of every cycle, a column for each fold."""
+    columns = {}
+    for folder in folders:
+        results = ledger(folder)
+        if len(results):
+            by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
+            columns[folder.name] = by.mean()
+    if not columns:
+        return "no cycle is evaluated yet"
+    return "miss rate at FPPI 1, mean over seeds\n" + pd.DataFrame(columns).round(3).to_string()
+
+
 def watch(out: Path, seconds: float = 2.0):
     """Print the status again and again while a run works in the folder."""
     while True:
-        print("\033[2J\033[H" + format_status(out), flush=True)
-        if not locked(out):
+        print("\033[2J\033[H", end="")
+        print_status(out)
+        if not any(locked(folder) for folder in runs.experiments(out)):
             return
         time.sleep(seconds)

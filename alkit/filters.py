@@ -78,15 +78,14 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     ltwh = boxes.visible if rule.box == "visible" else boxes.ltwh
     width, height = ltwh[:, 2], ltwh[:, 3]
 
-    over = np.greater if rule.strict else np.greater_equal
-    # A small slack, so that a height of 50 px survives being scaled there and back. It is far
-    # below the precision of any label.
+    # A slack far below the precision of any label: a height of 50 px survives being scaled there
+    # and back, and with `strict` it fails also after rounding.
     slack = -1e-9 if rule.strict else 1e-9
     keep = np.isin(boxes.label, rule.classes) & (width > 0) & (height > 0)
-    keep &= over(height * scale + slack, rule.min_height)
+    keep &= height * scale >= rule.min_height - slack
     if rule.aspect is not None:
         low, high = rule.aspect
         keep &= (width >= (low - 1e-9) * height) & (width <= (high + 1e-9) * height)
     # Compared as areas: a box of no area then needs no division.
-    keep &= over(visible_area, (rule.min_visible - slack) * full_area)
+    keep &= visible_area >= (rule.min_visible - slack) * full_area
     return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)

@@ -6,7 +6,7 @@ from pathlib import Path
 from jupyter_client.manager import KernelManager
 
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
-PRELOAD = "[__import__(name) for name in ('alkit.steps', 'alkit.views')]"
+PRELOAD = "[__import__(name) for name in ('alkit.steps',)]"
 
 
 class KernelAhead:

@@ -6,25 +6,28 @@ Papermill only prints a line about a parameter that a notebook does not take, an
 from alkit.profiles import unknown
 
 IPYTHON = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+CHECKED = "__parameters_checked__"
 
 
 def check(names: dict):
     """Compare a notebook's globals with the annotated names of its parameters cell.
 
     Raises ValueError for a name that the notebook does not take (with the nearest one) and for a
-    value of another type than annotated. Call it before the first import of the notebook's own:
+    value of another type than annotated. Call it before the first import of the notebook's own;
+    running all cells again in the same kernel checks the types alone:
     `__import__("alkit.parameters").parameters.check(globals())`.
     """
     annotated = names.get("__annotations__", {})
-    for name, value in names.items():
-        if name.startswith("_") or name in IPYTHON:
-            continue
-        if name not in annotated:
+    for name in names:
+        # A second run in the same kernel finds the notebook's own names, which are no parameters.
+        if not (name in annotated or name.startswith("_") or name in IPYTHON or CHECKED in names):
             raise ValueError(f"parameter {unknown(name, annotated)}")
-        wanted = annotated[name]
+    for name, wanted in annotated.items():
+        value = names[name]
         fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
         if not fits and not (wanted is float and type(value) is int):
             raise ValueError(
                 f"parameter {name} is {value!r}, {type(value).__name__}; "
                 f"{wanted.__name__} is wanted"
             )
+    names[CHECKED] = True

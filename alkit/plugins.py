@@ -11,7 +11,7 @@ from alkit import scores
 from alkit.profiles import unknown
 from alkit.selection import STRATEGIES
 
-SCORES = {"divergence", "entropy", "mc-dropout"}  # step 2 knows what each of them needs
+SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
 
 
 def load(file: str):
@@ -47,6 +47,6 @@ def load_score(name: str, files, radius: int):
         return lambda p: scores.divergence(p, radius)
     if name == "entropy":
         return scores.entropy
-    if name == "mc-dropout":
+    if name == "mutual_information":
         return scores.mutual_information
     raise ValueError(f"score {unknown(name, [*SCORES, *own])}")

@@ -115,8 +115,8 @@ def all_records(out: Path):
 
 
 def find_equal(run: Run, plan: Plan, artefacts) -> Path | None:
-    """A folder, in this experiment or in one it was branched from, that holds the same step."""
-    for out in [run.out, *map(Path, run.settings.get("branched_from", []))]:
+    """A folder, in this experiment or one related to it, that holds the same step."""
+    for out in [run.out, *(run.out / other for other in run.settings["related"])]:
         for path, record in all_records(out):
             complete = record["key"] == plan.key and not record.get("reused")
             if complete and all((path.parent / name).exists() for name in artefacts):

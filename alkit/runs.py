@@ -52,13 +52,21 @@ class Experiment(BaseModel):
         return profiles.profile(self.profile, self.set)
 
 
-GROWING = ("strategies", "seeds", "cycles")  # may differ between two starts of one experiment
+GROWING = ("strategies", "seeds", "cycles", "related")  # may differ between two starts of one experiment
 
 
 def read_experiment(path) -> Experiment:
-    """Read and check an experiment file.
+    """Read and check an experiment file without folds; see `read_folds`."""
+    (experiment,) = read_folds(path).values()
+    return experiment
 
-    Raises ValueError naming the file, the setting and what was wanted.
+
+def read_folds(path) -> dict:
+    """Read and check an experiment file: the experiment of each fold by the fold's name.
+
+    `folds:` maps names to the settings that a fold changes (its pool and test set, say). A file
+    without folds gives one experiment under the name "". Raises FileNotFoundError, or ValueError
+    naming the file, the setting and what was wanted.
     """
     path = Path(path)
     if not path.is_file():
@@ -72,7 +80,16 @@ def read_experiment(path) -> Experiment:
     base = path.resolve().parent
     if isinstance(settings.get("plugins"), list):
         settings["plugins"] = [str((base / file).resolve()) for file in settings["plugins"]]
-    return checked(settings, path)
+    folds = settings.pop("folds", None)
+    if folds is None:
+        return {"": checked(settings, path)}
+    if not isinstance(folds, dict) or not all(isinstance(f, dict) for f in folds.values()):
+        raise ValueError(f"{path}: folds: a mapping of names to changed settings is wanted")
+    name = settings.get("name")
+    return {
+        str(fold): checked(settings | {"name": f"{name}-{fold}"} | changes, f"{path}, fold {fold}")
+        for fold, changes in folds.items()
+    }
 
 
 def checked(settings: dict, where) -> Experiment:
@@ -122,11 +139,18 @@ def read_json(path: Path):
         raise ValueError(f"{path}: damaged, not readable as JSON ({error})") from None
 
 
-def create(out, experiment: Experiment, catalog_path) -> Path:
-    """Make (or grow) the experiment folder. Raises ValueError if it is another experiment's."""
+def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
+    """Make (or grow) the experiment folder; the steps of `related` experiments may be shared.
+
+    Raises ValueError if the folder is another experiment's, or the same with other settings.
+    """
     out = Path(out).resolve()
     file = out / "experiment.json"
-    new = {"catalog": str(Path(catalog_path).resolve()), **experiment.model_dump(mode="json")}
+    new = {
+        "catalog": str(Path(catalog_path).resolve()),
+        "related": [os.path.relpath(other, out) for other in related],
+        **experiment.model_dump(mode="json"),
+    }
     if not file.exists():
         if out.exists() and any(out.iterdir()):
             raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
@@ -138,6 +162,7 @@ def create(out, experiment: Experiment, catalog_path) -> Path:
             f"{out}: this is the run folder of experiment {old['name']!r}, not of "
             f"{new['name']!r}; choose another --out"
         )
+    new["related"] = list(dict.fromkeys([*old["related"], *new["related"]]))
     differing = [k for k in new if k not in GROWING and old.get(k) != new[k]]
     if differing:
         lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
@@ -153,6 +178,22 @@ def create(out, experiment: Experiment, catalog_path) -> Path:
     if grown != old:
         write_json(file, grown)
     return out
+
+
+def experiments(out: Path) -> list:
+    """The experiment folders at `out`: itself, or its folds in the file's order.
+
+    Raises ValueError if it is neither.
+    """
+    out = Path(out).resolve()
+    if (out / "experiment.json").is_file():
+        return [out]
+    if (out / "folds.json").is_file():
+        return [out / fold for fold in read_json(out / "folds.json")]
+    raise ValueError(
+        f"{out}: no experiment: there is no experiment.json in it. Give the --out folder of an "
+        "`alkit run`"
+    )
 
 
 @dataclass(frozen=True)
@@ -190,15 +231,19 @@ class Run:
     def strategy(self) -> Strategy:
         return load_strategies(self.experiment.plugins)[self.strategy_name]
 
-    @property
-    def profile(self) -> profiles.Profile:
+    def numbers(self, cycle: int) -> profiles.Profile:
+        """The profile's numbers in a cycle: a branch keeps those of the run it came from in the
+        cycles that it took over."""
+        for earlier in self.settings.get("earlier", []):
+            if cycle < earlier["before_cycle"]:
+                return profiles.profile(self.experiment.profile, earlier["set"])
         return self.experiment.numbers
 
     def frames(self, role: str) -> FrameSet:
         """The data set in the role `labeled`, `pool`, `test` or `held_out`, at the profile's size,
         with its boxes: the oracle's view. Everything else looks at `.unlabeled()`."""
         name = getattr(self.experiment, role)
-        return self.catalog[name].open(self.profile.image_size, **self.data_arguments(name))
+        return self.catalog[name].open(self.experiment.numbers.image_size, **self.data_arguments(name))
 
     def data_arguments(self, name: str) -> dict:
         """Reader arguments of this experiment; the word `seed` stands for the run's seed."""
@@ -257,6 +302,10 @@ class Run:
         """Mean training loss of each epoch."""
         step = "0_pretrain" if cycle == 0 else "6_retrain"
         return read_json(self.artefact(cycle, step, "losses.json"))
+
+    def held_out(self) -> dict:
+        """W_l's curve on held-out frames of X_l's domain; empty if the experiment names none."""
+        return read_json(self.artefact(0, "0_pretrain", "held_out.json"))
 
     def evaluation(self, cycle: int) -> dict:
         """Step 7: the curve and the counts of a cycle."""

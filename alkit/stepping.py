@@ -62,7 +62,7 @@ class Step:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
         not complete."""
         inputs = self.inputs(run, cycle)
-        numbers = {name: getattr(run.profile, name) for name in self.parameters}
+        numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}
         code = {name: code_digest(name) for name in self.code}
@@ -106,7 +106,7 @@ class Step:
         folder.mkdir(parents=True, exist_ok=True)
         if equal is None:
             with follow(folder, self.name) as progress:
-                numbers = Numbers(run.profile, self.parameters)
+                numbers = Numbers(run.numbers(cycle), self.parameters)
                 self.work(Job(run, cycle, numbers, folder, plan.key, progress))
         seconds = time.monotonic() - start
         records.write(run, cycle, plan, self.artefacts, seconds, reused=equal)

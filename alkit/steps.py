@@ -53,6 +53,7 @@ def measure(detector, frames, job: Job) -> tuple[dict, list]:
     truth = labels.to_coco(frames)
     found = prediction.detect_all(detector, frames.unlabeled(), job.numbers, job.progress)
     result = evaluate_detections(truth, found, protocol=job.numbers.protocol)
+    up_to_1 = result.scores[result.fppi <= 1.0]
     return {
         "dataset": frames.dataset,
         "protocol": job.numbers.protocol,
@@ -61,6 +62,7 @@ def measure(detector, frames, job: Job) -> tuple[dict, list]:
         "fppi": result.fppi.tolist(),
         "miss_rate": result.miss_rate.tolist(),
         "miss_rate_at_1": result.miss_rate_at(1.0),
+        "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
         "lamr": result.lamr,
     }, found
 
@@ -140,7 +142,7 @@ def _score(job: Job):
     positions = logits["position"].values
     name = job.run.strategy.score
     score = load_score(name, job.run.experiment.plugins, job.numbers.pixels(job.numbers.radius))
-    if name == "mc-dropout":
+    if name == "mutual_information":
         of_block = _dropout_blocks(job, positions)
     else:
 
@@ -187,7 +189,7 @@ score = Step(
     inputs=lambda run, cycle: {
         "input_predictions": key_of(run, cycle, "1_predict"),
         "score": run.strategy.score,
-        **({"seed": run.seed} if run.strategy.score == "mc-dropout" else {}),
+        **({"seed": run.seed} if run.strategy.score == "mutual_information" else {}),
     },
     parameters=("image_size", "width", "half_pixel", "radius", "mc_passes", "mc_ratio"),
     code=("detector", "frames", "plugins", "prediction", "scores", "store"),
@@ -360,7 +362,7 @@ retrain = Step(
         "input_W_l": weights_key(run, 0),
         "input_X_u": data_key(run, "pool"),
         **labels_keys(run, range(1, cycle + 1)),
-        **({"input_X_l": data_key(run, "labeled")} if run.profile.replay else {}),
+        **({"input_X_l": data_key(run, "labeled")} if run.numbers(cycle).replay else {}),
         "seed": run.seed,
         "cycle": cycle,
     },

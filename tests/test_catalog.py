@@ -244,7 +244,9 @@ def test_the_filter_measures_at_the_papers_scale(toy, tmp_path):
 
 
 def test_args_replace_the_entrys(toy, tmp_path):
-    assert len(entry(tmp_path).open(frames=[1, 2])) == 2
+    one = entry(tmp_path, args={"annotations": "labels.json", "frames": [0, 0]})
+    assert len(one.open()) == 1
+    assert len(one.open(frames=[1, 2])) == 2
     with pytest.raises(CatalogError, match=r"takes no \['frame'\].*annotations.*'frames'"):
         entry(tmp_path).open(frame=[1, 2])
     with pytest.raises(CatalogError, match=r"takes no \['imgs'\]"):
@@ -265,7 +267,7 @@ def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypat
             "drawn", ["0"], lambda i: np.zeros((*image_size, 3), np.uint8), image_size
         )
 
-    module = SimpleNamespace(read=read, VERSION=3)
+    module = SimpleNamespace(read=read)
     monkeypatch.setattr(catalog.Entry, "reader_module", lambda self: module)
     fields = {"root": None, "args": {"domain": "pool"}, "reader": "street"}
     drawn = entry(tmp_path, **fields, image_size=[96, 128])
@@ -274,7 +276,7 @@ def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypat
     assert asked == [(None, "pool", 0, (96, 128)), (None, "pool", 5, (30, 40))]
     before = data.fingerprint(drawn)
     assert data.fingerprint(drawn, {"world": 5}) != before
-    module.VERSION = 4
+    monkeypatch.setitem(data.GENERATORS, "street", "another")
     assert data.fingerprint(drawn) != before
     assert data.fetch(drawn) == []
 

@@ -89,6 +89,17 @@ def test_an_image_without_annotations_has_no_boxes(folder):
     assert [len(boxes) for boxes in read(folder, data).boxes] == [0, 0]
 
 
+def test_boxes_keep_the_order_of_the_file_within_an_image(folder):
+    data = small_data()
+    data["annotations"] = [
+        {"id": i, "image_id": 3 if i % 3 else 7, "category_id": 5, "bbox": [i, 0, 1, 1]}
+        for i in range(999)
+    ]
+    first, second = read(folder, data).boxes
+    assert first.ltwh[:, 0].tolist() == [i for i in range(999) if i % 3 == 0]
+    assert second.ltwh[:, 0].tolist() == [i for i in range(999) if i % 3]
+
+
 def test_video_frames_are_in_order_of_time(folder):
     frames = read(folder, video_data(folder), step=30)
     assert frames.sequence.tolist() == ["v", "v", "v", "u"]

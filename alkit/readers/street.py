@@ -1,7 +1,8 @@
 """Reads the embedded data set: street scenes that are drawn when they are asked for."""
 
+from collections.abc import Sequence
 from functools import lru_cache
-from operator import index
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ SITUATIONS = np.dtype(
 )  # fmt: skip
 CROWD, CLOSE = 5, 200.0  # people in view; pixels of a 480-row image
 KEPT = 16384  # frames whose boxes are kept: training asks for them in every epoch
+MOST = 1_000_000  # frames: what identities have room for
 SMALLEST = 48  # rows or columns of an image
 
 
@@ -59,6 +61,12 @@ def read(
     else:
         sequence = np.array([f"{domain}-{k:03d}" for k in range(len(footage.clips))])[footage.clip]
         names = [f"{s}/{m:03d}" for s, m in zip(sequence, footage.moment, strict=True)]
+
+    def picture(i):
+        if not 0 <= i < found.frames:
+            raise IndexError(f"position {i} of {found.frames}")
+        return render.image(found.state(i), size)
+
     @lru_cache(maxsize=KEPT)
     def boxes(i):
         return annotate.boxes(found.state(i), size)
@@ -66,7 +74,7 @@ def read(
     return FrameSet(
         dataset=f"street-{domain}",
         name=names,
-        read=lambda i: render.image(found.state(i), size),
+        read=picture,
         image_size=size,
         boxes=LazySequence(found.frames, boxes),
         sequence=sequence,
@@ -114,16 +122,19 @@ def _checked(domain, frames, world, image_size) -> tuple[Plan, tuple[int, int]]:
         raise ValueError(
             f"street: domain {domain!r} is unknown; choose one of {', '.join(DOMAINS)}"
         )
-    frames = index(FRAMES[domain] if frames is None else frames)
-    if not 1 <= frames <= 1_000_000:
-        raise ValueError(f"street: frames is {frames}; 1 to 1,000,000 are possible")
-    world = index(world)
-    if world < 0:
-        raise ValueError(f"street: world is {world}; it must not be negative")
-    size = tuple(index(n) for n in image_size)
-    if len(size) != 2 or min(size) < SMALLEST:
+    frames = FRAMES[domain] if frames is None else frames
+    if not _whole(frames) or not 1 <= frames <= MOST:
+        raise ValueError(f"street: frames is {frames!r}; a whole number from 1 to {MOST} is wanted")
+    if not _whole(world) or world < 0:
+        raise ValueError(f"street: world is {world!r}; a whole number from 0 is wanted")
+    pair = isinstance(image_size, Sequence) and len(image_size) == 2
+    if not pair or not all(_whole(n) and n >= SMALLEST for n in image_size):
         raise ValueError(
-            f"street: image_size is {tuple(image_size)}; two whole numbers (height, width) of "
+            f"street: image_size is {image_size!r}; two whole numbers (height, width) of "
             f"{SMALLEST} pixels or more are wanted"
         )
-    return plan(world, domain, frames), size
+    return plan(int(world), domain, int(frames)), (int(image_size[0]), int(image_size[1]))
+
+
+def _whole(number) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)

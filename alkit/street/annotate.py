@@ -10,6 +10,7 @@ from alkit.street.plan import State
 from alkit.street.world import HEIGHT, Item, View, fixed
 
 TINY = 14.0  # pixels of a 480-row image: smaller people are neither drawn nor boxed
+EDGE = 0.5  # pixels by which a drawn edge, being soft, is outside its outline
 HIDDEN = 0.35  # share of a figure in sight below which its box is to be ignored
 
 
@@ -79,7 +80,7 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
     people = person_items(state, view, width)
     if not people:
         return NO_BOXES
-    spans = [(*item.points.min(0), *item.points.max(0)) for item in people]
+    spans = [(*(item.points.min(0) - EDGE), *(item.points.max(0) + EDGE)) for item in people]
     low, high = np.array(spans)[:, :2], np.array(spans)[:, 2:]
     farthest = max(item.depth for item in people)
     hiding = []
@@ -105,8 +106,8 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
         _silhouette(alone, item, 1, int(np.floor(l0)), int(np.floor(t0)))
         x, y, w, h = cv2.boundingRect(mine)
         # a side that nothing hides keeps the outline's exact position
-        v_left, v_top = max(left, x0 + x - 0.5), max(top, y0 + y - 0.5)
-        v_right, v_bottom = min(right, x0 + x + w + 0.5), min(bottom, y0 + y + h + 0.5)
+        v_left, v_top = max(left, x0 + x - EDGE), max(top, y0 + y - EDGE)
+        v_right, v_bottom = min(right, x0 + x + w + EDGE), min(bottom, y0 + y + h + EDGE)
         found.append(
             (
                 (left, top, right - left, bottom - top),

@@ -15,7 +15,7 @@ from alkit.street.world import stream
 FOCAL = 560.0
 BASE = 240  # base frames of a clip
 TEST_STEP = 6  # base frames between two test frames
-SHARE = 0.222  # of pool frames with a pedestrian of 50 px whom no car hides: a few poles more do
+SHARE = 0.214  # of pool frames with a pedestrian of 50 px whom no car hides: a few poles more do
 SMALL = 50.0  # pixels: pedestrians from this height on count
 # weather, share of frames with people, rare situation: ten clips in a deck
 _DECK = (
@@ -67,7 +67,7 @@ class Clip:
             aside = np.interp(t, track.time, track.x) - self.x
             size = FOCAL * (1.2 if track.child else 1.72) / ahead
             u = aside * FOCAL / ahead + self.centre
-            near = (np.abs(u) < 320) & (size >= SMALL) & (size < 420)
+            near = (np.abs(u) < 320 + 0.08 * size) & (size >= SMALL) & (size < 420)
             if near.any():
                 near[near] = ~self._behind_car(aside[near], ahead[near], self.z[near])
             sizes[k] = size * near
@@ -160,6 +160,8 @@ def _encounter(rng, clip: Clip, kind: str) -> list[Track]:
     strip = clip.wall - clip.half - 1.2
     lane = float(clip.half + 0.7 + rng.uniform(0, strip))
     ahead_walk = float(rng.uniform(9, 18))
+    # where those who cross come from and go to along the pavement: mostly from behind the camera
+    come, go = (600 * pace * (1 if not kind and rng.random() < 0.3 else -1) for _ in range(2))
     tracks = []
     for k in range(count):
         child, phase = k < children, float(rng.uniform(0, 2 * np.pi))
@@ -186,12 +188,11 @@ def _encounter(rng, clip: Clip, kind: str) -> list[Track]:
         leave, arrive = start - (edge + heading * clip.x) / pace, start + (
             edge - heading * clip.x
         ) / pace  # fmt: skip
-        far = 600 * pace
         tracks.append(
             _track(
                 (leave - 600, leave, arrive, arrive + 600),
                 (-heading * edge, -heading * edge, heading * edge, heading * edge),
-                (z + far, z, z, z + far),
+                (z + come, z, z, z + go),
                 phase,
                 child,
             )
@@ -203,7 +204,7 @@ def _populate(rng, clip: Clip, step: int, length: int, want: float, rare: str) -
     """Adds people until about `want` of the sampled frames show one; returns how many do."""
     sampled = slice(0, length * step, step)
     shown = (clip.sizes(clip.tracks) > 0).any(0) if clip.tracks else np.zeros(BASE, bool)
-    for _ in range(30 if rare else 16):
+    for attempt in range(40 if rare else 16):
         have = int(shown[sampled].sum())
         if not rare and want - have < max(1, 5 / step):
             break
@@ -211,8 +212,10 @@ def _populate(rng, clip: Clip, step: int, length: int, want: float, rare: str) -
         clip.clear_way(new)
         joint = shown | (clip.sizes(new) > 0).any(0)
         count = int(joint[sampled].sum())
-        fits = have < count <= want + max(1, 3 / step)
-        if len(clip.tracks) + len(new) < 100 and (fits or (rare and have < count <= 0.9 * length)):
+        most = want + max(1, 3 / step)
+        if rare:  # a short one if that can be had
+            most = max(want, (0.3 if attempt < 25 else 0.9) * length)
+        if have < count <= most and len(clip.tracks) + len(new) < 100:
             clip.tracks += new
             shown, rare = joint, ""
         else:

@@ -1,0 +1,171 @@
+"""Runs that start from others, what differs between two runs, and what may be deleted."""
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from alkit import records, runs, steps
+from alkit.runs import Run, open_run, read_json, write_json
+
+REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
+
+
+def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
+    """Make a new experiment from cycle `from_cycle` of a run, with some numbers changed.
+
+    The cycles before it are taken over by reference, with the numbers that they ran with; from it
+    on, whatever the change does not touch is found by its key and taken over too (another radius
+    needs no new prediction of that cycle). Returns the new folder, whose `experiment.yaml` goes on with `alkit run`.
+    """
+    run, out = open_run(Path(run_folder).resolve()), Path(out).resolve()
+    if not 1 <= from_cycle <= run.settings["cycles"]:
+        raise ValueError(
+            f"--from-cycle is {from_cycle}; {run.folder} has cycles 1 … {run.settings['cycles']}"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out}: the folder is not empty; choose a new --out")
+    if out == run.out or run.out in out.parents:
+        raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
+    own = {name: run.settings[name] for name in runs.Experiment.model_fields}
+    own |= {
+        "name": out.name,
+        "set": own["set"] | changes,
+        "strategies": [run.strategy_name],
+        "seeds": [run.seed],
+    }
+    experiment = runs.checked(own, f"--set of {out.name}")
+    related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]
+    runs.create(out, experiment, run.settings["catalog"], related)
+    settings = read_json(out / "experiment.json")
+    earlier = [e for e in run.settings.get("earlier", []) if e["before_cycle"] < from_cycle]
+    earlier.append({"before_cycle": from_cycle, "set": run.settings["set"]})
+    write_json(out / "experiment.json", settings | {"earlier": earlier})
+    (out / "experiment.yaml").write_text(
+        yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+    )
+    new = Run(out / run.strategy_name / run.folder.name)
+    try:
+        for cycle in range(from_cycle):
+            _take_over(run, new, cycle)
+    except Exception:
+        shutil.rmtree(out)
+        raise
+    for source in related:
+        _register(source, out)
+    return out
+
+
+def _take_over(old: Run, new: Run, cycle: int):
+    """Write the records of a cycle into a branch, each referring to the old run's artefacts."""
+    done = (steps.pretrain, steps.evaluate) if cycle == 0 else steps.of_strategy(old.strategy)
+    for step in done:
+        if records.read(old, cycle, step.name) is None:
+            raise ValueError(
+                f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "
+                "--from-cycle first, with `alkit run`"
+            )
+        plan = step.plan(new, cycle)
+        holder = records.find_equal(new, plan, ())
+        if holder is None:
+            differences = plan.differences(records.read(old, cycle, step.name))
+            raise ValueError(
+                f"{old.cycle(cycle)}: step {step.name} is stale or its artefacts are gone: "
+                f"{'; '.join(differences)}"
+            )
+        new.cycle(cycle).mkdir(parents=True, exist_ok=True)
+        records.write(new, cycle, plan, step.artefacts, 0.0, reused=holder)
+
+
+def _register(source: Path, out: Path):
+    """Tell an experiment of a branch that refers to its artefacts."""
+    file = source / "branches.json"
+    known = read_json(file) if file.exists() else []
+    write_json(file, sorted({*known, str(out)}))
+
+
+def format_diff(first, second) -> str:
+    """Two runs side by side: settings, code, environment, and the overlap of their selections."""
+    a, b = open_run(Path(first).resolve()), open_run(Path(second).resolve())
+    lines = [f"a: {a.folder}", f"b: {b.folder}", ""]
+    lines += _compared("strategy", vars(a.strategy), vars(b.strategy))
+    lines += _compared("profile", a.experiment.numbers.model_dump(), b.experiment.numbers.model_dump())
+    skip = {"name", "set", "profile", "strategies", "seeds"}
+    own = [{k: r.settings[k] for k in runs.Experiment.model_fields if k not in skip} for r in (a, b)]
+    lines += _compared("setting", *own)
+    lines += _compared("", {"seed": a.seed}, {"seed": b.seed})
+    seen = set()
+    for cycle in range(min(a.settings["cycles"], b.settings["cycles"]) + 1):
+        for name in steps.STEPS:
+            one, two = records.read(a, cycle, name), records.read(b, cycle, name)
+            if one is None or two is None:
+                continue
+            for part in ("code", "environment"):
+                for line in _compared(part, one[part], two[part]):
+                    if line not in seen:
+                        seen.add(line)
+                        lines.append(line)
+    if len(lines) == 3:
+        lines.append("no difference in settings, code or environment")
+    return "\n".join([*lines, "", *_selections(a, b)])
+
+
+def _compared(what: str, one: dict, two: dict) -> list:
+    def short(value):  # digests say nothing to a reader beyond being different
+        text = str(value)
+        return text[:12] + "…" if len(text) == 64 else text
+
+    names = [k for k in {**one, **two} if one.get(k) != two.get(k)]
+    return [f"{what} {k}: a {short(one.get(k))}, b {short(two.get(k))}".strip() for k in names]
+
+
+def _selections(a: Run, b: Run) -> list:
+    lines, union_a, union_b = [], set(), set()
+    for cycle in range(1, min(a.settings["cycles"], b.settings["cycles"]) + 1):
+        if not all(records.read(r, cycle, "4_select") for r in (a, b)):
+            break
+        one, two = ({f["name"] for f in r.selection(cycle)["chosen"]} for r in (a, b))
+        union_a, union_b = union_a | one, union_b | two
+        lines.append(
+            f"cycle {cycle}: {len(one & two)} of {len(one)} and {len(two)} chosen frames in both; "
+            f"{len(union_a & union_b)} of {len(union_a)} and {len(union_b)} so far"
+        )
+    return lines or ["no cycle that both have selected"]
+
+
+def clean(out: Path, delete: bool = False) -> str:
+    """List the maps and logits of an experiment with their sizes; with `delete`, delete them.
+
+    Kept is what a branch still refers to, and what no complete record could rebuild.
+    """
+    needed = _needed_by_branches(out)
+    lines, freed = [], 0
+    for path, record in records.all_records(out):
+        name = REBUILT.get(record["step"])
+        store = path.parent / name if name else None
+        if store is None or not store.exists() or record.get("reused"):
+            continue
+        size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+        line = f"{size / 1e6:10.1f} MB  {store.relative_to(out)}"
+        if store in needed:
+            lines.append(f"{line}  kept: {needed[store]} needs it")
+            continue
+        freed += size
+        lines.append(line)
+        if delete:
+            shutil.rmtree(store)
+    word = "deleted" if delete else "can be deleted, with --delete, and made again"
+    return "\n".join([*lines, f"{freed / 1e6:10.1f} MB  {word}"])
+
+
+def _needed_by_branches(out: Path) -> dict:
+    """Stores of this experiment that a branch's records refer to, with the branch's folder."""
+    file = out / "branches.json"
+    needed = {}
+    for branch_out in map(Path, read_json(file) if file.exists() else []):
+        for path, record in records.all_records(branch_out):
+            name = REBUILT.get(record["step"])
+            if name and record.get("reused"):
+                needed[(path.parent / record["reused"] / name).resolve()] = branch_out
+    return needed
+

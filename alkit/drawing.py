@@ -1,0 +1,186 @@
+"""Drawing with Matplotlib: figures that notebooks show, photographs with boxes, timelines, curves.
+
+Arrays in, marks on axes out; what a figure of the cycle shows is chosen in `alkit.views`.
+"""
+
+import base64
+import io
+import textwrap
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+# The colours of Okabe and Ito, which people with colour-blindness can tell apart.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
+YELLOW, BLUE, RED, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
+COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
+GREY = "0.55"
+WIDTH = 9.6  # inches of a figure
+DPI = 96
+CHARACTERS = 13.5  # of a caption in an inch
+
+
+class Picture(Figure):
+    """A figure that notebooks show without pyplot, whatever backend is set: as PNG, or as JPEG
+    where it holds photographs, so that executed notebooks stay small."""
+
+    photographs = False
+
+    def encoded(self) -> tuple[str, bytes]:
+        """The MIME type and the bytes of the image."""
+        buffer = io.BytesIO()
+        if self.photographs:
+            self.savefig(buffer, format="jpeg", dpi=DPI, pil_kwargs={"quality": 85})
+            return "image/jpeg", buffer.getvalue()
+        self.savefig(buffer, format="png", dpi=DPI)
+        return "image/png", buffer.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        kind, data = self.encoded()
+        return {kind: base64.b64encode(data).decode()}
+
+
+def picture(height: float, title: str, caption: str = "") -> Picture:
+    """An empty figure `height` inches high, with a title above and a caption below."""
+    figure = Picture(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    if caption:
+        text = textwrap.fill(caption, int(WIDTH * CHARACTERS))
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=9, color="0.3")
+    return figure
+
+
+def say(axes, text: str):
+    """Empty axes with a sentence in the middle, where there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, textwrap.fill(text, 60), ha="center", va="center", color="0.4",
+              transform=axes.transAxes)  # fmt: skip
+
+
+def tidy(axes, title="", x="", y=""):
+    """Title and labels, with units in brackets; a light grid and no frame above and at the right."""
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def photograph(axes, image: np.ndarray, title: str = ""):
+    """An image uint8 (y, x, 3), or a map float (y, x) in [0, 1], pixel centres at whole numbers."""
+    kind = {} if image.ndim == 3 else {"cmap": "inferno", "norm": Normalize(0, 1)}
+    mappable = axes.imshow(image, **kind)
+    axes.set_title(title, fontsize=8, loc="left", pad=3)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.figure.photographs = True
+    return mappable
+
+
+def boxes(axes, ltwh, colour, dashed=False, texts=()):
+    """Boxes (n, 4) [left, top, width, height] in pixels, with a dark edge to be seen on any image,
+    and a short text at each where given."""
+    style = (0, (3, 2)) if dashed else "solid"
+    for k, (left, top, width, height) in enumerate(np.reshape(ltwh, (-1, 4)) - (0.5, 0.5, 0, 0)):
+        for edge, line in ((2.6, "0.1"), (1.4, colour)):
+            axes.add_patch(
+                Rectangle((left, top), width, height, fill=False, linewidth=edge, edgecolor=line,
+                          linestyle=style if line == colour or dashed else "solid", clip_on=True)
+            )  # fmt: skip
+        if k < len(texts):
+            axes.text(left, top, texts[k], fontsize=6.5, color="white", va="bottom", clip_on=True,
+                      bbox={"facecolor": "0.1", "alpha": 0.7, "pad": 0.8, "linewidth": 0})  # fmt: skip
+
+
+def overlay(axes, image: np.ndarray, scores: np.ndarray, highest: float):
+    """A score map float (y, x) over its image in grey: clear at 0, opaque at `highest`."""
+    grey = image.astype(np.float32) @ np.float32((0.299, 0.587, 0.114)) * 0.75
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    opacity = np.clip(np.sqrt(scores / highest) * 1.1, 0, 0.85)
+    mappable = axes.imshow(scores, cmap="inferno", vmin=0, vmax=highest, alpha=opacity)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.figure.photographs = True
+    return mappable
+
+
+def contact_sheet(items, columns, title, caption, empty):
+    """A figure of photographs: `items` are (image, title, mark), where mark(axes) draws on it; or
+    the sentence `empty` if there are none."""
+    rows = max(1, -(-len(items) // columns))
+    ratio = items[0][0].shape[0] / items[0][0].shape[1] if items else 0.15
+    figure = picture(rows * (WIDTH / columns * ratio + 0.22) + 0.75, title, caption)
+    if not items:
+        say(figure.subplots(), empty)
+        return figure
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (image, name, mark) in zip(grid, items, strict=False):
+        photograph(axes, image, name)
+        if mark:
+            mark(axes)
+    for axes in grid[len(items) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def sequence_bands(axes, sequence, names=10):
+    """Bands behind a timeline of the pool, one for each sequence, named where there is room."""
+    if sequence is None or len(sequence) == 0:
+        return
+    sequence = np.asarray(sequence).astype(str)
+    starts = np.concatenate([[0], 1 + np.flatnonzero(sequence[1:] != sequence[:-1])])
+    ends = np.append(starts[1:], len(sequence))
+    for k, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        if k % 2:
+            axes.axvspan(start - 0.5, end - 0.5, color="0.955", linewidth=0, zorder=0)
+        if len(starts) <= names:
+            axes.text((start + end - 1) / 2, 1.0, sequence[start], fontsize=7, color="0.45",
+                      ha="center", va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
+
+
+def timeline(axes, values, sequence, colour=GREY):
+    """A value for each pool frame in the order of the pool, a line within each sequence, over its
+    bands; NaN leaves a gap."""
+    n = len(values)
+    sequence_bands(axes, sequence)
+    at, line = np.arange(n, dtype=float), np.asarray(values, float)
+    if sequence is not None and n:
+        named = np.asarray(sequence).astype(str)
+        cuts = 1 + np.flatnonzero(named[1:] != named[:-1])
+        at, line = np.insert(at, cuts, np.nan), np.insert(line, cuts, np.nan)
+    style = {"linewidth": 0.8} if sequence is not None else {"linewidth": 0, "marker": "."}
+    axes.plot(at, line, color=colour, markersize=max(1.5, min(5, 600 / max(n, 1))), **style)
+    axes.set_xlim(-0.5, max(n - 0.5, 0.5))
+
+
+LOWEST = {"fppi": 1e-2, "miss rate": 5e-2}
+
+
+def miss_rate_axes(axes, title="", highest_fppi=10.0):
+    """Log-log axes of miss rate against FPPI, with a line at FPPI 1."""
+    tidy(axes, title, "false positives per image (FPPI)", "miss rate")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(LOWEST["fppi"], highest_fppi)
+    ticks = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.64, 0.8, 1]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.set_ylim(LOWEST["miss rate"], 1.04)
+    axes.axvline(1, color="0.75", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+
+
+def miss_rate_curve(axes, fppi, miss_rate, **style):
+    """A curve as steps: it starts at miss rate 1, and at FPPI 0 lies on the left border."""
+    x = np.concatenate([[LOWEST["fppi"] / 10], np.maximum(fppi, LOWEST["fppi"] / 10)])
+    y = np.concatenate([[1.0], np.maximum(miss_rate, LOWEST["miss rate"] / 10)])
+    keep = np.append(np.diff(x) > 0, True)  # of points above each other, the last
+    axes.plot(x[keep], y[keep], drawstyle="steps-post", **style)

@@ -1,0 +1,179 @@
+"""Figures of results: curves of a run's cycles, its mistakes, and strategies against each other."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from alkit import drawing
+from alkit.boxes import iou
+from alkit.drawing import BLACK, COLOURS, GREEN, ORANGE, RED
+from alkit.evaluation import MIN_OVERLAP, Found, Truth, match
+from alkit.views import SAMPLED, by_image, evenly, scores_of
+
+GRID = 10.0 ** np.linspace(-2, 1, 61)  # FPPI at which curves are averaged
+
+
+def evaluations(run, cycle: int) -> dict:
+    """The evaluations of cycle 0 (W_l) to `cycle`, without those that are not complete."""
+    found = {}
+    for k in range(cycle + 1):
+        try:
+            found[k] = run.evaluation(k)
+        except FileNotFoundError:
+            if k == cycle:
+                raise
+    return found
+
+
+def rate(value) -> str:
+    """A miss rate in words."""
+    return "undefined" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
+def curves(run, cycle: int):
+    """Miss rate against FPPI of this cycle, of those before it and of W_l."""
+    found = evaluations(run, cycle)
+    last = found[cycle]
+    labeled = last["labeled"]
+    caption = (
+        f"{last['dataset']}: {last['images']} images, {last['boxes']} pedestrians, protocol "
+        f"{last['protocol']}. Labelled so far: {labeled['images']} images with "
+        f"{labeled['pedestrians']} pedestrians, an estimated "
+        f"{labeled['labeling_seconds'] / 3600:.2f} h. Log-average miss rate: {rate(last['lamr'])}."
+    )
+    name = "W_l" if cycle == 0 else f"{run.strategy_name}, cycle {cycle}"
+    figure = drawing.picture(4.6, f"Step 7: miss rate of {name}", caption)
+    axes = figure.subplots()
+    drawing.miss_rate_axes(axes)
+    colours = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, max(1, cycle)))
+    for k, result in found.items():
+        style = {"color": BLACK, "linestyle": "--"} if k == 0 else {"color": colours[k - 1]}
+        label = f"{'W_l' if k == 0 else f'cycle {k}'}: {rate(result['miss_rate_at_1'])}"
+        width = 2.4 if k == cycle else 1.2
+        drawing.miss_rate_curve(
+            axes, result["fppi"], result["miss_rate"], label=label, linewidth=width, **style
+        )
+    axes.legend(title="miss rate at FPPI 1", fontsize=8, title_fontsize=8, frameon=False,
+                loc="center left", bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+    return figure
+
+
+def mistakes(run, cycle: int, count: int = 8):
+    """Test frames with missed pedestrians and false detections, at the score of FPPI 1."""
+    limit = run.evaluation(cycle)["score_at_1"]
+    frames = run.frames("test")
+    found = by_image(run.detections(cycle, "test"))
+    looked = evenly(len(frames), SAMPLED)
+    seen = {}
+    for i in looked:
+        own = [d for d in found.get(i, []) if limit is not None and d["score"] >= limit]
+        missed, false, hits = judge(frames.boxes[i], own)
+        if len(missed) or false:
+            seen[i] = (missed, false, hits)
+    by_misses = sorted(seen, key=lambda i: -len(seen[i][0]))
+    by_false = sorted(seen, key=lambda i: -len(seen[i][1]))
+    mixed = dict.fromkeys(i for pair in zip(by_misses, by_false, strict=True) for i in pair)
+    items = []
+    for i in list(mixed)[:count]:
+        missed, false, hits = seen[i]
+
+        def mark(axes, missed=missed, false=false, hits=hits):
+            drawing.boxes(axes, [d["bbox"] for d in hits], GREEN)
+            drawing.boxes(axes, [d["bbox"] for d in false], ORANGE, texts=scores_of(false))
+            drawing.boxes(axes, missed, RED, dashed=True)
+
+        title = f"{frames.name[i]}: {len(missed)} missed, {len(false)} false"
+        items.append((frames.images(i), title, mark))
+    at = "there are none" if limit is None else f"of score ≥ {limit:.2f}, which gives FPPI 1"
+    caption = (
+        f"Detections: {at}. Red, dashed: missed pedestrians; orange: false detections; green: "
+        f"hits. The frames with most mistakes among {len(looked)} of {len(frames)} test frames, "
+        "evenly chosen."
+    )
+    title = f"Step 7, cycle {cycle}: what the detector gets wrong"
+    return drawing.contact_sheet(items, 4, title, caption, "No mistake in the frames looked at.")
+
+
+def judge(boxes, found: list) -> tuple:
+    """Missed boxes (n, 4), false detections and hits of one frame, by the Caltech protocol."""
+    found = sorted(found, key=lambda d: -d["score"])
+    ltwh = np.array([d["bbox"] for d in found], float).reshape(-1, 4)
+    image = np.zeros(len(boxes), np.int64), np.zeros(len(found), np.int64)
+    scores = np.array([d["score"] for d in found])
+    hit, absorbed = match(
+        Truth(image[0], boxes.ltwh, boxes.ignore, []), Found(image[1], ltwh, scores)
+    )
+    # `match` says which detections hit; each of them took the free box that it overlaps most
+    overlap = iou(ltwh, boxes.ltwh[~boxes.ignore])
+    free = np.ones(overlap.shape[1], bool)
+    for row in overlap[hit]:
+        row = np.where(free & (row >= MIN_OVERLAP), row, -1)
+        free[len(row) - 1 - np.argmax(row[::-1])] = False
+    false = [d for d, counted in zip(found, ~hit & ~absorbed, strict=True) if counted]
+    return boxes.ltwh[~boxes.ignore][free], false, [found[k] for k in np.flatnonzero(hit)]
+
+
+def at_grid(result: dict) -> np.ndarray:
+    """The miss rates of an evaluation at the FPPI of `GRID`."""
+    start = np.nan if result["boxes"] == 0 else 1.0
+    values = np.append(start, result["miss_rate"])
+    return values[np.searchsorted(result["fppi"], GRID, side="right")]
+
+
+def spread(rows) -> tuple:
+    """Mean, lowest and highest of rows (seed, …) over the seeds."""
+    rows = np.asarray(rows, float)
+    return rows.mean(0), rows.min(0), rows.max(0)
+
+
+def strategies(results: dict, ledger):
+    """Strategies against each other: curves of the last common cycle, miss rate and pedestrians
+    by cycle. `results` maps (strategy, cycle) to the evaluations of all seeds; W_l is strategy
+    "W_l", cycle 0. `ledger` is `alkit.experiment.ledger`'s table."""
+    names = [name for name in dict.fromkeys(s for s, _ in results) if name != "W_l"]
+    common = max((c for _, c in results if all((s, c) in results for s in names)), default=0)
+    caption = "Mean over seeds, shaded from the lowest to the highest."
+    figure = drawing.picture(4.2, "Strategies", caption)
+    if not results:
+        drawing.say(figure.subplots(), "No cycle has been evaluated yet.")
+        return figure
+    axes = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
+    drawing.miss_rate_axes(axes[0], f"Cycle {common}" if common else "W_l")
+    drawing.tidy(axes[1], "Miss rate at FPPI 1", "cycle", "miss rate")
+    drawing.tidy(axes[2], "Pedestrians labelled so far", "cycle", "pedestrians")
+    shown = {"W_l": BLACK} | dict(zip(names, COLOURS * 9, strict=False))
+    for name, colour in shown.items():
+        key = (name, 0 if name == "W_l" else common)
+        if key in results:
+            mean, low, high = spread([at_grid(result) for result in results[key]])
+            style = "--" if name == "W_l" else "-"
+            axes[0].plot(GRID, mean, style, color=colour, label=name, drawstyle="steps-post")
+            axes[0].fill_between(GRID, low, high, color=colour, alpha=0.18, linewidth=0, step="post")
+        own = ledger[ledger["strategy"].isin([name, "W_l"])]
+        columns = ("miss rate at FPPI 1", "labeled pedestrians")
+        for panel, column in zip(axes[1:], columns, strict=True):
+            if name == "W_l":
+                continue
+            by_cycle = own.groupby("cycle")[column].agg(["mean", "min", "max"])
+            panel.plot(by_cycle.index, by_cycle["mean"], "o-", color=colour, markersize=4)
+            panel.fill_between(by_cycle.index, by_cycle["min"], by_cycle["max"], color=colour,
+                               alpha=0.18, linewidth=0)  # fmt: skip
+            panel.xaxis.get_major_locator().set_params(integer=True)
+    axes[1].set_ylim(0, 1.04)
+    axes[2].set_ylim(bottom=0)
+    axes[0].legend(fontsize=8, frameon=False, loc="lower left")
+    return figure
+
+
+def collect(out: Path) -> dict:
+    """(strategy, cycle) → the evaluations of all seeds that are complete; W_l is ("W_l", 0)."""
+    from alkit import experiment, records
+
+    found = {}
+    for task in experiment.tasks(Path(out)):
+        complete = records.read(task.run, task.cycle, task.step.name) is not None
+        if task.step.name == "7_evaluate" and complete:
+            name = task.run.strategy_name if task.cycle else "W_l"
+            found.setdefault((name, task.cycle), []).append(task.run.evaluation(task.cycle))
+    return found

@@ -1,0 +1,166 @@
+"""Targets and decoding, against hand-worked numbers and each other."""
+
+import numpy as np
+import pytest
+import torch
+
+from alkit.boxes import (
+    cell_pixels,
+    centred_iou,
+    decode,
+    default_boxes,
+    iou,
+    mirrored,
+    patch_half,
+    suppress,
+    targets,
+)
+from alkit.detector import to_probabilities
+from alkit.frames import NO_BOXES, Boxes
+from alkit.profiles import DEMO, PAPER, profile
+
+RELEASED_BOXES = ((271, 159), (223, 127), (143, 79), (79, 47), (55, 31))
+
+
+def boxes(*ltwh, ignore=None):
+    return Boxes(np.array(ltwh, float), ["pedestrian"] * len(ltwh), ignore)
+
+
+def test_iou_by_hand():
+    assert iou([[0, 0, 2, 2]], [[1, 0, 2, 2], [5, 5, 1, 1], [0, 0, 2, 2]]).tolist() == [
+        [pytest.approx(1 / 3), 0, 1]
+    ]
+    assert iou(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
+    assert iou([[0, 0, 0, 0]], [[0, 0, 0, 0]]).tolist() == [[0]]
+
+
+def test_centred_iou_by_hand():
+    assert centred_iou([[10, 5]], [[10, 10], [5, 5]]).tolist() == [[0.5, 0.5]]
+
+
+def test_patch_sizes_of_the_released_code():
+    numbers = profile("paper", {"default_boxes": RELEASED_BOXES})
+    assert patch_half(numbers, 4, numbers.clear_patch) == (15, 12)
+    assert patch_half(numbers, 4, numbers.positive_patch) == (8, 7)
+    assert patch_half(numbers, 0, numbers.clear_patch) == (28, 22)
+    assert patch_half(numbers, 0, numbers.positive_patch) == (12, 10)
+
+
+def test_default_boxes_scale_with_the_image():
+    assert default_boxes(PAPER)[4].tolist() == [55, 31]
+    assert default_boxes(DEMO)[4].tolist() == [27.5, 15.5]
+
+
+def test_cells_take_the_nearest_pixel():
+    assert cell_pixels(2, 16, half_pixel=True).tolist() == [4.5, 12.5]
+    assert cell_pixels(2, 16, half_pixel=False).tolist() == [0.5, 8.5]
+
+
+def test_a_box_of_a_default_size_is_positive_in_its_channel_alone():
+    left, top = 300 - 40, 200 - 72.5
+    maps = targets(boxes([left, top, 80, 145]), PAPER)
+    assert [int((m == 1).sum() > 0) for m in maps] == [0, 0, 1, 0, 0]
+    rows, columns = np.nonzero(maps[2] == 1)
+    centres = cell_pixels(60, 480, True)[rows], cell_pixels(80, 640, True)[columns]
+    # half-size 5 + ⌊√29⌋ = 10 rows and 5 + ⌊√16⌋ = 9 columns around (200, 300)
+    assert np.abs(centres[0] - 200).max() <= 10.5
+    assert np.abs(centres[1] - 300).max() <= 9.5
+    assert (np.abs(cell_pixels(60, 480, True) - 200) <= 10.5).sum() == len(set(rows))
+
+
+def test_a_box_between_two_sizes_ends_positive_in_the_best_channel():
+    # 248×145 overlaps both 225×130 and 270×160 by more than 0.7; the best is written last and
+    # clears the other
+    overlap = centred_iou([[248, 145]], default_boxes(PAPER))[0]
+    assert (overlap > 0.7).sum() == 2
+    maps = targets(boxes([200, 100, 145, 248]), PAPER)
+    assert [int((m == 1).any()) for m in maps] == [int(k == overlap.argmax()) for k in range(5)]
+
+
+def test_a_far_too_large_box_still_goes_to_the_best_channel():
+    maps = targets(boxes([100, 10, 300, 460]), PAPER)
+    assert [int((m == 1).any()) for m in maps] == [1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("numbers", [PAPER, DEMO], ids=["paper", "demo"])
+def test_every_box_has_a_positive_cell_wherever_it_stands(numbers):
+    rng = np.random.default_rng(0)
+    height, width = numbers.image_size
+    for _ in range(200):
+        h = rng.uniform(50, 300) * numbers.scale
+        w = h * rng.uniform(0.2, 0.65)
+        cy, cx = rng.uniform(0, height), rng.uniform(0, width)
+        maps = targets(boxes([cx - w / 2, cy - h / 2, w, h]), numbers)
+        assert sum(int((m == 1).sum()) for m in maps) >= 1
+
+
+def test_ignored_boxes_are_neither_or_dropped():
+    ignored = boxes([100, 100, 50, 120], ignore=[True])
+    numbers = profile("paper", {"filtered_boxes": "ignore"})
+    for m in targets(ignored, numbers):
+        assert (m == -1).any()
+        assert not (m == 1).any()
+    assert all((m == 0).all() for m in targets(ignored, PAPER))
+    assert all((m == 0).all() for m in targets(NO_BOXES, PAPER))
+
+
+def test_mirroring_twice_gives_the_same_and_moves_boxes():
+    one = boxes([10, 20, 30, 40])
+    assert mirrored(one, 100).ltwh.tolist() == [[60, 20, 30, 40]]
+    assert mirrored(mirrored(one, 100), 100).ltwh.tolist() == one.ltwh.tolist()
+
+
+@pytest.mark.parametrize("numbers", [PAPER, DEMO], ids=["paper", "demo"])
+def test_decoding_the_targets_gives_the_boxes_back(numbers):
+    """The decoder ceiling of two people far apart is perfect."""
+    scale = numbers.scale
+    real = np.array([[60, 100, 47, 79], [300, 120, 80, 145]]) * scale
+    maps = targets(boxes(*real), numbers)
+    logits = [torch.from_numpy(np.where(m == 1, 20.0, -20.0))[None] for m in maps]
+    p = to_probabilities(logits, numbers.image_size)[0].numpy()
+    found, scores = decode(p, numbers)
+    assert len(found) == 2
+    assert iou(real, found).max(axis=1).min() > 0.6
+    assert (np.diff(scores) <= 0).all()
+
+
+def peak(numbers, level, y, x, value=0.9, reach=12):
+    p = np.zeros((5, *numbers.image_size), np.float32)
+    yy, xx = np.mgrid[: p.shape[1], : p.shape[2]]
+    p[level] = value * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * reach**2))
+    return p
+
+
+def test_a_single_peak_is_one_centred_default_box():
+    found, scores = decode(peak(PAPER, 3, 200, 300), PAPER)
+    assert found.tolist() == [[300.5 - 25, 200.5 - 40, 50, 80]]
+    assert scores[0] == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_small_spot_has_too_few_pixels_over_the_threshold():
+    p = np.zeros((5, *PAPER.image_size), np.float32)
+    p[0, 100:109, 100:109] = 1  # 81 pixels, fewer than 100
+    assert len(decode(p, PAPER)[0]) == 0
+    p[0, 100:111, 100:111] = 1  # 121 pixels
+    assert len(decode(p, PAPER)[0]) == 1
+
+
+def test_suppression_across_levels_is_the_profiles():
+    p = np.maximum(peak(PAPER, 3, 200, 300, 0.9), peak(PAPER, 4, 200, 300, 0.8))
+    assert len(decode(p, profile("paper", {"suppression": None}))[0]) == 2
+    kept, scores = decode(p, profile("paper", {"suppression": 0.4}))
+    assert len(kept) == 1
+    assert scores[0] == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_flat_map_is_one_plateau():
+    p = np.full((5, *DEMO.image_size), 0.5, np.float32)
+    numbers = profile("demo", {"suppression": None})
+    assert len(decode(p, numbers)[0]) == 5
+
+
+def test_suppression_is_greedy():
+    # b overlaps a and is dropped; c overlaps b alone and stays
+    three = np.array([[0, 0, 10, 10], [4, 0, 10, 10], [8, 0, 10, 10]], float)
+    assert suppress(three, 0.3).tolist() == [0, 2]
+    assert suppress(three, 0.9).tolist() == [0, 1, 2]
