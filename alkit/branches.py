@@ -28,9 +28,10 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     if out == run.out or run.out in out.parents:
         raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
     own = {name: run.settings[name] for name in runs.Experiment.model_fields}
+    own_set = own["set"]
     own |= {
         "name": out.name,
-        "set": own["set"] | changes,
+        "set": own_set | changes,
         "strategies": [run.strategy_name],
         "seeds": [run.seed],
     }
@@ -38,8 +39,8 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]
     runs.create(out, experiment, run.settings["catalog"], related)
     settings = read_json(out / "experiment.json")
-    earlier = [e for e in run.settings.get("earlier", []) if e["before_cycle"] < from_cycle]
-    earlier.append({"before_cycle": from_cycle, "set": run.settings["set"]})
+    earlier = [*run.settings.get("earlier", []), {"before_cycle": from_cycle, "set": own_set}]
+    earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     write_json(out / "experiment.json", settings | {"earlier": earlier})
     (out / "experiment.yaml").write_text(
         yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)

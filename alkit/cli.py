@@ -180,3 +180,7 @@ def main():
         message = str(error) or type(error).__name__
         print(f"alkit: {message}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

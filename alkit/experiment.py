@@ -167,9 +167,17 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
         records.record_path(task.run, task.cycle, task.step.name).unlink()
         return False
     if kind == "cleaned":
-        same = [t for t in later if (t.run.folder, t.cycle) == (task.run.folder, task.cycle)]
-        return not same or records.read(same[0].run, same[0].cycle, same[0].step.name) is not None
+        return not _is_read(task, later)
     return kind == "complete"
+
+
+def _is_read(task: Task, later: list) -> bool:
+    """Whether the next step of the cycle, which reads a cleaned task's maps, has work to do."""
+    same = [t for t in later if (t.run.folder, t.cycle) == (task.run.folder, task.cycle)]
+    if not same:
+        return False
+    kind, _ = state(same[0])
+    return _is_read(same[0], same[1:]) if kind == "cleaned" else kind != "complete"
 
 
 def _call(task: Task):

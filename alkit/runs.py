@@ -283,7 +283,8 @@ class Run:
     def image_scores(self, cycle: int) -> pd.DataFrame:
         """Step 3: z of every unlabelled frame."""
         path = self.artefact(cycle, "3_aggregate", "image_scores.csv")
-        return pd.read_csv(path, dtype={"name": str, "sequence": str}, float_precision="round_trip")
+        # Python's float gives every digit back
+        return pd.read_csv(path, dtype={"name": str, "sequence": str}, converters={"z": float})
 
     def selection(self, cycle: int) -> dict:
         """Step 4: chosen frames in order, and the reason code of every pool frame."""

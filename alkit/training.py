@@ -18,6 +18,7 @@ from alkit.frames import FrameSet
 from alkit.profiles import Profile
 
 IMAGE_CACHE_BYTES = 1 << 30  # decoded training images kept in memory
+RMSPROP_DECAY = 0.9  # TensorFlow 1's default; neither paper nor code names another
 CHECKPOINT_SECONDS = 60  # between two checkpoints of a training that takes long
 
 
@@ -62,9 +63,7 @@ def train(
     Returns the mean loss of every epoch. Raises FloatingPointError if the loss diverges.
     """
     device = next(detector.parameters()).device
-    optimiser = torch.optim.RMSprop(
-        detector.parameters(), lr=profile.learning_rate, weight_decay=profile.weight_decay
-    )
+    optimiser = rmsprop(detector, profile)
     batches = -(-len(frames) // profile.batch_size)
     last = max(1, epochs * batches - 1)
     decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / last)
@@ -106,6 +105,26 @@ def train(
             saved = time.monotonic()
     detector.eval()
     return losses
+
+
+def rmsprop(detector: Detector, profile: Profile) -> torch.optim.RMSprop:
+    """RMSProp as TensorFlow 1 has it: decay 0.9, the mean square starting at 1.
+
+    Started at 0, as PyTorch does, the first updates would be several learning rates in every
+    weight, which destroys W_l at the start of each retraining.
+    """
+    optimiser = torch.optim.RMSprop(
+        detector.parameters(),
+        lr=profile.learning_rate,
+        alpha=RMSPROP_DECAY,
+        weight_decay=profile.weight_decay,
+    )
+    for parameter in detector.parameters():
+        optimiser.state[parameter] = {
+            "step": torch.zeros(()),
+            "square_avg": torch.ones_like(parameter, memory_format=torch.preserve_format),
+        }
+    return optimiser
 
 
 def has_pedestrian(frames: FrameSet) -> bool:

@@ -17,7 +17,7 @@ SITUATIONS = np.dtype(
     [("pedestrians", int), ("night", bool), ("rain", bool), ("crowd", bool), ("children", bool),
      ("close", bool)]
 )  # fmt: skip
-CROWD, CLOSE = 5, 200.0  # people in view; pixels of a 480-row image
+CLOSE = 200.0  # pixels of a 480-row image
 KEPT = 16384  # frames whose boxes are kept: training asks for them in every epoch
 MOST = 1_000_000  # frames: what identities have room for
 SMALLEST = 48  # rows or columns of an image
@@ -28,6 +28,7 @@ def read(
     *,
     domain: str = "source",
     frames: int | None = None,
+    first: int = 0,
     world: int = 0,
     image_size: tuple[int, int] = (480, 640),
 ) -> FrameSet:
@@ -39,7 +40,8 @@ def read(
     sixth frame of other videos and leaves out most of those without one. Pool, source and test of
     a world share no scene, person or texture, and another `world` shares nothing at all.
 
-    `frames` is their number. Pool sequences last 16 s: 240 frames each in a large pool; a small
+    `frames` is their number; `first` leaves out that many stills before them, so that two sets of
+    source frames may have none in common. Pool sequences last 16 s: 240 frames each in a large pool; a small
     one (below 4,800) takes every k-th frame of max(1, frames // 50) sequences, 20 at most, so
     that it keeps the range of situations. Source frame i does not depend on `frames`; pool and
     test are planned for it. The same (world, domain, frames, image_size) gives the same pixels,
@@ -50,13 +52,17 @@ def read(
     Boxes, all labelled "pedestrian": see `alkit.street.annotate.boxes`. Mannequins, posters, signs
     and trees are background. `identity` is unique among all domains of a world.
 
-    Raises ValueError for an unknown domain, `frames` < 1 (or > 1,000,000), a negative `world`, and
-    an image below 48 pixels.
+    Raises ValueError for an unknown domain, `frames` < 1 (or > 1,000,000), a negative `world`, a
+    `first` for videos, and an image below 48 pixels.
     """
     found, size = _checked(domain, frames, world, image_size)
     footage = found.footage
+    if not _whole(first) or first < 0 or (first and footage is not None):
+        raise ValueError(
+            f"street: first is {first!r}; a whole number from 0 is wanted, and 0 for videos"
+        )
     if footage is None:
-        names = [f"source-{i:06d}" for i in range(found.frames)]
+        names = [f"source-{first + i:06d}" for i in range(found.frames)]
         sequence = None
     else:
         sequence = np.array([f"{domain}-{k:03d}" for k in range(len(footage.clips))])[footage.clip]
@@ -65,11 +71,11 @@ def read(
     def picture(i):
         if not 0 <= i < found.frames:
             raise IndexError(f"position {i} of {found.frames}")
-        return render.image(found.state(i), size)
+        return render.image(found.state(first + i), size)
 
     @lru_cache(maxsize=KEPT)
     def boxes(i):
-        return annotate.boxes(found.state(i), size)
+        return annotate.boxes(found.state(first + i), size)
 
     return FrameSet(
         dataset=f"street-{domain}",
@@ -101,7 +107,7 @@ def describe(
             young = {p.person.identity for p in state.people if p.person.child}
             tall = bool((seen.ltwh[:, 3] >= CLOSE).any())
             child = any(int(k) in young for k in seen.identity)
-            tags[i] = (len(seen), False, False, len(seen) >= CROWD, child, tall)
+            tags[i] = (len(seen), False, False, len(seen) >= clips.CROWD, child, tall)
         return tags
     for k, clip in enumerate(found.footage.clips):
         mine = np.flatnonzero(found.footage.clip == k)
@@ -111,7 +117,7 @@ def describe(
         tags["pedestrians"][mine] = count
         tags["night"][mine] = clip.weather == "night"
         tags["rain"][mine] = clip.weather == "rain"
-        tags["crowd"][mine] = count >= CROWD
+        tags["crowd"][mine] = count >= clips.CROWD
         tags["children"][mine] = (sizes[young] > 0).any(0)
         tags["close"][mine] = (sizes >= CLOSE).any(0)
     return tags

@@ -10,7 +10,7 @@ from alkit.street.plan import State
 from alkit.street.world import HEIGHT, Item, View, fixed
 
 TINY = 14.0  # pixels of a 480-row image: smaller people are neither drawn nor boxed
-EDGE = 0.5  # pixels by which a drawn edge, being soft, is outside its outline
+EDGE = 0.4  # pixels by which a drawn edge, being soft, is outside its outline
 HIDDEN = 0.35  # share of a figure in sight below which its box is to be ignored
 
 

@@ -9,13 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from alkit.street import scene
+from alkit.street.encounters import BASE, Track, encounter
 from alkit.street.props import CABIN, CAR_HALF, LENGTH
 from alkit.street.world import stream
 
 FOCAL = 560.0
-BASE = 240  # base frames of a clip
 TEST_STEP = 6  # base frames between two test frames
-SHARE = 0.214  # of pool frames with a pedestrian of 50 px whom no car hides: a few poles more do
+SHARE = 0.222  # of pool frames with a pedestrian of 50 px whom no car hides: a few poles more do
+SCREENS = {"board": 0.55, "tree": 0.15}  # what hides people too: half its width, metres
+CROWD = 5  # people in view
 SMALL = 50.0  # pixels: pedestrians from this height on count
 # weather, share of frames with people, rare situation: ten clips in a deck
 _DECK = (
@@ -23,17 +25,6 @@ _DECK = (
     ("day", 0.4, "close"), ("dusk", 0.05, ""), ("dusk", 0.3, ""), ("night", 0.0, ""),
     ("night", 0.4, "crowd"), ("rain", 0.2, ""),
 )  # fmt: skip
-
-
-class Track(NamedTuple):
-    """One person's walk: positions at times, and the way walked until then."""
-
-    time: tuple[float, ...]
-    x: tuple[float, ...]
-    z: tuple[float, ...]
-    walked: tuple[float, ...]
-    phase: float
-    child: bool
 
 
 class Clip:
@@ -56,6 +47,11 @@ class Clip:
         self.horizon = rng.uniform(195, 225) + rng.normal(0, 0.9, BASE) * shake
         self.tracks: list[Track] = []
         self.cars = scene.parked(world, domain, number, self.length, self.x)
+        self.screens = [
+            (prop.x, prop.z, prop.z + 0.1, SCREENS[prop.kind])
+            for prop in scene.furniture(world, domain, number, self.length)
+            if prop.kind in SCREENS
+        ]
 
     def sizes(self, tracks) -> np.ndarray:
         """Each person's height in image pixels at each base frame, (person, frame); 0 where out
@@ -65,24 +61,24 @@ class Clip:
         for k, track in enumerate(tracks):
             ahead = np.maximum(np.interp(t, track.time, track.z) - self.z, 0.5)
             aside = np.interp(t, track.time, track.x) - self.x
-            size = FOCAL * (1.2 if track.child else 1.72) / ahead
+            size = FOCAL * track.stature / ahead
             u = aside * FOCAL / ahead + self.centre
             near = (np.abs(u) < 320 + 0.08 * size) & (size >= SMALL) & (size < 420)
             if near.any():
-                near[near] = ~self._behind_car(aside[near], ahead[near], self.z[near])
+                near[near] = ~self._hidden(aside[near], ahead[near], self.z[near])
             sizes[k] = size * near
         return sizes
 
-    def _behind_car(self, aside, ahead, z):
-        """Whether the line of sight to places beside and ahead of the camera meets a cabin."""
-        if not self.cars:
+    def _hidden(self, aside, ahead, z):
+        """Whether the line of sight to places beside and ahead of the camera meets something."""
+        hiding = self.screens + [(car.x, *_cabin(car), CAR_HALF) for car in self.cars]
+        if not hiding:
             return np.zeros(len(z), bool)
-        x = np.array([[car.x - self.x] for car in self.cars])
-        cabin = np.array([_cabin(car) for car in self.cars])
-        first = np.maximum(cabin[:, :1] - z, 0.5)
-        last = np.minimum(cabin[:, 1:] - z, ahead)
+        x, near, far, half = np.array(hiding).T[..., None]
+        x = x - self.x
+        first, last = np.maximum(near - z, 0.5), np.minimum(far - z, ahead)
         a, b = aside * first / ahead, aside * last / ahead
-        meets = (np.minimum(a, b) < x + CAR_HALF) & (np.maximum(a, b) > x - CAR_HALF)
+        meets = (np.minimum(a, b) < x + half) & (np.maximum(a, b) > x - half)
         return (meets & (last > first)).any(0)
 
     def clear_way(self, tracks) -> None:
@@ -126,96 +122,26 @@ def _speed(rng, must_wait: bool) -> np.ndarray:
     return np.convolve(padded, np.ones(17) / 17, "valid").clip(0)
 
 
-def _track(time, x, z, phase, child) -> Track:
-    steps = np.hypot(np.diff(x), np.diff(z))
-    walked = np.concatenate([[0], np.cumsum(steps)])
-    return Track(*(tuple(float(a) for a in v) for v in (time, x, z, walked)), phase, child)
-
-
-def _encounter(rng, clip: Clip, kind: str) -> list[Track]:
-    """People who walk or stand where the car passes or waits."""
-    waits = np.flatnonzero(clip.speed < 0.02)
-    moves = np.flatnonzero(clip.speed >= 0.02)
-    how = rng.choice(("passing", "crossing", "standing"), p=(0.45, 0.38, 0.17))
-    count = int(rng.choice((1, 2, 3, 4), p=(0.42, 0.33, 0.17, 0.08)))
-    children = 0
-    if kind == "crowd":
-        count, how = int(rng.integers(6, 9)), "crossing"
-    elif kind == "close":
-        count, how = int(rng.integers(1, 3)), "crossing"
-    elif kind == "children":
-        children, how = int(rng.integers(2, 4)), "crossing"
-        count = children + 1
-    still = how != "passing"
-    choices = waits if still and len(waits) else (moves if len(moves) else waits)
-    at = int(choices[rng.integers(len(choices))])
-    if how == "crossing" and kind == "":
-        at += int(rng.integers(-60, 60))
-    z_car = float(clip.z[np.clip(at, 0, BASE - 1)])
-    side = -1 if rng.random() < 0.45 else 1
-    ahead = {"close": rng.uniform(3.5, 4.4), "children": rng.uniform(5, 9)}.get(
-        kind, rng.uniform(5.5, 13)
-    )
-    pace, way = float(rng.uniform(0.07, 0.115)), int(rng.choice((-1, 1)))
-    strip = clip.wall - clip.half - 1.2
-    lane = float(clip.half + 0.7 + rng.uniform(0, strip))
-    ahead_walk = float(rng.uniform(9, 18))
-    # where those who cross come from and go to along the pavement: mostly from behind the camera
-    come, go = (600 * pace * (1 if not kind and rng.random() < 0.3 else -1) for _ in range(2))
-    tracks = []
-    for k in range(count):
-        child, phase = k < children, float(rng.uniform(0, 2 * np.pi))
-        slip = float(rng.normal(0, 0.5)) + 0.75 * (k // 2)
-        if how == "standing":
-            z = z_car + ahead_walk * 0.9 + slip
-            x = side * np.clip(lane + 0.6 * (k % 2) + rng.normal(0, 0.2), clip.half + 0.4,
-                               clip.wall - 0.4)  # fmt: skip
-            tracks.append(_track((-900, 900), (x, x), (z, z), phase, child))
-            continue
-        if how == "passing":
-            far = 900 * pace * way
-            z = z_car + ahead_walk + slip
-            x = side * min(lane + 0.62 * (k % 2), clip.wall - 0.4)
-            tracks.append(_track((at - 900, at + 900), (x, x), (z - far, z + far), phase, child))
-            continue
-        if kind == "crowd":
-            start, lead, heading = at + float(rng.uniform(-30, 30)), float(rng.uniform(5, 13)), int(
-                rng.choice((-1, 1))
-            )  # fmt: skip
-        else:
-            start, lead, heading = at + slip * 6, ahead + 0.55 * (k % 2), way
-        z, edge = z_car + lead, clip.wall - 0.7
-        leave, arrive = start - (edge + heading * clip.x) / pace, start + (
-            edge - heading * clip.x
-        ) / pace  # fmt: skip
-        tracks.append(
-            _track(
-                (leave - 600, leave, arrive, arrive + 600),
-                (-heading * edge, -heading * edge, heading * edge, heading * edge),
-                (z + come, z, z, z + go),
-                phase,
-                child,
-            )
-        )
-    return tracks
-
-
 def _populate(rng, clip: Clip, step: int, length: int, want: float, rare: str) -> int:
     """Adds people until about `want` of the sampled frames show one; returns how many do."""
     sampled = slice(0, length * step, step)
     shown = (clip.sizes(clip.tracks) > 0).any(0) if clip.tracks else np.zeros(BASE, bool)
-    for attempt in range(40 if rare else 16):
+    for attempt in range(40):
         have = int(shown[sampled].sum())
-        if not rare and want - have < max(1, 5 / step):
+        if not rare and (want - have < max(1, 5 / step) or (have and attempt > 15)):
             break
-        new, cars = _encounter(rng, clip, rare), clip.cars
+        new, cars = encounter(rng, clip, rare), clip.cars
         clip.clear_way(new)
-        joint = shown | (clip.sizes(new) > 0).any(0)
+        present = clip.sizes(new) > 0
+        joint = shown | present.any(0)
         count = int(joint[sampled].sum())
         most = want + max(1, 3 / step)
         if rare:  # a short one if that can be had
             most = max(want, (0.3 if attempt < 25 else 0.9) * length)
-        if have < count <= most and len(clip.tracks) + len(new) < 100:
+        fits = have < count <= most and len(clip.tracks) + len(new) < 100
+        if rare == "crowd":  # most of them at once
+            fits = fits and int((present.sum(0) >= CROWD)[sampled].sum()) > 0.08 * length
+        if fits:
             clip.tracks += new
             shown, rare = joint, ""
         else:

@@ -103,14 +103,14 @@ def _still(world: int, number: int) -> State:
             near = people[-1]
             z = near.z + rng.normal(0, 0.5)
             side = -1 if rng.random() < 0.5 else 1
-            u = (near.x - view.x) * view.focal / z + view.centre + side * size * 0.5
+            u = (near.x - view.x) * view.focal / z + view.centre + side * size * 0.6
         at = view.x + (u - view.centre) * z / view.focal
         if abs(at) > wall - 0.5 or z < 3.6 or any(_inside(at, z, car) for car in cars):
             continue
         width = 0.45 * view.focal * 1.72 / z
         span = (u - width / 2, u + width / 2)
         shared = max((min(span[1], b) - max(span[0], a) for a, b in spans), default=0) / width
-        if shared > (0.7 if rng.random() < 0.2 else 0.35):
+        if shared > (0.6 if rng.random() < 0.15 else 0.3):
             continue
         spans.append(span)
         along = abs(at) > half  # on the pavement people walk along the street
@@ -147,6 +147,7 @@ def _moment(world: int, domain: str, clip: clips.Clip, t: int) -> State:
             continue
         pace = float(np.hypot(x1 - x0, z1 - z0))
         person = _person(world, domain, clip.number, k, "muted", track.child)
+        person = person._replace(stature=track.stature)
         if pace > 0.01:
             dx, dz, stride = (x1 - x0) / pace, (z1 - z0) / pace, 1.0
         else:

@@ -38,8 +38,8 @@ class Street(NamedTuple):
 
 def _light(rng, weather: str, source: bool) -> Light:
     if weather == "night":
-        level = rng.uniform(0.26, 0.36)
-        return Light("night", (level * 1.1, level, level * 0.92), rng.uniform(0.6, 0.9), (1, 1),
+        level = rng.uniform(0.3, 0.4)
+        return Light("night", (level * 1.1, level, level * 0.92), rng.uniform(0.45, 0.75), (1, 1),
                      (26, 26, 32), 80.0, ((12, 13, 22), (34, 32, 38)))  # fmt: skip
     if weather == "dusk":
         level = rng.uniform(0.44, 0.6)
@@ -63,9 +63,9 @@ def _look(rng, domain: str, weather: str) -> Look:
     if domain == "source":
         return Look(4096, 0.0, rng.uniform(1.2, 2.4), 0, None)
     cast = np.array([(0.9, 1.0, 1.1), (1.08, 1.0, 0.86), (0.94, 1.06, 0.94)][rng.integers(3)])
-    balance = 1 + (cast - 1) * rng.uniform(0.4, 1.0)
-    contrast, gamma = rng.uniform(0.6, 0.82), rng.uniform(0.9, 1.15)
-    black, blur, noise = rng.uniform(0.04, 0.12), rng.uniform(0.7, 1.3), rng.uniform(2.5, 5)
+    balance = 1 + (cast - 1) * rng.uniform(0.3, 0.9)
+    contrast, gamma = rng.uniform(0.66, 0.88), rng.uniform(0.9, 1.15)
+    black, blur, noise = rng.uniform(0.04, 0.12), rng.uniform(0.7, 1.3), rng.uniform(2, 4.5)
     middle = 0.5
     if weather == "night":
         contrast, gamma, middle, noise = contrast + 0.25, 0.8, 0.25, noise * 1.6
@@ -99,7 +99,9 @@ def _pick(rng, colours):
     return tuple(float(c) for c in colours[rng.integers(len(colours))])
 
 
-def _props(rng, half, length):
+def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop, ...]:
+    """The lamps, signs, trees, boards, bins and bollards along both kerbs of scene `number`."""
+    rng, (half, _) = stream(world, domain, "props", number), shape(world, domain, number)
     props = []
     for side in (-1, 1):
         z, trees = float(rng.uniform(2, 12)), rng.random() < 0.5
@@ -166,7 +168,7 @@ def street(world: int, domain: str, number: int, length: float, weather: str) ->
         half,
         wall,
         _facades(rng, world, domain, length),
-        _props(rng, half, length),
+        furniture(world, domain, number, length),
         _light(rng, weather, domain == "source"),
         weather == "rain",
         _look(rng, domain, weather),

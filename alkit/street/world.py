@@ -13,7 +13,8 @@ VERSION = 1  # of the generator: results are compared only between equal version
 DOMAINS = ("source", "pool", "test")
 HEIGHT = 480  # of the image that image coordinates refer to
 _PURPOSES = (
-    "plan", "scene", "cars", "person", "facade", "ground", "skyline", "cloth", "crown", "noise",
+    "plan", "scene", "cars", "props", "person", "facade", "ground", "skyline", "cloth", "crown",
+    "noise",
 )  # fmt: skip
 
 

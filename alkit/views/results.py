@@ -5,11 +5,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from alkit import drawing
-from alkit.boxes import iou
-from alkit.drawing import BLACK, COLOURS, GREEN, ORANGE, RED
 from alkit.evaluation import MIN_OVERLAP, Found, Truth, match
-from alkit.views import SAMPLED, by_image, evenly, scores_of
+from alkit.views import drawing
+from alkit.views.drawing import BLACK, COLOURS, FOUND, MISSED, TRUTH
+from alkit.views.predicting import SAMPLED, by_image, evenly, scores_of
 
 GRID = 10.0 ** np.linspace(-2, 1, 61)  # FPPI at which curves are averaged
 
@@ -59,7 +58,7 @@ def curves(run, cycle: int):
     return figure
 
 
-def mistakes(run, cycle: int, count: int = 8):
+def mistakes(run, cycle: int, count: int = 6):
     """Test frames with missed pedestrians and false detections, at the score of FPPI 1."""
     limit = run.evaluation(cycle)["score_at_1"]
     frames = run.frames("test")
@@ -79,24 +78,26 @@ def mistakes(run, cycle: int, count: int = 8):
         missed, false, hits = seen[i]
 
         def mark(axes, missed=missed, false=false, hits=hits):
-            drawing.boxes(axes, [d["bbox"] for d in hits], GREEN)
-            drawing.boxes(axes, [d["bbox"] for d in false], ORANGE, texts=scores_of(false))
-            drawing.boxes(axes, missed, RED, dashed=True)
+            drawing.boxes(axes, [d["bbox"] for d in hits], TRUTH)
+            drawing.boxes(axes, [d["bbox"] for d in false], FOUND, texts=scores_of(false))
+            drawing.boxes(axes, missed, MISSED)
 
         title = f"{frames.name[i]}: {len(missed)} missed, {len(false)} false"
         items.append((frames.images(i), title, mark))
     at = "there are none" if limit is None else f"of score ≥ {limit:.2f}, which gives FPPI 1"
     caption = (
-        f"Detections: {at}. Red, dashed: missed pedestrians; orange: false detections; green: "
+        f"Detections: {at}. Red: missed pedestrians; orange: false detections; green: "
         f"hits. The frames with most mistakes among {len(looked)} of {len(frames)} test frames, "
         "evenly chosen."
     )
     title = f"Step 7, cycle {cycle}: what the detector gets wrong"
-    return drawing.contact_sheet(items, 4, title, caption, "No mistake in the frames looked at.")
+    return drawing.contact_sheet(items, 3, title, caption, "No mistake in the frames looked at.")
 
 
 def judge(boxes, found: list) -> tuple:
     """Missed boxes (n, 4), false detections and hits of one frame, by the Caltech protocol."""
+    from alkit.boxes import iou  # imports the network
+
     found = sorted(found, key=lambda d: -d["score"])
     ltwh = np.array([d["bbox"] for d in found], float).reshape(-1, 4)
     image = np.zeros(len(boxes), np.int64), np.zeros(len(found), np.int64)
@@ -127,14 +128,16 @@ def spread(rows) -> tuple:
     return rows.mean(0), rows.min(0), rows.max(0)
 
 
-def strategies(results: dict, ledger):
-    """Strategies against each other: curves of the last common cycle, miss rate and pedestrians
-    by cycle. `results` maps (strategy, cycle) to the evaluations of all seeds; W_l is strategy
-    "W_l", cycle 0. `ledger` is `alkit.experiment.ledger`'s table."""
+def strategies(out: Path):
+    """Strategies of an experiment against each other: curves of the last common cycle, miss rate
+    and pedestrians by cycle (the paper's Figures 5 and 7)."""
+    from alkit import experiment
+
+    results, ledger = collect(out), experiment.ledger(out)
     names = [name for name in dict.fromkeys(s for s, _ in results) if name != "W_l"]
     common = max((c for _, c in results if all((s, c) in results for s in names)), default=0)
     caption = "Mean over seeds, shaded from the lowest to the highest."
-    figure = drawing.picture(4.2, "Strategies", caption)
+    figure = drawing.picture(4.2, f"Strategies of {out.name}", caption)
     if not results:
         drawing.say(figure.subplots(), "No cycle has been evaluated yet.")
         return figure
@@ -144,21 +147,21 @@ def strategies(results: dict, ledger):
     drawing.tidy(axes[2], "Pedestrians labelled so far", "cycle", "pedestrians")
     shown = {"W_l": BLACK} | dict(zip(names, COLOURS * 9, strict=False))
     for name, colour in shown.items():
+        shade = {"color": colour, "alpha": 0.18, "linewidth": 0}
         key = (name, 0 if name == "W_l" else common)
         if key in results:
             mean, low, high = spread([at_grid(result) for result in results[key]])
             style = "--" if name == "W_l" else "-"
             axes[0].plot(GRID, mean, style, color=colour, label=name, drawstyle="steps-post")
-            axes[0].fill_between(GRID, low, high, color=colour, alpha=0.18, linewidth=0, step="post")
-        own = ledger[ledger["strategy"].isin([name, "W_l"])]
+            axes[0].fill_between(GRID, low, high, step="post", **shade)
+        if name == "W_l":
+            continue
+        own = ledger[ledger["strategy"].isin([name, "W_l"])].groupby("cycle")
         columns = ("miss rate at FPPI 1", "labeled pedestrians")
         for panel, column in zip(axes[1:], columns, strict=True):
-            if name == "W_l":
-                continue
-            by_cycle = own.groupby("cycle")[column].agg(["mean", "min", "max"])
+            by_cycle = own[column].agg(["mean", "min", "max"])
             panel.plot(by_cycle.index, by_cycle["mean"], "o-", color=colour, markersize=4)
-            panel.fill_between(by_cycle.index, by_cycle["min"], by_cycle["max"], color=colour,
-                               alpha=0.18, linewidth=0)  # fmt: skip
+            panel.fill_between(by_cycle.index, by_cycle["min"], by_cycle["max"], **shade)
             panel.xaxis.get_major_locator().set_params(integer=True)
     axes[1].set_ylim(0, 1.04)
     axes[2].set_ylim(bottom=0)

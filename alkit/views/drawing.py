@@ -1,6 +1,6 @@
 """Drawing with Matplotlib: figures that notebooks show, photographs with boxes, timelines, curves.
 
-Arrays in, marks on axes out; what a figure of the cycle shows is chosen in `alkit.views`.
+Arrays in, marks on axes out; the other modules of `alkit.views` choose what is shown.
 """
 
 import base64
@@ -18,9 +18,11 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
 YELLOW, BLUE, RED, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
 COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 GREY = "0.55"
+TRUTH, FOUND, MISSED = "#2bd99a", "#ffb000", "#ff2d60"  # boxes, bright enough for the night
 WIDTH = 9.6  # inches of a figure
 DPI = 96
-CHARACTERS = 13.5  # of a caption in an inch
+CHARACTERS = 15.5  # of a caption in an inch
+MOST_BOXES = 25  # drawn on one image
 
 
 class Picture(Figure):
@@ -61,7 +63,7 @@ def say(axes, text: str):
 
 
 def tidy(axes, title="", x="", y=""):
-    """Title and labels, with units in brackets; a light grid and no frame above and at the right."""
+    """Title and labels, with units in brackets; a light grid, no frame above and at the right."""
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -84,18 +86,20 @@ def photograph(axes, image: np.ndarray, title: str = ""):
 
 
 def boxes(axes, ltwh, colour, dashed=False, texts=()):
-    """Boxes (n, 4) [left, top, width, height] in pixels, with a dark edge to be seen on any image,
-    and a short text at each where given."""
-    style = (0, (3, 2)) if dashed else "solid"
-    for k, (left, top, width, height) in enumerate(np.reshape(ltwh, (-1, 4)) - (0.5, 0.5, 0, 0)):
-        for edge, line in ((2.6, "0.1"), (1.4, colour)):
+    """Boxes (n, 4) [left, top, width, height] in pixels with a short text at each where given; the
+    first `MOST_BOXES`, since an untrained detector finds hundreds."""
+    corner = np.reshape(ltwh, (-1, 4))[:MOST_BOXES] - (0.5, 0.5, 0, 0)
+    edges = [(1.0, colour, (0, (3, 2)))] if dashed else [(2.4, "0.1", "-"), (1.3, colour, "-")]
+    for k, (left, top, width, height) in enumerate(corner):
+        for line, edge, style in edges:
             axes.add_patch(
-                Rectangle((left, top), width, height, fill=False, linewidth=edge, edgecolor=line,
-                          linestyle=style if line == colour or dashed else "solid", clip_on=True)
+                Rectangle((left, top), width, height, fill=False, linewidth=line, edgecolor=edge,
+                          linestyle=style)
             )  # fmt: skip
         if k < len(texts):
-            axes.text(left, top, texts[k], fontsize=6.5, color="white", va="bottom", clip_on=True,
-                      bbox={"facecolor": "0.1", "alpha": 0.7, "pad": 0.8, "linewidth": 0})  # fmt: skip
+            plate = {"facecolor": "0.1", "alpha": 0.6, "pad": 0.5, "linewidth": 0}
+            style = {"fontsize": 6, "color": "white", "va": "bottom", "clip_on": True}
+            axes.text(left, top - 1, texts[k], bbox=plate, **style)
 
 
 def overlay(axes, image: np.ndarray, scores: np.ndarray, highest: float):
@@ -116,7 +120,7 @@ def contact_sheet(items, columns, title, caption, empty):
     the sentence `empty` if there are none."""
     rows = max(1, -(-len(items) // columns))
     ratio = items[0][0].shape[0] / items[0][0].shape[1] if items else 0.15
-    figure = picture(rows * (WIDTH / columns * ratio + 0.22) + 0.75, title, caption)
+    figure = picture(rows * (WIDTH / columns * ratio + 0.16) + 0.7, title, caption)
     if not items:
         say(figure.subplots(), empty)
         return figure

@@ -1,0 +1,100 @@
+"""Who walks past a filming car: tracks of single people, groups and rare situations."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+BASE = 240  # base frames of a clip, 15 a second
+
+
+class Track(NamedTuple):
+    """One person's walk: positions at times, and the way walked until then."""
+
+    time: tuple[float, ...]
+    x: tuple[float, ...]
+    z: tuple[float, ...]
+    walked: tuple[float, ...]
+    phase: float
+    child: bool
+    stature: float  # metres
+
+
+def _track(time, x, z, phase, child, stature) -> Track:
+    steps = np.hypot(np.diff(x), np.diff(z))
+    walked = np.concatenate([[0], np.cumsum(steps)])
+    return Track(*(tuple(float(a) for a in v) for v in (time, x, z, walked)), phase, child, stature)
+
+
+def encounter(rng, clip, kind: str) -> list[Track]:
+    """People who walk or stand where the car passes or waits.
+
+    `kind` is "" or one of the rare situations: "crowd", "children", "close" (to the camera).
+    """
+    waits = np.flatnonzero(clip.speed < 0.02)
+    moves = np.flatnonzero(clip.speed >= 0.02)
+    how = rng.choice(("passing", "crossing", "standing"), p=(0.45, 0.38, 0.17))
+    count = int(rng.choice((1, 2, 3, 4), p=(0.42, 0.33, 0.17, 0.08)))
+    children = 0
+    if kind == "crowd":
+        count, how = int(rng.integers(6, 9)), "crossing"
+    elif kind == "close":
+        count, how = int(rng.integers(1, 3)), "crossing"
+    elif kind == "children":
+        children, how = int(rng.integers(2, 4)), "crossing"
+        count = children + 1
+    still = how != "passing"
+    choices = waits if still and len(waits) else (moves if len(moves) else waits)
+    at = int(choices[rng.integers(len(choices))])
+    if how == "crossing" and kind == "":
+        at += int(rng.integers(-60, 60))
+    z_car = float(clip.z[np.clip(at, 0, BASE - 1)])
+    side = -1 if rng.random() < 0.45 else 1
+    ahead = {"close": rng.uniform(3.5, 4.4), "children": rng.uniform(5, 9)}.get(
+        kind, rng.uniform(5.5, 13)
+    )
+    pace, way = float(rng.uniform(0.07, 0.115)), int(rng.choice((-1, 1)))
+    strip = clip.wall - clip.half - 1.2
+    lane = float(clip.half + 0.7 + rng.uniform(0, strip))
+    ahead_walk = float(rng.uniform(9, 18))
+    # where those who cross come from and go to along the pavement: mostly from behind the camera
+    come, go = (600 * pace * (1 if not kind and rng.random() < 0.3 else -1) for _ in range(2))
+    tracks = []
+    for k in range(count):
+        child, phase = k < children, float(rng.uniform(0, 2 * np.pi))
+        tall = float(np.clip(rng.normal(1.2, 0.09) if child else rng.normal(1.71, 0.08), 1, 1.95))
+        slip = float(rng.normal(0, 0.5)) + 0.75 * (k // 2)
+        if how == "standing":
+            z = z_car + ahead_walk * 0.9 + slip
+            x = side * np.clip(lane + 0.6 * (k % 2) + rng.normal(0, 0.2), clip.half + 0.4,
+                               clip.wall - 0.4)  # fmt: skip
+            tracks.append(_track((-900, 900), (x, x), (z, z), phase, child, tall))
+            continue
+        if how == "passing":
+            far = 900 * pace * way
+            z = z_car + ahead_walk + slip
+            x = side * min(lane + 0.62 * (k % 2), clip.wall - 0.4)
+            tracks.append(
+                _track((at - 900, at + 900), (x, x), (z - far, z + far), phase, child, tall)
+            )
+            continue
+        if kind == "crowd":
+            start, lead, heading = at + float(rng.uniform(-30, 30)), float(rng.uniform(5, 13)), int(
+                rng.choice((-1, 1))
+            )  # fmt: skip
+        else:
+            start, lead, heading = at + slip * 6, ahead + 0.55 * (k % 2), way
+        z, edge = z_car + lead, clip.wall - 0.7
+        leave, arrive = start - (edge + heading * clip.x) / pace, start + (
+            edge - heading * clip.x
+        ) / pace  # fmt: skip
+        tracks.append(
+            _track(
+                (leave - 600, leave, arrive, arrive + 600),
+                (-heading * edge, -heading * edge, heading * edge, heading * edge),
+                (z + come, z, z, z + go),
+                phase,
+                child,
+                tall,
+            )
+        )
+    return tracks

@@ -1,0 +1,35 @@
+"""What the notebooks show: a run and a cycle in, a static figure out.
+
+The functions read no more than they show: frames are chosen from the tables that a step wrote, or
+evenly over the data set, and the caption says which.
+"""
+
+from alkit.views.choosing import chosen_frames, label_counts, labels, selection
+from alkit.views.predicting import (
+    detections,
+    held_out,
+    image_score_ladder,
+    image_scores,
+    predictions,
+    score_maps,
+    training,
+)
+from alkit.views.results import collect, curves, mistakes, strategies
+
+__all__ = [
+    "chosen_frames",
+    "collect",
+    "curves",
+    "detections",
+    "held_out",
+    "image_score_ladder",
+    "image_scores",
+    "label_counts",
+    "labels",
+    "mistakes",
+    "predictions",
+    "score_maps",
+    "selection",
+    "strategies",
+    "training",
+]

@@ -1,0 +1,122 @@
+"""Figures of steps 4 and 5: what was chosen, why, and what its labels say."""
+
+import numpy as np
+
+from alkit.views import drawing
+from alkit.views.drawing import BLACK, BLUE, GREEN, GREY, RED, SKY, TRUTH
+
+SHOWN = 12  # frames of a contact sheet
+
+REASONS = {  # what a timeline marks: colour, size, words
+    "RANKED_BELOW": (GREY, 3, "ranked below"),
+    "UNSCORED": ("0.8", 3, "not scored"),
+    "EXCLUDED_NOW": (SKY, 4, "too near to one chosen in this cycle"),
+    "EXCLUDED_LATER": (BLUE, 4, "too near to one chosen earlier"),
+    "LABELED": (BLACK, 5, "labelled earlier"),
+    "CHOSEN": (RED, 8, "chosen"),
+}
+
+
+def selection(run, cycle: int):
+    """The ranking over the pool, with the chosen frames and why others were not."""
+    chosen = run.selection(cycle)
+    values = np.array([np.nan if v is None else v for v in chosen["ranked_by"]], float)
+    reason = np.array(chosen["reason"])
+    sequence = run.frames("pool").sequence
+    scored = run.strategy.score is not None
+    smoothed = scored and run.strategy.smoothing and sequence is not None
+    label = (
+        "random number" if not scored else "ẑ, smoothed score (nats)" if smoothed else "z (nats)"
+    )
+    rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
+    figure = drawing.picture(
+        3.8,
+        f"Step 4, cycle {cycle}: {len(chosen['chosen'])} frames chosen of a budget of "
+        f"{chosen['budget']}",
+        f"Strategy {run.strategy_name}: highest first, {rules}. Frames labelled earlier stand at "
+        "the bottom.",
+    )
+    axes = figure.subplots()
+    drawing.tidy(axes, "", "position in the pool", label)
+    drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
+    bottom = 0.0
+    for name, (colour, size, words) in REASONS.items():
+        at = np.flatnonzero(reason == chosen["reason_names"][name])
+        height = np.where(np.isnan(values[at]), bottom, values[at])
+        if name in ("LABELED", "UNSCORED"):
+            height = np.full(len(at), bottom)
+        marker = {"CHOSEN": "*", "LABELED": "|"}.get(name, "o")
+        size = size if len(values) < 2000 or name == "CHOSEN" else size / 2
+        axes.plot(at, height, marker, color=colour, markersize=size, markeredgewidth=0.6,
+                  label=f"{words}: {len(at)}", linestyle="none")  # fmt: skip
+    handles, names = axes.get_legend_handles_labels()
+    kept = [k for k, name in enumerate(names) if not name.endswith(": 0")]
+    axes.legend([handles[k] for k in kept], [names[k] for k in kept], fontsize=8, frameon=False,
+                ncols=3, loc="lower left", bbox_to_anchor=(0, 1.03))  # fmt: skip
+    return figure
+
+
+def chosen_frames(run, cycle: int):
+    """The chosen frames, in the order chosen."""
+    chosen = run.selection(cycle)["chosen"]
+    pool = run.frames("pool").unlabeled()
+    items = []
+    for rank, frame in enumerate(chosen[:SHOWN], 1):
+        score = "" if run.strategy.score is None else f"  {frame['ranked_by']:.4f}"
+        items.append((pool.images(frame["position"]), f"{rank}. {frame['name']}{score}", None))
+    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen" + (
+        ", with the smoothed score (nats)." if run.strategy.score else "."
+    )
+    title = f"Step 4, cycle {cycle}: the frames to label"
+    return drawing.contact_sheet(items, 4, title, caption, "No frame could be chosen.")
+
+
+def labels(run, cycle: int):
+    """The frames labelled in a cycle with their boxes."""
+    given = run.labels(cycle)
+    pool = run.frames("pool").unlabeled()
+    items = []
+    for image in given["images"][:SHOWN]:
+        own = [a for a in given["annotations"] if a["image_id"] == image["id"]]
+        real = [a["bbox"] for a in own if not a["ignore"]]
+        ignored = [a["bbox"] for a in own if a["ignore"]]
+
+        def mark(axes, real=real, ignored=ignored):
+            drawing.boxes(axes, ignored, "white", dashed=True)
+            drawing.boxes(axes, real, TRUTH)
+
+        name = f"{image['file_name']}: {len(real)}" + (
+            f" + {len(ignored)} ignored" if ignored else ""
+        )
+        items.append((pool.images(image["position"]), name, mark))
+    caption = (
+        f"{len(items)} of {len(given['images'])} labelled frames. Green: pedestrians; white, "
+        "dashed: boxes to ignore, neither a pedestrian to learn nor background."
+    )
+    title = f"Step 5, cycle {cycle}: what the {given['info'].get('source', 'annotator')} says"
+    return drawing.contact_sheet(items, 3, title, caption, "No frame was labelled.")
+
+
+def label_counts(run, cycle: int):
+    """Pedestrians of each labelled frame, and how tall they are beside the default boxes."""
+    given = run.labels(cycle)
+    real = [a for a in given["annotations"] if not a["ignore"]]
+    counts = [sum(a["image_id"] == image["id"] for a in real) for image in given["images"]]
+    empty = sum(n == 0 for n in counts)
+    caption = (
+        f"{len(counts)} frames, {empty} of them empty; {len(real)} pedestrians; estimated "
+        f"{given['info'].get('labeling_seconds', 0) / 3600:.2f} h of labelling. Lines: heights of "
+        "the default boxes."
+    )
+    figure = drawing.picture(2.9, f"Step 5, cycle {cycle}: what was gained", caption)
+    left, right = figure.subplots(1, 2)
+    drawing.tidy(left, "Pedestrians in a frame", "pedestrians", "frames")
+    left.hist(counts, bins=np.arange(-0.5, max([*counts, 3]) + 1), color=GREEN, rwidth=0.85)
+    left.yaxis.get_major_locator().set_params(integer=True)
+    left.xaxis.get_major_locator().set_params(integer=True)
+    drawing.tidy(right, "Their height", "height (pixels)", "pedestrians")
+    right.hist([a["bbox"][3] for a in real], bins=20, color=GREEN)
+    right.yaxis.get_major_locator().set_params(integer=True)
+    for height, _ in run.numbers(cycle).default_boxes:
+        right.axvline(height * run.numbers(cycle).scale, color=BLACK, linewidth=0.8, linestyle=":")
+    return figure

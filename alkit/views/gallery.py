@@ -1,0 +1,99 @@
+"""Thumbnails of chosen frames for the report, with their boxes and score maps."""
+
+import base64
+
+import cv2
+import matplotlib
+import numpy as np
+
+from alkit.frames import fit_factor
+
+THUMBNAIL = 240  # pixels wide
+QUALITY = 78  # of JPEG
+MOST = 48  # frames of a cycle that are read
+GREEN, WHITE = (43, 217, 154), (255, 255, 255)
+
+
+def jpeg(image: np.ndarray) -> str:
+    """An image uint8 RGB (y, x, 3) as the address of an embedded JPEG."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The image at thumbnail size and the factor; smaller images stay."""
+    factor = min(1.0, fit_factor(image.shape[:2], (THUMBNAIL * 2, THUMBNAIL)))
+    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), factor
+
+
+def with_boxes(image: np.ndarray, boxes, factor: float, colour) -> np.ndarray:
+    """The image with boxes [left, top, width, height], in pixels of the image before `factor`."""
+    drawn = np.ascontiguousarray(image)
+    for left, top, width, height in np.reshape(boxes, (-1, 4)) * factor:
+        corners = (round(left), round(top)), (round(left + width) - 1, round(top + height) - 1)
+        cv2.rectangle(drawn, *corners, colour, 1)
+    return drawn
+
+
+def with_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:
+    """The image in grey under its score map: clear at 0, opaque at `highest`."""
+    scores = cv2.resize(scores, image.shape[1::-1], interpolation=cv2.INTER_AREA)
+    share = np.clip(scores / highest, 0, 1)
+    colour = matplotlib.colormaps["inferno"](share)[..., :3] * 255
+    grey = (image @ np.array([0.299, 0.587, 0.114]) * 0.75)[..., None]
+    opacity = np.clip(np.sqrt(share) * 1.1, 0, 0.85)[..., None]
+    return (grey * (1 - opacity) + colour * opacity).astype(np.uint8)
+
+
+def chosen(run, cycle: int, room: int) -> tuple[list, float | None]:
+    """Chosen frames of a cycle in the order chosen, as long as their images take less than `room`
+    characters: (frame of the selection, image, image with scores or None), and the highest score
+    of the maps, None without maps."""
+    frames = run.selection(cycle)["chosen"][:MOST]
+    pool = run.frames("pool").unlabeled()
+    maps = score_maps(run, cycle, [frame["position"] for frame in frames])
+    highest = max([float(m.max()) for m in maps.values()], default=0.0)
+    labelled = boxes_of(run, cycle)
+    found, used = [], 0
+    for frame in frames:
+        position = frame["position"]
+        image, factor = shrunk(pool.images(position))
+        layers = [image]
+        if position in maps:
+            layers.append(with_scores(image, maps[position], max(highest, 1e-6)))
+        real, ignored = labelled.get(position, ([], []))
+        for k, layer in enumerate(layers):
+            drawn = with_boxes(with_boxes(layer, ignored, factor, WHITE), real, factor, GREEN)
+            layers[k] = jpeg(drawn)
+        used += sum(map(len, layers))
+        if used > room and found:
+            break
+        pedestrians = len(real) if labelled else None
+        scored = layers[1] if position in maps else None
+        found.append((frame | {"pedestrians": pedestrians}, layers[0], scored))
+    return found, highest if maps else None
+
+
+def score_maps(run, cycle: int, positions: list) -> dict:
+    """Score maps (y, x) by position; empty where the strategy needs none or they were deleted."""
+    try:
+        scores = run.scores(cycle)
+    except FileNotFoundError:
+        return {}
+    positions = sorted(positions)
+    rows = np.searchsorted(scores["position"].values, positions)
+    return dict(zip(positions, scores.isel(frame=rows).values, strict=True))
+
+
+def boxes_of(run, cycle: int) -> dict:
+    """Pedestrians and boxes to ignore of the labelled frames, by position; empty before step 5."""
+    try:
+        given = run.labels(cycle)
+    except FileNotFoundError:
+        return {}
+    found = {image["position"]: ([], []) for image in given["images"]}
+    position = {image["id"]: image["position"] for image in given["images"]}
+    for a in given["annotations"]:
+        found[position[a["image_id"]]][bool(a["ignore"])].append(a["bbox"])
+    return found

@@ -1,0 +1,62 @@
+"""A complete experiment at toy size, made once for all tests that read one."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests share two cores
+
+import shutil
+
+import pytest
+import yaml
+
+from alkit import experiment, runs
+
+TOY = """
+name: toy
+labeled: street-source
+pool: street-pool
+test: street-test
+held_out: street-source
+data:
+  street-source: {frames: 8}
+  street-pool: {frames: 40, domain: test, world: 2}  # of the test's kind: half show a pedestrian
+  street-test: {frames: 10}
+profile: demo
+set: {image_size: [96, 128], pretrain_epochs: 2, epochs: 2}
+strategies: [divergence, guided-random]
+seeds: [0]
+cycles: 2
+budget: 3
+"""
+
+
+@pytest.fixture(scope="session")
+def toy_yaml(tmp_path_factory):
+    """An experiment file: two strategies, two cycles, three of 40 frames a cycle."""
+    path = tmp_path_factory.mktemp("experiments") / "toy.yaml"
+    path.write_text(TOY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_experiment(toy_yaml, tmp_path_factory):
+    """The folder of the complete toy experiment. Read it; copy it to change it."""
+    settings = runs.read_experiment(toy_yaml)
+    catalog = runs.ROOT / "data_catalog.yaml"
+    out = runs.create(tmp_path_factory.mktemp("runs") / "toy", settings, catalog)
+    experiment.run(out, notebooks=False)
+    return out
+
+
+@pytest.fixture
+def toy_settings():
+    """The settings of the toy experiment, for a test to change."""
+    return yaml.safe_load(TOY)
+
+
+@pytest.fixture
+def toy_copy(toy_experiment, tmp_path):
+    """A copy of the complete toy experiment, for a test to change."""
+    out = tmp_path / "toy"
+    shutil.copytree(toy_experiment, out)
+    return out

@@ -1,0 +1,350 @@
+"""The driver: the loop through papermill and in one process, killed and resumed, stale, refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from alkit import experiment, records, runs, steps, stepping
+from alkit.runs import Run, open_run
+
+ALKIT = [sys.executable, "-m", "alkit.cli"]
+SLOW_PLUGIN = '''
+"""Divergence, so slow that a test can kill it in the middle."""
+import time
+from alkit.scores import divergence
+from alkit.selection import Strategy
+
+def slow(p):
+    time.sleep(0.05)
+    return divergence(p, 2)
+
+scores = {"slow": slow}
+strategies = {"slow-divergence": Strategy("slow")}
+'''
+
+
+def alkit(*arguments, **options):
+    return subprocess.run(
+        [*ALKIT, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+    )
+
+
+def write_experiment(folder, settings, **changes):
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(settings | changes))
+    return path
+
+
+def results(out) -> dict:
+    """What must be equal however an experiment was run: artefacts and records, not their times."""
+    found = {}
+    for path, record in records.all_records(out):
+        kept = {k: record[k] for k in ("step", "key", "inputs", "parameters", "code", "artefacts")}
+        found[str(path.relative_to(out))] = kept | {"reused": record.get("reused")}
+    for store in sorted(out.glob("*/seed_*/cycle_*/*.zarr")):
+        run, cycle = Run(store.parents[1]), int(store.parent.name[-2:])
+        if store.name == "scores.zarr":
+            found[str(store.relative_to(out))] = run.scores(cycle).values.tobytes()
+        else:
+            found[str(store.relative_to(out))] = {
+                name: array.values.tobytes() for name, array in run.logits(cycle).items()
+            }
+    return found
+
+
+def test_a_complete_experiment_is_left_alone(toy_experiment):
+    assert set(experiment.table(toy_experiment)["state"]) == {"complete"}
+    before = {p: p.stat().st_mtime_ns for p in toy_experiment.rglob("*.json")}
+    experiment.run(toy_experiment, notebooks=False)
+    assert {p: p.stat().st_mtime_ns for p in toy_experiment.rglob("*.json")} == before
+
+
+def test_the_loop_is_the_papers(toy_experiment, toy_settings):
+    """Cycle by cycle: predicts the unlabelled alone, never chooses twice, starts from W_l."""
+    run = open_run(toy_experiment / "divergence" / "seed_0")
+    n = toy_settings["data"]["street-pool"]["frames"]
+    budget, labeled = toy_settings["budget"], set()
+    for cycle in (1, 2):
+        assert set(run.logits(cycle)["position"].values) == set(range(n)) - labeled
+        chosen = [frame["position"] for frame in run.selection(cycle)["chosen"]]
+        assert 0 < len(chosen) <= budget
+        assert not labeled & set(chosen)
+        assert [image["position"] for image in run.labels(cycle)["images"]] == chosen
+        labeled |= set(chosen)
+        record = records.read(run, cycle, "6_retrain")
+        assert record["inputs"]["W_l"] == records.read(run, 0, "0_pretrain")["key"]
+        assert {k for k in record["inputs"] if k.startswith("labels")} == {
+            f"labels {k}" for k in range(1, cycle + 1)
+        }
+        assert run.evaluation(cycle)["labeled"]["images"] == len(labeled)
+    truth = run.frames("pool")
+    for image in run.labels(1)["images"]:
+        real = truth.boxes[image["position"]].ltwh.tolist()
+        given = [a["bbox"] for a in run.labels(1)["annotations"] if a["image_id"] == image["id"]]
+        assert given == real
+
+
+def test_random_strategies_skip_predictions(toy_experiment):
+    names = {p.name for p in (toy_experiment / "guided-random/seed_0/cycle_01").iterdir()}
+    assert "4_select.json" in names
+    assert not names & {"1_predict.json", "2_score.json", "3_aggregate.json", "logits.zarr"}
+
+
+def test_papermill_and_plain_calls_give_the_same(toy_experiment, toy_yaml, tmp_path):
+    done = alkit("run", toy_yaml, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "out") == results(toy_experiment)
+    notebooks = sorted(p.name for p in (tmp_path / "out/divergence/seed_0/cycle_01").glob("*.ipynb"))
+    assert notebooks == sorted(f"{step.name}.ipynb" for step in steps.CYCLE)
+    assert "24 of 24 steps complete" in done.stdout
+    assert "miss rate at FPPI 1" in done.stdout
+
+
+def start_and_kill(yaml_file, out, is_time):
+    """Start a run through papermill and SIGKILL it as soon as `is_time()`."""
+    process = subprocess.Popen(
+        [*ALKIT, "run", str(yaml_file), "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not is_time():
+        assert process.poll() is None, f"ended before it could be killed: {process.stderr.read()}"
+        assert time.monotonic() < deadline, "the step to kill never came"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_in_step_2_and_in_step_6_and_resumed(toy_settings, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW_PLUGIN)
+    file = write_experiment(
+        tmp_path,
+        toy_settings,
+        plugins=["slow.py"],
+        strategies=["slow-divergence"],
+        set=toy_settings["set"] | {"epochs": 60},
+    )
+    undisturbed = runs.create(tmp_path / "a", runs.read_experiment(file), "data_catalog.yaml")
+    experiment.run(undisturbed, notebooks=False)
+
+    out = tmp_path / "b"
+    cycle = out / "slow-divergence/seed_0/cycle_01"
+    done = cycle / "scores.zarr/done/c/0"  # written after the first of two shards
+    start_and_kill(file, out, done.exists)
+    assert not (cycle / "2_score.json").exists()
+    start_and_kill(file, out, (cycle / "6_retrain.log").exists)
+    assert not (cycle / "6_retrain.json").exists()
+    ended = alkit("run", file, "--out", out)
+    assert ended.returncode == 0, ended.stderr
+    assert results(out) == results(undisturbed)
+
+
+def test_a_full_disk_in_step_2_loses_nothing(toy_experiment, toy_yaml, tmp_path):
+    """The system refuses files beyond a size: an error that names the step; then it goes on."""
+    out = tmp_path / "out"
+    shutil.copytree(toy_experiment, out)
+    run = open_run(out / "divergence" / "seed_0")
+    for name in ("2_score", "3_aggregate"):
+        records.record_path(run, 1, name).unlink()
+    shutil.rmtree(run.cycle(1) / "scores.zarr")
+    limited = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from alkit.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", limited, "run", str(toy_yaml), "--out", str(out)]
+    full = subprocess.run(
+        [*command, "--no-notebooks"], capture_output=True, text=True, timeout=120
+    )
+    assert full.returncode == 1
+    assert "divergence/seed_0 cycle 1 2_score failed: OSError" in full.stderr
+    assert not records.record_path(run, 1, "2_score").exists()
+    done = alkit("run", toy_yaml, "--out", out, "--no-notebooks")
+    assert done.returncode == 0, done.stderr
+    assert results(out) == results(toy_experiment)
+
+
+def test_a_failed_step_names_step_notebook_and_error(toy_settings, tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "from alkit.selection import Strategy\n"
+        "def broken(p):\n    raise ArithmeticError('no score today')\n"
+        "scores = {'broken': broken}\nstrategies = {'broken': Strategy('broken')}\n"
+    )
+    file = write_experiment(tmp_path, toy_settings, plugins=["broken.py"], strategies=["broken"])
+    failed = alkit("run", file, "--out", tmp_path / "out")
+    assert failed.returncode == 1
+    assert "broken/seed_0 cycle 1 2_score failed: ArithmeticError: no score today" in failed.stderr
+    notebook = tmp_path / "out/broken/seed_0/cycle_01/2_score.ipynb"
+    assert str(notebook) in failed.stderr
+    assert "no score today" in notebook.read_text()
+    assert (tmp_path / "out/broken/seed_0/cycle_01/1_predict.json").exists()
+
+
+def test_a_changed_module_makes_the_steps_that_use_it_stale(toy_copy, monkeypatch):
+    real = stepping.code_digest
+    monkeypatch.setattr(
+        stepping, "code_digest", lambda name: "edited" if name == "aggregation" else real(name)
+    )
+    states = experiment.table(toy_copy).query("run == 'divergence/seed_0' and cycle == 1")
+    by_step = dict(zip(states["step"], states["state"], strict=True))
+    assert by_step["2_score"] == "complete"
+    assert by_step["3_aggregate"] == "stale"
+    assert "code of aggregation changed" in experiment.format_status(toy_copy)
+    before = results(toy_copy)
+    with pytest.raises(records.StaleStep, match=r"3_aggregate is stale: code of aggregation"):
+        experiment.run(toy_copy, notebooks=False)
+    with pytest.raises(records.StaleStep, match="neither reused nor overwritten"):
+        steps.aggregate(toy_copy / "divergence/seed_0", 1)
+    assert results(toy_copy) == before
+    experiment.run(toy_copy, notebooks=False, redo=True)
+    assert set(experiment.table(toy_copy)["state"]) == {"complete"}
+
+
+def test_strategies_share_an_equal_first_cycle(toy_copy, toy_settings, tmp_path):
+    file = write_experiment(tmp_path, toy_settings, strategies=["no-rules"], cycles=1)
+    done = alkit("run", file, "--out", toy_copy, "--no-notebooks")
+    assert done.returncode == 0, done.stderr
+    run = Run(toy_copy / "no-rules" / "seed_0")
+    shared = records.read(run, 1, "1_predict")
+    assert shared["reused"] == "../../../divergence/seed_0/cycle_01"
+    assert not (run.cycle(1) / "logits.zarr").exists()
+    original = open_run(toy_copy / "divergence" / "seed_0")
+    assert (run.scores(1).values == original.scores(1).values).all()
+    assert records.read(run, 1, "4_select").get("reused") is None
+
+
+def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment, toy_copy):
+    one = load_file(open_run(toy_experiment / "divergence/seed_0").weights(2))
+    two = load_file(open_run(toy_copy / "divergence/seed_0").weights(2))
+    assert all((one[k] == two[k]).all() for k in one)
+    first = load_file(open_run(toy_experiment / "pretrain/seed_0").weights(0))
+    assert any(not np.array_equal(one[k], first[k]) for k in one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bugdet": 3}, "unknown name 'bugdet' (did you mean budget?)"),
+        ({"set": {"raduis": 4}}, "unknown name 'raduis' (did you mean radius?)"),
+        ({"set": {"radius": "wide"}}, "radius"),
+        ({"profile": "papper"}, "profile 'papper' is unknown"),
+        ({"strategies": ["divergance"]}, "unknown name 'divergance' (did you mean divergence"),
+        ({"pool": "street-pol", "data": {}}, "nearest names: street-pool"),
+        ({"budget": 0}, "budget: Input should be greater than or equal to 1; got 0"),
+        ({"budget": -3}, "budget: Input should be greater than or equal to 1; got -3"),
+        ({"budget": 30}, "60 in all; the pool street-pool has 40"),
+        ({"cycles": "three"}, "cycles"),
+        ({"data": {"street-pol": {}}}, "unknown name 'street-pol'"),
+        ({"data": {"street-pool": {"frmes": 4}}}, "frames"),
+        ({"plugins": ["missing.py"]}, "missing.py: no such file"),
+    ],
+)
+def test_wrong_settings_stop_before_anything_is_done(toy_settings, tmp_path, changes, message):
+    file = write_experiment(tmp_path, toy_settings, **changes)
+    stopped = alkit("run", file, "--out", tmp_path / "out", "--no-notebooks")
+    assert stopped.returncode == 1
+    assert message in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert not list(tmp_path.glob("out/*/*/*.json"))
+
+
+def test_a_labelled_set_without_a_pedestrian(toy_settings, tmp_path):
+    """A pool of nothing but filtered boxes as X_l."""
+    catalog = yaml.safe_load(Path("data_catalog.yaml").read_text())
+    catalog["datasets"]["street-source"]["filter"] = {"rule": "paper", "min_height": 5000}
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(catalog))
+    file = write_experiment(tmp_path, toy_settings)
+    stopped = alkit(
+        "run", file, "--out", tmp_path / "out", "--catalog", tmp_path / "catalog.yaml",
+        "--no-notebooks",
+    )  # fmt: skip
+    assert stopped.returncode == 1
+    assert "none of the 8 labelled frames holds a pedestrian" in stopped.stderr
+
+
+def test_a_folder_of_another_experiment_is_refused(toy_copy, toy_settings, tmp_path):
+    other = alkit("run", write_experiment(tmp_path, toy_settings, name="other"), "--out", toy_copy)
+    assert other.returncode == 1
+    assert "the run folder of experiment 'toy', not of 'other'" in other.stderr
+    changed = write_experiment(tmp_path, toy_settings, budget=2)
+    same_name = alkit("run", changed, "--out", toy_copy)
+    assert "budget: 3 there, 2 now" in same_name.stderr
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    not_ours = alkit("run", changed, "--out", tmp_path / "full")
+    assert "not empty and no experiment" in not_ours.stderr
+    assert (tmp_path / "full" / "thesis.tex").read_text() == "mine"
+
+
+def test_a_second_run_on_one_folder_is_refused(toy_copy):
+    with experiment.lock(toy_copy):
+        assert experiment.locked(toy_copy)
+        with pytest.raises(RuntimeError, match=f"process {os.getpid()}"):
+            experiment.run(toy_copy, notebooks=False)
+    assert not experiment.locked(toy_copy)
+
+
+def test_weights_of_another_network_in_a_run(toy_copy):
+    run = open_run(toy_copy / "divergence/seed_0")
+    records.record_path(run, 2, "6_retrain").unlink()
+    settings = json.loads((toy_copy / "experiment.json").read_text())
+    settings["set"]["width"] = 0.5
+    (toy_copy / "experiment.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="weights of another network"):
+        steps.retrain.work(
+            stepping.Job(
+                open_run(run.folder), 2, open_run(run.folder).numbers(2), run.cycle(2), "", None
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere/divergence/seed_0", "experiment.json does not exist"),
+        ("divergence", "a run folder OUT/<strategy>/seed_<n> is wanted"),
+        ("divergense/seed_0", "did you mean divergence"),
+    ],
+)
+def test_a_wrong_run_folder_says_what_is_wanted(toy_experiment, folder, message):
+    with pytest.raises(ValueError, match=message):
+        open_run(toy_experiment / folder)
+
+
+def test_a_wrong_cycle_says_which_there_are(toy_experiment):
+    for cycle in (0, 3, True, 1.5):
+        with pytest.raises(ValueError, match="has cycles 1 … 2"):
+            steps.predict(toy_experiment / "divergence/seed_0", cycle)
+
+
+def test_seeds_are_parsed():
+    assert experiment.parse_seeds("0-2,5") == [0, 1, 2, 5]
+    with pytest.raises(ValueError, match="seeds are 'a'"):
+        experiment.parse_seeds("a")
+
+
+def test_folds_are_experiments_of_their_own_that_share_w_l(toy_settings, tmp_path):
+    settings = toy_settings | {"strategies": ["random"], "cycles": 1}
+    pool = settings["data"]["street-pool"]
+    file = write_experiment(
+        tmp_path, settings, folds={"a": {}, "b": {"data": settings["data"] | {"street-pool": pool}}}
+    )
+    done = alkit("run", file, "--out", tmp_path / "out", "--no-notebooks")
+    assert done.returncode == 0, done.stderr
+    second = records.read(Run(tmp_path / "out/b/pretrain/seed_0"), 0, "0_pretrain")
+    assert second["reused"] == "../../../a/pretrain/seed_0"
+    assert "miss rate at FPPI 1, mean over seeds" in done.stdout

@@ -1,0 +1,190 @@
+"""Loss, schedule, determinism, checkpoints, weights files."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from alkit import training
+from alkit.detector import STRIDES, Detector
+from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.profiles import profile
+
+SIZE = (64, 96)
+NUMBERS = profile(
+    "demo", {"image_size": SIZE, "width": 0.125, "batch_size": 2, "filtered_boxes": "ignore"}
+)
+ONE_BOX = Boxes([[40, 20, 12, 24]], ["pedestrian"])
+
+
+def frames(n=4, boxes=ONE_BOX):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, *SIZE, 3), np.uint8)
+    return FrameSet("tiny", [f"f{i}" for i in range(n)], images.__getitem__, SIZE, [boxes] * n)
+
+
+def trained(epochs=3, checkpoint=None, key="", **stop):
+    detector = training.new_detector(NUMBERS, np.random.SeedSequence(1))
+    losses = training.train(
+        detector, frames(), NUMBERS, epochs, np.random.SeedSequence(2), checkpoint, key, **stop
+    )
+    return detector, losses
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_a_seed_reproduces_weights_and_losses():
+    (one, losses), (two, again) = trained(), trained()
+    assert losses == again
+    assert same(one, two)
+    other = training.new_detector(NUMBERS, np.random.SeedSequence(9))
+    assert not same(training.new_detector(NUMBERS, np.random.SeedSequence(1)), other)
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trained(epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+
+    def kill(done, total, loss):
+        if done == 5:  # of 2 batches in each of 4 epochs: in the third epoch
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(4, checkpoint, "k", progress=kill)
+    steps = []
+    resumed, losses = trained(4, checkpoint, "k", progress=lambda done, *_: steps.append(done))
+    assert steps == [5, 6, 7, 8]  # the two finished epochs are not done again
+    undisturbed, expected = trained(4)
+    assert same(resumed, undisturbed)
+    assert losses == expected
+
+
+def test_a_checkpoint_of_another_training_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    trained(2, checkpoint, "one")
+    steps = []
+    trained(2, checkpoint, "two", progress=lambda done, *_: steps.append(done))
+    assert steps[0] == 1
+    checkpoint.write_bytes(b"cut off")
+    steps.clear()
+    trained(2, checkpoint, "two", progress=lambda done, *_: steps.append(done))
+    assert steps[0] == 1
+
+
+def test_the_rate_falls_exponentially_from_first_to_last_iteration(monkeypatch):
+    rates = []
+    original = torch.optim.RMSprop.step
+
+    def step(self, *args, **kwargs):
+        rates.append(self.param_groups[0]["lr"])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.RMSprop, "step", step)
+    trained(epochs=3)
+    assert len(rates) == 6
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-4)
+    assert np.allclose(np.diff(np.log(rates)), np.log(0.1) / 5)
+
+
+def test_loss_by_hand_where_every_negative_is_drawn():
+    # min_positives so large that the probability of drawing is over 1
+    numbers = profile("paper", {"min_positives": 1e6})
+    torch.manual_seed(0)
+    logits = [torch.randn(2, 6, 8) for _ in STRIDES]
+    labels = [torch.randint(-1, 2, (2, 6, 8)) for _ in STRIDES]
+    found = training.sampling_loss(logits, labels, numbers, torch.Generator())
+    parts = []
+    for logit, label in zip(logits, labels, strict=True):
+        for x, y in zip(logit.flatten().tolist(), label.flatten().tolist(), strict=True):
+            if y >= 0:
+                p = 1 / (1 + np.exp(-x))
+                parts.append(-np.log(p) if y else -np.log(1 - p))
+    assert float(found) == pytest.approx(np.mean(parts), rel=1e-5)
+
+
+def test_negatives_are_drawn_at_the_papers_ratio():
+    # 2 positives, at least 100 counted: 15 · 100 of 40,000 cells are drawn, and all positives
+    label = torch.zeros(1, 200, 200, dtype=torch.int8)
+    label[0, 0, :2] = 1
+    logit = torch.zeros(1, 200, 200, requires_grad=True)
+    numbers = profile("paper")
+    loss = training.sampling_loss([logit], [label], numbers, torch.Generator().manual_seed(0))
+    loss.backward()
+    drawn = int((logit.grad != 0).sum())
+    assert logit.grad[0, 0, 0] != 0
+    assert abs(drawn - 2 - 1500) < 5 * np.sqrt(1500)
+    expected = F.binary_cross_entropy_with_logits(torch.zeros(1), torch.zeros(1))
+    assert float(loss.detach()) == pytest.approx(float(expected))
+
+
+def test_ignored_cells_are_never_drawn():
+    label = torch.full((1, 50, 50), -1, dtype=torch.int8)
+    logit = torch.zeros(1, 50, 50, requires_grad=True)
+    loss = training.sampling_loss([logit], [label], profile("paper"), torch.Generator())
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert int((logit.grad != 0).sum()) == 0
+
+
+def test_training_lowers_the_loss():
+    _, losses = trained(epochs=30)
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_flips_mirror_image_and_labels_together():
+    samples = training.Samples(frames(1), NUMBERS)
+    (plain,), labels = samples.batch([0], [False])
+    (mirror,), flipped = samples.batch([0], [True])
+    assert torch.equal(plain.flip(-1), mirror)
+    for label, other in zip(labels, flipped, strict=True):
+        assert torch.equal(label.flip(-1), other)  # sizes divide by the strides here
+
+
+def test_an_epoch_shows_every_frame_once():
+    samples = training.Samples(frames(5), NUMBERS)
+    seen = [len(images) for images, _ in samples.epoch(np.random.default_rng(0))]
+    assert seen == [2, 2, 1]
+
+
+def test_has_pedestrian():
+    ignored = Boxes([[0, 0, 5, 5]], ["pedestrian"], [True])
+    assert training.has_pedestrian(frames())
+    assert not training.has_pedestrian(frames(boxes=NO_BOXES))
+    assert not training.has_pedestrian(frames(boxes=ignored))
+
+
+def test_weights_go_to_disk_and_back(tmp_path):
+    detector, _ = trained(epochs=1)
+    training.save_weights(detector, tmp_path / "weights.safetensors")
+    assert same(detector, training.load_weights(tmp_path / "weights.safetensors", NUMBERS))
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    training.save_weights(Detector(0.25), path)
+    with pytest.raises(ValueError, match=r"weights of another network: \d+ tensors differ"):
+        training.load_weights(path, NUMBERS)
+    save_file({"something": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="weights of another network"):
+        training.load_weights(path, NUMBERS)
+    path.write_bytes(b"\x80\x04 a pickle")
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        training.load_weights(path, NUMBERS)

@@ -1,0 +1,166 @@
+"""Figures: what they show is right, and they cope with runs that have next to nothing to show."""
+
+import base64
+
+import numpy as np
+import pytest
+
+from alkit import checks, experiment, report, runs, views
+from alkit.evaluation import Evaluation
+from alkit.frames import Boxes
+from alkit.views import drawing, predicting, results
+
+STILLS = """
+name: stills
+labeled: street-source
+pool: street-source
+test: street-test
+data: {street-source: {frames: 8}, street-test: {frames: 3}}
+profile: demo
+set: {image_size: [96, 128], pretrain_epochs: 1, epochs: 1, decode_threshold: 0.99}
+strategies: [divergence, random]
+cycles: 1
+budget: 7
+"""
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory):
+    """Stills, nearly all of them labelled, a detector that finds nothing, no held-out frames."""
+    path = tmp_path_factory.mktemp("stills")
+    (path / "stills.yaml").write_text(STILLS)
+    settings = runs.read_experiment(path / "stills.yaml")
+    out = runs.create(path / "out", settings, runs.ROOT / "data_catalog.yaml")
+    experiment.run(out, notebooks=False)
+    return out
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+
+
+def test_every_figure_of_a_run_with_little_to_show(stills):
+    scored = runs.open_run(stills / "divergence/seed_0")
+    chance = runs.open_run(stills / "random/seed_0")
+    first = runs.open_run(stills / "pretrain/seed_0")
+    figures = [
+        views.training(first, 0),
+        views.held_out(first),
+        views.detections(first),
+        views.predictions(scored, 1),
+        views.score_maps(scored, 1),
+        views.image_scores(scored, 1),
+        views.image_score_ladder(scored, 1),
+        views.curves(first, 0),
+        views.mistakes(first, 0),
+        views.strategies(stills),
+    ]
+    for run in (scored, chance):
+        for view in (
+            views.selection,
+            views.chosen_frames,
+            views.labels,
+            views.label_counts,
+            views.training,
+            views.curves,
+            views.mistakes,
+        ):
+            figures.append(view(run, 1))
+    for figure in figures:
+        ((kind, data),) = figure._repr_mimebundle_().items()
+        assert kind in ("image/png", "image/jpeg")
+        assert 1000 < len(base64.b64decode(data)) < 500_000
+        assert figure.get_suptitle()
+    assert any("names no held-out" in text for text in texts(figures[1]))
+    assert "W_l: 1.000" in texts(figures[7])
+    assert checks.selection(chance, 1).endswith("temporal rules kept")
+    page = report.write(stills).read_text()
+    assert "random, cycle 1: 7 of a budget of 7" in page
+
+
+def test_photographs_are_jpeg_and_drawings_png():
+    figure = drawing.picture(1, "title", "caption")
+    assert figure.encoded()[1].startswith(b"\x89PNG")
+    drawing.photograph(figure.subplots(), np.zeros((4, 6, 3), np.uint8))
+    assert figure.encoded()[1].startswith(b"\xff\xd8")
+
+
+def test_boxes_are_drawn_where_they_are():
+    axes = drawing.picture(1, "").subplots()
+    drawing.boxes(axes, [[10, 20, 30, 40]], "red", texts=["0.5"])
+    # a box starts at the corner of its first pixel, whose centre is at a whole number
+    assert {patch.get_bbox().bounds for patch in axes.patches} == {(9.5, 19.5, 30, 40)}
+    assert [text.get_text() for text in axes.texts] == ["0.5"]
+
+
+def test_an_untrained_detector_is_not_drawn_in_full():
+    axes = drawing.picture(1, "").subplots()
+    drawing.boxes(axes, np.ones((1000, 4)), "red", dashed=True)
+    assert len(axes.patches) == drawing.MOST_BOXES
+
+
+def test_a_timeline_breaks_between_sequences():
+    axes = drawing.picture(1, "").subplots()
+    drawing.timeline(axes, [1, 2, np.nan, 4, 5], np.array(["a", "a", "a", "b", "b"]))
+    x, y = axes.lines[0].get_data()
+    np.testing.assert_array_equal(y, [1, 2, np.nan, np.nan, 4, 5])
+    np.testing.assert_array_equal(x, [0, 1, 2, np.nan, 3, 4])
+    assert [text.get_text() for text in axes.texts] == ["a", "b"]
+
+
+def test_a_curve_keeps_the_last_of_points_above_each_other():
+    axes = drawing.picture(1, "").subplots()
+    drawing.miss_rate_axes(axes)
+    drawing.miss_rate_curve(axes, [0.0, 0.1, 0.1, 0.2], [0.8, 0.8, 0.6, 0.5])
+    x, y = axes.lines[-1].get_data()
+    np.testing.assert_allclose(x, [0.001, 0.1, 0.2])
+    np.testing.assert_allclose(y, [0.8, 0.6, 0.5])
+    drawing.miss_rate_curve(axes, [], [])
+    np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [1])
+
+
+def test_the_grid_follows_the_rule_of_the_evaluation():
+    found = Evaluation(np.array([0.02, 0.5, 3.0]), np.array([0.9, 0.6, 0.3]), np.ones(3), 50, 10)
+    stored = {"fppi": found.fppi.tolist(), "miss_rate": found.miss_rate.tolist(), "boxes": 10}
+    np.testing.assert_array_equal(results.at_grid(stored), found.miss_rate_at(results.GRID))
+    empty = {"fppi": [0.1], "miss_rate": [np.nan], "boxes": 0}
+    assert np.isnan(results.at_grid(empty)).all()
+
+
+def test_mistakes_are_those_of_the_protocol():
+    boxes = Boxes(
+        [[0, 0, 10, 20], [40, 0, 10, 20], [80, 0, 20, 40], [80, 60, 20, 40]],
+        ["pedestrian"] * 4,
+        [False, False, True, False],
+    )
+    found = [
+        {"bbox": [0, 1, 10, 20], "score": 0.5},  # a second one on the first box
+        {"bbox": [0, 0, 10, 20], "score": 0.9},
+        {"bbox": [82, 5, 10, 20], "score": 0.8},  # inside the box to ignore
+        {"bbox": [40, 0, 10, 20], "score": 0.7},
+    ]
+    missed, false, hits = results.judge(boxes, found)
+    np.testing.assert_array_equal(missed, [[80, 60, 20, 40]])
+    assert false == [found[0]]
+    assert hits == [found[1], found[3]]
+    missed, false, hits = results.judge(boxes, [])
+    assert (len(missed), false, hits) == (3, [], [])
+
+
+def test_frames_of_high_confidence_come_from_different_sequences():
+    def detection(position, score):
+        return {"image_id": position + 1, "score": score}
+
+    found = [detection(0, 0.9), detection(1, 0.8), detection(4, 0.3), detection(4, 0.2)]
+    found = predicting.by_image(found)
+    sequence = np.array(["a", "a", "a", "b", "b", "c"])
+    positions = np.array([0, 1, 3, 4, 5])
+    assert predicting.confident(found, positions, sequence, 2) == [0, 3]
+    assert predicting.confident(found, positions, sequence, 4) == [0, 3, 1, 4]
+    assert predicting.confident({}, positions, sequence, 2) == [0, 4]
+    assert predicting.confident({}, positions[:0], None, 2) == []
+
+
+@pytest.mark.parametrize(("n", "count", "wanted"), [(5, 3, [0, 2, 4]), (2, 9, [0, 1]), (0, 3, [])])
+def test_evenly(n, count, wanted):
+    assert predicting.evenly(n, count) == wanted
