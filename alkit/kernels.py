@@ -6,7 +6,7 @@ from pathlib import Path
 from jupyter_client.manager import KernelManager
 
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
-PRELOAD = "[__import__(name) for name in ('alkit.steps',)]"
+PRELOAD = "[__import__(name) for name in ('alkit.steps', 'alkit.checks', 'alkit.views')]"
 
 
 class KernelAhead:
@@ -26,7 +26,10 @@ class KernelAhead:
             self.waiting.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
             self.waiting.start_kernel(
                 cwd=str(self.folder),
-                extra_arguments=[f"--IPKernelApp.exec_lines={PRELOAD}"],
+                extra_arguments=[
+                    f"--IPKernelApp.exec_lines={PRELOAD}",
+                    "--IPKernelApp.log_level=ERROR",
+                ],
                 env=os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
             )
 

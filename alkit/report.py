@@ -69,7 +69,7 @@ def write(out, target=None) -> Path:
         sections.append(_experiment(folder, GALLERY_ROOM // len(folders)))
     page = PAGE.substitute(
         title=escape(out.name),
-        scripts=Resources(mode="cdn", components=["bokeh"]).render(),
+        scripts=Resources(mode="inline", components=["bokeh"]).render(),
         body="\n".join(sections),
     )
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,9 @@ def test_a_curve_keeps_the_last_of_points_above_each_other():
 
 
 def test_the_grid_follows_the_rule_of_the_evaluation():
-    found = Evaluation(np.array([0.02, 0.5, 3.0]), np.array([0.9, 0.6, 0.3]), np.ones(3), 50, 10)
+    found = Evaluation(
+        np.array([0.02, results.GRID[30], 3.0]), np.array([0.9, 0.6, 0.3]), np.ones(3), 50, 10
+    )
     stored = {"fppi": found.fppi.tolist(), "miss_rate": found.miss_rate.tolist(), "boxes": 10}
     np.testing.assert_array_equal(results.at_grid(stored), found.miss_rate_at(results.GRID))
     empty = {"fppi": [0.1], "miss_rate": [np.nan], "boxes": 0}

@@ -24,11 +24,13 @@ def training(run, cycle: int):
     marker = "o" if len(losses) < 20 else None
     drawing.tidy(left, "Loss (Eq. 7)", "epoch", "mean loss (nats)")
     left.plot(epochs, losses, color=BLUE, marker=marker, markersize=3)
-    left.set_ylim(bottom=0)
+    left.set_ylim(0, 1.08 * max(losses))
     numbers = run.numbers(cycle)
     first, last = numbers.learning_rate, numbers.final_learning_rate
     drawing.tidy(right, "Learning rate, annealed exponentially", "epoch", "learning rate")
     right.semilogy(epochs, first * (last / first) ** (epochs / epochs[-1]), color=BLUE)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
