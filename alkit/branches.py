@@ -16,7 +16,8 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
 
     The cycles before it are taken over by reference, with the numbers that they ran with; from it
     on, whatever the change does not touch is found by its key and taken over too (another radius
-    needs no new prediction of that cycle). Returns the new folder, whose `experiment.yaml` goes on with `alkit run`.
+    needs no new prediction of that cycle). Returns the new folder, whose `experiment.yaml` goes on
+    with `alkit run`.
     """
     run, out = open_run(Path(run_folder).resolve()), Path(out).resolve()
     if not 1 <= from_cycle <= run.settings["cycles"]:
@@ -90,9 +91,13 @@ def format_diff(first, second) -> str:
     a, b = open_run(Path(first).resolve()), open_run(Path(second).resolve())
     lines = [f"a: {a.folder}", f"b: {b.folder}", ""]
     lines += _compared("strategy", vars(a.strategy), vars(b.strategy))
-    lines += _compared("profile", a.experiment.numbers.model_dump(), b.experiment.numbers.model_dump())
+    lines += _compared(
+        "profile", a.experiment.numbers.model_dump(), b.experiment.numbers.model_dump()
+    )
     skip = {"name", "set", "profile", "strategies", "seeds"}
-    own = [{k: r.settings[k] for k in runs.Experiment.model_fields if k not in skip} for r in (a, b)]
+    own = [
+        {k: r.settings[k] for k in runs.Experiment.model_fields if k not in skip} for r in (a, b)
+    ]
     lines += _compared("setting", *own)
     lines += _compared("", {"seed": a.seed}, {"seed": b.seed})
     seen = set()
@@ -169,4 +174,3 @@ def _needed_by_branches(out: Path) -> dict:
             if name and record.get("reused"):
                 needed[(path.parent / record["reused"] / name).resolve()] = branch_out
     return needed
-

@@ -68,10 +68,10 @@ def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
 @app.command()
 def run(
     experiment: Annotated[Path, typer.Argument(help="an experiment file, experiments/*.yaml")],
-    out: Annotated[Path, typer.Option(help="its folder; runs/<name> by default")] = None,
+    out: Annotated[Path | None, typer.Option(help="its folder; runs/NAME by default")] = None,
     catalog: CatalogFile = DEFAULT_CATALOG,
-    strategies: Annotated[str, typer.Option(help="only these, a,b")] = None,
-    seeds: Annotated[str, typer.Option(help="only these, 0-4 or 0,2")] = None,
+    strategies: Annotated[str | None, typer.Option(help="only these, a,b")] = None,
+    seeds: Annotated[str | None, typer.Option(help="only these, 0-4 or 0,2")] = None,
     notebooks: Annotated[bool, typer.Option(help="or plain calls in this process")] = True,
     redo: Annotated[bool, typer.Option("--redo", help="make stale steps again")] = False,
 ):
@@ -114,7 +114,7 @@ def status(
 @app.command()
 def report(
     out: Experiment,
-    to: Annotated[Path, typer.Option(help="the HTML file; OUT/report.html by default")] = None,
+    to: Annotated[Path | None, typer.Option(help="the file; OUT/report.html by default")] = None,
 ):
     """Write one HTML file that works offline."""
     from alkit import report as writer

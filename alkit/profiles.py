@@ -73,7 +73,7 @@ class Profile(BaseModel):
     # Detections (released code: the paper does not say)
     decode_mean: float = 3
     decode_window: float = 19
-    decode_threshold: float = Field(0.1, gt=0, lt=1)
+    decode_threshold: float = Field(0.02, gt=0, lt=1)
     decode_area: float = 100  # pixels over the threshold in the window
     suppression: float | None = Field(0.5, gt=0, le=1)  # IoU, across levels; None: not at all
     protocol: str = "caltech"

@@ -52,7 +52,12 @@ class Experiment(BaseModel):
         return profiles.profile(self.profile, self.set)
 
 
-GROWING = ("strategies", "seeds", "cycles", "related")  # may differ between two starts of one experiment
+GROWING = (
+    "strategies",
+    "seeds",
+    "cycles",
+    "related",
+)  # may differ between two starts of one experiment
 
 
 def read_experiment(path) -> Experiment:
@@ -243,7 +248,9 @@ class Run:
         """The data set in the role `labeled`, `pool`, `test` or `held_out`, at the profile's size,
         with its boxes: the oracle's view. Everything else looks at `.unlabeled()`."""
         name = getattr(self.experiment, role)
-        return self.catalog[name].open(self.experiment.numbers.image_size, **self.data_arguments(name))
+        return self.catalog[name].open(
+            self.experiment.numbers.image_size, **self.data_arguments(name)
+        )
 
     def data_arguments(self, name: str) -> dict:
         """Reader arguments of this experiment; the word `seed` stands for the run's seed."""

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from alkit import experiment, records, runs, steps, stepping
+from alkit import experiment, records, runs, stepping, steps
 from alkit.runs import Run, open_run
 
 ALKIT = [sys.executable, "-m", "alkit.cli"]
@@ -104,7 +104,9 @@ def test_papermill_and_plain_calls_give_the_same(toy_experiment, toy_yaml, tmp_p
     done = alkit("run", toy_yaml, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert results(tmp_path / "out") == results(toy_experiment)
-    notebooks = sorted(p.name for p in (tmp_path / "out/divergence/seed_0/cycle_01").glob("*.ipynb"))
+    notebooks = sorted(
+        p.name for p in (tmp_path / "out/divergence/seed_0/cycle_01").glob("*.ipynb")
+    )
     assert notebooks == sorted(f"{step.name}.ipynb" for step in steps.CYCLE)
     assert "24 of 24 steps complete" in done.stdout
     assert "miss rate at FPPI 1" in done.stdout
@@ -167,9 +169,7 @@ def test_a_full_disk_in_step_2_loses_nothing(toy_experiment, toy_yaml, tmp_path)
         "main()\n"
     )
     command = [sys.executable, "-c", limited, "run", str(toy_yaml), "--out", str(out)]
-    full = subprocess.run(
-        [*command, "--no-notebooks"], capture_output=True, text=True, timeout=120
-    )
+    full = subprocess.run([*command, "--no-notebooks"], capture_output=True, text=True, timeout=120)
     assert full.returncode == 1
     assert "divergence/seed_0 cycle 1 2_score failed: OSError" in full.stderr
     assert not records.record_path(run, 1, "2_score").exists()

@@ -95,6 +95,9 @@ def test_every_notebook_runs_and_checks(toy_experiment, tmp_path):
         with_parameters(path, tmp_path / path.name, **values)
     report = runs.ROOT / "notebooks/report.ipynb"
     with_parameters(report, tmp_path / report.name, out=str(toy_experiment))
+    street = runs.ROOT / "notebooks/street.ipynb"
+    values = {"run": str(toy_experiment / "pretrain/seed_0"), "headroom": str(toy_experiment)}
+    with_parameters(street, tmp_path / street.name, **values)
     result = nbval(tmp_path)
     assert result.returncode == 0, result.stdout[-3000:]
     assert re.search(r"\d+ passed", result.stdout)

@@ -1,0 +1,316 @@
+"""The test bed's card: its numbers, against loops and by hand, and its figures."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from alkit import card, runs
+from alkit.boxes import default_boxes
+from alkit.card import Redundancy
+from alkit.ceiling import ceiling, perfect_logits
+from alkit.detector import logit_shapes
+from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.profiles import DEMO
+from alkit.readers.street import SITUATIONS
+from alkit.views import testbed
+
+ROWS, COLUMNS = DEMO.image_size
+
+
+@pytest.fixture(scope="module")
+def bed(toy_experiment):
+    return card.open_bed(runs.open_run(toy_experiment / "pretrain/seed_0"))
+
+
+@pytest.fixture(scope="module")
+def ceilings(bed):
+    return card.ceilings(bed)
+
+
+def of_greys(greys, sequence=None):
+    """Frames of one grey each."""
+    images = [np.full((120, 160, 3), grey, np.uint8) for grey in greys]
+    names = [str(i) for i in range(len(greys))]
+    return FrameSet("grey", names, images.__getitem__, (120, 160), sequence=sequence)
+
+
+def labelled(*frames):
+    """Frames with the given lists of boxes [left, top, width, height]."""
+    boxes = [Boxes(np.reshape(ltwh, (-1, 4)), ["pedestrian"] * len(ltwh)) for ltwh in frames]
+    image = np.zeros((ROWS, COLUMNS, 3), np.uint8)
+    return FrameSet("made", list("abcdefgh")[: len(boxes)], lambda i: image, DEMO.image_size, boxes)
+
+
+def centred(y, x, height, width):
+    return [x - width / 2, y - height / 2, width, height]
+
+
+# --- redundancy and rare situations
+
+
+def test_differences_of_consecutive_frames_stay_within_a_sequence():
+    sequence = np.array(["a", "a", "a", "b", "b"])
+    alike = card.redundancy(of_greys([10, 13, 100, 101, 99], sequence))
+    np.testing.assert_array_equal(alike.consecutive, [np.nan, 3, 87, np.nan, 2])
+    assert set(alike.random) <= {3.0, 90.0, 91.0, 89.0, 87.0, 88.0, 86.0, 1.0, 2.0}
+    assert alike.near == pytest.approx(2 / 3)
+    stills = card.redundancy(of_greys([10, 13, 100]))
+    np.testing.assert_array_equal(stills.consecutive, [np.nan, 3, 87])
+
+
+def test_the_longest_stretch_counts_its_frames():
+    def longest(*consecutive):
+        return Redundancy(np.array(consecutive, float), np.zeros(0)).longest
+
+    assert longest(np.nan, 1, 2, 9, np.nan, 1, 1, 1) == 4
+    assert longest(np.nan, 1, np.nan, 1, 1) == 3
+    assert longest(np.nan, card.NEAR, 50) == 1
+    assert longest(np.nan) == 1
+
+
+def test_a_random_sample_misses_a_rare_situation():
+    tags = np.zeros(300, SITUATIONS)
+    tags["night"][:80] = True
+    tags["crowd"][60:90] = True
+    tags["rain"][100:150] = True
+    tags["pedestrians"][140:160] = 1
+    tags["close"][:] = True
+    table = card.rare(tags, np.repeat(["a", "b", "c"], 100))
+    assert table["frames"].to_dict() == {
+        "night crowd": 20, "rain, with people": 10, "children": 0, "close to the camera": 300,
+    }  # fmt: skip
+    assert table["sequences"].tolist() == [1, 1, 0, 3]
+    missed = table["missed by 3 random frames"]
+    chance = 1.0  # drawn one after the other
+    for drawn in range(3):
+        chance *= (280 - drawn) / (300 - drawn)
+    assert missed["night crowd"] == pytest.approx(chance, abs=5e-4)
+    assert missed["children"] == 1
+    assert missed["close to the camera"] == 0
+
+
+# --- the decoder ceiling
+
+
+def test_perfect_logits_are_those_that_step_1_stores():
+    boxes = Boxes([centred(120, 160, 72.5, 40), [0, 0, 60, 120]], ["pedestrian"] * 2, [False, True])
+    logits = perfect_logits(boxes, DEMO)
+    coarse, fine = logit_shapes(DEMO.image_size)[0], logit_shapes(DEMO.image_size)[4]
+    assert logits["logits_stride8"].shape == (1, 4, *coarse)
+    assert logits["logits_stride4"].shape == (1, *fine)
+    positive = logits["logits_stride8"][0] > 0
+    assert positive.any(axis=(1, 2)).tolist() == [False, False, True, False]
+    assert not (logits["logits_stride4"] > 0).any()  # what is ignored is no pedestrian
+
+
+def test_a_pedestrian_like_a_default_box_is_found():
+    frames = labelled(*([centred(120, 160, *size)] for size in default_boxes(DEMO)), [])
+    assert ceiling(frames, DEMO) == {"shape": 0, "alone": 0, "together": 0}
+
+
+def test_a_pedestrian_unlike_any_default_box_is_missed():
+    slim = centred(120, 160, 40, 8)  # the best IoU is 0.42, with 27.5 × 15.5
+    frames = labelled([slim], [centred(120, 160, 40, 25)])
+    assert ceiling(frames, DEMO) == {"shape": 0.5, "alone": 0.5, "together": 0.5}
+
+
+def test_a_neighbour_clears_the_patch_of_the_one_before():
+    large, small = default_boxes(DEMO)[[1, 4]]
+    pair = [centred(120, 160, *large), centred(120, 162, *small)]
+    found = ceiling(labelled(pair, [centred(120, 160, *large)]), DEMO)
+    assert found["shape"] == found["alone"] == 0
+    assert found["together"] == pytest.approx(1 / 3)
+
+
+def test_there_is_no_ceiling_without_pedestrians():
+    assert np.isnan(list(ceiling(labelled([], []), DEMO).values())).all()
+
+
+def test_the_causes_of_a_ceiling_add_up(ceilings):
+    assert ceilings.index.tolist() == ["street-source", "street-test"]
+    assert (ceilings["shape"] <= ceilings["alone"] + 1e-9).all()
+    assert ceilings.to_numpy().min() >= 0
+    assert ceilings.to_numpy().max() <= 1
+
+
+# --- the data sets of a run
+
+
+def test_counts_of_the_domains(bed):
+    table = card.domains(bed)
+    assert [name.split(":")[0] for name in table.index] == ["X_l", "held out", "X_u", "test"]
+    pool, row = bed.frames["pool"], table.loc["X_u: street-pool"]
+    empty, real, ignored, seen = 0, 0, 0, {}
+    for i in range(len(pool)):
+        boxes = pool.boxes[i]
+        empty += all(boxes.ignore)
+        for k in range(len(boxes)):
+            real += not boxes.ignore[k]
+            ignored += bool(boxes.ignore[k])
+            if not boxes.ignore[k]:
+                seen[boxes.identity[k]] = seen.get(boxes.identity[k], 0) + 1
+    assert real > 10
+    assert row["images"] == 40
+    assert row["empty"] == pytest.approx(empty / 40, abs=5e-4)
+    assert (row["pedestrians"], row["ignore boxes"]) == (real, ignored)
+    assert row["people (tracks)"] == len(seen)
+    assert row["frames of a person"] == np.median(list(seen.values()))
+    assert row["sequences"] == len(set(pool.sequence))
+
+
+def test_the_origin_names_the_version_and_the_worlds(bed):
+    assert card.origin(bed).startswith("street, version ")
+    assert "worlds 0 (X_l), 0 (held out), 2 (X_u), 0 (test)" in card.origin(bed)
+    same = replace(bed, args={role: args | {"world": 3} for role, args in bed.args.items()})
+    assert "generator, world 3." in card.origin(same)
+
+
+def test_the_situations_are_those_of_the_pools_frames(bed):
+    tags = card.situations(bed)
+    people = [(~boxes.ignore).sum() for boxes in bed.frames["pool"].boxes]
+    assert len(tags) == 40
+    assert np.corrcoef(tags["pedestrians"], people)[0, 1] > 0.7
+
+
+def test_other_data_than_street_is_refused(toy_copy):
+    settings = json.loads((toy_copy / "experiment.json").read_text())
+    del settings["data"]["street-test"]
+    runs.write_json(toy_copy / "experiment.json", settings | {"test": "pets09-test"})
+    with pytest.raises(ValueError, match=r"pets09-test .*reader 'mot'"):
+        card.open_bed(runs.open_run(toy_copy / "pretrain/seed_0"))
+
+
+# --- miss rates
+
+
+def test_without_the_experiment_the_headroom_says_how_to_measure_it(bed, ceilings):
+    rates = card.miss_rates(bed, "runs/none", ceilings)
+    assert rates.note == (
+        "Headroom is not measured: there is no runs/none. "
+        "`alkit run experiments/street.yaml --out runs/none` makes it."
+    )
+    assert np.isnan(rates.headroom)
+    assert rates.table["what"].tolist() == ["decoder ceiling"] * 2 + ["W_l"] * 2
+    assert rates.table["data"].tolist() == ["street-source", "street-test"] * 2
+
+
+def test_the_gap_is_the_test_set_less_the_own_domain(bed, ceilings, toy_copy):
+    first = toy_copy / "pretrain/seed_0"
+    for name, rate in (("held_out.json", 0.25), ("evaluation.json", 0.75)):
+        runs.write_json(first / name, runs.read_json(first / name) | {"miss_rate_at_1": rate})
+    changed = replace(bed, run=runs.open_run(first))
+    rates = card.miss_rates(changed, "runs/none", ceilings)
+    assert rates.gap == 0.5
+    assert rates.table["miss rate"].tolist()[2:] == [0.25, 0.75]
+    runs.write_json(first / "held_out.json", {})
+    rates = card.miss_rates(changed, "runs/none", ceilings.loc[["street-test"]])
+    assert rates.table["what"].tolist() == ["decoder ceiling", "W_l"]
+    assert np.isnan(rates.gap)
+
+
+@pytest.fixture
+def folds(toy_experiment, tmp_path):
+    """Two complete folds; after the last cycle of one many frames are labelled, of one few."""
+    for name, images, rate in (("whole", 40, 0.5), ("few", 1, 0.75)):
+        shutil.copytree(toy_experiment, tmp_path / name)
+        for file in (tmp_path / name).glob("*/seed_0/cycle_02/evaluation.json"):
+            own = runs.read_json(file)
+            own["labeled"]["images"] = images
+            runs.write_json(file, own | {"miss_rate_at_1": rate})
+    runs.write_json(tmp_path / "folds.json", ["whole", "few"])
+    return tmp_path
+
+
+def test_the_headroom_is_few_labels_less_all(bed, ceilings, folds):
+    rates = card.miss_rates(bed, str(folds), ceilings)
+    assert rates.headroom == 0.25
+    assert rates.note == ""
+    assert rates.table["what"].tolist()[-2:] == [
+        "1 random frames labelled", "40 random frames labelled",
+    ]  # fmt: skip
+    assert rates.table["miss rate"].tolist()[-2:] == [0.75, 0.5]
+
+
+def test_an_unfinished_fold_or_another_w_l_is_no_headroom(bed, ceilings, folds):
+    file = folds / "few/pretrain/seed_0/evaluation.json"
+    own = runs.read_json(file)
+    runs.write_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
+    rates = card.miss_rates(bed, str(folds), ceilings)
+    assert "few started from another W_l" in rates.note
+    assert np.isnan(rates.headroom)
+
+    for record in (folds / "whole").glob("*/seed_0/cycle_*/7_evaluate.json"):
+        record.unlink()
+    assert "whole is not complete" in card.miss_rates(bed, str(folds), ceilings).note
+
+
+def test_the_experiment_of_the_headroom_is_the_demos():
+    demo = yaml.safe_load((runs.ROOT / "experiments/demo.yaml").read_text())
+    folds = runs.read_folds(runs.ROOT / card.HEADROOM)
+    assert set(folds) == {"one-percent", "whole-pool"}
+    for name in ("labeled", "held_out", "pool", "test", "data", "profile", "seeds"):
+        for fold in folds.values():
+            assert getattr(fold, name) == demo[name], name
+    pool = demo["data"]["street-pool"]["frames"]
+    assert folds["one-percent"].budget == card.sample_size(pool)
+    assert folds["whole-pool"].budget == pool
+
+
+# --- the checked line
+
+
+def test_the_check_sees_what_is_wrong(bed):
+    assert card.check(bed).startswith("street: boxes inside images")
+
+    def with_pool(frames, **args):
+        changed = {**bed.args["pool"], **args}
+        return replace(bed, frames=bed.frames | {"pool": frames}, args=bed.args | {"pool": changed})
+
+    pool, test = bed.frames["pool"], bed.frames["test"]
+    moved = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh + 100))
+    assert "is not inside the image" in card.check(with_pool(moved))
+    flat = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
+    assert "is empty" in card.check(with_pool(flat))
+    brighter = replace(pool, read=lambda i: pool.images(i) | np.uint8(1))
+    assert "differs when it is drawn again" in card.check(with_pool(brighter))
+    people = with_pool(
+        replace(pool, boxes=[test.boxes[0], *[NO_BOXES] * 39]), world=0, domain="pool"
+    )
+    assert "people are in" in card.check(people)
+
+
+# --- figures
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+
+
+def test_the_figures_say_what_the_numbers_are(bed, ceilings, folds):
+    sheet = testbed.contact_sheet(bed, "pool")
+    assert len([axes for axes in sheet.axes if axes.images]) == testbed.SHOWN
+    alike = card.redundancy(bed.frames["pool"])
+    caption = "".join(texts(testbed.redundancy(alike))).replace("\n", " ")
+    assert f"{alike.near:.0%} of the frames" in caption
+    assert f"is {alike.longest} long" in caption
+    rates = card.miss_rates(bed, str(folds), ceilings)
+    figure = testbed.miss_rates(rates)
+    assert f"Gap: {rates.gap:.3f}" in "".join(texts(figure))
+    assert "Headroom: 0.250" in "".join(texts(figure))
+    bars = [patch.get_width() for patch in figure.axes[0].patches]
+    np.testing.assert_array_equal(bars, rates.table["miss rate"])
+    for drawn in (sheet, figure, testbed.redundancy(alike), testbed.sizes(bed)):
+        assert len(drawn.encoded()[1]) > 5000
+
+
+def test_rare_frames_are_shown_with_the_name_of_their_situation(bed):
+    tags = np.zeros(40, SITUATIONS)
+    assert "The pool has none of the rare situations." in texts(testbed.rare_sheet(bed, tags))
+    tags["children"][[7, 30]] = True
+    shown = texts(testbed.rare_sheet(bed, tags))
+    names = bed.frames["pool"].name
+    assert {f"children: {names[7]}", f"children: {names[30]}"} <= set(shown)
