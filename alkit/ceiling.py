@@ -1,6 +1,9 @@
 """The decoder ceiling: what is missed when the ground truth's own target maps are decoded."""
 
+import contextlib
+
 import numpy as np
+import torch
 
 from alkit import labels, prediction
 from alkit.boxes import centred_iou, default_boxes, targets
@@ -31,13 +34,14 @@ def ceiling(frames: FrameSet, profile: Profile, positions=lambda n, what: range(
     NaN without pedestrians. `positions(n, what)` gives 0 … n − 1 and may draw a progress bar.
     """
     pedestrians, found_alone, found = [], [], []
-    for i in positions(len(frames), f"{frames.dataset}: decoding"):
-        boxes = frames.boxes[i]
-        found += prediction.detect(perfect_logits(boxes, profile), i + 1, profile)
-        for k in np.flatnonzero(~boxes.ignore):
-            pedestrians.append(boxes.ltwh[k])
-            logits = perfect_logits(boxes.take([k]), profile)
-            found_alone += prediction.detect(logits, len(pedestrians), profile)
+    with one_thread():
+        for i in positions(len(frames), f"{frames.dataset}: decoding"):
+            boxes = frames.boxes[i]
+            found += prediction.detect(perfect_logits(boxes, profile), i + 1, profile)
+            for k in np.flatnonzero(~boxes.ignore):
+                pedestrians.append(boxes.ltwh[k])
+                logits = perfect_logits(boxes.take([k]), profile)
+                found_alone += prediction.detect(logits, len(pedestrians), profile)
     if not pedestrians:
         return dict.fromkeys(("shape", "alone", "together"), np.nan)
     truth_alone = {  # an image for each pedestrian
@@ -54,3 +58,15 @@ def ceiling(frames: FrameSet, profile: Profile, positions=lambda n, what: range(
         "alone": evaluate(truth_alone, found_alone).miss_rate_at(1.0),
         "together": evaluate(labels.to_coco(frames), found).miss_rate_at(1.0),
     }
+
+
+@contextlib.contextmanager
+def one_thread():
+    """PyTorch with one thread: the maps of a frame are so small that two, on a busy processor,
+    mostly wait for each other, which takes twenty times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -43,9 +43,9 @@ def read(
     `frames` is their number; `first` leaves out that many stills before them, so that two sets of
     source frames may have none in common. Pool sequences last 16 s: 240 frames each in a large
     pool; a small one (below 4,800) takes every k-th frame of max(1, frames // 50) sequences, 20 at
-    most, so that it keeps the range of situations. Source frame i does not depend on `frames`; pool and
-    test are planned for it. The same (world, domain, frames, image_size) gives the same pixels,
-    in any order of reading.
+    most, so that it keeps the range of situations. Source frame i does not depend on `frames`;
+    pool and test are planned for it. The same (world, domain, frames, image_size) gives the same
+    pixels, in any order of reading.
 
     `image_size` (height, width): drawn at that size; boxes scale with the height, and a wider
     image shows more of the street. `frame` is the position in the sequence in steps of the domain.
