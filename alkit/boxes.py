@@ -142,11 +142,15 @@ def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
 
 
 def one_per_plateau(peak):
-    """Positions (y, x) of the first pixel of every connected plateau of a mask."""
-    _, component = cv2.connectedComponents(peak.astype(np.uint8))
+    """Positions (y, x) of the pixel nearest to the middle of every connected plateau of a mask."""
+    _, component, _, middle = cv2.connectedComponentsWithStats(peak.astype(np.uint8))
     y, x = np.nonzero(peak)
-    _, first = np.unique(component[y, x], return_index=True)
-    return y[first], x[first]
+    own = component[y, x]
+    distance = np.hypot(x - middle[own, 0], y - middle[own, 1])
+    order = np.lexsort((distance, own))
+    _, first = np.unique(own[order], return_index=True)
+    nearest = order[first]
+    return y[nearest], x[nearest]
 
 
 def suppress(boxes: np.ndarray, limit: float) -> np.ndarray:

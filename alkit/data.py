@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pooch
 import requests
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from alkit import filters, street
 from alkit.catalog import CatalogError, Entry

@@ -164,3 +164,10 @@ def test_suppression_is_greedy():
     three = np.array([[0, 0, 10, 10], [4, 0, 10, 10], [8, 0, 10, 10]], float)
     assert suppress(three, 0.3).tolist() == [0, 2]
     assert suppress(three, 0.9).tolist() == [0, 1, 2]
+
+
+def test_a_plateau_is_one_detection_at_its_middle():
+    p = np.zeros((5, *PAPER.image_size), np.float32)
+    p[4, 100:121, 200:221] = 0.9
+    found, _ = decode(p, PAPER)
+    assert found.tolist() == [[210.5 - 31 / 2, 110.5 - 55 / 2, 31, 55]]
