@@ -33,7 +33,7 @@ check: $(READY)  ## Ruff on code and notebooks; notebooks must be stripped
 	$(BIN)/nbstripout --keep-count --verify notebooks/*.ipynb
 
 lab: $(READY)  ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir . notebooks
+	$(BIN)/jupyter lab --notebook-dir . $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 clean:  ## Remove the environment and caches, not the runs
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info

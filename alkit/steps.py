@@ -67,6 +67,7 @@ def measure(detector, frames, job: Job) -> tuple[dict, list]:
     }, found
 
 
+IMAGES = ("filters", "frames", "imagefile", "readers", "video")  # what images go through
 TRAINING = (
     "image_size", "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch",
     "positive_patch", "filtered_boxes", "n2p", "min_positives", "learning_rate",
@@ -87,7 +88,7 @@ pretrain = Step(
         "seed": run.seed,
     },
     parameters=tuple(dict.fromkeys((*TRAINING, *DETECTING, "pretrain_epochs", "protocol"))),
-    code=("boxes", "detector", "evaluation", "frames", "labels", "prediction", "training"),
+    code=(*IMAGES, "boxes", "detector", "evaluation", "labels", "prediction", "steps", "training"),
 )
 
 
@@ -130,7 +131,7 @@ predict = Step(
         **labels_keys(run, range(1, cycle)),
     },
     parameters=DETECTING,
-    code=("boxes", "detector", "frames", "prediction", "store"),
+    code=(*IMAGES, "boxes", "detector", "prediction", "steps", "store"),
 )
 
 
@@ -192,7 +193,7 @@ score = Step(
         **({"seed": run.seed} if run.strategy.score == "mutual_information" else {}),
     },
     parameters=("image_size", "width", "half_pixel", "radius", "mc_passes", "mc_ratio"),
-    code=("detector", "frames", "plugins", "prediction", "scores", "store"),
+    code=(*IMAGES, "detector", "plugins", "prediction", "scores", "steps", "store"),
 )
 
 
@@ -241,7 +242,7 @@ aggregate = Step(
         "aggregation": run.strategy.aggregation,
     },
     parameters=("image_size", "region"),
-    code=("aggregation", "store"),
+    code=("aggregation", "steps", "store"),
 )
 
 
@@ -310,7 +311,7 @@ choose = Step(
     artefacts=("selection.json",),
     inputs=_select_inputs,
     parameters=("half_width", "sigma", "exclude_now", "exclude_later"),
-    code=("selection",),
+    code=("selection", "steps"),
 )
 
 
@@ -335,7 +336,7 @@ label = Step(
         "input_X_u": data_key(run, "pool"),
     },
     parameters=("image_size", "label_seconds"),
-    code=("frames", "labels"),
+    code=(*IMAGES, "labels", "steps"),
 )
 
 
@@ -367,7 +368,7 @@ retrain = Step(
         "cycle": cycle,
     },
     parameters=(*TRAINING, "epochs", "replay"),
-    code=("boxes", "detector", "frames", "labels", "training"),
+    code=(*IMAGES, "boxes", "detector", "labels", "steps", "training"),
 )
 
 
@@ -397,7 +398,7 @@ evaluate = Step(
         **labels_keys(run, range(1, cycle + 1)),
     },
     parameters=(*DETECTING, "protocol"),
-    code=("boxes", "detector", "evaluation", "frames", "labels", "prediction"),
+    code=(*IMAGES, "boxes", "detector", "evaluation", "labels", "prediction", "steps"),
 )
 
 CYCLE = (predict, score, aggregate, choose, label, retrain, evaluate)
