@@ -1,7 +1,5 @@
 """The detector over many frames: logits of each view, probabilities, detections (steps 1 and 7)."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 
@@ -21,17 +19,6 @@ def logit_arrays(profile: Profile) -> dict:
         COARSE: (("view", "level", "y8", "x8"), (views, 4, *coarse), np.float16),
         FINE: (("view", "y4", "x4"), (views, *fine), np.float16),
     }
-
-
-def read_ahead(frames: FrameSet, positions):
-    """Images of the frames in order; the next is decoded while one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(frames.images, i) for i in positions[:1]]
-        for following in [*positions[1:], None]:
-            current = ahead.pop()
-            if following is not None:
-                ahead.append(pool.submit(frames.images, following))
-            yield current.result()
 
 
 def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
@@ -88,7 +75,7 @@ def detect(logits: dict, image_id: int, profile: Profile) -> list:
 def detect_all(detector: Detector, frames: FrameSet, profile: Profile, progress) -> list:
     """Detections of all frames as COCO results; image ids count from 1."""
     found = []
-    for i, image in enumerate(read_ahead(frames, range(len(frames)))):
-        found += detect(predict(detector, image, profile), i + 1, profile)
+    for i in range(len(frames)):
+        found += detect(predict(detector, frames.images(i), profile), i + 1, profile)
         progress(i + 1, len(frames))
     return found

@@ -109,10 +109,9 @@ def _predict(job: Job):
     parts = job.folder / "pool_detections"
     for block in store.shards(group):
         found, logits = [], []
-        for image in prediction.read_ahead(pool, positions[block]):
-            logits.append(prediction.predict(detector, image, job.numbers))
-            image_id = int(positions[block][len(logits) - 1]) + 1
-            found += prediction.detect(logits[-1], image_id, job.numbers)
+        for position in positions[block].tolist():
+            logits.append(prediction.predict(detector, pool.images(position), job.numbers))
+            found += prediction.detect(logits[-1], position + 1, job.numbers)
             job.progress(block.start + len(logits), len(positions))
         write_json(parts / f"{block.start:08d}.json", found)
         store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in arrays})
@@ -175,8 +174,8 @@ def _dropout_blocks(job: Job, positions):
     seeds = job.seed("dropout").generate_state(len(pool), np.uint64) >> np.uint64(1)
 
     def of_block(block):
-        images = prediction.read_ahead(pool, positions[block])
-        for position, image in zip(positions[block], images, strict=True):
+        for position in positions[block].tolist():
+            image = pool.images(position)
             generator = torch.Generator().manual_seed(int(seeds[position]))
             yield prediction.dropout_probabilities(detector, image, job.numbers, generator)
 
