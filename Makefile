@@ -5,6 +5,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
+# Jupyter asks a superuser, as in a container, to say so.
+ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: help setup demo test check lab clean
 
@@ -33,7 +35,7 @@ check: $(READY)  ## Ruff on code and notebooks; notebooks must be stripped
 	$(BIN)/nbstripout --keep-count --verify notebooks/*.ipynb
 
 lab: $(READY)  ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir . $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ROOT_FLAG)
 
 clean:  ## Remove the environment and caches, not the runs
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info
