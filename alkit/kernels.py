@@ -5,6 +5,8 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
+from alkit.runs import ROOT
+
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
 PRELOAD = "[__import__(name) for name in ('alkit.steps', 'alkit.checks', 'alkit.views')]"
 
@@ -22,6 +24,8 @@ class KernelAhead:
     def start(self):
         """Start the next kernel without waiting for it."""
         if self.waiting is None:
+            # the kernel has to import the alkit that runs here, wherever it was started from
+            path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
             self.waiting = KernelManager(kernel_name="python3")
             self.waiting.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
             self.waiting.start_kernel(
@@ -30,7 +34,7 @@ class KernelAhead:
                     f"--IPKernelApp.exec_lines={PRELOAD}",
                     "--IPKernelApp.log_level=ERROR",
                 ],
-                env=os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+                env=os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": path},
             )
 
     def take(self) -> KernelManager:

@@ -164,7 +164,7 @@ def test_a_full_disk_in_step_2_loses_nothing(toy_experiment, toy_yaml, tmp_path)
     limited = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))\n"
         "from alkit.cli import main\n"
         "main()\n"
     )
