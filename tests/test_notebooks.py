@@ -71,7 +71,7 @@ def test_a_step_writes_only_where_save_says_so(path):
 
 def nbval(folder, *options):
     """Run pytest with nbval over a folder's notebooks."""
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=120", "-p",
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=600", "-p",
                "no:cacheprovider", "-o", "addopts=", "-q", *options, str(folder)]  # fmt: skip
     return subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True)
 
