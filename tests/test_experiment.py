@@ -35,7 +35,7 @@ strategies = {"slow-divergence": Strategy("slow")}
 
 def alkit(*arguments, **options):
     return subprocess.run(
-        [*ALKIT, *map(str, arguments)], capture_output=True, text=True, timeout=6000, **options
+        [*ALKIT, *map(str, arguments)], capture_output=True, text=True, timeout=600, **options
     )
 
 
