@@ -5,7 +5,8 @@ back; a dask array stays lazy. The dtype is kept, except that half precision bec
 integers float64.
 
 NaN marks pixels that are not scored, as in a map that is not finished: a region with a NaN has
-the maximum NaN, and an image with a NaN has the score NaN, which selection takes as unscored.
+the maximum NaN, and an image with such a region has the score NaN, which selection takes as
+unscored.
 """
 
 import operator
@@ -15,48 +16,62 @@ import numpy as np
 from alkit.arrays import computing_dtype, is_torch, like, to_numpy
 
 HOW = ("max", "mean")
+GRIDS = ("tiles", "sampled")
 
 
-def region_maxima(s, region: int = 30):
-    """The largest score in each region × region tile: s (..., y, x) → (..., row, column).
+def region_maxima(s, region: int = 30, grid: str = "tiles"):
+    """The largest score in each region × region window: s (..., y, x) → (..., row, column).
 
-    Tiles do not overlap and start at the top left; partial tiles at the right and bottom count as
-    regions. 480 × 640 pixels in tiles of 30 give 16 × 22 = 352. A region larger than the map is
-    one partial tile. Raises ValueError for a region that is not a whole number of 1 or more, and
-    for an array without pixels.
+    `grid="tiles"` is the paper's: windows that do not overlap and start at the top left; partial
+    ones at the right and bottom count as regions. 480 × 640 pixels in tiles of 30 give 16 × 22 =
+    352. A region larger than the map is one partial tile.
+
+    `grid="sampled"` is the released code's: a max filter with stride 1, sampled at every
+    region-th pixel from the first. That description leaves open where an even window lies. Taken
+    is TensorFlow's SAME padding, the code's framework: around pixel i the window
+    [i − (region − 1) // 2, i + region // 2], cut at the border; for 30, [i − 14, i + 15]. So these
+    are tiles as well, as many as the paper's but shifted: the first is 0 … 15, then 16 … 45, and
+    the last ends 15 pixels after the last sampled one: of 480 rows, the last 14 lie in no window.
+
+    Raises ValueError for a region that is not a whole number of 1 or more, an unknown grid, and an
+    array without pixels.
     """
-    s, region = _checked(s, region)
+    s, region = _checked(s, region, grid)
     if _is_dask(s):
         s = s.rechunk({s.ndim - 2: -1, s.ndim - 1: -1})
-        tiles = tuple((-(-size // region),) for size in s.shape[-2:])
+        regions = tuple((-(-size // region),) for size in s.shape[-2:])
         return s.map_blocks(
             region_maxima,
             region,
+            grid,
             dtype=computing_dtype(s.dtype),
-            chunks=s.chunks[:-2] + tiles,
+            chunks=s.chunks[:-2] + regions,
             meta=np.empty((0,) * s.ndim, computing_dtype(s.dtype)),
         )
     if is_torch(s) and s.is_cuda:
-        return _region_maxima_in_torch(s, region)
+        return _region_maxima_in_torch(s, region, grid)
     maps = to_numpy(s)
     maps = maps.astype(computing_dtype(maps.dtype), copy=False)
-    for axis in (-2, -1):
-        starts = np.arange(0, maps.shape[axis], region)
-        maps = np.maximum.reduceat(maps, starts, axis=axis)
+    (top, bottom), (left, right) = (_extent(size, region, grid) for size in maps.shape[-2:])
+    rows, columns = np.arange(top, bottom, region), np.arange(left, right, region)
+    maps = maps[..., :bottom, :right]  # what lies beyond is in no window
+    maps = np.maximum.reduceat(maps, rows.clip(min=0), axis=-2)
+    maps = np.maximum.reduceat(maps, columns.clip(min=0), axis=-1)
     return like(maps, s)
 
 
-def image_score(s, region: int = 30, how: str = "max"):
+def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):
     """One score for each image: s (..., y, x) → z (...).
 
     `how="max"` is Eq. (5), the mean over all regions of the region's largest score; a partial
-    region counts as much as a whole one. `how="mean"` is the paper's ablation, the plain mean over
-    all pixels, and takes no notice of `region`. Means are taken in float64. Raises ValueError for
-    another `how` and where `region_maxima` does.
+    region counts as much as a whole one, and `grid` is that of `region_maxima`. `how="mean"` is
+    the paper's ablation, the plain mean over all pixels, and takes no notice of `region` and
+    `grid`. Means are taken in float64. Raises ValueError for another `how` and where
+    `region_maxima` does.
     """
     if how not in HOW:
         raise ValueError(f"how is {how!r}; one of {', '.join(map(repr, HOW))} is wanted")
-    s, region = _checked(s, region)
+    s, region = _checked(s, region, grid)
     if _is_dask(s):
         s = s.rechunk({s.ndim - 2: -1, s.ndim - 1: -1})
         dtype = computing_dtype(s.dtype)
@@ -64,26 +79,38 @@ def image_score(s, region: int = 30, how: str = "max"):
             image_score,
             region,
             how,
+            grid,
             dtype=dtype,
             drop_axis=[s.ndim - 2, s.ndim - 1],
             meta=np.empty((0,) * (s.ndim - 2), dtype),
         )
     if is_torch(s) and s.is_cuda:
-        values = _region_maxima_in_torch(s, region) if how == "max" else _floating(s)
+        values = _region_maxima_in_torch(s, region, grid) if how == "max" else _floating(s)
         return values.double().mean((-2, -1)).to(values.dtype)
-    values = region_maxima(to_numpy(s), region) if how == "max" else to_numpy(s)
+    values = region_maxima(to_numpy(s), region, grid) if how == "max" else to_numpy(s)
     z = values.mean(axis=(-2, -1), dtype=np.float64)
     return like(np.asarray(z, computing_dtype(values.dtype)), s)
 
 
-def _region_maxima_in_torch(s, region):
+def _extent(size, region, grid):
+    """Where the windows of a row of `size` pixels begin and end: every `region` pixels from the
+    first of the two, which may lie before the row, up to the second, which may lie after it."""
+    regions = -(-size // region)
+    first = -((region - 1) // 2) if grid == "sampled" else 0
+    return first, first + regions * region
+
+
+def _region_maxima_in_torch(s, region, grid):
     from torch.nn.functional import pad
 
     s = _floating(s)
-    rows, columns = (-(-size // region) for size in s.shape[-2:])
-    padding = (0, columns * region - s.shape[-1], 0, rows * region - s.shape[-2])
-    tiles = pad(s, padding, value=-float("inf"))
-    return tiles.unflatten(-1, (columns, region)).unflatten(-3, (rows, region)).amax((-3, -1))
+    height, width = s.shape[-2:]
+    (top, bottom), (left, right) = (_extent(size, region, grid) for size in (height, width))
+    # A negative padding crops what lies in no window.
+    padding = (-left, right - width, -top, bottom - height)
+    windows = pad(s, padding, value=-float("inf"))
+    rows, columns = (bottom - top) // region, (right - left) // region
+    return windows.unflatten(-1, (columns, region)).unflatten(-3, (rows, region)).amax((-3, -1))
 
 
 def _floating(s):
@@ -95,7 +122,9 @@ def _is_dask(s):
     return type(s).__module__.partition(".")[0] == "dask"
 
 
-def _checked(s, region):
+def _checked(s, region, grid):
+    if grid not in GRIDS:
+        raise ValueError(f"grid is {grid!r}; one of {', '.join(map(repr, GRIDS))} is wanted")
     s = s if is_torch(s) or _is_dask(s) else np.asarray(s)
     if s.ndim < 2 or 0 in s.shape[-2:]:
         raise ValueError(f"score maps have shape {tuple(s.shape)}; (..., y, x) with pixels wanted")

@@ -6,7 +6,9 @@ from pathlib import Path
 import yaml
 
 from alkit import records, runs, steps
-from alkit.runs import Run, open_run, read_json, write_json
+from alkit.jsonfile import read_json, write_json
+from alkit.runs import Run, open_run
+from alkit.settings import Experiment, checked
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
 
@@ -28,7 +30,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         raise ValueError(f"{out}: the folder is not empty; choose a new --out")
     if out == run.out or run.out in out.parents:
         raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
-    own = {name: run.settings[name] for name in runs.Experiment.model_fields}
+    own = {name: run.settings[name] for name in Experiment.model_fields}
     own_set = own["set"]
     own |= {
         "name": out.name,
@@ -36,7 +38,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         "strategies": [run.strategy_name],
         "seeds": [run.seed],
     }
-    experiment = runs.checked(own, f"--set of {out.name}")
+    experiment = checked(own, f"--set of {out.name}")
     related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]
     runs.create(out, experiment, run.settings["catalog"], related)
     settings = read_json(out / "experiment.json")
@@ -95,9 +97,7 @@ def format_diff(first, second) -> str:
         "profile", a.experiment.numbers.model_dump(), b.experiment.numbers.model_dump()
     )
     skip = {"name", "set", "profile", "strategies", "seeds"}
-    own = [
-        {k: r.settings[k] for k in runs.Experiment.model_fields if k not in skip} for r in (a, b)
-    ]
+    own = [{k: r.settings[k] for k in Experiment.model_fields if k not in skip} for r in (a, b)]
     lines += _compared("setting", *own)
     lines += _compared("", {"seed": a.seed}, {"seed": b.seed})
     seen = set()

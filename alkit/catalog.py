@@ -27,6 +27,7 @@ from pydantic import (
 
 import alkit.readers
 from alkit import filters
+from alkit.filters import BoxFilter
 from alkit.frames import FrameSet
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -81,25 +82,35 @@ class Expect(_Model):
 
 class Entry(_Model):
     """One data set. `args` go to the reader, `filter` is a rule of `alkit.filters.RULES`, or a
-    mapping of `BoxFilter`'s fields with an optional `rule` to start from. `image_size` is
-    [height, width] in native pixels, null where images differ. `step` is the distance of the
-    pool's frames in raw frame numbers."""
+    mapping of `BoxFilter`'s fields with an optional `rule` to start from; `filters` are other ones,
+    by the name that a profile's `box_filter` gives. `image_size` is [height, width] in native
+    pixels, null where images differ. `step` is the distance of the pool's frames in raw frame
+    numbers, `frame_rate` raw frames a second where known."""
 
     name: str
     title: str
     reader: str = Field(pattern="^[a-z][a-z0-9_]*$")
     root: str | None = None
     args: dict[str, Any] = {}
-    filter: filters.BoxFilter = filters.RULES["paper"]
+    filter: BoxFilter = filters.RULES["paper"]
+    filters: dict[Literal["paper", "released"], BoxFilter] = {}
     kind: Literal["stills", "video"]
     image_size: tuple[int, int] | None = None
     step: float = Field(1, gt=0)
+    frame_rate: float | None = Field(None, gt=0)
     license: str
     citation: str
     homepage: str
     files: tuple[DataFile, ...] = ()
     expect: Expect = Expect()
     _catalog: str = PrivateAttr("data_catalog.yaml")
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _named_rules(cls, value):
+        if not isinstance(value, dict):
+            return value
+        return {name: cls._named_rule(rule) for name, rule in value.items()}
 
     @field_validator("filter", mode="before")
     @classmethod
@@ -113,6 +124,12 @@ class Entry(_Model):
                 f"there is no rule {fields['rule']!r}; the rules are {sorted(filters.RULES)}"
             )
         return filters.RULES[fields["rule"]].model_dump() | rest
+
+    def under(self, box_filter: str) -> "Entry":
+        """The entry with its filter of this name, if it has one, in the place of `filter`."""
+        entry = self.model_copy(update={"filter": self.filters.get(box_filter, self.filter)})
+        entry._catalog = self._catalog
+        return entry
 
     def folder(self) -> Path:
         """Where the data lies, or would lie. Raises CatalogError where $ALKIT_DATA is needed and

@@ -102,8 +102,10 @@ def selection(run, cycle: int) -> str:
     if result["rules"]:
         pool, numbers = run.frames("pool"), run.numbers(cycle)
         now, later = numbers.exclude_now, numbers.exclude_later
+        under_rule_1 = len(chosen) - result["without_rule_1"]
         for i, p in enumerate(chosen):
-            problems += [f"{p} is too near to {q}" for q in chosen[:i] if near(pool, q, p, now)]
+            before = chosen[:i] if i < under_rule_1 else []
+            problems += [f"{p} is too near to {q}" for q in before if near(pool, q, p, now)]
             problems += [f"{p} is too near to {q}" for q in labeled if near(pool, q, p, later)]
     claim = "selection: within the budget, no frame twice, temporal rules kept"
     return sentence(claim, problems[:5])

@@ -4,20 +4,24 @@ import hashlib
 import json
 import os
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pooch
 import requests
 from tqdm import tqdm
 
 from alkit import filters, street
 from alkit.catalog import CatalogError, Entry
+from alkit.checks import sample
 from alkit.frames import FrameSet
+from alkit.profiles import Profile
 
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
 MAX_BAD_FILES = 20  # so many are named, then the check stops reading
+DECODED = 500  # frames whose targets are decoded for the decoder ceiling
+PATIENCE = 2.0  # seconds until a progress bar appears
 
 
 class Finding(NamedTuple):
@@ -29,16 +33,48 @@ class Finding(NamedTuple):
     ok: bool
 
 
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What one pass over the boxes of a data set finds, at native pixels under its filter.
+
+    `frames` have all labelled objects, whatever the filter says; `args` are the reader's arguments
+    that replaced the entry's. `counts`: see `stats`. `positives` int64 (frames,) counts those of
+    each frame. `sizes` float64 (boxes, 2) are the **height and width in native pixels** of the
+    labelled boxes of the filter's classes, and `kept` bool (boxes,) which of them are positives.
+    `identities` are the numbers of the positives' objects. Without boxes the arrays are empty.
+    """
+
+    entry: Entry
+    args: dict
+    frames: FrameSet = field(repr=False)
+    counts: dict
+    positives: np.ndarray = field(repr=False)
+    sizes: np.ndarray = field(repr=False)
+    kept: np.ndarray = field(repr=False)
+    identities: frozenset = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    def filtered(self) -> FrameSet:
+        """The frames with their boxes under the entry's filter, at native pixels."""
+        return self.frames.with_boxes(lambda boxes: filters.apply(self.entry.filter, boxes))
+
+
 def stats(entry: Entry) -> dict:
     """Counts of a data set at native pixels under its filter: images, sequences,
     images_with_pedestrians, instances (positives), ignored (ignore boxes), boxes (labelled boxes
     of the filter's classes before height, aspect and visibility), identities, median_height
     (pixels, of the positives; None without any), image_size, and labels (boxes of each class in
     the files, whatever the filter says). Counts of boxes are None where the data has none."""
-    return _count(entry, entry.open_unfiltered())
+    return survey(entry).counts
 
 
-def _count(entry: Entry, frames: FrameSet) -> dict:
+def survey(entry: Entry, progress: bool = True, **args) -> Survey:
+    """Open a data set, with `args` in the place of the reader's arguments of the same name, and
+    look at all its boxes. No image is read. Raises what opening the entry raises."""
+    frames = entry.open_unfiltered(**args)
     counts = {
         "images": len(frames),
         "sequences": None if frames.sequence is None else len(set(frames.sequence.tolist())),
@@ -46,23 +82,71 @@ def _count(entry: Entry, frames: FrameSet) -> dict:
     }
     names = ("images_with_pedestrians", "instances", "ignored", "boxes", "identities")
     if frames.boxes is None:
-        return counts | dict.fromkeys((*names, "median_height", "labels"))
-    counts |= dict.fromkeys(names, 0)
-    labels, identities, heights = Counter(), set(), []
-    for labelled in frames.boxes:
+        counts |= dict.fromkeys((*names, "median_height", "labels"))
+        nothing = np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, bool), frozenset()
+        return Survey(entry, args, frames, counts, *nothing)
+
+    ignored, labels, identities = 0, Counter(), set()
+    positives, sizes, kept = np.zeros(len(frames), np.int64), [], []
+    for i in _bar(len(frames), f"{entry.name}: boxes", progress):
+        labelled = frames.boxes[i]
         labels.update(labelled.label.tolist())
         boxes = filters.apply(entry.filter, labelled)
-        kept = boxes.take(~boxes.ignore)
-        counts["images_with_pedestrians"] += len(kept) > 0
-        counts["instances"] += len(kept)
-        counts["ignored"] += len(boxes) - len(kept)
-        counts["boxes"] += int(np.isin(boxes.label, entry.filter.classes).sum())
-        identities.update(kept.identity[kept.identity >= 0].tolist())
-        heights.append(kept.ltwh[:, 3])
-    counts["identities"] = len(identities)
-    heights = np.concatenate(heights) if heights else np.zeros(0)
-    counts["median_height"] = float(np.median(heights)) if len(heights) else None
-    return counts | {"labels": dict(labels.most_common())}
+        positives[i] = np.count_nonzero(~boxes.ignore)
+        ignored += int(np.count_nonzero(boxes.ignore))
+        identities.update(boxes.identity[~boxes.ignore & (boxes.identity >= 0)].tolist())
+        own = np.isin(boxes.label, entry.filter.classes)
+        sizes.append(boxes.ltwh[own][:, [3, 2]])
+        kept.append(~boxes.ignore[own])
+    sizes = np.concatenate([np.zeros((0, 2)), *sizes])
+    kept = np.concatenate([np.zeros(0, bool), *kept])
+    counts |= {
+        "images_with_pedestrians": int(np.count_nonzero(positives)),
+        "instances": int(positives.sum()),
+        "ignored": ignored,
+        "boxes": len(sizes),
+        "identities": len(identities),
+        "median_height": float(np.median(sizes[kept, 0])) if kept.any() else None,
+        "labels": dict(labels.most_common()),
+    }
+    return Survey(entry, args, frames, counts, positives, sizes, kept, frozenset(identities))
+
+
+class Ceiling(NamedTuple):
+    """The decoder ceiling of a data set, and the number of its frames that were decoded for it."""
+
+    miss_rate: float
+    decoded: int
+
+
+def decoder_ceiling(
+    found: Survey, profile: Profile, most: int = DECODED, progress: bool = True
+) -> Ceiling | None:
+    """The miss rate at FPPI 1 when the ground truth's own target maps are decoded, at the profile's
+    size, under the profile's filter and the protocol "caltech": no detector with these targets
+    does better. See `alkit.ceiling.ceiling`, which also tells why.
+
+    Of a data set of more than `most` frames, these many are decoded, evenly chosen. Images are not
+    read, except for their sizes where they differ. The rate is NaN without pedestrians; None comes
+    back where the data has no boxes.
+    """
+    # torch takes seconds to import, which nothing else here needs
+    from alkit import labels, prediction
+    from alkit.ceiling import one_thread, perfect_logits
+    from alkit.evaluation import evaluate
+
+    if found.frames.boxes is None:
+        return None
+    rule, scale = found.entry.under(profile.box_filter).filter, 1 / profile.scale
+    frames = found.frames.take(sample(len(found.frames), most)).resized(profile.image_size)
+    frames = frames.with_boxes(lambda boxes: filters.apply(rule, boxes, scale))
+    detections = []
+    with one_thread():
+        for i in _bar(len(frames), f"{found.name}: decoder ceiling", progress):
+            logits = perfect_logits(frames.boxes[i], profile)
+            detections += prediction.detect(logits, i + 1, profile)
+    rate = evaluate(labels.to_coco(frames), detections).miss_rate_at(1.0)
+    return Ceiling(rate, len(frames))
 
 
 def check(entry: Entry, progress: bool = True) -> list[Finding]:
@@ -71,8 +155,8 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
     Files that cannot be read are findings of their own; after `MAX_BAD_FILES` of them the rest is
     not read. Raises what opening the entry raises.
     """
-    frames = entry.open_unfiltered()
-    counts = _count(entry, frames)
+    found = survey(entry, progress)
+    frames = found.frames
     bad, read = [], 0
     for i in tqdm(range(len(frames)), desc=f"{entry.name}: images", disable=not progress):
         try:
@@ -83,12 +167,23 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
             if len(bad) == MAX_BAD_FILES:
                 break
     findings = [Finding("readable images", len(frames), read, read == len(frames)), *bad]
+    return findings + compare_counts(found)
+
+
+def compare_counts(found: Survey) -> list[Finding]:
+    """The counts that the entry expects beside those found, and the image size."""
+    entry, counts = found.entry, found.counts
     expected = {key: value for key, value in entry.expect if value is not None}
     if entry.image_size is not None:
         expected["image_size"] = entry.image_size
-    return findings + [
+    return [
         Finding(key, value, counts[key], counts[key] == value) for key, value in expected.items()
     ]
+
+
+def _bar(n: int, what: str, progress: bool):
+    """Positions 0 … n − 1; a bar appears where it takes long, and goes when it is done."""
+    return tqdm(range(n), desc=what, leave=False, delay=PATIENCE, disable=not progress)
 
 
 def fetch(entry: Entry, progress: bool = True) -> list[Path]:
@@ -124,14 +219,21 @@ def fetch(entry: Entry, progress: bool = True) -> list[Path]:
 
 
 def _verify(entry, path, sha256):
-    if sha256 is not None and path.is_file() and pooch.file_hash(str(path)) != sha256:
+    if sha256 is not None and path.is_file() and _file_hash(path) != sha256:
         raise CatalogError(
-            f"{entry.name}: {path} has the checksum {pooch.file_hash(str(path))}, the catalog says "
+            f"{entry.name}: {path} has the checksum {_file_hash(path)}, the catalog says "
             f"{sha256}. Delete it to download it again, or correct the catalog"
         )
 
 
+def _file_hash(path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _download(entry, file, path, progress):
+    import pooch  # here: in a notebook it warns of missing widgets
+
     # pooch writes to a temporary name beside the file and moves it there once verified.
     try:
         pooch.retrieve(
@@ -165,6 +267,6 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     root = entry.existing_root()
     if root is not None:
         texts, media = module.sources(root, **args)
-        facts["texts"] = [[os.path.relpath(f, root), pooch.file_hash(str(f))] for f in texts]
+        facts["texts"] = [[os.path.relpath(f, root), _file_hash(f)] for f in texts]
         facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

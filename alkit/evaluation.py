@@ -5,14 +5,16 @@ only the pairs of boxes that overlap enough are gone through one by one.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-MIN_OVERLAP = 0.5  # inclusive, of IoU and of an ignore box's share of a detection
+from alkit.protocols import MIN_OVERLAP, PROTOCOLS, Found, Protocol, Truth, area_of, prepare, read
+
+__all__ = ["MIN_OVERLAP", "PROTOCOLS", "REFERENCES", "Evaluation", "Found", "Truth", "evaluate"]
+
 REFERENCES = 10.0 ** np.arange(-2, 0.01, 0.25)  # FPPI of the log-average miss rate, nine points
-PAIRS = 1 << 20  # pairs of boxes compared in one step, which bounds the memory
+PAIRS = 1 << 16  # pairs of boxes compared in one step: bounds the memory, fits a cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,34 +50,6 @@ class Evaluation:
         return 0.0 if np.any(rates == 0) else float(np.exp(np.mean(np.log(rates))))
 
 
-@dataclass(frozen=True)
-class Truth:
-    """All annotated boxes in file order: the image's position in the list of images (n,),
-    [left, top, width, height] (n, 4), whether to ignore the box (n,), and the COCO annotations."""
-
-    image: np.ndarray
-    ltwh: np.ndarray
-    ignore: np.ndarray
-    annotations: list[dict]
-
-
-@dataclass(frozen=True)
-class Found:
-    """All detections in file order: image (n,), [left, top, width, height] (n, 4), score (n,)."""
-
-    image: np.ndarray
-    ltwh: np.ndarray
-    score: np.ndarray
-
-
-def _as_given(truth: Truth, found: Found) -> tuple[Truth, Found]:
-    return truth, found
-
-
-# What a protocol does to the boxes before they are matched.
-PROTOCOLS: dict[str, Callable[[Truth, Found], tuple[Truth, Found]]] = {"caltech": _as_given}
-
-
 def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltech") -> Evaluation:
     """Match detections with annotated boxes and draw the curve of miss rate against FPPI.
 
@@ -92,152 +66,150 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
       equal scores are not grouped. FPPI divides by all images.
     - No detections: miss rate 1. No real boxes: NaN, with or without detections.
 
+    The other protocols filter the boxes first (`alkit.protocols`) and then match by these rules:
+
+    - "caltech-reasonable" is the toolbox's setting Reasonable (its dbEval), for images of 640×480.
+      Real boxes are of class person, at least 50 px high, with at least 0.65 of their area visible
+      and inside [5, 5, 635, 475] in the toolbox's pixels, which count from 1: in ours, left and
+      top ≥ 4, right ≤ 634, bottom ≤ 474. All others, and all other classes, are ignore boxes,
+      "person-fa" too (dbEval leaves those out). Real boxes and detections get the width
+      0.41 · height about their centre; detections below 50 / 1.25 px are dropped.
+    - "citypersons-reasonable", "-small", "-heavy" and "-all" are the settings of CityPersons' own
+      evaluation, at its native 1024×2048, on the boxes as given: class pedestrian, heights
+      [50, ∞), [50, 75], [50, ∞), [20, ∞) and visible shares ≥ 0.65, ≥ 0.65, [0.2, 0.65], ≥ 0.2,
+      the ends included. Detections are kept from low / 1.25 on and below high · 1.25. Three things
+      are Caltech's and not that script's: the exact references of FPPI (it rounds them to four
+      digits), miss rate 1 where a curve starts late (it takes the curve's end), and no limit of
+      1,000 detections an image.
+    - "released" is what the authors' code does, on the boxes as given: a detection hits the real
+      box of highest IoU ≥ 0.3, taken or not, and is false only if there is none. The miss rate is
+      1 − the mean over images of the share of the image's boxes that are hit. Ours, where the
+      facts are silent: the threshold is inclusive; a detection hits one box only; ignore boxes
+      absorb as above, from a share of 0.3 on; images without real boxes have no recall, and count
+      only in FPPI.
+
+    A visible box is the annotation's "vis_bbox" (or one of the spellings in
+    `alkit.protocols.VISIBLE_BOX`), or its share "vis_ratio"; a box without either is fully visible.
+
     Raises ValueError for an unknown protocol, duplicate image ids, no images, a box or detection
-    of an unknown image, more than one category, and a score or box that is NaN, infinite or of
-    negative size.
+    of an unknown image, more than one category (in protocols with classes: categories without
+    exactly one called person or pedestrian, and a detection of another), and a score or box that
+    is NaN, infinite or of negative size.
     """
     if protocol not in PROTOCOLS:
         names = ", ".join(map(repr, PROTOCOLS))
         raise ValueError(f"protocol {protocol!r} is unknown; available are {names}")
-    n_images, truth, found = _read(ground_truth, detections)
-    truth, found = PROTOCOLS[protocol](truth, found)
-    # By image, then by score: the order in which detections choose, and that of the pool.
-    order = np.lexsort((-found.score, found.image))
-    found = Found(found.image[order], found.ltwh[order], found.score[order])
-    hit, absorbed = match(truth, found)
+    rules = PROTOCOLS[protocol]
+    n_images, truth, found = read(ground_truth, detections, rules.by_name)
+    return curve(n_images, *prepare(rules, truth, found), rules)
 
-    ranking = np.argsort(-found.score, kind="stable")
-    ranking = ranking[~absorbed[ranking]]
-    n_boxes = int(np.count_nonzero(~truth.ignore))
-    misses = n_boxes - np.cumsum(hit[ranking])
+
+def curve(n_images: int, truth: Truth, found: Found, rules: Protocol) -> Evaluation:
+    """The curve of arrays that `alkit.protocols.prepare` has made ready."""
+    # By score, then by image: the order of the pool. Within an image it is that of choosing.
+    by_image = np.argsort(found.image, kind="stable")
+    order = by_image[np.argsort(-found.score[by_image], kind="stable")]
+    found = Found(found.image[order], found.ltwh[order], found.score[order])
+    box, absorbed = assign(truth, found, rules)
+    box, scores = box[~absorbed], found.score[~absorbed]
+
+    hits = np.flatnonzero(box >= 0)[::-1]
+    first = np.full(len(truth.ignore), -1)
+    first[box[hits]] = hits  # the last to be written is the first to hit the box
+    real = ~truth.ignore
+    n_boxes = int(np.count_nonzero(real))
+    if n_boxes == 0:
+        miss_rate = np.full(len(box), np.nan)
+    elif rules.by_image:
+        miss_rate = _mean_over_images(truth.image[real], first[real], len(box))
+    else:
+        miss_rate = _missed(first[real], len(box)) / n_boxes
     return Evaluation(
-        fppi=np.cumsum(~hit[ranking]) / n_images,
-        miss_rate=misses / n_boxes if n_boxes else np.full(len(ranking), np.nan),
-        scores=found.score[ranking],
+        fppi=np.cumsum(box < 0) / n_images,
+        miss_rate=miss_rate,
+        scores=scores,
         n_images=n_images,
         n_boxes=n_boxes,
     )
 
 
+def _missed(first, points):
+    """How many boxes are missed at each point of the curve, int64 (points,). `first` (n,) is the
+    point that first hits a box, −1 where none does."""
+    return len(first) - np.cumsum(np.bincount(first[first >= 0], minlength=points))
+
+
+def _mean_over_images(image, first, points):
+    """The mean over images of the share of an image's boxes that is missed, float64 (points,)."""
+    size = np.bincount(image)[image]  # boxes in the image of each box
+    missed = np.zeros(points)
+    for n in np.unique(size):
+        # Images of one size together: an integer is divided, and no miss at all is exactly 0.
+        missed += _missed(first[size == n], points) / n
+    return missed / len(np.unique(image))
+
+
 def match(truth: Truth, found: Found) -> tuple[np.ndarray, np.ndarray]:
     """Which detections hit a real box, and which an ignore box absorbs: two bool (n,).
 
-    `found` is in the order in which detections choose, image by image. The rules are those of
-    `evaluate`, protocol "caltech".
+    `found` is in the order in which detections choose. The rules are those of `evaluate`, protocol
+    "caltech".
     """
-    detection, box, overlap = _overlapping(truth, found)
-    hit, absorbed = np.zeros((2, len(found.score)), bool)
+    box, absorbed = assign(truth, found, PROTOCOLS["caltech"])
+    return box >= 0, absorbed
+
+
+def assign(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    """The real box that each detection hits, int64 (n,), −1 where none; and whether an ignore box
+    absorbs it, bool (n,). `found` is in the order in which detections choose."""
+    detection, box, overlap = _overlapping(truth, found, rules.min_overlap)
+    absorbed = np.zeros(len(found.score), bool)
     absorbed[detection[truth.ignore[box]]] = True
 
     real = np.flatnonzero(~truth.ignore[box])
     detection, box, overlap = detection[real], box[real], overlap[real]
     best_first = np.lexsort((-box, -overlap, detection))  # on equal IoU the later box
+    hit = np.full(len(found.score), -1)
     taken = bytearray(len(truth.ignore))
     last_hit = -1
     for d, b in zip(detection[best_first].tolist(), box[best_first].tolist(), strict=True):
         if d != last_hit and not taken[b]:
-            taken[b] = True
-            hit[d] = True
+            taken[b] = not rules.shared
+            hit[d] = b
             last_hit = d
-    return hit, absorbed & ~hit
+    return hit, absorbed & (hit < 0)
 
 
-def _overlapping(truth, found):
+def _overlapping(truth, found, min_overlap):
     """All pairs of one image that overlap enough: detection, box (positions) and overlap, (pairs,)
     each. The overlap is the IoU with a real box, and the share of the detection's area that is
     inside an ignore box."""
     by_image = np.argsort(truth.image, kind="stable")
-    first = np.searchsorted(truth.image[by_image], found.image, side="left")
-    count = np.searchsorted(truth.image[by_image], found.image, side="right") - first
+    boxes = np.bincount(truth.image, minlength=found.image.max(initial=-1) + 1)  # of each image
+    count = boxes[found.image]
+    first = (np.cumsum(boxes) - boxes)[found.image]
     before = np.cumsum(count) - count  # pairs of the detections before
     steps = np.flatnonzero(np.diff(before // PAIRS)) + 1
     pairs = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for detections in np.split(np.arange(len(count)), steps):
-        d = np.repeat(detections, count[detections])
-        within = np.arange(len(d)) - (before[d] - before[detections[:1]].sum())
-        b = by_image[first[d] + within]
-        overlap = _overlap(found.ltwh[d], truth.ltwh[b], truth.ignore[b])
-        enough = overlap >= MIN_OVERLAP
+        own = count[detections]
+        d = np.repeat(detections, own)
+        b = by_image[np.arange(len(d)) + np.repeat(first[detections] - np.cumsum(own) + own, own)]
+        # Most boxes of an image are not even side by side with a detection: those go first.
+        x = _extent(found.ltwh, truth.ltwh, 0, d, b)
+        beside = np.flatnonzero(x > 0)
+        x, d, b = x[beside], d[beside], b[beside]
+        intersection = x * np.maximum(_extent(found.ltwh, truth.ltwh, 1, d, b), 0)
+        area, box_area = area_of(found.ltwh)[d], area_of(truth.ltwh)[b]
+        whole = np.where(truth.ignore[b], area, area + box_area - intersection)
+        overlap = np.divide(intersection, whole, out=np.zeros(len(whole)), where=whole > 0)
+        enough = overlap >= min_overlap
         pairs.append((d[enough], b[enough], overlap[enough]))
     return tuple(np.concatenate(column) for column in zip(*pairs, strict=True))
 
 
-def _overlap(detection, box, ignore):
-    """Overlap of pairs of boxes (n, 4): IoU, or intersection / detection area where `ignore`."""
-    near = np.maximum(detection[:, :2], box[:, :2])
-    far = np.minimum(detection[:, :2] + detection[:, 2:], box[:, :2] + box[:, 2:])
-    intersection = np.prod(np.maximum(far - near, 0), axis=1)
-    area = np.prod(detection[:, 2:], axis=1)
-    union = area + np.prod(box[:, 2:], axis=1) - intersection
-    whole = np.where(ignore, area, union)
-    return np.divide(intersection, whole, out=np.zeros(len(whole)), where=whole > 0)
-
-
-def _read(ground_truth, detections):
-    """The number of images, the annotated boxes and the detections, all checked."""
-    images = _column(ground_truth["images"], "images", "id")
-    position = {image: i for i, image in enumerate(images)}
-    if not images:
-        raise ValueError("the ground truth has no images: nothing can be divided by their number")
-    if len(position) < len(images):
-        twice = next(image for i, image in enumerate(images) if position[image] != i)
-        raise ValueError(f"image id {twice!r} is in the ground truth more than once")
-
-    annotations = ground_truth["annotations"]
-    categories = {a.get("category_id") for a in annotations}
-    categories |= {d.get("category_id") for d in detections}
-    categories.discard(None)
-    if len(categories) > 1:
-        raise ValueError(
-            f"annotations and detections are of the categories {sorted(categories)}; "
-            "evaluate one class at a time"
-        )
-    truth = Truth(
-        _image_positions(annotations, "annotations", position),
-        _boxes(annotations, "annotations"),
-        np.array([bool(a.get("ignore") or a.get("iscrowd")) for a in annotations], bool),
-        annotations,
-    )
-    score = np.array(_column(detections, "detections", "score"), np.float64)
-    bad = np.flatnonzero(~np.isfinite(score))
-    if len(bad):
-        raise ValueError(f"detections[{bad[0]}] has the score {score[bad[0]]}")
-    found = Found(
-        _image_positions(detections, "detections", position),
-        _boxes(detections, "detections"),
-        score,
-    )
-    return len(images), truth, found
-
-
-def _column(rows, name, key):
-    try:
-        return [row[key] for row in rows]
-    except KeyError:
-        i = next(i for i, row in enumerate(rows) if key not in row)
-        raise ValueError(f"{name}[{i}] has no {key!r}") from None
-
-
-def _image_positions(rows, name, position):
-    images = _column(rows, name, "image_id")
-    try:
-        return np.array([position[image] for image in images], np.int64)
-    except KeyError:
-        i = next(i for i, image in enumerate(images) if image not in position)
-        raise ValueError(
-            f"{name}[{i}] is of image {images[i]!r}, which the ground truth does not have"
-        ) from None
-
-
-def _boxes(rows, name):
-    boxes = _column(rows, name, "bbox")
-    wrong = [i for i, box in enumerate(boxes) if len(box) != 4]
-    if not wrong:
-        ltwh = np.array(boxes, np.float64).reshape(-1, 4)
-        wrong = np.flatnonzero(~np.isfinite(ltwh).all(1) | (ltwh[:, 2:] < 0).any(1))
-    if len(wrong):
-        raise ValueError(
-            f"{name}[{wrong[0]}] has the box {list(boxes[wrong[0]])}; four finite numbers are "
-            "wanted, [left, top, width, height], with no negative size"
-        )
-    return ltwh
+def _extent(detections, boxes, axis, d, b):
+    """How far detections d and boxes b overlap along x (axis 0) or y (1), negative if apart."""
+    near, far = detections[:, axis], detections[:, axis] + detections[:, axis + 2]
+    box_near, box_far = boxes[:, axis], boxes[:, axis] + boxes[:, axis + 2]
+    return np.minimum(far[d], box_far[b]) - np.maximum(near[d], box_near[b])

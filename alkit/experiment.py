@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import papermill
-from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from alkit import progress, records, runs, steps
+from alkit import labels, progress, records, runs, steps
+from alkit.jsonfile import read_json
 from alkit.kernels import KernelAhead
-from alkit.runs import PRETRAIN, ROOT, Run
+from alkit.runs import ROOT, Run
+from alkit.settings import PRETRAIN
+from alkit.stepping import Step
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -30,7 +31,7 @@ class Task:
 
     run: Run
     cycle: int
-    step: steps.Step
+    step: Step
 
     def __str__(self):
         return f"{self.run.folder.relative_to(self.run.out)} cycle {self.cycle} {self.step.name}"
@@ -38,7 +39,7 @@ class Task:
 
 def tasks(out: Path, strategies=None, seeds=None, cycles=None) -> list:
     """All tasks of an experiment in the order in which they are done."""
-    settings = runs.read_json(out / "experiment.json")
+    settings = read_json(out / "experiment.json")
     planned = []
     for seed in seeds if seeds is not None else settings["seeds"]:
         shared = Run(out / PRETRAIN / f"seed_{seed}")
@@ -188,6 +189,9 @@ def _call(task: Task):
 
 
 def _execute_notebook(task: Task, ahead: KernelAhead, last: bool):
+    import papermill  # here: in a notebook that reads results it would warn of missing widgets
+    from papermill.exceptions import PapermillExecutionError
+
     folder = task.run.cycle(task.cycle)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{task.step.name}.ipynb"
@@ -252,7 +256,7 @@ def ledger(out: Path) -> pd.DataFrame:
         result = task.run.evaluation(task.cycle)
         chosen = {"chosen": 0, "pedestrians chosen": 0}
         if task.cycle:
-            own = steps.labels.count(task.run.labels(task.cycle))
+            own = labels.count(task.run.labels(task.cycle))
             chosen = {"chosen": own["images"], "pedestrians chosen": own["pedestrians"]}
         labeled = result["labeled"]
         rows.append(

@@ -13,10 +13,11 @@ class BoxFilter(BaseModel):
 
     `classes` are the positives. Boxes of `ignore_classes` become ignore boxes, boxes of any other
     class are dropped. With box = "visible" the visible part takes the place of the full box before
-    anything is measured. A positive must have height ≥ min_height, width/height within `aspect`
-    (both ends belong to it; null: any), and visible area / full area ≥ min_visible; with `strict`
-    the two minima themselves fail. `scale` is the factor from the data set's native pixels to the
-    paper's scale.
+    anything is measured; where nothing of it is visible it is an ignore box of its full size. A
+    positive must have height ≥ min_height, width/height within `aspect` (null: any), and visible
+    area / full area ≥ min_visible; all limits belong to the allowed, none of them with `strict`.
+    `round_up` makes width and height whole pixels before they are measured. `scale` is the factor
+    from the data set's native pixels to the paper's scale.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -28,6 +29,7 @@ class BoxFilter(BaseModel):
     aspect: tuple[float, float] | None = None
     min_visible: float = Field(0.0, ge=0, le=1)
     strict: bool = False
+    round_up: bool = False
     scale: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
@@ -51,10 +53,11 @@ RULES = {
     "released-caltech": BoxFilter(
         classes=("person", "people"),
         box="visible",
-        min_height=40,
+        min_height=39,  # at least 40 whole pixels
         aspect=(0.2, 0.6),
         min_visible=0.65,
         strict=True,
+        round_up=True,
     ),
     "released-bdd100k": BoxFilter(
         classes=("pedestrian", "person"), min_height=40, aspect=(0.2, 0.65)
@@ -75,17 +78,22 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     boxes = boxes.take(np.isin(boxes.label, rule.classes + rule.ignore_classes))
     full_area = boxes.ltwh[:, 2] * boxes.ltwh[:, 3]
     visible_area = boxes.visible[:, 2] * boxes.visible[:, 3]
-    ltwh = boxes.visible if rule.box == "visible" else boxes.ltwh
-    width, height = ltwh[:, 2], ltwh[:, 3]
+    ltwh, hidden = boxes.ltwh, np.zeros(len(boxes), bool)
+    if rule.box == "visible":
+        hidden = visible_area == 0  # a region to ignore needs an area
+        ltwh = np.where(hidden[:, None], boxes.ltwh, boxes.visible)
+    width, height = ltwh[:, 2] * scale, ltwh[:, 3] * scale
+    if rule.round_up:
+        width, height = np.ceil(width - 1e-9), np.ceil(height - 1e-9)
 
     # A slack far below the precision of any label: a height of 50 px survives being scaled there
     # and back, and with `strict` it fails also after rounding.
     slack = -1e-9 if rule.strict else 1e-9
-    keep = np.isin(boxes.label, rule.classes) & (width > 0) & (height > 0)
-    keep &= height * scale >= rule.min_height - slack
+    keep = np.isin(boxes.label, rule.classes) & (width > 0) & (height > 0) & ~hidden
+    keep &= height >= rule.min_height - slack
     if rule.aspect is not None:
         low, high = rule.aspect
-        keep &= (width >= (low - 1e-9) * height) & (width <= (high + 1e-9) * height)
+        keep &= (width >= (low - slack) * height) & (width <= (high + slack) * height)
     # Compared as areas: a box of no area then needs no division.
     keep &= visible_area >= (rule.min_visible - slack) * full_area
     return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)

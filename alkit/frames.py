@@ -130,6 +130,10 @@ class FrameSet:
             frame=None if self.frame is None else self.frame[positions],
         )
 
+    def with_pedestrians(self) -> np.ndarray:
+        """Positions of the frames with a box that is not ignored, int64."""
+        return np.flatnonzero([not np.all(boxes.ignore) for boxes in self.boxes or ()])
+
     def unlabeled(self) -> "FrameSet":
         """The same frames without their boxes: what everything but the oracle may see."""
         return replace(self, boxes=None)

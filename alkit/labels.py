@@ -9,15 +9,22 @@ from alkit.frames import NO_BOXES, Boxes, FrameSet
 CATEGORY = {"id": 1, "name": "pedestrian"}
 
 
-def to_coco(frames: FrameSet, positions=None, progress=lambda done, total: None) -> dict:
+def to_coco(
+    frames: FrameSet,
+    positions=None,
+    progress=lambda done, total: None,
+    by_label: bool = False,
+) -> dict:
     """Frames and their boxes as a COCO dict; image ids are positions + 1.
 
     Each image also has its `position` in the data set, `sequence` and `frame` (null for stills);
-    each annotation `ignore` (0 or 1) and `identity` (−1: unknown).
+    each annotation `ignore` (0 or 1), `vis_bbox` and `identity` (−1: unknown). All boxes are of
+    the one class pedestrian, as a filter leaves them; `by_label` keeps the class names of the
+    data set's files, for boxes that no filter has seen.
     """
     positions = range(len(frames)) if positions is None else positions
     height, width = frames.image_size
-    images, annotations = [], []
+    images, annotations, categories = [], [], {CATEGORY["name"]: CATEGORY["id"]}
     for k, i in enumerate(int(p) for p in positions):
         images.append(
             {
@@ -31,21 +38,25 @@ def to_coco(frames: FrameSet, positions=None, progress=lambda done, total: None)
             }
         )
         boxes = frames.boxes[i]
-        for ltwh, ignore, identity in zip(boxes.ltwh, boxes.ignore, boxes.identity, strict=True):
+        for b in range(len(boxes)):
+            label = str(boxes.label[b]) if by_label else CATEGORY["name"]
+            left, top, width_, height_ = map(float, boxes.ltwh[b])
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": i + 1,
-                    "category_id": CATEGORY["id"],
-                    "bbox": [float(v) for v in ltwh],
-                    "area": float(ltwh[2] * ltwh[3]),
+                    "category_id": categories.setdefault(label, len(categories) + 1),
+                    "bbox": [left, top, width_, height_],
+                    "vis_bbox": [float(v) for v in boxes.visible[b]],
+                    "area": width_ * height_,
                     "iscrowd": 0,
-                    "ignore": int(ignore),
-                    "identity": int(identity),
+                    "ignore": int(boxes.ignore[b]),
+                    "identity": int(boxes.identity[b]),
                 }
             )
         progress(k + 1, len(positions))
-    return {"images": images, "annotations": annotations, "categories": [CATEGORY]}
+    named = [{"id": id_, "name": name} for name, id_ in categories.items()]
+    return {"images": images, "annotations": annotations, "categories": named}
 
 
 def labeled_frames(pool: FrameSet, cycles: list) -> FrameSet:
@@ -69,6 +80,7 @@ def _boxes(annotations: list) -> Boxes:
         np.array([a["bbox"] for a in annotations]),
         [CATEGORY["name"]] * len(annotations),
         np.array([a["ignore"] for a in annotations], bool),
+        np.array([a["vis_bbox"] for a in annotations]),
         identity=np.array([a["identity"] for a in annotations]),
     )
 

@@ -35,17 +35,34 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     return {COARSE: np.stack(maps[:4], axis=1), FINE: maps[4]}
 
 
+def view_probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> torch.Tensor:
+    """Logits of one frame to probabilities float32 (view, level, y, x), the mirror image's
+    mirrored back."""
+    levels = [torch.from_numpy(coarse[:, k].astype(np.float32)) for k in range(4)]
+    levels.append(torch.from_numpy(fine.astype(np.float32)))
+    p = to_probabilities(levels, profile.image_size, profile.half_pixel)
+    return p if len(p) == 1 else torch.stack([p[0], p[1].flip(-1)])
+
+
 def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.ndarray:
     """Logits of one frame to probabilities float32 (level, y, x).
 
-    Double evaluation: the mean of the image's probabilities and its mirror image's, mirrored back.
+    Double evaluation: the mean of the image's probabilities and its mirror image's, mirrored
+    back. Where it averages scores, detections come from the image alone.
     """
-    levels = [torch.from_numpy(coarse[:, k].astype(np.float32)) for k in range(4)]
-    levels.append(torch.from_numpy(fine.astype(np.float32)))
-    p = to_probabilities(levels, profile.image_size, profile.half_pixel)  # (view, level, y, x)
-    if len(p) == 2:
-        p = (p[:1] + p[1:].flip(-1)) / 2
+    p = view_probabilities(coarse, fine, profile)
+    if len(p) == 2 and profile.double_average == "probabilities":
+        return ((p[0] + p[1]) / 2).numpy()
     return p[0].numpy()
+
+
+def pixel_scores(score, coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.ndarray:
+    """The score map (y, x) of one frame from its logits; `score` maps probabilities (level, y, x)
+    to it. Double evaluation averages probabilities before, or score maps after (released)."""
+    if profile.double_average == "probabilities":
+        return score(probabilities(coarse, fine, profile))
+    p = view_probabilities(coarse, fine, profile).numpy()
+    return np.mean([score(view) for view in p], axis=0)
 
 
 def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generator) -> np.ndarray:

@@ -34,15 +34,20 @@ class Profile(BaseModel):
         (55, 31),
     )
 
+    # Which labelled boxes are pedestrians: the catalog's filter of this name
+    box_filter: Literal["paper", "released"] = "paper"
+    empty_labeled: Literal["drop", "keep"] = "drop"  # X_l's images without any (Table 1)
+
     # Targets (released code: the paper does not say)
     assign_iou: float = 0.7  # a box goes to every default box over this IoU, and to the best
     clear_patch: float = 2.0  # half-size 5 + ⌊√(2·h)⌋ of the patch set to background
     positive_patch: float = 0.2  # half-size 5 + ⌊√(0.2·h)⌋ of the patch set to 1
     filtered_boxes: Literal["drop", "ignore"] = "drop"  # what training does with filtered boxes
 
-    # Loss and optimiser (paper Eq. 7, "Implementation details")
+    # Loss and optimiser (paper Eq. 7, "Implementation details"); the rate falls exponentially
     n2p: float = Field(15.0, gt=0)  # negatives drawn for each positive
     min_positives: float = Field(100.0, gt=0)  # negatives are at least n2p times this (released)
+    optimiser: Literal["rmsprop", "momentum"] = "rmsprop"
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(2e-6, ge=0)
@@ -53,19 +58,23 @@ class Profile(BaseModel):
     replay: bool = False  # ablation: retrain on X_l ∪ X_al
 
     # Step 1 and 2 (paper, "Implementation details" and "Other pixel-level score functions")
-    double_evaluation: bool = True  # mean of the image's and its mirror image's probabilities
+    double_evaluation: bool = True  # the image and its mirror image
+    double_average: Literal["probabilities", "scores"] = "probabilities"  # what is averaged
     radius: float = Field(9, ge=0)  # r of Eq. (1), (2)
     mc_passes: int = Field(30, ge=2)  # "P = 30"
     mc_ratio: float = Field(0.5, gt=0, lt=1)  # dropout ratio of MC dropout: 0.5 or 0.1
 
     # Step 3 (Eq. 5)
     region: float = Field(30, gt=0)
+    region_grid: Literal["tiles", "sampled"] = "tiles"
 
     # Step 4 (Eq. 6 and the temporal rules), in frames of the pool
-    half_width: float = Field(5, ge=0)
+    half_width: float = Field(5, ge=0)  # Δt of Eq. (6); it and σ are the released code's
     sigma: float = Field(3.0, gt=0)
+    smooth_across_videos: bool = False  # over the concatenation of all videos
     exclude_now: Exclusion = 15  # Δt₁
     exclude_later: Exclusion = 2  # Δt₂
+    fill: bool = False  # up to the budget without rule 1, where both rules leave too few
 
     # Step 5: what one image costs (paper, Section 1)
     label_seconds: float = Field(35.0, ge=0)
@@ -98,22 +107,48 @@ class Profile(BaseModel):
         """A length in whole pixels of this profile's images, rounded half up."""
         return math.floor(length * self.scale + 0.5)
 
+    def at(self, image_size: tuple[int, int]) -> "Profile":
+        """The same numbers for images of another size. Where only the width differs, lengths stay
+        as they are."""
+        return self.model_copy(update={"image_size": tuple(image_size)})
+
     def odd_pixels(self, length: float) -> int:
         """The odd window size nearest to a length; at least 1."""
         return 2 * math.floor((length * self.scale) / 2) + 1
 
 
 PAPER = Profile()
+# What the authors' code does where it differs; every other number is the paper's. Its 50 ·
+# (labelled images) iterations at batch size 1 are the paper's 50 epochs.
+RELEASED = Profile(
+    half_pixel=False,  # source = target · scale, TensorFlow 1's bilinear resizing
+    default_boxes=((55, 31), (79, 47), (143, 79), (223, 127), (271, 159)),  # Θ¹ ↔ the smallest
+    box_filter="released",  # 40 px (Caltech, BDD100K), 45 px (CityPersons), aspect up to 0.6
+    optimiser="momentum",
+    learning_rate=1e-2,
+    double_evaluation=False,
+    double_average="scores",  # where double evaluation is switched on
+    radius=4,  # a 9×9 window
+    mc_passes=15,
+    mc_ratio=0.1,  # keep 0.9
+    region_grid="sampled",  # a 30×30 max filter at every 30th pixel
+    smooth_across_videos=True,
+    exclude_now=(15, 14),
+    fill=True,
+    suppression=None,
+    protocol="released",
+)
 DEMO = Profile(
     image_size=(240, 320),
     width=0.25,
+    empty_labeled="keep",
     filtered_boxes="ignore",
     batch_size=4,
     pretrain_epochs=15,
     epochs=20,
     decode_mean=5,  # 3 pixels here: half of 3 would be 1, no mean at all
 )
-PROFILES = {"paper": PAPER, "demo": DEMO}
+PROFILES = {"paper": PAPER, "released": RELEASED, "demo": DEMO}
 
 
 def profile(name: str, overrides: dict | None = None) -> Profile:

@@ -17,7 +17,8 @@ from importlib import metadata
 from pathlib import Path
 
 import alkit
-from alkit.runs import Run, read_json, write_json
+from alkit.jsonfile import read_json, write_json
+from alkit.runs import Run
 
 PACKAGE = Path(alkit.__file__).parent
 TRACKED_PACKAGES = ("torch", "numpy", "opencv-python-headless", "zarr", "xarray", "dask", "scipy")

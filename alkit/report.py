@@ -10,6 +10,8 @@ import pandas as pd
 import yaml
 
 from alkit import experiment, records, runs
+from alkit.jsonfile import read_json
+from alkit.settings import PRETRAIN, Experiment
 from alkit.views import gallery, interactive
 from alkit.views.choosing import REASONS
 
@@ -81,9 +83,7 @@ def write(out, target=None) -> Path:
 
 def _experiment(out: Path, room: int) -> str:
     """The sections of one experiment."""
-    run = runs.Run(
-        out / runs.PRETRAIN / f"seed_{runs.read_json(out / 'experiment.json')['seeds'][0]}"
-    )
+    run = runs.Run(out / PRETRAIN / f"seed_{read_json(out / 'experiment.json')['seeds'][0]}")
     ledger = experiment.ledger(out)
     parts = [_summary(run), _progress(out)]
     if len(ledger):
@@ -237,7 +237,7 @@ def _environment(out: Path) -> str:
 def _commands(run) -> str:
     """The settings as a file, and the commands that do all of this again."""
     file = f"{run.experiment.name}.yaml"
-    settings = {k: v for k, v in run.settings.items() if k in runs.Experiment.model_fields and v}
+    settings = {k: v for k, v in run.settings.items() if k in Experiment.model_fields and v}
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     catalog = Path(run.settings["catalog"])
     option = "" if catalog == runs.ROOT / "data_catalog.yaml" else f" --catalog {catalog}"

@@ -1,12 +1,10 @@
-"""Experiment settings, and the run folders that a cycle's steps read and write.
+"""The run folders that a cycle's steps read and write.
 
 `OUT` is an experiment: `OUT/experiment.json` holds its settings. `OUT/<strategy>/seed_0` is a run,
 `OUT/<strategy>/seed_0/cycle_01` one of its cycles. `OUT/pretrain/seed_0` holds W_l, which all
 strategies share, and stands for cycle 0 of each of them.
 """
 
-import gzip
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,134 +12,20 @@ from pathlib import Path
 
 import pandas as pd
 import xarray as xr
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alkit import catalog, profiles, store
+from alkit.catalog import Entry
 from alkit.frames import FrameSet
+from alkit.jsonfile import read_json, write_json
 from alkit.plugins import load_strategies
 from alkit.profiles import unknown
 from alkit.selection import Strategy
+from alkit.settings import PRETRAIN, Experiment, checked
 
 ROOT = Path(__file__).resolve().parents[1]
-PRETRAIN = "pretrain"  # the folder of W_l; no strategy may have this name
 
-
-class Experiment(BaseModel):
-    """The settings of an experiment file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[\w.-]+$")
-    labeled: str  # X_l
-    pool: str  # X_u
-    test: str
-    held_out: str | None = None  # frames of X_l's own domain, to show what W_l learnt
-    data: dict[str, dict] = {}  # reader arguments that differ from the catalog's, by data set
-    profile: str = "paper"
-    set: dict = {}  # numbers of the profile that differ
-    strategies: list[str] = Field(["divergence"], min_length=1)
-    seeds: list[int] = Field([0], min_length=1)
-    plugins: list[str] = []  # Python files with scores or strategies of your own
-    cycles: int = Field(ge=1)
-    budget: int = Field(ge=1)  # b, images a cycle
-
-    @cached_property
-    def numbers(self) -> profiles.Profile:
-        """The profile with this experiment's own numbers."""
-        return profiles.profile(self.profile, self.set)
-
-
-GROWING = (
-    "strategies",
-    "seeds",
-    "cycles",
-    "related",
-)  # may differ between two starts of one experiment
-
-
-def read_experiment(path) -> Experiment:
-    """Read and check an experiment file without folds; see `read_folds`."""
-    (experiment,) = read_folds(path).values()
-    return experiment
-
-
-def read_folds(path) -> dict:
-    """Read and check an experiment file: the experiment of each fold by the fold's name.
-
-    `folds:` maps names to the settings that a fold changes (its pool and test set, say). A file
-    without folds gives one experiment under the name "". Raises FileNotFoundError, or ValueError
-    naming the file, the setting and what was wanted.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such experiment file")
-    try:
-        settings = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: a mapping of settings is wanted, got {type(settings).__name__}")
-    base = path.resolve().parent
-    if isinstance(settings.get("plugins"), list):
-        settings["plugins"] = [str((base / file).resolve()) for file in settings["plugins"]]
-    folds = settings.pop("folds", None)
-    if folds is None:
-        return {"": checked(settings, path)}
-    if not isinstance(folds, dict) or not all(isinstance(f, dict) for f in folds.values()):
-        raise ValueError(f"{path}: folds: a mapping of names to changed settings is wanted")
-    name = settings.get("name")
-    return {
-        str(fold): checked(settings | {"name": f"{name}-{fold}"} | changes, f"{path}, fold {fold}")
-        for fold, changes in folds.items()
-    }
-
-
-def checked(settings: dict, where) -> Experiment:
-    """Validate settings, down to the names of profile numbers and strategies."""
-    for key in settings:
-        if key not in Experiment.model_fields:
-            raise ValueError(f"{where}: {unknown(key, Experiment.model_fields)}")
-    try:
-        experiment = Experiment.model_validate(settings)
-        _ = experiment.numbers
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        got = "" if first["type"] == "missing" else f"; got {first['input']!r}"
-        raise ValueError(f"{where}: {name}: {first['msg']}{got}") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: set: {error}") from None
-    strategies = load_strategies(experiment.plugins)
-    for name in experiment.strategies:
-        if name == PRETRAIN or name not in strategies:
-            raise ValueError(f"{where}: strategies: {unknown(name, strategies)}")
-    used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
-    for name in experiment.data:
-        if name not in used:
-            raise ValueError(f"{where}: data: {unknown(name, filter(None, used))}")
-    return experiment
-
-
-def write_json(path: Path, value, compress=False):
-    """Write JSON atomically; floats keep every digit."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=None if compress else 1)
-    partial = path.with_name(path.name + ".partial")
-    if compress:
-        partial.write_bytes(gzip.compress(text.encode(), mtime=0))
-    else:
-        partial.write_text(text)
-    os.replace(partial, path)
-
-
-def read_json(path: Path):
-    """Read a JSON file, gzipped where its name says so. Raises ValueError naming the file."""
-    try:
-        data = path.read_bytes()
-        return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: damaged, not readable as JSON ({error})") from None
+# Settings that may differ between two starts of one experiment.
+GROWING = ("strategies", "seeds", "cycles", "related")
 
 
 def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
@@ -244,13 +128,30 @@ class Run:
                 return profiles.profile(self.experiment.profile, earlier["set"])
         return self.experiment.numbers
 
-    def frames(self, role: str) -> FrameSet:
-        """The data set in the role `labeled`, `pool`, `test` or `held_out`, at the profile's size,
-        with its boxes: the oracle's view. Everything else looks at `.unlabeled()`."""
+    def entry(self, role: str) -> Entry:
+        """The catalog entry of the data set in a role, with the filter that the profile names."""
         name = getattr(self.experiment, role)
-        return self.catalog[name].open(
-            self.experiment.numbers.image_size, **self.data_arguments(name)
-        )
+        return self.catalog[name].under(self.experiment.numbers.box_filter)
+
+    def image_size(self, role: str) -> tuple[int, int]:
+        """(height, width) of the images in a role: the profile's. Those of X_l's domain have the
+        profile's height and their own aspect, as CityPersons' 480×960 beside Caltech's 480×640;
+        not where they are mixed with the pool's (`replay`)."""
+        numbers = self.experiment.numbers
+        native = self.entry(role).image_size
+        if role not in ("labeled", "held_out") or native is None or numbers.replay:
+            return numbers.image_size
+        return numbers.image_size[0], round(native[1] * numbers.image_size[0] / native[0])
+
+    def frames(self, role: str) -> FrameSet:
+        """The data set in the role `labeled`, `pool`, `test` or `held_out`, at `image_size`, with
+        its boxes: the oracle's view. Everything else looks at `.unlabeled()`. X_l is without the
+        images that show no pedestrian where the profile drops them."""
+        entry = self.entry(role)
+        frames = entry.open(self.image_size(role), **self.data_arguments(entry.name))
+        if role == "labeled" and self.experiment.numbers.empty_labeled == "drop":
+            return frames.take(frames.with_pedestrians())
+        return frames
 
     def data_arguments(self, name: str) -> dict:
         """Reader arguments of this experiment; the word `seed` stands for the run's seed."""

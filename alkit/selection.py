@@ -63,6 +63,9 @@ def smooth(z, sequence, frame, half_width: float = 5, sigma: float = 3.0):
 
     Raises ValueError for lengths that differ, frame numbers that are not finite, a negative
     half_width, and a sigma that is not positive.
+
+    The released code smooths over the concatenation of all videos, without borders between them:
+    that is one sequence with positions for frames, `smooth(z, np.zeros(n), np.arange(n))`.
     """
     scores = _one_axis(z, "z")
     dtype = computing_dtype(scores.dtype)
@@ -102,7 +105,7 @@ def smooth(z, sequence, frame, half_width: float = 5, sigma: float = 3.0):
 class Reason(IntEnum):
     """Why an image was or was not chosen. Where several hold, the first of this order counts."""
 
-    CHOSEN = 0
+    CHOSEN = 0  # under both rules, or to fill the budget: `Selection.relaxed` counts those
     LABELED = 1  # chosen in an earlier cycle
     UNSCORED = 2  # its score is NaN
     EXCLUDED_LATER = 3  # rule 2: too near to one chosen in an earlier cycle
@@ -113,11 +116,13 @@ class Reason(IntEnum):
 @dataclass(frozen=True, eq=False)
 class Selection:
     """What `select` chose: `indices` (count,), positions in the order chosen; `reason` (n,), for
-    each position a code of `Reason`; `budget`, how many were wanted."""
+    each position a code of `Reason`; `budget`, how many were wanted; `relaxed`, how many of the
+    chosen, the last of `indices`, were chosen without rule 1 to fill the budget."""
 
     indices: np.ndarray
     reason: np.ndarray
     budget: int
+    relaxed: int = 0
 
     @property
     def count(self) -> int:
@@ -142,7 +147,8 @@ class Selection:
 
     def __str__(self):
         counts = ", ".join(f"{name} {n}" for name, n in self.counts.items())
-        return f"{self.count} of {self.budget} images chosen ({counts})"
+        relaxed = f", {self.relaxed} of them without rule 1" if self.relaxed else ""
+        return f"{self.count} of {self.budget} images chosen{relaxed} ({counts})"
 
 
 def select(
@@ -154,18 +160,24 @@ def select(
     labeled=(),
     exclude_now=15,
     exclude_later=2,
+    fill: bool = False,
 ) -> Selection:
     """Choose up to `budget` images one by one, highest score first; ties go to the lower position.
 
     Rule 1: no frame at a distance ≤ `exclude_now` from one chosen in this cycle. Rule 2: no frame
     at a distance ≤ `exclude_later` from one chosen in an earlier cycle. Both within a sequence
-    only; each is a distance in `frame`, or (before, after) for the two sides of the chosen frame.
-    A sequence or frame of None means no rules.
+    only; each is a distance in `frame`, or (before, after) for the two sides of the chosen frame:
+    (15, 14) excludes the frames t − 15 … t + 14 around the chosen t. A sequence or frame of None
+    means no rules.
 
     score (n,), NumPy or torch: NaN is unscored and never chosen. `labeled` are the positions
     chosen in earlier cycles (never those of X_l); they are never chosen again. If fewer than
     `budget` can be chosen, fewer come back and nothing is relaxed: see `Selection.shortfall` and
-    `.counts`. Sorts once and looks no further than the budget needs.
+    `.counts`. `fill=True` is the released code's way: the rest of the budget goes, highest score
+    first, to frames that rule 1 alone excluded, and `Selection.relaxed` says how many they are.
+    (The code makes up to three passes and drops rule 1 in the last. Under the same rules a second
+    pass finds nothing new, so there are two here.) Sorts once and looks no further than the budget
+    needs.
 
     Raises ValueError for a budget that is not a whole number from 1 to n, a labelled position out
     of range, lengths that differ, frame numbers that are not finite, and a negative distance.
@@ -193,7 +205,12 @@ def select(
     else:
         chosen = _choose(ranking, budget, timeline, now, reason)
     reason[chosen] = Reason.CHOSEN
-    return Selection(like(chosen, score), like(reason, score), budget)
+    relaxed = 0
+    if fill and len(chosen) < budget:
+        by_rule_1 = ranking[reason[ranking] == Reason.EXCLUDED_NOW][: budget - len(chosen)]
+        reason[by_rule_1] = Reason.CHOSEN
+        chosen, relaxed = np.concatenate([chosen, by_rule_1]), len(by_rule_1)
+    return Selection(like(chosen, score), like(reason, score), budget, relaxed)
 
 
 def _choose(ranking, budget, timeline, now, reason):

@@ -12,7 +12,8 @@ import numpy as np
 from alkit import catalog, data, records
 from alkit.plugins import SCORES
 from alkit.progress import follow
-from alkit.runs import PRETRAIN, Run, open_run
+from alkit.runs import Run, open_run
+from alkit.settings import PRETRAIN
 
 PURPOSES = ("weights", "training", "selection", "dropout")  # of random numbers
 
@@ -22,6 +23,9 @@ class Numbers:
 
     def __init__(self, profile, names):
         self._profile, self._names = profile, {*names, "scale", "pixels", "odd_pixels"}
+
+    def at(self, image_size):
+        return Numbers(self._profile.at(image_size), self._names)
 
     def __getattr__(self, name):
         if name not in self._names:
@@ -56,7 +60,7 @@ class Step:
     artefacts: tuple
     inputs: Callable[[Run, int], dict]
     parameters: tuple  # numbers of the profile
-    code: tuple  # modules of alkit
+    code: tuple  # modules of alkit beside its own
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
@@ -65,7 +69,8 @@ class Step:
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}
-        code = {name: code_digest(name) for name in self.code}
+        modules = (*self.code, f"steps/step_{self.name}", "steps/shared")
+        code = {name: code_digest(name) for name in modules}
         if self.name == "2_score" and run.strategy.score not in SCORES:
             code |= {Path(file).name: code_digest(file) for file in run.experiment.plugins}
         return records.Plan(self.name, keys, own | numbers, code)
@@ -119,15 +124,17 @@ def code_digest(name: str) -> str:
 
 
 @cache
-def _fingerprint(catalog_path: str, name: str, arguments: str) -> str:
-    return data.fingerprint(catalog.load(catalog_path)[name], json.loads(arguments))
+def _fingerprint(catalog_path: str, name: str, box_filter: str, arguments: str) -> str:
+    entry = catalog.load(catalog_path)[name].under(box_filter)
+    return data.fingerprint(entry, json.loads(arguments))
 
 
 def data_key(run: Run, role: str) -> str:
     """A digest of all that determines a data set: files, reader arguments, filter."""
     name = getattr(run.experiment, role)
     arguments = json.dumps(run.data_arguments(name), sort_keys=True)
-    return _fingerprint(run.settings["catalog"], name, arguments)
+    box_filter = run.experiment.numbers.box_filter
+    return _fingerprint(run.settings["catalog"], name, box_filter, arguments)
 
 
 def key_of(run: Run, cycle: int, step: str) -> str:

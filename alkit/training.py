@@ -20,6 +20,7 @@ from alkit.profiles import Profile
 
 IMAGE_CACHE_BYTES = 1 << 30  # decoded training images kept in memory
 RMSPROP_DECAY = 0.9  # TensorFlow's default; neither paper nor code names another
+MOMENTUM = 0.9  # released code
 CHECKPOINT_SECONDS = 60  # between two checkpoints of a training that takes long
 
 
@@ -36,8 +37,8 @@ def sampling_loss(logits: list, labels: list, profile: Profile, generator: torch
         positive = label == 1
         count = positive.sum(dim=(1, 2)).clamp(min=least)  # (n,)
         chance = profile.n2p * count / label[0].numel()
-        draw = torch.rand(label.shape, generator=generator) < chance[:, None, None]
-        chosen = positive | (draw.to(label.device) & (label == 0))
+        draw = torch.rand(label.shape, generator=generator).to(chance.device)
+        chosen = positive | ((draw < chance[:, None, None]) & (label == 0))
         total = total + F.binary_cross_entropy_with_logits(
             logit.float()[chosen], positive[chosen].float(), reduction="sum"
         )
@@ -57,19 +58,14 @@ def train(
 ) -> list:
     """Train in place for `epochs` over `frames`; the last iteration's weights stay.
 
-    A fresh RMSProp, its rate annealed exponentially from `learning_rate` to
+    A fresh optimiser, its rate annealed exponentially from `learning_rate` to
     `final_learning_rate` at the last iteration. Everything random follows from `seed`, epoch by
     epoch, so that a training that goes on from its checkpoint file ends with the same weights;
     `key` says what the training is made from, and a checkpoint of another is left alone.
     Returns the mean loss of every epoch. Raises FloatingPointError if the loss diverges.
     """
     device = next(detector.parameters()).device
-    optimiser = torch.optim.RMSprop(
-        detector.parameters(),
-        lr=profile.learning_rate,
-        alpha=RMSPROP_DECAY,
-        weight_decay=profile.weight_decay,
-    )
+    optimiser = new_optimiser(detector, profile)
     batches = -(-len(frames) // profile.batch_size)
     last = max(1, epochs * batches - 1)
     decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / last)
@@ -114,6 +110,14 @@ def train(
     return losses
 
 
+def new_optimiser(detector: Detector, profile: Profile) -> torch.optim.Optimizer:
+    """RMSProp (paper), or gradient descent with momentum (released code's default)."""
+    own = {"lr": profile.learning_rate, "weight_decay": profile.weight_decay}
+    if profile.optimiser == "momentum":
+        return torch.optim.SGD(detector.parameters(), momentum=MOMENTUM, **own)
+    return torch.optim.RMSprop(detector.parameters(), alpha=RMSPROP_DECAY, **own)
+
+
 @contextlib.contextmanager
 def flushed_denormals():
     """Take numbers below 1e-38 as 0: the squares of tiny gradients make a processor ten times
@@ -123,11 +127,6 @@ def flushed_denormals():
         yield
     finally:
         torch.set_flush_denormal(False)
-
-
-def has_pedestrian(frames: FrameSet) -> bool:
-    """Whether any labelled frame holds a box that is not ignored."""
-    return any(not np.all(boxes.ignore) for boxes in frames.boxes)
 
 
 class Samples:
@@ -180,9 +179,8 @@ def keep(path: Path, key: str, detector, optimiser, losses: list):
     """Write a checkpoint of a training, atomically."""
     tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
     for name, parameter in detector.named_parameters():
-        state = optimiser.state[parameter]
-        tensors[f"square_avg.{name}"] = state["square_avg"]
-        tensors[f"step.{name}"] = state["step"]
+        for state, value in optimiser.state[parameter].items():
+            tensors[f"optimiser.{state}.{name}"] = value
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"key": key, "losses": json.dumps(losses)})
@@ -203,11 +201,14 @@ def restore(path: Path, key: str, detector, optimiser) -> list:
         return []  # cut off while it was written: start again
     weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k[:8] == "weights."}
     detector.load_state_dict(weights)
-    for name, parameter in detector.named_parameters():
-        optimiser.state[parameter] = {
-            "square_avg": tensors[f"square_avg.{name}"].to(parameter.device),
-            "step": tensors[f"step.{name}"],
-        }
+    parameters = dict(detector.named_parameters())
+    for tensor, value in tensors.items():
+        kind, _, rest = tensor.partition(".")
+        if kind == "optimiser":
+            state, _, name = rest.partition(".")
+            # RMSProp counts its steps on the CPU
+            own = value if state == "step" else value.to(parameters[name].device)
+            optimiser.state[parameters[name]][state] = own
     return losses
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from alkit import experiment, runs
+from alkit.settings import read_experiment
 
 TOY = """
 name: toy
@@ -41,7 +42,7 @@ def toy_yaml(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy_experiment(toy_yaml, tmp_path_factory):
     """The folder of the complete toy experiment. Read it; copy it to change it."""
-    settings = runs.read_experiment(toy_yaml)
+    settings = read_experiment(toy_yaml)
     catalog = runs.ROOT / "data_catalog.yaml"
     out = runs.create(tmp_path_factory.mktemp("runs") / "toy", settings, catalog)
     experiment.run(out, notebooks=False)

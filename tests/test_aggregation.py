@@ -1,6 +1,7 @@
 """Eq. (5) against a slow loop, by hand, lazily with dask and in torch."""
 
 import math
+import re
 
 import dask.array as da
 import numpy as np
@@ -13,14 +14,14 @@ from alkit import aggregation
 from alkit.aggregation import image_score, region_maxima
 
 
-def slow_maxima(s, region):
+def slow_maxima(s, region, before=0):
+    """Maxima of windows of `region` pixels that begin `before` the pixels 0, region, 2·region, …"""
+
+    def windows(size):
+        return [slice(max(i - before, 0), i - before + region) for i in range(0, size, region)]
+
     height, width = s.shape
-    return np.array(
-        [
-            [s[y : y + region, x : x + region].max() for x in range(0, width, region)]
-            for y in range(0, height, region)
-        ]
-    )
+    return np.array([[s[y, x].max() for x in windows(width)] for y in windows(height)])
 
 
 @settings(deadline=None, max_examples=60)
@@ -34,8 +35,14 @@ def test_maxima_agree_with_a_loop(height, width, region, seed):
     s = np.random.default_rng(seed).normal(size=(height, width))
     expected = slow_maxima(s, region)
     assert np.array_equal(region_maxima(s, region), expected)
-    assert np.array_equal(aggregation._region_maxima_in_torch(torch.tensor(s), region), expected)
+    of_tensor = aggregation._region_maxima_in_torch(torch.tensor(s), region, "tiles")
+    assert np.array_equal(of_tensor, expected)
     assert image_score(s, region) == pytest.approx(expected.mean(), abs=1e-14)
+    sampled = slow_maxima(s, region, (region - 1) // 2)
+    assert np.array_equal(region_maxima(s, region, "sampled"), sampled)
+    of_tensor = aggregation._region_maxima_in_torch(torch.tensor(s), region, "sampled")
+    assert np.array_equal(of_tensor, sampled)
+    assert image_score(s, region, grid="sampled") == pytest.approx(sampled.mean(), abs=1e-14)
     assert image_score(s, region, how="mean") == pytest.approx(s.mean(), abs=1e-14)
 
 
@@ -43,6 +50,33 @@ def test_the_paper_has_352_regions():
     maxima = region_maxima(np.zeros((2, 480, 640)))
     assert maxima.shape == (2, 16, 22)
     assert maxima[0].size == 352
+
+
+def test_sampled_is_a_filter_with_stride_1_sampled_at_every_30th_pixel():
+    s = np.random.default_rng(2).normal(size=(2, 480, 640))
+    # A dense filter of torch's; 14 before and 15 after is what SAME padding gives a window of 30.
+    padded = torch.nn.functional.pad(torch.from_numpy(s), (14, 15, 14, 15), value=-math.inf)
+    dense = torch.nn.functional.max_pool2d(padded, 30, stride=1)
+    assert dense.shape == s.shape
+    maxima = region_maxima(s, 30, grid="sampled")
+    assert maxima.shape == (2, 16, 22)
+    assert np.array_equal(maxima, dense[:, ::30, ::30])
+    assert np.array_equal(image_score(s, grid="sampled"), maxima.mean((-2, -1)))
+
+
+def test_sampled_by_hand():
+    # Windows of 4 around the pixels 0, 4, 8: [-1, 2], [3, 6], [7, 10]; of 3 around 0, 3, 6, 9.
+    s = np.arange(10.0)[None]
+    assert np.array_equal(region_maxima(s, 4, grid="sampled"), [[2, 6, 9]])
+    assert np.array_equal(region_maxima(s, 3, grid="sampled"), [[1, 4, 7, 9]])
+    assert np.array_equal(region_maxima(s.T, 4, grid="sampled"), [[2], [6], [9]])
+    # The paper's image: the first window ends at 15, the last at 465 of 479 rows.
+    for row, region in ((0, 0), (15, 0), (16, 1), (45, 1), (46, 2), (465, 15), (466, None)):
+        s = np.zeros((480, 640))
+        s[row, 100] = 1
+        found = np.argwhere(region_maxima(s, 30, grid="sampled")).tolist()
+        assert found == ([] if region is None else [[region, 3]])
+        assert np.argwhere(region_maxima(s, 30)).tolist() == [[row // 30, 3]]
 
 
 def test_by_hand_partial_tiles_count():
@@ -83,8 +117,13 @@ def test_nan_makes_that_image_nan(how):
     s = np.ones((3, 7, 8))
     s[1, 6, 7] = math.nan
     assert np.array_equal(image_score(s, 3, how), [1, math.nan, 1], equal_nan=True)
-    assert torch.isnan(aggregation._region_maxima_in_torch(torch.tensor(s), 3)).sum() == 1
+    assert torch.isnan(aggregation._region_maxima_in_torch(torch.tensor(s), 3, "tiles")).sum() == 1
     assert np.isnan(region_maxima(s, 3)).sum() == 1
+    # The windows of the other grid, [-1, 1], [2, 4], [5, 7] of 7 rows and of 8 columns, see all of
+    # these maps; of 9 columns they leave the last one out.
+    assert np.isnan(region_maxima(s, 3, grid="sampled")).sum() == 1
+    wide = np.pad(np.ones((7, 8)), ((0, 0), (0, 1)), constant_values=math.nan)
+    assert not np.isnan(region_maxima(wide, 3, grid="sampled")).any()
 
 
 @pytest.mark.parametrize("how", ["max", "mean"])
@@ -108,18 +147,27 @@ def test_dask_stays_lazy(how, chunks):
     assert np.array_equal(z.compute(scheduler="sync"), image_score(s, 3, how))
     assert np.array_equal(maxima.compute(scheduler="sync"), region_maxima(s, 3))
     assert image_score(lazy[0], 3, how).compute(scheduler="sync") == image_score(s[0], 3, how)
+    sampled = image_score(lazy, 3, how, "sampled")
+    assert np.array_equal(sampled.compute(scheduler="sync"), image_score(s, 3, how, "sampled"))
+    sampled = region_maxima(lazy, 3, grid="sampled")
+    assert sampled.shape == (5, 3, 3)
+    assert np.array_equal(sampled.compute(scheduler="sync"), region_maxima(s, 3, grid="sampled"))
 
 
 @pytest.mark.parametrize("region", [0, -3, 2.5, 30.0, None])
 def test_wrong_region(region):
     for function in (region_maxima, image_score):
-        with pytest.raises(ValueError, match="region is"):
-            function(np.zeros((4, 4)), region)
+        for kind in (np.asarray, torch.from_numpy, da.from_array):
+            with pytest.raises(ValueError, match=f"region is {re.escape(repr(region))};"):
+                function(kind(np.zeros((4, 4))), region)
 
 
-def test_wrong_how_and_shape():
+def test_wrong_how_grid_and_shape():
     with pytest.raises(ValueError, match="how is 'median'; one of 'max', 'mean'"):
         image_score(np.zeros((4, 4)), how="median")
+    for function in (region_maxima, image_score):
+        with pytest.raises(ValueError, match="grid is 'dense'; one of 'tiles', 'sampled'"):
+            function(np.zeros((4, 4)), grid="dense")
     with pytest.raises(ValueError, match=r"shape \(4,\)"):
         image_score(np.zeros(4))
     with pytest.raises(ValueError, match=r"shape \(2, 0, 4\)"):

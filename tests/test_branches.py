@@ -6,12 +6,14 @@ import pytest
 import yaml
 
 from alkit import branches, experiment, records, runs
+from alkit.jsonfile import read_json
 from alkit.runs import Run, open_run
+from alkit.settings import read_experiment
 
 
 def go_on(out):
-    settings = runs.read_experiment(out / "experiment.yaml")
-    catalog = runs.read_json(out / "experiment.json")["catalog"]
+    settings = read_experiment(out / "experiment.yaml")
+    catalog = read_json(out / "experiment.json")["catalog"]
     experiment.run(runs.create(out, settings, catalog), notebooks=False)
 
 

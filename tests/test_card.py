@@ -14,8 +14,10 @@ from alkit.card import Redundancy
 from alkit.ceiling import ceiling, perfect_logits
 from alkit.detector import logit_shapes
 from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.jsonfile import read_json, write_json
 from alkit.profiles import DEMO
 from alkit.readers.street import SITUATIONS
+from alkit.settings import read_folds
 from alkit.views import testbed
 
 ROWS, COLUMNS = DEMO.image_size
@@ -179,7 +181,7 @@ def test_the_situations_are_those_of_the_pools_frames(bed):
 def test_other_data_than_street_is_refused(toy_copy):
     settings = json.loads((toy_copy / "experiment.json").read_text())
     del settings["data"]["street-test"]
-    runs.write_json(toy_copy / "experiment.json", settings | {"test": "pets09-test"})
+    write_json(toy_copy / "experiment.json", settings | {"test": "pets09-test"})
     with pytest.raises(ValueError, match=r"pets09-test .*reader 'mot'"):
         card.open_bed(runs.open_run(toy_copy / "pretrain/seed_0"))
 
@@ -201,12 +203,12 @@ def test_without_the_experiment_the_headroom_says_how_to_measure_it(bed, ceiling
 def test_the_gap_is_the_test_set_less_the_own_domain(bed, ceilings, toy_copy):
     first = toy_copy / "pretrain/seed_0"
     for name, rate in (("held_out.json", 0.25), ("evaluation.json", 0.75)):
-        runs.write_json(first / name, runs.read_json(first / name) | {"miss_rate_at_1": rate})
+        write_json(first / name, read_json(first / name) | {"miss_rate_at_1": rate})
     changed = replace(bed, run=runs.open_run(first))
     rates = card.miss_rates(changed, "runs/none", ceilings)
     assert rates.gap == 0.5
     assert rates.table["miss rate"].tolist()[2:] == [0.25, 0.75]
-    runs.write_json(first / "held_out.json", {})
+    write_json(first / "held_out.json", {})
     rates = card.miss_rates(changed, "runs/none", ceilings.loc[["street-test"]])
     assert rates.table["what"].tolist() == ["decoder ceiling", "W_l"]
     assert np.isnan(rates.gap)
@@ -218,10 +220,10 @@ def folds(toy_experiment, tmp_path):
     for name, images, rate in (("whole", 40, 0.5), ("few", 1, 0.75)):
         shutil.copytree(toy_experiment, tmp_path / name)
         for file in (tmp_path / name).glob("*/seed_0/cycle_02/evaluation.json"):
-            own = runs.read_json(file)
+            own = read_json(file)
             own["labeled"]["images"] = images
-            runs.write_json(file, own | {"miss_rate_at_1": rate})
-    runs.write_json(tmp_path / "folds.json", ["whole", "few"])
+            write_json(file, own | {"miss_rate_at_1": rate})
+    write_json(tmp_path / "folds.json", ["whole", "few"])
     return tmp_path
 
 
@@ -237,8 +239,8 @@ def test_the_headroom_is_few_labels_less_all(bed, ceilings, folds):
 
 def test_an_unfinished_fold_or_another_w_l_is_no_headroom(bed, ceilings, folds):
     file = folds / "few/pretrain/seed_0/evaluation.json"
-    own = runs.read_json(file)
-    runs.write_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
+    own = read_json(file)
+    write_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
     rates = card.miss_rates(bed, str(folds), ceilings)
     assert "few started from another W_l" in rates.note
     assert np.isnan(rates.headroom)
@@ -250,7 +252,7 @@ def test_an_unfinished_fold_or_another_w_l_is_no_headroom(bed, ceilings, folds):
 
 def test_the_experiment_of_the_headroom_is_the_demos():
     demo = yaml.safe_load((runs.ROOT / "experiments/demo.yaml").read_text())
-    folds = runs.read_folds(runs.ROOT / card.HEADROOM)
+    folds = read_folds(runs.ROOT / card.HEADROOM)
     assert set(folds) == {"one-percent", "whole-pool"}
     for name in ("labeled", "held_out", "pool", "test", "data", "profile", "seeds"):
         for fold in folds.values():

@@ -88,6 +88,26 @@ def test_visible_box_takes_the_full_ones_place():
     assert fate(rule.model_copy(update={"box": "full"}), boxes) == "positive"
 
 
+def test_of_what_is_wholly_hidden_the_full_box_is_ignored():
+    rule = BoxFilter(classes=["pedestrian"], box="visible", min_height=10)
+    hidden = apply(rule, one(40, 100, visible=[[10, 20, 0, 0]]))
+    assert hidden.ltwh[0, 2:].tolist() == [40, 100]
+    assert hidden.ignore.tolist() == [True]
+
+
+def test_the_released_caltech_rule_rounds_sides_up():
+    # The code takes whole pixels, at least 40 high, width/height between 0.2 and 0.6 and neither.
+    rule = RULES["released-caltech"]
+    assert fate(rule, one(15.2, 39.01, "person")) == "positive"  # 16 × 40
+    assert fate(rule, one(15.2, 39.0, "person")) == "ignore"  # 16 × 39
+    assert fate(rule, one(24.0, 40.0, "people")) == "ignore"  # 0.6 itself
+    assert fate(rule, one(22.9, 39.5, "people")) == "positive"  # 23 / 40
+    assert fate(rule, one(23.1, 39.5, "people")) == "ignore"  # 24 / 40
+    assert fate(rule, one(8.0, 40.0, "person")) == "ignore"  # 0.2 itself
+    assert fate(rule, one(8.1, 40.0, "person")) == "positive"  # 9 / 40
+    assert fate(rule, one(15.2, 39.01, "person").scaled(0.5), scale=2) == "positive"
+
+
 @pytest.mark.parametrize(("strict", "wanted"), [(False, "positive"), (True, "ignore")])
 def test_visible_share_at_the_minimum(strict, wanted):
     boxes = one(40, 100, visible=[[10, 20, 40, 65]])

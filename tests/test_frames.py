@@ -138,3 +138,12 @@ def test_fit_never_exceeds_the_size(shape, size):
     image, factor = fit(plain(1, shape), size)
     assert image.shape == (*size, 3)
     assert factor == fit_factor(shape, size) == min(size[0] / shape[0], size[1] / shape[1])
+
+
+def test_frames_with_pedestrians_are_those_with_a_box_that_is_not_ignored():
+    one = Boxes([[1, 1, 2, 4], [3, 1, 2, 4]], ["pedestrian"] * 2, ignore=[True, False])
+    none = Boxes([[1, 1, 2, 4]], ["pedestrian"], ignore=[True])
+    image = np.zeros((8, 8, 3), np.uint8)
+    found = FrameSet("toy", list("abcd"), lambda i: image, (8, 8), [none, one, NO_BOXES, one])
+    assert found.with_pedestrians().tolist() == [1, 3]
+    assert found.unlabeled().with_pedestrians().tolist() == []

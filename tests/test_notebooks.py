@@ -14,6 +14,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.parameterize import parameterize_notebook
 
 from alkit import checks, records, runs, steps
+from alkit.jsonfile import write_json
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 STEPS = [path for path in NOTEBOOKS if re.match(r"\d_", path.name)]
@@ -98,6 +99,9 @@ def test_every_notebook_runs_and_checks(toy_experiment, tmp_path):
     street = runs.ROOT / "notebooks/street.ipynb"
     values = {"run": str(toy_experiment / "pretrain/seed_0"), "headroom": str(toy_experiment)}
     with_parameters(street, tmp_path / street.name, **values)
+    fidelity = runs.ROOT / "notebooks/fidelity.ipynb"
+    values = {"run": str(toy_experiment / "pretrain/seed_0"), "frames": 24}
+    with_parameters(fidelity, tmp_path / fidelity.name, **values)
     result = nbval(tmp_path)
     assert result.returncode == 0, result.stdout[-3000:]
     assert re.search(r"\d+ passed", result.stdout)
@@ -176,16 +180,16 @@ def test_checks_see_damage(toy_experiment, tmp_path):
 
     chosen = json.loads((folder / "selection.json").read_text())
     chosen["chosen"].append(chosen["chosen"][0] | {"position": run.labeled_positions(2)[0]})
-    runs.write_json(folder / "selection.json", chosen)
+    write_json(folder / "selection.json", chosen)
     assert "was labelled before" in checks.selection(run, 2)
     assert "labels: wrong: labelled are" in checks.labels(run, 2)
 
-    runs.write_json(folder / "losses.json", [1.0, float("nan")])
+    write_json(folder / "losses.json", [1.0, float("nan")])
     assert "a loss is not finite" in checks.training(run, 2)
 
     evaluation = run.evaluation(2)
     evaluation["miss_rate"][-1] += 0.5
-    runs.write_json(folder / "evaluation.json", evaluation)
+    write_json(folder / "evaluation.json", evaluation)
     assert "miss_rate differs" in checks.evaluation(run, 2)
     assert "the miss rate rises" in checks.evaluation(run, 2)
 

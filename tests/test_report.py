@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from alkit import report, runs
+from alkit.jsonfile import read_json, write_json
+from alkit.settings import checked, read_experiment
 from alkit.views import gallery
 
 
@@ -58,24 +60,24 @@ def test_its_settings_run_again(page):
     import yaml
 
     (settings,) = re.findall(r"<pre>(name: .*?)</pre>", markup(page), flags=re.DOTALL)
-    again = runs.checked(yaml.safe_load(html.unescape(settings)), "report")
+    again = checked(yaml.safe_load(html.unescape(settings)), "report")
     assert (again.name, again.cycles, again.numbers.image_size) == ("toy", 2, (96, 128))
 
 
 def test_texts_of_the_data_are_escaped(copy, tmp_path):
     evil = '<img src=x onerror="alert(1)">'
     folder = copy / "divergence/seed_0/cycle_01"
-    chosen = runs.read_json(folder / "selection.json")
+    chosen = read_json(folder / "selection.json")
     chosen["chosen"][0]["name"] = evil
-    runs.write_json(folder / "selection.json", chosen)
-    settings = runs.read_json(copy / "experiment.json")
+    write_json(folder / "selection.json", chosen)
+    settings = read_json(copy / "experiment.json")
     text = (runs.ROOT / "data_catalog.yaml").read_text()
     text = text.replace(
         "Procedural street scenes, sharp daylight stills", "<script>alert(2)</script>"
     )
     (tmp_path / "catalog.yaml").write_text(text)
     settings["catalog"] = str(tmp_path / "catalog.yaml")
-    runs.write_json(copy / "experiment.json", settings)
+    write_json(copy / "experiment.json", settings)
     page = report.write(copy)
     assert page == copy / "report.html"
     text = page.read_text()
@@ -96,7 +98,7 @@ def test_a_half_done_experiment_says_so(copy):
 
 
 def test_an_experiment_that_has_not_begun(toy_yaml, tmp_path):
-    settings = runs.read_experiment(toy_yaml)
+    settings = read_experiment(toy_yaml)
     out = runs.create(tmp_path / "new", settings, runs.ROOT / "data_catalog.yaml")
     text = markup(report.write(out))
     assert "Half done: 0 of 24" in text
@@ -106,9 +108,9 @@ def test_an_experiment_that_has_not_begun(toy_yaml, tmp_path):
 def test_deleted_maps_and_missing_images_do_not_stop_it(copy, tmp_path):
     shutil.rmtree(copy / "divergence/seed_0/cycle_01/scores.zarr")
     assert "divergence, cycle 1: " in markup(report.write(copy))
-    settings = runs.read_json(copy / "experiment.json")
+    settings = read_json(copy / "experiment.json")
     settings["catalog"] = str(tmp_path / "gone.yaml")
-    runs.write_json(copy / "experiment.json", settings)
+    write_json(copy / "experiment.json", settings)
     text = markup(report.write(copy))
     assert "no images: " in text
     assert "<figure>" not in text

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alkit import scores
+from alkit.aggregation import image_score
 from alkit.selection import STRATEGIES, Reason, random_scores, select, smooth
 
 NAN = math.nan
@@ -176,8 +177,45 @@ def test_by_hand_every_reason():
 def test_nothing_is_relaxed():
     result = select([3.0, 2.0, 1.0], 3, sequence=[0] * 3, frame=[0, 1, 2])
     assert result.indices.tolist() == [0]
-    assert result.shortfall == 2
+    assert (result.shortfall, result.relaxed) == (2, 0)
     assert result.counts["EXCLUDED_NOW"] == 2
+    assert "without rule 1" not in str(result)
+
+
+def test_filling_the_budget_drops_rule_1_and_says_so():
+    #        0    1    2    3    4    5    6    7
+    score = [0.9, 0.8, 0.5, NAN, 0.7, 0.6, 0.4, 0.3]
+    sequence = ["a", "a", "a", "a", "b", "b", "b", "b"]
+    frame = [0, 1, 2, 3, 0, 2, 3, 4]
+    rules = {"sequence": sequence, "frame": frame, "labeled": [4]}
+    strict = select(score, 4, **rules)
+    assert strict.indices.tolist() == [0, 6]  # 5 is exactly 2 from the labelled one: rule 2
+    assert strict.counts["EXCLUDED_NOW"] == 3
+
+    filled = select(score, 4, **rules, fill=True)
+    assert filled.indices.tolist() == [0, 6, 1, 2]  # the best that rule 1 alone excluded, in order
+    assert (filled.count, filled.shortfall, filled.relaxed) == (4, 0, 2)
+    assert [Reason(code).name for code in filled.reason] == [
+        "CHOSEN",
+        "CHOSEN",
+        "CHOSEN",
+        "UNSCORED",
+        "LABELED",
+        "EXCLUDED_LATER",
+        "CHOSEN",
+        "EXCLUDED_NOW",
+    ]
+    assert str(filled).startswith("4 of 4 images chosen, 2 of them without rule 1 (CHOSEN 4, ")
+
+    # Rule 2, labels and missing scores hold: of 8 only 5 can be had.
+    short = select(score, 8, **rules, fill=True)
+    assert short.indices.tolist() == [0, 6, 1, 2, 7]
+    assert (short.shortfall, short.relaxed) == (3, 3)
+    # Where the rules leave enough, and for stills, it changes nothing.
+    for enough in ({"budget": 2, **rules}, {"budget": 8, "labeled": [4]}):
+        result = select(score, **enough, fill=True)
+        assert result.relaxed == 0
+        assert result.indices.tolist() == select(score, **enough).indices.tolist()
 
 
 def test_stills_are_plain_top_b_with_ties_to_the_lower_position():
@@ -191,15 +229,18 @@ def test_stills_are_plain_top_b_with_ties_to_the_lower_position():
 
 
 def test_two_sides():
-    frame = np.arange(40)
-    score = np.zeros(40)
+    # One frame chosen, t = 20: (15, 14) means that 15 before it and 14 after it are excluded.
+    frame, score = np.arange(40), np.zeros(40)
     score[20] = 1
-    now = select(score, 40, sequence=[0] * 40, frame=frame, exclude_now=(15, 14))
+    rules = {"sequence": [0] * 40, "frame": frame}
+    now = select(score, 1, **rules, exclude_now=(15, 14))
     near = np.flatnonzero(now.reason == Reason.EXCLUDED_NOW)
-    assert now.indices.tolist()[:2] == [20, 0]
-    assert 5 in near
-    assert 35 not in near
-    later = select(score, 1, sequence=[0] * 40, frame=frame, labeled=[10], exclude_later=(1, 3))
+    assert near.tolist() == [*range(5, 20), *range(21, 35)]
+    # So frame 35 may follow 20, but 20 not 35.
+    two = {"sequence": [0, 0], "frame": [20, 35], "exclude_now": (15, 14)}
+    assert select([2.0, 1.0], 2, **two).indices.tolist() == [0, 1]
+    assert select([1.0, 2.0], 2, **two).indices.tolist() == [1]
+    later = select(score, 1, **rules, labeled=[10], exclude_later=(1, 3))
     assert np.flatnonzero(later.reason == Reason.EXCLUDED_LATER).tolist() == [9, 11, 12, 13]
 
 
@@ -254,6 +295,44 @@ def test_selection_agrees_with_the_greedy_loop(pool, now, later, data):
     assert select(score, budget, sequence=renamed, frame=frame, **rules).indices.tolist() == chosen
     objects = sequence.astype(object)
     assert select(score, budget, sequence=objects, frame=frame, **rules).indices.tolist() == chosen
+
+
+@settings(deadline=None, max_examples=200)
+@given(pool=pools(), now=sides, later=sides, fill=st.booleans(), data=st.data())
+def test_no_choice_breaks_a_rule_and_each_is_the_best_at_its_turn(pool, now, later, fill, data):
+    score, sequence, frame = pool
+    n = len(score)
+    budget = data.draw(st.integers(1, n))
+    labeled = data.draw(st.lists(st.integers(0, n - 1), max_size=5))
+    rules = {"labeled": labeled, "exclude_now": now, "exclude_later": later, "fill": fill}
+    result = select(score, budget, sequence=sequence, frame=frame, **rules)
+    chosen = result.indices.tolist()
+    assert len(chosen) == result.count <= budget
+    assert fill or result.relaxed == 0
+
+    def allowed(turn, rule_1):
+        """Who could be chosen at this turn, after chosen[:turn]."""
+        return [
+            i
+            for i in range(n)
+            if i not in chosen[:turn] and i not in labeled and not math.isnan(score[i])
+            if not any(forbids(sequence, frame, j, i, later) for j in labeled)
+            if not (rule_1 and any(forbids(sequence, frame, j, i, now) for j in chosen[:turn]))
+        ]
+
+    for turn, i in enumerate(chosen):
+        relaxed = turn >= result.count - result.relaxed
+        assert not (relaxed and allowed(turn, rule_1=True))  # nothing is relaxed before its time
+        assert i == min(allowed(turn, not relaxed), key=lambda j: (-score[j], j))
+    if result.shortfall:  # maximal: nobody left could be added
+        assert not allowed(len(chosen), rule_1=not fill)
+    assert np.flatnonzero(result.reason == Reason.CHOSEN).tolist() == sorted(chosen)
+
+    names = data.draw(st.permutations(["a", "b", "c"]))
+    renamed = np.vectorize(dict(zip(["a", "b", "long name"], names, strict=True)).get)(sequence)
+    again = select(score, budget, sequence=renamed, frame=frame, **rules)
+    assert again.indices.tolist() == chosen
+    assert np.array_equal(again.reason, result.reason)
 
 
 def test_large_pools_keep_the_rules():
@@ -330,6 +409,59 @@ def test_strategies():
     for name, rules in (("random", False), ("guided-random", True)):
         assert (STRATEGIES[name].score, STRATEGIES[name].rules) == (None, rules)
         assert not STRATEGIES[name].smoothing
+
+
+# Eight frames of one video, each a map of two regions of 2 × 2 pixels; the rest of it was labelled.
+#   0–2: a peak in each region of frame 0, nothing beside it in space or time
+#   3–5: flat in space and time, so that neither averaging changes it
+#     6: a lower peak with no neighbour in time
+#     7: flat, lower still
+FRAME = np.array([0, 1, 2, 100, 101, 102, 200, 300])
+MAPS = np.zeros((8, 2, 4))
+MAPS[0, 0, [0, 2]] = 4  # max 4, mean 1; smoothed by frames 1 and 2, 1.46 and 0.36
+MAPS[3:6] = 2
+MAPS[6, 0, [0, 2]] = 1.8  # max 1.8, mean 0.45
+MAPS[7] = 1.0
+
+
+def chosen_by(strategy, budget, seed=0):
+    """What a strategy chooses from these maps, as a cycle does it."""
+    if strategy.score is None:
+        z = random_scores(len(MAPS), np.random.default_rng(seed))
+    else:
+        z = image_score(MAPS, 2, how=strategy.aggregation)
+        if strategy.smoothing:
+            z = smooth(z, np.zeros(8), FRAME)
+    rules = {"sequence": np.zeros(8), "frame": FRAME} if strategy.rules else {}
+    return select(z, budget, **rules).indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("divergence", [3, 6, 0]),  # 2, 1.8, 1.46
+        ("entropy", [3, 6, 0]),
+        ("mc-dropout", [3, 6, 0]),
+        ("mean-aggregation", [3, 7, 6]),  # 2, 1, 0.45
+        ("no-smoothing", [0, 3, 6]),  # 4, 2, 1.8
+        ("no-rules", [3, 4, 5]),  # neighbours of the best
+    ],
+)
+def test_what_each_switch_does_to_the_selection(name, expected):
+    assert chosen_by(STRATEGIES[name], 3) == expected
+
+
+def test_guided_random_is_plain_random_with_the_rules():
+    plain, guided = STRATEGIES["random"], STRATEGIES["guided-random"]
+    differ = 0
+    for seed in range(50):
+        z = random_scores(8, np.random.default_rng(seed))
+        order = np.argsort(-z).tolist()
+        assert chosen_by(plain, 4, seed) == order[:4]  # neighbours or not
+        best = [max(group, key=lambda i: z[i]) for group in ([0, 1, 2], [3, 4, 5], [6], [7])]
+        assert chosen_by(guided, 4, seed) == sorted(best, key=order.index)
+        differ += chosen_by(plain, 4, seed) != chosen_by(guided, 4, seed)
+    assert differ > 25
 
 
 def test_random_scores_are_uniform_and_repeat():

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from alkit import training
 from alkit.detector import STRIDES, Detector
-from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.frames import Boxes, FrameSet
 from alkit.profiles import profile
 
 SIZE = (64, 96)
@@ -24,10 +24,11 @@ def frames(n=4, boxes=ONE_BOX):
     return FrameSet("tiny", [f"f{i}" for i in range(n)], images.__getitem__, SIZE, [boxes] * n)
 
 
-def trained(epochs=3, checkpoint=None, key="", **stop):
-    detector = training.new_detector(NUMBERS, np.random.SeedSequence(1))
+def trained(epochs=3, checkpoint=None, key="", optimiser="rmsprop", **stop):
+    numbers = NUMBERS.model_copy(update={"optimiser": optimiser})
+    detector = training.new_detector(numbers, np.random.SeedSequence(1))
     losses = training.train(
-        detector, frames(), NUMBERS, epochs, np.random.SeedSequence(2), checkpoint, key, **stop
+        detector, frames(), numbers, epochs, np.random.SeedSequence(2), checkpoint, key, **stop
     )
     return detector, losses
 
@@ -56,7 +57,8 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimiser", ["rmsprop", "momentum"])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, optimiser):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
     checkpoint = tmp_path / "checkpoint.safetensors"
 
@@ -65,11 +67,13 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
             raise Killed
 
     with pytest.raises(Killed):
-        trained(4, checkpoint, "k", progress=kill)
+        trained(4, checkpoint, "k", progress=kill, optimiser=optimiser)
     steps = []
-    resumed, losses = trained(4, checkpoint, "k", progress=lambda done, *_: steps.append(done))
+    resumed, losses = trained(
+        4, checkpoint, "k", progress=lambda done, *_: steps.append(done), optimiser=optimiser
+    )
     assert steps == [5, 6, 7, 8]  # the two finished epochs are not done again
-    undisturbed, expected = trained(4)
+    undisturbed, expected = trained(4, optimiser=optimiser)
     assert same(resumed, undisturbed)
     assert losses == expected
 
@@ -163,13 +167,6 @@ def test_an_epoch_shows_every_frame_once():
     assert seen == [2, 2, 1]
 
 
-def test_has_pedestrian():
-    ignored = Boxes([[0, 0, 5, 5]], ["pedestrian"], [True])
-    assert training.has_pedestrian(frames())
-    assert not training.has_pedestrian(frames(boxes=NO_BOXES))
-    assert not training.has_pedestrian(frames(boxes=ignored))
-
-
 def test_weights_go_to_disk_and_back(tmp_path):
     detector, _ = trained(epochs=1)
     training.save_weights(detector, tmp_path / "weights.safetensors")
@@ -188,3 +185,24 @@ def test_weights_of_another_network_are_refused(tmp_path):
     path.write_bytes(b"\x80\x04 a pickle")
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         training.load_weights(path, NUMBERS)
+
+
+def test_optimisers_take_the_steps_of_their_rules():
+    # By hand: two steps on one weight with the gradients 3 and −1, no decay.
+    def two_steps(name):
+        numbers = NUMBERS.model_copy(update={"optimiser": name, "weight_decay": 0.0})
+        weight = torch.nn.Parameter(torch.tensor([2.0]))
+        layer = torch.nn.ParameterList([weight])
+        optimiser = training.new_optimiser(layer, numbers)
+        for gradient in (3.0, -1.0):
+            optimiser.param_groups[0]["lr"] = 0.1
+            weight.grad = torch.tensor([gradient])
+            optimiser.step()
+        return float(weight.detach())
+
+    velocity = 0.9 * 3.0 - 1.0
+    assert two_steps("momentum") == pytest.approx(2 - 0.1 * 3.0 - 0.1 * velocity)
+    first = 0.1 * 9.0  # mean of squares after the first step: 0.9 · 0 + 0.1 · 3²
+    second = 0.9 * first + 0.1 * 1.0
+    expected = 2 - 0.1 * 3.0 / first**0.5 + 0.1 / second**0.5
+    assert two_steps("rmsprop") == pytest.approx(expected, rel=1e-6)

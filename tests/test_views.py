@@ -8,6 +8,7 @@ import pytest
 from alkit import checks, experiment, report, runs, views
 from alkit.evaluation import Evaluation
 from alkit.frames import Boxes
+from alkit.settings import read_experiment
 from alkit.views import drawing, predicting, results
 
 STILLS = """
@@ -29,7 +30,7 @@ def stills(tmp_path_factory):
     """Stills, nearly all of them labelled, a detector that finds nothing, no held-out frames."""
     path = tmp_path_factory.mktemp("stills")
     (path / "stills.yaml").write_text(STILLS)
-    settings = runs.read_experiment(path / "stills.yaml")
+    settings = read_experiment(path / "stills.yaml")
     out = runs.create(path / "out", settings, runs.ROOT / "data_catalog.yaml")
     experiment.run(out, notebooks=False)
     return out

@@ -164,9 +164,10 @@ def score_maps(run, cycle: int, count: int = 3):
     maps = run.scores(cycle)
     positions = maps["position"].values
     looked = evenly(len(positions), SAMPLED)
-    region = run.numbers(cycle).pixels(run.numbers(cycle).region)
+    numbers, how = run.numbers(cycle), run.strategy.aggregation
+    region, grid = numbers.pixels(numbers.region), numbers.region_grid
     sample = maps.isel(frame=looked).values
-    z = image_score(sample, region, how=run.strategy.aggregation) if looked else np.zeros(0)
+    z = image_score(sample, region, how, grid) if looked else np.zeros(0)
     best = np.argsort(-z, kind="stable")[:count]
     caption = (
         f"Score of every pixel ({run.strategy.score}), clear at 0. Frames: those of the highest "

@@ -1,0 +1,27 @@
+"""JSON files: written atomically, and an error that names the file when one cannot be read."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+
+def write_json(path: Path, value, compress=False):
+    """Write JSON atomically; floats keep every digit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=None if compress else 1)
+    partial = path.with_name(path.name + ".partial")
+    if compress:
+        partial.write_bytes(gzip.compress(text.encode(), mtime=0))
+    else:
+        partial.write_text(text)
+    os.replace(partial, path)
+
+
+def read_json(path: Path):
+    """Read a JSON file, gzipped where its name says so. Raises ValueError naming the file."""
+    try:
+        data = path.read_bytes()
+        return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (ValueError, EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: damaged, not readable as JSON ({error})") from None

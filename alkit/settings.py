@@ -1,0 +1,101 @@
+"""Experiment files: their settings, checked down to the names of profile numbers and strategies."""
+
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alkit import profiles
+from alkit.plugins import load_strategies
+from alkit.profiles import unknown
+
+PRETRAIN = "pretrain"  # the folder of W_l; no strategy may have this name
+
+
+class Experiment(BaseModel):
+    """The settings of an experiment file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    labeled: str  # X_l
+    pool: str  # X_u
+    test: str
+    held_out: str | None = None  # frames of X_l's own domain, to show what W_l learnt
+    data: dict[str, dict] = {}  # reader arguments that differ from the catalog's, by data set
+    profile: str = "paper"
+    set: dict = {}  # numbers of the profile that differ
+    strategies: list[str] = Field(["divergence"], min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
+    plugins: list[str] = []  # Python files with scores or strategies of your own
+    cycles: int = Field(ge=1)
+    budget: int = Field(ge=1)  # b, images a cycle
+
+    @cached_property
+    def numbers(self) -> profiles.Profile:
+        """The profile with this experiment's own numbers."""
+        return profiles.profile(self.profile, self.set)
+
+
+def read_experiment(path) -> Experiment:
+    """Read and check an experiment file without folds; see `read_folds`."""
+    (experiment,) = read_folds(path).values()
+    return experiment
+
+
+def read_folds(path) -> dict:
+    """Read and check an experiment file: the experiment of each fold by the fold's name.
+
+    `folds:` maps names to the settings that a fold changes (its pool and test set, say). A file
+    without folds gives one experiment under the name "". Raises FileNotFoundError, or ValueError
+    naming the file, the setting and what was wanted.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such experiment file")
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: a mapping of settings is wanted, got {type(settings).__name__}")
+    base = path.resolve().parent
+    if isinstance(settings.get("plugins"), list):
+        settings["plugins"] = [str((base / file).resolve()) for file in settings["plugins"]]
+    folds = settings.pop("folds", None)
+    if folds is None:
+        return {"": checked(settings, path)}
+    if not isinstance(folds, dict) or not all(isinstance(f, dict) for f in folds.values()):
+        raise ValueError(f"{path}: folds: a mapping of names to changed settings is wanted")
+    name = settings.get("name")
+    return {
+        str(fold): checked(settings | {"name": f"{name}-{fold}"} | changes, f"{path}, fold {fold}")
+        for fold, changes in folds.items()
+    }
+
+
+def checked(settings: dict, where) -> Experiment:
+    """Validate settings, down to the names of profile numbers and strategies."""
+    for key in settings:
+        if key not in Experiment.model_fields:
+            raise ValueError(f"{where}: {unknown(key, Experiment.model_fields)}")
+    try:
+        experiment = Experiment.model_validate(settings)
+        _ = experiment.numbers
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        got = "" if first["type"] == "missing" else f"; got {first['input']!r}"
+        raise ValueError(f"{where}: {name}: {first['msg']}{got}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: set: {error}") from None
+    strategies = load_strategies(experiment.plugins)
+    for name in experiment.strategies:
+        if name == PRETRAIN or name not in strategies:
+            raise ValueError(f"{where}: strategies: {unknown(name, strategies)}")
+    used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
+    for name in experiment.data:
+        if name not in used:
+            raise ValueError(f"{where}: data: {unknown(name, filter(None, used))}")
+    return experiment

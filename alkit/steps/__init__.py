@@ -1,0 +1,22 @@
+"""The steps of a cycle, one module and one function for each notebook: the paper's Figure 1.
+
+Every function takes a run folder and a cycle, reads what the steps before wrote, writes its own
+artefacts and, last, its record. A complete step is not done again; a stale one is an error.
+"""
+
+from alkit.steps.step_0_pretrain import pretrain
+from alkit.steps.step_1_predict import predict
+from alkit.steps.step_2_score import score
+from alkit.steps.step_3_aggregate import aggregate
+from alkit.steps.step_4_select import choose
+from alkit.steps.step_5_label import label
+from alkit.steps.step_6_retrain import retrain
+from alkit.steps.step_7_evaluate import evaluate
+
+CYCLE = (predict, score, aggregate, choose, label, retrain, evaluate)
+STEPS = {step.name: step for step in (pretrain, *CYCLE)}
+
+
+def of_strategy(strategy) -> tuple:
+    """The steps of a cycle: a strategy that needs no prediction skips 1 to 3."""
+    return CYCLE if strategy.score is not None else CYCLE[3:]

@@ -1,0 +1,83 @@
+"""What several steps do: train a detector, measure one, list frames; and what they depend on."""
+
+import pandas as pd
+
+from alkit import labels, prediction, training
+from alkit.evaluation import evaluate
+from alkit.frames import FrameSet, fit_factor
+from alkit.jsonfile import write_json
+from alkit.precision import average_precision
+from alkit.protocols import PROTOCOLS
+from alkit.stepping import Job
+
+IMAGES = ("filters", "frames", "imagefile", "readers", "video")  # what images go through
+MEASURING = ("evaluation", "precision", "protocols")
+TRAINING = (
+    "image_size", "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch",
+    "positive_patch", "filtered_boxes", "n2p", "min_positives", "optimiser",
+    "learning_rate", "final_learning_rate", "weight_decay", "batch_size", "flip",
+)  # fmt: skip
+DETECTING = (
+    "image_size", "width", "half_pixel", "default_boxes", "double_evaluation", "double_average",
+    "decode_mean", "decode_window", "decode_threshold", "decode_area", "suppression",
+)  # fmt: skip
+
+
+def train(job: Job, detector, frames: FrameSet, epochs: int):
+    """Train from where the detector stands; writes its weights and the loss of each epoch."""
+    checkpoint = job.folder / "checkpoint.safetensors"
+    numbers = job.numbers.at(frames.image_size)
+    losses = training.train(
+        detector, frames, numbers, epochs, job.seed("training"), checkpoint, job.key, job.progress
+    )
+    write_json(job.folder / "losses.json", losses)
+    training.save_weights(detector, job.folder / "weights.safetensors")
+    checkpoint.unlink(missing_ok=True)
+
+
+def measure(job: Job, detector, role: str) -> tuple[dict, list]:
+    """The evaluation of a detector on the data set in a role, and its detections.
+
+    A protocol that filters by class name gets all labelled boxes, and boxes and detections in the
+    data set's native pixels, which its heights refer to. AP is always that of the boxes under the
+    data set's filter.
+    """
+    run, protocol = job.run, job.numbers.protocol
+    frames = run.frames(role)
+    size = frames.image_size
+    found = prediction.detect_all(detector, frames.unlabeled(), job.numbers.at(size), job.progress)
+    truth = labels.to_coco(frames)
+    precision = average_precision(truth, found)
+    counted = found
+    if PROTOCOLS[protocol].by_name:
+        entry = run.entry(role)
+        native = entry.open_unfiltered(**run.data_arguments(entry.name))
+        truth = labels.to_coco(native, by_label=True)
+        factor = fit_factor(native.image_size, size)
+        counted = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in found]
+    result = evaluate(truth, counted, protocol=protocol)
+    up_to_1 = result.scores[result.fppi <= 1.0]
+    return {
+        "dataset": frames.dataset,
+        "protocol": protocol,
+        "images": result.n_images,
+        "boxes": result.n_boxes,
+        "fppi": result.fppi.tolist(),
+        "miss_rate": result.miss_rate.tolist(),
+        "miss_rate_at_1": result.miss_rate_at(1.0),
+        "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
+        "lamr": result.lamr,
+        **precision,
+    }, found
+
+
+def frame_table(frames: FrameSet, positions) -> pd.DataFrame:
+    """position, name, sequence and frame of some frames; the last two are empty for stills."""
+    return pd.DataFrame(
+        {
+            "position": positions,
+            "name": [frames.name[i] for i in positions],
+            "sequence": None if frames.sequence is None else frames.sequence[positions],
+            "frame": None if frames.frame is None else frames.frame[positions],
+        }
+    )

@@ -1,0 +1,40 @@
+"""Step 0: W_l from X_l."""
+
+from alkit import training
+from alkit.jsonfile import write_json
+from alkit.stepping import Job, Step, data_key
+from alkit.steps.shared import DETECTING, IMAGES, MEASURING, TRAINING, measure, train
+
+
+def _pretrain(job: Job):
+    frames = job.run.frames("labeled")
+    if len(frames.with_pedestrians()) == 0:
+        raise ValueError(
+            f"{frames.dataset}: none of the labelled frames holds a pedestrian that passes the "
+            "filter, so there is nothing to learn W_l from. Check the filter and the class names "
+            "of the catalog entry (`alkit data stats NAME` counts both)"
+        )
+    detector = training.new_detector(job.numbers, job.seed("weights"))
+    train(job, detector, frames, job.numbers.pretrain_epochs)
+    held_out = {}
+    if job.run.experiment.held_out:
+        held_out, _ = measure(job, detector, "held_out")
+    write_json(job.folder / "held_out.json", held_out)
+
+
+pretrain = Step(
+    "0_pretrain",
+    _pretrain,
+    artefacts=("weights.safetensors", "losses.json", "held_out.json"),
+    inputs=lambda run, cycle: {
+        "input_X_l": data_key(run, "labeled"),
+        "input_held_out": data_key(run, "held_out") if run.experiment.held_out else None,
+        "seed": run.seed,
+    },
+    parameters=tuple(
+        dict.fromkeys(
+            (*TRAINING, *DETECTING, "pretrain_epochs", "protocol", "replay", "empty_labeled")
+        )
+    ),
+    code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction", "training"),
+)

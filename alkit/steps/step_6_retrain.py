@@ -1,0 +1,36 @@
+"""Step 6: Θ from W_l on X_al."""
+
+import warnings
+
+from alkit import labels, training
+from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
+from alkit.steps.shared import IMAGES, TRAINING, train
+
+
+def _retrain(job: Job):
+    run = job.run
+    cycles = [run.labels(k) for k in range(1, job.cycle + 1)]
+    frames = labels.labeled_frames(run.frames("pool").unlabeled(), cycles)
+    if len(frames.with_pedestrians()) == 0:  # chance may choose so: the strategy's own result
+        warnings.warn(f"none of the {len(frames)} labelled frames holds a pedestrian", stacklevel=2)
+    if job.numbers.replay:
+        frames = labels.concatenate(run.frames("labeled"), frames)
+    detector = training.load_weights(run.weights(0), job.numbers)
+    train(job, detector, frames, job.numbers.epochs)
+
+
+retrain = Step(
+    "6_retrain",
+    _retrain,
+    artefacts=("weights.safetensors", "losses.json"),
+    inputs=lambda run, cycle: {
+        "input_W_l": weights_key(run, 0),
+        "input_X_u": data_key(run, "pool"),
+        **labels_keys(run, range(1, cycle + 1)),
+        **({"input_X_l": data_key(run, "labeled")} if run.numbers(cycle).replay else {}),
+        "seed": run.seed,
+        "cycle": cycle,
+    },
+    parameters=(*TRAINING, "epochs", "replay", "empty_labeled"),
+    code=(*IMAGES, "boxes", "detector", "labels", "training"),
+)

@@ -1,0 +1,677 @@
+"""Data sets beside each other: what two of them share, the decoder ceiling, tables and figures."""
+
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+import cv2
+import matplotlib.image
+import numpy as np
+import pytest
+import yaml
+
+from alkit import catalog, comparison, data, profiles
+from alkit.boxes import default_boxes
+from alkit.catalog import Entry, UnknownDataSet
+from alkit.ceiling import ceiling
+from alkit.cli import main
+from alkit.comparison import Member, Origin, Shared
+from alkit.frames import FrameSet
+from alkit.profiles import DEMO
+from alkit.views import datasets as views
+
+needs_data = pytest.mark.skipif(
+    "ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the real samples"
+)
+HEIGHT, WIDTH = DEMO.image_size
+ABOUT = {"title": "Toy", "license": "none", "citation": "nobody", "homepage": "https://example.org"}
+BOX = [100, 100, 20, 50]
+
+
+def coco(folder, name, frames, images="."):
+    """Write a COCO json of (file name, sequence or None, raw frame, boxes), and its images."""
+    (folder / images).mkdir(parents=True, exist_ok=True)
+    records, boxes = [], []
+    for k, (file, sequence, frame, found) in enumerate(frames):
+        path = folder / images / f"{file}.png"
+        if not path.exists():
+            cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 200, np.uint8))
+        time = {} if sequence is None else {"sequence": sequence, "frame": frame}
+        records.append({"id": k, "file_name": path.name, "width": WIDTH, "height": HEIGHT} | time)
+        boxes += [{"image_id": k, "category_id": 1, "bbox": box} for box in found]
+    boxes = [box | {"id": k} for k, box in enumerate(boxes)]
+    people = [{"id": 1, "name": "person"}]
+    text = json.dumps({"images": records, "annotations": boxes, "categories": people})
+    (folder / name).write_text(text)
+
+
+def video(folder, name, *frames):
+    """A COCO json of frames (sequence, raw number) with a box each."""
+    coco(folder, name, [(f"{s}-{f}", s, f, [BOX]) for s, f in frames])
+
+
+def mot(folder, *lines, length=20):
+    """A MOTChallenge folder with boxes (frame, id) that are all the same size."""
+    (folder / "gt").mkdir(parents=True)
+    (folder / "img1").mkdir()
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    for k in range(1, length + 1):
+        cv2.imwrite(str(folder / "img1" / f"{k:06d}.jpg"), image)
+    info = {"name": folder.name, "imDir": "img1", "seqLength": length, "imWidth": WIDTH}
+    info |= {"imHeight": HEIGHT, "imExt": ".jpg"}
+    text = "\n".join(f"{key}={value}" for key, value in info.items())
+    (folder / "seqinfo.ini").write_text(f"[Sequence]\n{text}\n")
+    rows = [f"{frame},{identity},30,30,30,70,1,1,1" for frame, identity in lines]
+    (folder / "gt" / "gt.txt").write_text("\n".join(rows))
+
+
+def load(folder, **entries):
+    """A catalog of entries, each a mapping of what differs from a COCO video of persons."""
+    named = {}
+    for name, fields in entries.items():
+        own = {"reader": "coco", "root": str(folder), "kind": "video", "filter": "paper"} | fields
+        named[name.replace("_", "-")] = ABOUT | own
+    path = folder / "catalog.yaml"
+    path.write_text(yaml.safe_dump({"datasets": named}, sort_keys=False))
+    return catalog.load(path)
+
+
+def json_of(name, **fields):
+    return {"args": {"annotations": name}} | fields
+
+
+def pair(entries) -> Shared:
+    (found,) = comparison.pairs([data.survey(entry, progress=False) for entry in entries.values()])
+    return found
+
+
+# --- one pass over the boxes
+
+
+def test_a_survey_keeps_the_sizes_of_all_boxes_and_which_are_positives(tmp_path):
+    boxes = [[[0, 0, 20, 50], [0, 0, 20, 49]], [], [[5, 5, 50, 60], [9, 9, 30, 80]]]
+    coco(tmp_path, "a.json", [(str(k), None, 0, found) for k, found in enumerate(boxes)])
+    entries = load(tmp_path, a=json_of("a.json", kind="stills"))
+    found = data.survey(entries["a"], progress=False)
+    assert found.sizes.tolist() == [[50, 20], [49, 20], [60, 50], [80, 30]]
+    assert found.kept.tolist() == [True, False, False, True]
+    assert found.positives.tolist() == [1, 0, 1]
+    assert found.counts["median_height"] == 65
+    assert [boxes.ignore.tolist() for boxes in found.filtered().boxes] == [
+        [False, True], [], [True, False],
+    ]  # fmt: skip
+    part = data.survey(entries["a"], progress=False, frames=[1, 2])
+    assert part.counts["images"] == 2
+    assert part.args == {"frames": [1, 2]}
+
+
+def test_a_survey_of_frames_without_boxes(tmp_path):
+    matplotlib.image.imsave(tmp_path / "1.png", np.zeros((HEIGHT, WIDTH, 3)))
+    entries = load(tmp_path, a={"reader": "mot"})
+    found = data.survey(entries["a"], progress=False)
+    assert found.counts["instances"] is None
+    assert len(found.sizes) == len(found.kept) == len(found.positives) == 0
+    assert data.decoder_ceiling(found, DEMO) is None
+    text = comparison.counts([found], [None], "demo")
+    assert text.splitlines()[4].split() == ["instances", "–"]
+    assert views.samples(found).get_suptitle() == "Samples of a"
+    assert "has no labelled boxes" in texts(views.sizes([found]))
+    assert "wrong" not in comparison.check([found])
+
+
+# --- sequences and time
+
+
+def test_two_parts_of_a_video(tmp_path):
+    """v: 60 and 75 are nearest; w and x have equal numbers, but are different videos."""
+    video(tmp_path, "a.json", ("v", 0), ("v", 30), ("v", 60), ("u", 100), ("w", 500))
+    video(tmp_path, "b.json", ("v", 91), ("v", 75), ("u", 140), ("x", 500))
+    entries = load(tmp_path, a=json_of("a.json", step=30), b=json_of("b.json", step=2))
+    found = pair(entries)
+    assert found == Shared("a", "b", (), ("u", "v"), None, 15, None, True)
+    assert comparison.sentence(found) == (
+        "a and b share: 2 sequences, identities not comparable, no frames "
+        "(the nearest are 15 raw frames apart)"
+    )
+    assert comparison.warning(found) == (
+        "a and b share sequences u, v (the nearest are 15 raw frames apart): neighbouring frames "
+        "are near-copies, so a test on b is no test"
+    )
+
+
+def test_two_videos_share_nothing(tmp_path):
+    video(tmp_path, "a.json", ("v", 0), ("v", 1))
+    video(tmp_path, "b.json", ("u", 0))
+    found = pair(load(tmp_path, a=json_of("a.json"), b=json_of("b.json")))
+    assert not found.anything
+    assert comparison.warning(found) is None
+    assert comparison.warnings([found]) == []
+    assert comparison.sentence(found) == "a and b: no frame, sequence or identity in common"
+
+
+def test_a_frame_of_both_is_at_distance_zero(tmp_path):
+    video(tmp_path, "a.json", ("v", 0), ("v", 7))
+    video(tmp_path, "b.json", ("v", 7), ("v", 9))
+    found = pair(load(tmp_path, a=json_of("a.json", step=7), b=json_of("b.json")))
+    assert (found.frames, found.nearest) == (("v-7.png",), 0)
+    assert "share sequence v and 1 frame (the nearest are 0 raw frames apart): the same images" in (
+        comparison.warning(found)
+    )
+
+
+def test_videos_of_one_name_in_two_folders_may_be_the_same(tmp_path):
+    for folder, number in (("here", 10), ("there", 11)):
+        video(tmp_path / folder, "a.json", ("v", number))
+    here, there = (json_of("a.json", root=str(tmp_path / f)) for f in ("here", "there"))
+    found = pair(load(tmp_path, a=here, b=there))
+    assert (found.sequences, found.nearest, found.certain) == (("v",), 1, False)
+    warning = comparison.warning(found)
+    assert warning.startswith("a and b lie in two folders, and both have the sequence v (the near")
+    assert "1 raw frame apart). If that is the same video" in warning
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_distance_against_a_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+
+    def part(name, step):
+        n = int(rng.integers(1, 40))
+        raw = rng.permutation(400)[:n]
+        sequence = rng.choice(["a", "b", "c", name], n)
+        frames = FrameSet(name, [f"{name}{k}" for k in range(n)], None, None, None, sequence,
+                          raw / step)  # fmt: skip
+        entry = SimpleNamespace(name=name, step=step, frame_rate=None)
+        return Member(entry, Origin(False, "one", name), frames, frozenset()), raw, sequence
+
+    for _ in range(20):
+        first, second = part("x", 30), part("y", 7)
+        distances = [
+            abs(int(a) - int(b))
+            for a, s in zip(*first[1:], strict=True)
+            for b, t in zip(*second[1:], strict=True)
+            if s == t
+        ]
+        found = comparison.shared(first[0], second[0])
+        assert found.nearest == (min(distances) if distances else None)
+
+
+def test_seconds_where_the_entry_has_a_rate():
+    class Timed(Entry):
+        frame_rate: float | None = None
+
+    def part(name, number, rate):
+        entry = Timed(name=name, reader="coco", kind="video", frame_rate=rate, **ABOUT)
+        frames = FrameSet(name, [name], None, None, None, np.array(["v"]), np.array([number]))
+        return Member(entry, Origin(False, "one", 0), frames, frozenset())
+
+    found = comparison.shared(part("a", 500.0, 7), part("b", 596.0, 7))
+    assert found.seconds == pytest.approx(96 / 7)
+    assert "(the nearest are 96 raw frames = 13.7 s apart)" in comparison.sentence(found)
+    assert comparison.shared(part("a", 0.0, None), part("b", 1.0, None)).seconds is None
+
+
+# --- stills
+
+
+def test_stills_of_one_folder_share_frames_by_name(tmp_path):
+    coco(tmp_path, "a.json", [("1", None, 0, []), ("2", None, 0, [])])
+    coco(tmp_path, "b.json", [("2", None, 0, []), ("3", None, 0, [])])
+    stills = {"kind": "stills"}
+    found = pair(load(tmp_path, a=json_of("a.json", **stills), b=json_of("b.json", **stills)))
+    assert found == Shared("a", "b", ("2.png",), (), None, None, None, True)
+    assert comparison.warning(found) == (
+        "a and b share 1 frame: the same images are in both, so a test on b is no test"
+    )
+
+
+def test_stills_of_two_folders_may_have_equal_names(tmp_path):
+    for images in ("train", "val"):
+        coco(tmp_path, f"{images}.json", [("1", None, 0, [BOX])], images)
+    entries = {
+        images: {"args": {"annotations": f"{images}.json", "images": images}, "kind": "stills"}
+        for images in ("train", "val")
+    }
+    assert not pair(load(tmp_path, **entries)).anything
+
+
+# --- identities
+
+
+def test_people_of_one_video_are_known_by_number(tmp_path):
+    mot(tmp_path / "m", (1, 1), (2, 1), (2, 2), (3, 3), (8, 2), (9, 3), (9, 4))
+    mot(tmp_path / "other", (1, 1), (2, 2), (3, 3))
+    own = {"reader": "mot", "root": str(tmp_path / "m")}
+    first, second = own | {"args": {"frames": [1, 3]}}, own | {"args": {"frames": [8, 20]}}
+    found = pair(load(tmp_path, a=first, b=second))
+    assert (found.sequences, found.identities, found.nearest) == (("m",), (2, 3), 5)
+    assert "a and b share sequence m and 2 identities (the" in comparison.warning(found)
+    found = pair(load(tmp_path, a=first, c={"reader": "mot", "root": str(tmp_path / "other")}))
+    assert (found.sequences, found.identities) == ((), None)
+    assert not found.anything
+
+
+def test_identities_alone_warn():
+    def part(name, *identities):
+        entry = SimpleNamespace(name=name, step=1, frame_rate=None)
+        frames = FrameSet(name, [name], None, None, None, np.array([name]), np.zeros(1))
+        return Member(entry, Origin(False, "one", "one"), frames, frozenset(identities))
+
+    found = comparison.shared(part("a", 3, 5, 9), part("b", 5, 9, 2))
+    assert found == Shared("a", "b", (), (), (5, 9), None, None, True)
+    assert comparison.warning(found) == (
+        "a and b share 2 identities: who was seen in the one is seen again in the other, so a test "
+        "on b is no test"
+    )
+    assert not comparison.shared(part("a", 1), part("b", 2)).anything
+
+
+def test_other_annotations_may_number_otherwise(tmp_path):
+    video(tmp_path, "a.json", ("v", 0))
+    video(tmp_path, "b.json", ("v", 0))
+    entries = load(tmp_path, a=json_of("a.json"), b=json_of("b.json"))
+    first, second = (comparison.origin(entry) for entry in entries.values())
+    assert first.place == second.place
+    assert first.numbering != second.numbering
+    part = comparison.origin(entries["a"], sequences=["v"], frames=[0, 0])
+    assert part.numbering == first.numbering
+
+
+# --- data that is drawn
+
+
+def street(domain, frames, **args):
+    own = {"reader": "street", "root": None, "args": {"domain": domain, "frames": frames} | args}
+    own["kind"] = "stills" if domain == "source" else "video"
+    return own | {"filter": {"rule": "paper", "classes": ["pedestrian"]}, "image_size": [480, 640]}
+
+
+def test_street_shares_only_within_a_domain_and_a_world(tmp_path):
+    entries = load(
+        tmp_path,
+        source=street("source", 6),
+        later=street("source", 4, first=4),
+        after=street("source", 4, first=6),
+        pool=street("pool", 60),
+        smaller=street("pool", 50),
+        test=street("test", 12),
+        elsewhere=street("pool", 60, world=1),
+    )
+    surveys = [data.survey(entry, progress=False) for entry in entries.values()]
+    found = {(s.first, s.second): s for s in comparison.pairs(surveys) if s.anything}
+    assert set(found) == {("source", "later"), ("later", "after"), ("pool", "smaller")}
+    assert found["source", "later"].frames == ("source-000004", "source-000005")
+    assert found["pool", "smaller"].sequences == ("pool-000",)
+    assert found["pool", "smaller"].certain
+
+
+def test_street_and_files_share_nothing_by_name(tmp_path):
+    video(tmp_path, "a.json", ("pool-000", 0))
+    entries = load(tmp_path, a=json_of("a.json"), pool=street("pool", 20))
+    assert not pair(entries).anything
+
+
+# --- the decoder ceiling
+
+
+def centred(height, width):
+    return [WIDTH / 2 - width / 2, HEIGHT / 2 - height / 2, width, height]
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """Four stills: two pedestrians like default boxes of the demo, one that is like none, one
+    frame without."""
+    like = [centred(*size) for size in default_boxes(DEMO)[[0, 2]]]
+    boxes = [[like[0]], [centred(40, 8)], [like[1]], []]
+    coco(tmp_path, "a.json", [(str(k), None, 0, found) for k, found in enumerate(boxes)])
+    fields = {"kind": "stills", "filter": {"rule": "paper", "scale": 2}}
+    return data.survey(load(tmp_path, a=json_of("a.json", **fields))["a"], progress=False)
+
+
+def test_the_decoder_ceiling_is_what_the_default_boxes_miss(shapes):
+    assert data.decoder_ceiling(shapes, DEMO) == (pytest.approx(1 / 3), 4)
+
+
+def test_the_decoder_ceiling_of_a_sample(shapes):
+    assert data.decoder_ceiling(shapes, DEMO, most=2) == (0, 2)  # the first and the last frame
+    text = comparison.counts([shapes], [data.decoder_ceiling(shapes, DEMO, most=3)], "demo")
+    assert "decoder ceiling, demo" in text
+    assert text.endswith("a: decoder ceiling of 3 of 4 frames, evenly chosen")
+
+
+def test_the_decoder_ceiling_measures_heights_as_the_profile_does(shapes):
+    """40 px of an image 240 px high are 80 of the paper's, which the filter keeps, though it would
+    not at native pixels; the profile's own filter asks for 100."""
+    native = Entry.model_validate(
+        shapes.entry.model_dump()
+        | {"filter": "paper", "filters": {"released": {"rule": "paper", "min_height": 100}}}
+    )
+    found = data.survey(native, progress=False)
+    assert found.counts["instances"] == 2
+    assert data.decoder_ceiling(found, DEMO).miss_rate == pytest.approx(1 / 3)
+    released = profiles.profile("demo", {"box_filter": "released"})
+    assert data.decoder_ceiling(found, released).miss_rate == 0
+
+
+@pytest.mark.parametrize("size", [(240, 320), (480, 640), (120, 160)])
+def test_the_decoder_ceiling_is_that_of_the_opened_frames(tmp_path, size):
+    entry = load(tmp_path, a=street("test", 12))["a"]
+    numbers = profiles.profile("demo", {"image_size": size})
+    found = data.survey(entry, progress=False)
+    wanted = ceiling(entry.open(numbers.image_size), numbers)["together"]
+    assert data.decoder_ceiling(found, numbers).miss_rate == wanted
+
+
+def test_no_ceiling_without_pedestrians(tmp_path):
+    coco(tmp_path, "a.json", [("1", None, 0, []), ("2", None, 0, [])])
+    entry = load(tmp_path, a=json_of("a.json", kind="stills"))["a"]
+    found = data.survey(entry, progress=False)
+    rate, decoded = data.decoder_ceiling(found, DEMO)
+    assert np.isnan(rate)
+    assert decoded == 2
+    text = comparison.counts([found], [data.decoder_ceiling(found, DEMO)], "demo")
+    assert text.splitlines()[-1].split() == ["decoder", "ceiling,", "demo", "–"]
+
+
+# --- the command
+
+
+def run(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["alkit", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    return ended.value.code, said.out, said.err
+
+
+def test_the_command_puts_data_sets_beside_each_other_and_warns(tmp_path, monkeypatch, capsys):
+    mot(tmp_path / "m", *((k, 1) for k in range(1, 8)), (9, 2), (20, 1), (20, 3))
+    own = {"reader": "mot", "root": str(tmp_path / "m")}
+    load(
+        tmp_path, pool=own | {"args": {"frames": [1, 9]}}, test=own | {"args": {"frames": [15, 20]}}
+    )
+    words = ["data", "stats", "pool", "test", "--profile", "demo"]
+    code, out, err = run(monkeypatch, capsys, *words, "--catalog", tmp_path / "catalog.yaml")
+    assert code == 0
+    lines = out.splitlines()
+    cells = {line.rsplit(maxsplit=2)[0].strip(): line.split()[-2:] for line in lines[1:8]}
+    assert lines[0].split() == ["pool", "test"]
+    assert cells == {
+        "images": ["9", "6"],
+        "sequences": ["1", "1"],
+        "images with pedestrians": ["8", "1"],
+        "instances": ["8", "2"],
+        "ignored": ["0", "0"],
+        "boxes": ["8", "2"],
+        "median height (px)": ["70", "70"],
+    }
+    assert lines[8].split()[-6:] == ["240", "×", "320"] * 2
+    assert lines[9].split() == ["tracks", "2", "2"]
+    assert lines[10].startswith("decoder ceiling, demo")
+    assert lines[-1] == (
+        "pool and test share: 1 sequence, 1 identity, no frames "
+        "(the nearest are 6 raw frames apart)"
+    )
+    assert err.count("warning:") == 1
+    assert "warning: pool and test share sequence m and 1 identity" in err
+
+
+def test_the_command_on_one_data_set_and_on_an_unknown_one(tmp_path, monkeypatch, capsys):
+    video(tmp_path, "a.json", ("v", 0))
+    load(tmp_path, a=json_of("a.json"))
+    file = ["--catalog", tmp_path / "catalog.yaml", "--profile", "demo"]
+    code, out, err = run(monkeypatch, capsys, "data", "stats", "a", *file)
+    assert (code, "warning" in err, " and " in out) == (0, False, False)
+    code, out, err = run(monkeypatch, capsys, "data", "stats", "a", "b", *file)
+    assert code == 1
+    assert "no data set 'b'" in err
+    code, out, err = run(monkeypatch, capsys, "data", "stats", "a", *file[:2], "--profile", "x")
+    assert code == 1
+    assert "profile 'x' is unknown" in err
+
+
+# --- an experiment
+
+
+def leaks(entries, pool, test, labeled="source", **changes):
+    experiment = {"pool": pool, "test": test, "labeled": labeled, "data": {}, "seeds": [0, 1]}
+    return comparison.leaks(SimpleNamespace(**experiment | changes), entries)
+
+
+def test_an_experiment_whose_test_set_leaks(tmp_path):
+    mot(tmp_path / "m", (1, 1), (8, 1), (15, 2))
+    own = {"reader": "mot", "root": str(tmp_path / "m")}
+    entries = load(
+        tmp_path,
+        source=street("source", 4),
+        pool=own | {"args": {"frames": [1, 9]}},
+        test=own | {"args": {"frames": [12, 20]}},
+        street=street("pool", 20),
+        same=street("pool", 20, world=1),
+    )
+    (line,) = leaks(entries, "pool", "test")
+    assert line.startswith("pool and test share sequence m (the nearest are 3 raw")
+    (line,) = leaks(entries, "pool", "test", data={"test": {"frames": [8, 9]}})
+    assert "sequence m, 1 identity and 2 frames" in line
+    (line,) = leaks(entries, "street", "test", labeled="pool")
+    assert line.startswith("pool and test share")
+    assert leaks(entries, "street", "test") == []
+    assert leaks(entries, "street", "same") == []
+    (line,) = leaks(entries, "street", "same", data={"same": {"world": 0}})
+    assert line.startswith("street and same share sequence pool-000 and 20 frames")
+    assert leaks(entries, "street", "same", data={"street": {"world": "seed"}}, seeds=[1, 0])
+    assert not leaks(entries, "street", "same", data={"street": {"world": "seed"}}, seeds=[0, 1])
+
+
+def test_data_sets_that_cannot_share_are_not_opened(tmp_path, monkeypatch):
+    for images in ("train", "val"):
+        coco(tmp_path / images, "a.json", [("1", None, 0, [BOX])])
+    entries = load(
+        tmp_path,
+        source=street("source", 4),
+        pool=json_of("a.json", root=str(tmp_path / "train"), kind="stills"),
+        test=json_of("a.json", root=str(tmp_path / "val"), kind="stills"),
+    )
+    monkeypatch.setattr(Entry, "open_unfiltered", None)
+    assert leaks(entries, "pool", "test") == []
+    with pytest.raises(TypeError):
+        leaks(entries, "pool", "pool")
+
+
+# --- the notebook's parts
+
+
+def test_names_with_a_star_stand_for_many(tmp_path):
+    entries = load(tmp_path, a_train={}, b_train={}, a_test={})
+    assert [e.name for e in comparison.matching(entries, "*-train, a-test")] == [
+        "a-train", "b-train", "a-test",
+    ]  # fmt: skip
+    assert [e.name for e in comparison.matching(entries, "a-* a-train")] == ["a-train", "a-test"]
+    for unknown in ("c-*", "a-tset"):
+        with pytest.raises(UnknownDataSet):
+            comparison.matching(entries, unknown)
+
+
+def texts(figure):
+    return " ".join(
+        text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    ).replace("\n", " ")
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A data set as expected, one with a wrong count, and one that is not there."""
+    video(tmp_path, "a.json", ("v", 0), ("v", 9))
+    coco(tmp_path, "b.json", [("1", "v", 4, [BOX, [10, 10, 60, 60], [0, 0, 8, 20]])])
+    entries = load(
+        tmp_path,
+        a=json_of("a.json", expect={"images": 2, "instances": 2}, image_size=[HEIGHT, WIDTH]),
+        b=json_of("b.json", expect={"images": 1, "boxes": 9}),
+        c=json_of("c.json", expect={"images": 1234}, kind="stills"),
+    )
+    return list(entries.values()), *comparison.survey_present(list(entries.values()))
+
+
+def test_a_data_set_that_is_not_there_is_named_and_expected(three):
+    entries, surveys, absent = three
+    assert [found.name for found in surveys] == ["a", "b"]
+    assert list(absent) == ["c"]
+    assert "c.json: there is no such annotation file" in absent["c"]
+    table = views.table_1(entries, surveys)
+    assert table.loc[("a", "expected")].to_dict() == {
+        "images": "2", "instances": "2", "images with pedestrians": "–", "sequences": "–",
+        "tracks": "–", "image size, height × width": "240 × 320", "type": "video",
+    }  # fmt: skip
+    assert table.loc[("b", "found"), "instances"] == "1"
+    assert table.loc[("b", "found"), "tracks"] == "–"
+    assert table.loc[("b", "found"), "image size, height × width"] == "240 × 320"
+    assert table.loc[("b", "expected"), "image size, height × width"] == "–"
+    assert table.loc[("c", "expected"), "images"] == "1234"
+    assert set(table.loc[("c", "found")]) == {"–", "stills"}
+
+
+def test_the_checked_line_sees_what_is_wrong(three):
+    _, (a, b), _ = three
+    assert comparison.check([a]) == comparison.check([]) == (
+        "data sets: counts as the catalog expects, pedestrians within their filter's limits"
+    )  # fmt: skip
+    assert comparison.check([a, b]) == "data sets: wrong: b: boxes: 3, 9 expected"
+    tall, wide = a.sizes.copy(), a.sizes.copy()
+    tall[0] *= 0.99
+    wide[0, 1] *= 2
+    for sizes, said in ((tall, "too small"), (wide, "too wide or too narrow")):
+        object.__setattr__(a, "sizes", sizes)
+        assert comparison.check([a]).endswith(f"wrong: a: a pedestrian is {said}")
+
+
+def test_the_table_of_what_is_shared(three):
+    _, surveys, _ = three
+    table = views.in_common(comparison.pairs(surveys))
+    assert table.loc["a and b"].to_dict() == {
+        "sequences in common": 1, "identities in common": "–", "frames in common": 0,
+        "nearest (raw frames)": "4", "nearest (s)": "–", "a fair test": "no",
+    }  # fmt: skip
+    nothing = Shared("a", "b", (), (), (), None, None, True)
+    assert views.in_common([nothing]).loc["a and b", "a fair test"] == "yes"
+    perhaps = Shared("a", "b", (), ("v",), None, 1.0, 0.5, False)
+    row = views.in_common([perhaps]).loc["a and b"]
+    assert row["a fair test"].startswith("not if both folders")
+    assert row["nearest (s)"] == "0.5"
+    elsewhere = Shared("a", "b", (), (), None, None, None, False)
+    assert len(views.in_common([elsewhere])) == 0
+
+
+def test_the_histograms_show_every_box_and_the_limits(three):
+    _, (a, b), _ = three
+    figure = views.sizes([a, b])
+    heights, shapes = figure.axes[2:4]  # of b
+    labelled, kept = (sum(bar.get_height() for bar in bars) for bars in heights.containers)
+    assert (labelled, kept) == (3, 1)
+    assert sum(bar.get_height() for bar in shapes.containers[0]) == 3
+    assert [line.get_xdata()[0] for line in heights.lines] == [50]
+    assert 50 in [round(bar.get_x(), 6) for bar in heights.containers[0]]
+    assert [line.get_xdata()[0] for line in shapes.lines] == [0.2, 0.65]
+    said = texts(figure)
+    for text in ("labelled: 3", "pedestrians: 1", "height (pixels)", "width / height", "50 px"):
+        assert text in said
+    assert len(figure.encoded()[1]) > 5000
+
+
+def test_limits_are_in_the_data_sets_own_pixels(tmp_path):
+    video(tmp_path, "a.json", ("v", 0))
+    found = load(tmp_path, a=json_of("a.json", filter={"rule": "paper", "scale": 0.5}))["a"]
+    figure = views.sizes([data.survey(found, progress=False)])
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [100]
+    assert "100 px: 50 at the paper's scale" in texts(figure)
+
+
+def test_no_data_set_at_all():
+    assert "None of the data sets is here." in texts(views.sizes([]))
+    assert len(views.in_common([])) == 0
+
+
+def outlines(axes):
+    """Colours and line styles of the boxes drawn, by their corner."""
+    return [(round(p.get_x(), 3), p.get_edgecolor()[:3], p.get_linestyle()) for p in axes.patches]
+
+
+def test_samples_show_what_the_boxes_are(tmp_path):
+    mot(tmp_path / "m", (3, 1), length=4)
+    row = "3,2,100,30,20,60,1,1,0.25\n3,3,200,30,30,30,0,1,1"
+    with open(tmp_path / "m" / "gt" / "gt.txt", "a") as file:
+        file.write("\n" + row)
+    entry = load(tmp_path, a={"reader": "mot", "root": str(tmp_path / "m")})["a"]
+    figure = views.samples(data.survey(entry, progress=False))
+    shown = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title(loc="left") for axes in shown] == ["m/000003"]
+    from matplotlib.colors import to_rgb
+
+    drawn = outlines(shown[0])
+    assert (198.5, to_rgb(views.FOUND)) in [found[:2] for found in drawn]
+    for left in (28.5, 98.5):
+        assert (left, to_rgb(views.TRUTH)) in [found[:2] for found in drawn]
+    # half as wide, about the middle of the box
+    (dashed,) = [found for found in drawn if found[2] != "-" and found[2] != "solid"]
+    assert dashed[:2] == (103.5, (1, 1, 1))
+    assert "chosen among the 1 with a pedestrian" in texts(figure)
+
+
+def test_samples_where_images_are_missing(tmp_path):
+    coco(tmp_path, "a.json", [(str(k), None, 0, [BOX]) for k in range(9)])
+    entry = load(tmp_path, a=json_of("a.json", kind="stills"))["a"]
+    found = data.survey(entry, progress=False)
+    for k in range(9):
+        if k != 5:
+            (tmp_path / f"{k}.png").unlink()
+    figure = views.samples(found, count=3)
+    assert [axes.get_title(loc="left") for axes in figure.axes if axes.images] == ["5.png"]
+    assert "Samples of a (8 images are not here)" in texts(figure)
+    assert "of the 9 with a pedestrian the first with an image" in texts(figure)
+    (tmp_path / "5.png").unlink()
+    figure = views.samples(found, count=3)
+    assert len([axes for axes in figure.axes if axes.images]) == 3
+    assert figure.axes[0].images[0].get_array().max() == views.GREY
+
+
+# --- the real samples
+
+
+@needs_data
+def test_pets_pool_and_test_share_a_video_and_people():
+    entries = catalog.load()
+    pool, test = entries["pets09-pool"], entries["pets09-test"]
+    found = comparison.shared(
+        *(comparison.member(data.survey(entry, progress=False)) for entry in (pool, test))
+    )
+    people = {"pool": set(), "test": set()}
+    for line in (pool.folder() / "gt" / "gt.txt").read_text().split():
+        frame, identity = map(int, line.split(",")[:2])
+        if frame <= 500 or frame >= 596:
+            people["pool" if frame <= 500 else "test"].add(identity)
+    assert found.identities == tuple(sorted(people["pool"] & people["test"]))
+    assert found.identities
+    assert (found.nearest, found.frames, found.sequences) == (96, (), ("PETS09-S2L1",))
+
+
+@needs_data
+def test_camvid_by_sequence_shares_nothing_but_its_own_split_does():
+    entries = catalog.load()
+
+    def both(first, second):
+        surveys = [data.survey(entries[name], progress=False) for name in (first, second)]
+        return comparison.pairs(surveys)[0]
+
+    for sequence in ("0001TP", "0006R0", "0016E5"):
+        assert not both(f"camvid-not-{sequence}", f"camvid-{sequence}").anything
+    found = both("camvid-train", "camvid-val")
+    assert found.sequences == ("0016E5",)
+    numbers = [
+        [
+            image["frame"]
+            for image in json.loads((entries["camvid-all"].folder() / name).read_text())["images"]
+            if image["sequence"] == "0016E5"
+        ]
+        for name in ("train.json", "val.json")
+    ]
+    assert found.nearest == min(abs(a - b) for a in numbers[0] for b in numbers[1])

@@ -1,0 +1,56 @@
+"""The notebook of the data sets: it runs at small size, and its checked line can fail."""
+
+import re
+
+import pytest
+import yaml
+from test_comparison import coco, street
+from test_notebooks import execute, nbval, with_parameters
+
+from alkit import runs
+
+PATH = runs.ROOT / "notebooks/datasets.ipynb"
+ABOUT = {"title": "Toy", "license": "none", "citation": "nobody", "homepage": "https://example.org"}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A catalog: street at toy size, two parts of a video, one that is not there, and one with
+    fewer images than expected."""
+    for name, frames in (("early", (0, 5)), ("late", (9, 12))):
+        found = [(f"v-{f}", "v", f, [[100, 80, 20, 60], [5, 5, 9, 9]]) for f in frames]
+        coco(tmp_path / "data", f"{name}.json", found)
+    files = {"reader": "coco", "root": str(tmp_path / "data"), "kind": "video", "filter": "paper"}
+    entries = {
+        "street-source": street("source", 4),
+        "street-test": street("test", 4),
+        "early": files | {"args": {"annotations": "early.json"}, "expect": {"instances": 2}},
+        "late": files | {"args": {"annotations": "late.json"}},
+        "wrong": files | {"args": {"annotations": "late.json"}, "expect": {"images": 3}},
+        "elsewhere": files | {"args": {"annotations": "gone.json"}, "expect": {"images": 3}},
+    }
+    path = tmp_path / "catalog.yaml"
+    named = {name: ABOUT | fields for name, fields in entries.items()}
+    path.write_text(yaml.safe_dump({"datasets": named}, sort_keys=False))
+    return path
+
+
+def test_the_notebook_runs_and_checks(small, tmp_path):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name, datasets in (("sound", "street-*, early, late, elsewhere"), ("wrong", "wrong")):
+        values = {"datasets": datasets, "catalog_file": str(small)}
+        with_parameters(PATH, folder / f"{name}.ipynb", **values)
+    result = nbval(folder)
+    assert result.returncode == 1, result.stdout[-3000:]
+    failed = re.findall(r"^FAILED (\S+)", result.stdout, re.MULTILINE)
+    assert [name.split("::")[0] for name in failed] == ["wrong.ipynb"], result.stdout[-3000:]
+    assert "wrong: wrong: images: 2, 3 expected" in result.stdout
+
+
+def test_the_notebook_refuses_an_unknown_name(small, tmp_path):
+    error = execute(PATH, tmp_path, datasets="street-tset", catalog_file=str(small))
+    assert "no data set 'street-tset'" in error.evalue
+    assert "nearest names: street-test" in error.evalue
+    error = execute(PATH, tmp_path, dataset="street-test")
+    assert "'dataset' (did you mean datasets?)" in error.evalue

@@ -1,0 +1,122 @@
+"""Paper against released code: complete, right on made-up scores, true to the steps."""
+
+import numpy as np
+import pytest
+
+from alkit import fidelity, runs
+from alkit.frames import FrameSet
+from alkit.profiles import PAPER, RELEASED, Profile, profile
+from alkit.views import fidelity as views
+
+NUMBERS = profile("demo", {"exclude_now": 3})
+
+
+def video(n, sequences=2):
+    image = np.zeros((8, 8, 3), np.uint8)
+    return FrameSet(
+        "made up",
+        [f"f{i}" for i in range(n)],
+        lambda i: image,
+        sequence=np.sort(np.arange(n) % sequences).astype(str),
+        frame=np.arange(n, dtype=float) % (n // sequences),
+    )
+
+
+def test_every_difference_of_the_profiles_has_its_row():
+    differing = {
+        name for name in Profile.model_fields if getattr(PAPER, name) != getattr(RELEASED, name)
+    }
+    rows = {name for names in fidelity.ROWS.values() for name in names}
+    of_mc = set(fidelity.MC_ROWS["MC dropout, released: 15 passes, ratio 0.1"])
+    assert rows | of_mc | set(fidelity.LISTED) == differing
+    assert not rows & set(fidelity.LISTED)
+
+
+def test_a_row_changes_its_numbers_alone_and_the_last_changes_all():
+    found = fidelity.variants(NUMBERS)
+    base = found[fidelity.BASE]
+    assert base.image_size == NUMBERS.image_size
+    assert (base.radius, base.exclude_now, base.half_pixel) == (9, 3, True)
+    for row, names in fidelity.ROWS.items():
+        changed = {n for n in Profile.model_fields if getattr(found[row], n) != getattr(base, n)}
+        assert changed == set(names)
+    together = found[fidelity.ALL]
+    assert together.exclude_now == (3, 2)  # −15 … +14 on a pool of every 5th frame
+    for name in ("radius", "region_grid", "double_evaluation", "half_pixel", "fill"):
+        assert getattr(together, name) == getattr(RELEASED, name)
+
+
+def test_agreement_by_hand():
+    first, second = np.array([4, 2, 9, 1]), np.array([2, 4, 7, 9])
+    assert fidelity.agreement(first, second, 2) == 1.0
+    assert fidelity.agreement(first, second, 3) == pytest.approx(2 / 3)
+    assert fidelity.agreement(first, second, 1) == 0.0
+    assert np.isnan(fidelity.agreement(first, second, 5))
+
+
+def test_rankings_and_table_on_made_up_scores():
+    frames = video(40)
+    rng = np.random.default_rng(0)
+    z = rng.random(40)
+    reversed_ = "window 9×9 instead of 19×19"
+    names = (fidelity.BASE, reversed_, "filled up without rule 1", "rule 1: one frame less after")
+    scores = {name: z for name in names} | {reversed_: 1 - z}
+    found = fidelity.rankings(scores, frames, NUMBERS, budget=40)
+    table = fidelity.table(found)
+    assert table.loc[fidelity.BASE].dropna().eq(1).all()
+    assert table.loc[reversed_, ("tau", "")] == pytest.approx(-1)
+    # 20 frames a video, 3 on either side blocked: never more than 5 of a video, at least 3
+    count = len(found[fidelity.BASE].chosen)
+    assert 6 <= count <= 10
+    assert len(found["filled up without rule 1"].chosen) == 40
+    assert np.array_equal(found["filled up without rule 1"].chosen[:count], found["paper"].chosen)
+    gone, new = fidelity.changes(found, reversed_, 5)
+    assert len(gone) == len(new) == 5 - round(5 * table.loc[reversed_, ("chosen", 5)])
+    assert not set(gone) & set(found[reversed_].chosen[:5])
+    assert set(new) <= set(found[reversed_].chosen[:5])
+    assert fidelity.check(found).startswith("fidelity: every variant")
+    found[fidelity.BASE].z[3] = np.nan
+    assert "wrong" in fidelity.check(found)
+
+
+def test_smoothing_across_videos_sees_no_border():
+    frames = video(20)
+    z = np.zeros(20)
+    z[9] = 1.0  # the last frame of the first video
+    across = "Eq. (6) across videos"
+    found = fidelity.rankings({fidelity.BASE: z, across: z}, frames, NUMBERS)
+    assert found[fidelity.BASE].ranked_by[10] == 0
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / 18)
+    assert found[across].ranked_by[10] == pytest.approx(weights[4] / weights.sum())
+
+
+def test_the_papers_row_is_what_the_steps_compute(toy_experiment):
+    run = runs.Run(toy_experiment / "divergence/seed_0")
+    frames = run.frames("pool").unlabeled().take(range(6))
+    numbers = run.experiment.numbers
+    z = fidelity.image_scores(run.weights(0), frames, numbers, mc=True, progress=False)
+    stored = run.image_scores(1)["z"].to_numpy()[:6]
+    # the stored maps are quantised
+    np.testing.assert_allclose(z[fidelity.BASE], stored, rtol=0.02, atol=1e-3)
+    assert list(z) == [*fidelity.variants(numbers), *fidelity.mc_variants(numbers)]
+    # rows that act on the maps change them; rows that act later do not
+    for row in list(fidelity.ROWS)[:5]:
+        assert (z[row] != z[fidelity.BASE]).all(), row
+    assert (z["filled up without rule 1"] == z[fidelity.BASE]).all()
+    first, control, *_ = (z[name] for name in fidelity.mc_variants(numbers))
+    assert (first != control).all()
+
+
+def test_figures_draw_what_changes():
+    frames = video(40)
+    rng = np.random.default_rng(0)
+    scores = {name: rng.random(40) for name in fidelity.variants(NUMBERS)}
+    found = fidelity.rankings(scores, frames, NUMBERS)
+    figure = views.agreements(found, "made up")
+    texts = [t.get_text() for t in figure.axes[0].texts]
+    assert texts.count("–") == (len(scores) - 1) * 3  # N = 50, 100, 200 of 40 frames
+    sheet = views.changed(frames, found, fidelity.ALL, 5)
+    gone, new = fidelity.changes(found, fidelity.ALL, 5)
+    assert sum(bool(axes.images) for axes in sheet.axes) == len(gone) + len(new)
+    same = views.changed(frames, {n: found["paper"] for n in found}, fidelity.ALL, 5)
+    assert any("same images" in t.get_text() for axes in same.axes for t in axes.texts)

@@ -1,0 +1,276 @@
+"""Eq. (1)–(6) of the paper and the temporal rules, written out as slow loops in float64, against
+the fast code.
+
+The loops know nothing of alkit. They take what design and paper leave to the reader as the fast
+code states it: 0·log 0 = 0, means over the pixels inside the image, partial regions count, a
+temporal mean over the frames that exist. float32 input is looped over in float64.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from alkit import aggregation, scores
+from alkit.aggregation import image_score, region_maxima
+from alkit.scores import divergence, entropy, mutual_information
+from alkit.selection import select, smooth
+
+TOLERANCE = {np.float64: 1e-12, np.float32: 5e-6}
+
+
+# ------------------------------------------------------------------ the loops
+
+
+def H(z):
+    """Eq. (3)."""
+    return -(z * math.log(z) if z > 0 else 0) - ((1 - z) * math.log(1 - z) if z < 1 else 0)
+
+
+def mean(values):
+    values = [float(v) for v in values]
+    return math.fsum(values) / len(values)
+
+
+def pixel_scores(p, r):
+    """Eq. (1), (2), (4): p (level, y, x) → s (y, x)."""
+    levels, height, width = p.shape
+    s = np.zeros((height, width))
+    for k in range(levels):
+        entropies = np.array([[H(float(z)) for z in row] for row in p[k]])
+        for m in range(height):
+            for n in range(width):
+                rows = slice(max(m - r, 0), min(m + r, height - 1) + 1)
+                columns = slice(max(n - r, 0), min(n + r, width - 1) + 1)
+                expected = mean(p[k, rows, columns].ravel())  # Eq. (1)
+                s[m, n] += H(expected) - mean(entropies[rows, columns].ravel())  # Eq. (2), (4)
+    return s
+
+
+def pixel_entropies(p):
+    """The paper's comparison: s = Σ_k H(p^k)."""
+    levels, height, width = p.shape
+    return np.array(
+        [
+            [sum(H(float(p[k, m, n])) for k in range(levels)) for n in range(width)]
+            for m in range(height)
+        ]
+    )
+
+
+def pixel_information(p):
+    """The paper's other comparison: p (pass, level, y, x), Σ_k of H(mean) − mean of H."""
+    passes, levels, height, width = p.shape
+    s = np.zeros((height, width))
+    for m in range(height):
+        for n in range(width):
+            for k in range(levels):
+                of_passes = [float(p[t, k, m, n]) for t in range(passes)]
+                s[m, n] += H(mean(of_passes)) - mean(H(z) for z in of_passes)
+    return s
+
+
+def largest(s, rows, columns):
+    """The maximum of s over the pixels of these rows and columns that are inside the image."""
+    height, width = s.shape
+    return max(s[y, x] for y in rows if 0 <= y < height for x in columns if 0 <= x < width)
+
+
+def regions(s, k, grid):
+    """The maxima of Eq. (5): of k × k tiles, or of a k × k max filter at every k-th pixel."""
+    height, width = s.shape
+    before, after = (0, k - 1) if grid == "tiles" else ((k - 1) // 2, k // 2)
+    return np.array(
+        [
+            [
+                largest(s, range(y - before, y + after + 1), range(x - before, x + after + 1))
+                for x in range(0, width, k)
+            ]
+            for y in range(0, height, k)
+        ]
+    )
+
+
+def smoothed(z, videos, delta_t=5, sigma=3.0):
+    """Eq. (6): z of consecutive frames; `videos` are the lengths of the videos they come from."""
+    result, first = [], 0
+    for length in videos:
+        for t in range(length):
+            total = weights = 0.0
+            for i in range(t - delta_t, t + delta_t + 1):
+                if 0 <= i < length:
+                    w = math.exp(-((i - t) ** 2) / (2 * sigma**2))
+                    total, weights = total + w * float(z[first + i]), weights + w
+            result.append(total / weights)
+        first += length
+    return np.array(result)
+
+
+def one_by_one(z, b, video, t, labeled, before, after, fill):
+    """The temporal rules: Δt₁ = (before, after) in this cycle, Δt₂ = 2 in the next ones."""
+    chosen = []
+    for first_rule in [True, False] if fill else [True]:
+        for i in sorted(range(len(z)), key=lambda i: -z[i]):
+            if len(chosen) == b or i in labeled or i in chosen:
+                continue
+            if any(video[i] == video[j] and abs(t[i] - t[j]) <= 2 for j in labeled):
+                continue
+            near = [j for j in chosen if video[i] == video[j] and -before <= t[i] - t[j] <= after]
+            if near and first_rule:
+                continue
+            chosen.append(i)
+    return chosen
+
+
+# ------------------------------------------------------------------ Eq. (1)–(4)
+
+
+def make(kind, shape):
+    rng = np.random.default_rng([len(kind), *shape])
+    if kind == "random":
+        return rng.random(shape)
+    if kind == "detector":  # most of it near 0, some near 1
+        return 1 / (1 + np.exp(-rng.normal(-3, 4, shape)))
+    if kind == "extreme":
+        return rng.choice([0.0, 1.0, 1e-300, 1 - 1e-16], shape)
+    values = {"constant": [0.3, 0.999, 1e-5, 0.5, 0.1], "corners": [0, 1, 1e-300, 1 - 1e-16, 0]}
+    return np.broadcast_to(np.reshape(values[kind], (5, 1, 1))[: shape[-3]], shape).copy()
+
+
+KINDS = ["random", "detector", "extreme", "constant", "corners"]
+# Smaller than the window of radius 9, and larger; divisible by 30, and not.
+SHAPES = [(5, 1, 1), (5, 1, 23), (5, 6, 4), (2, 30, 30), (2, 23, 37)]
+
+
+def check(fast, in_torch, loop, p):
+    """The fast function against the loop, for both precisions, in NumPy, torch and as on a GPU."""
+    for dtype, tolerance in TOLERANCE.items():
+        q = p.astype(dtype)
+        expected = loop(q.astype(np.float64))
+        for s in (fast(q), fast(torch.from_numpy(q)), in_torch(torch.from_numpy(q))):
+            s = np.asarray(s)
+            assert s.dtype == dtype
+            np.testing.assert_allclose(s, expected, 0, tolerance)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 9])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_divergence(kind, shape, radius):
+    check(
+        lambda p: divergence(p, radius),
+        lambda p: scores._divergence_in_torch(p, radius),
+        lambda p: pixel_scores(p, radius),
+        make(kind, shape),
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_entropy(kind, shape):
+    check(entropy, scores._entropy_in_torch, pixel_entropies, make(kind, shape))
+
+
+@pytest.mark.parametrize("passes", [1, 2, 15])
+@pytest.mark.parametrize("shape", [(5, 1, 1), (2, 6, 7)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutual_information(kind, shape, passes):
+    p = make(kind, (passes, *shape))
+    check(mutual_information, scores._mutual_information_in_torch, pixel_information, p)
+
+
+# ------------------------------------------------------------------ Eq. (5)
+
+
+@pytest.mark.parametrize("grid", ["tiles", "sampled"])
+@pytest.mark.parametrize("region", [1, 2, 7, 30])
+@pytest.mark.parametrize("size", [(60, 90), (59, 76), (46, 44), (16, 15), (14, 3), (1, 1), (1, 61)])
+def test_regions(size, region, grid):
+    rng = np.random.default_rng(size)
+    for s in (rng.normal(size=size), np.full(size, 0.1), rng.choice([0.0, 1e-300, 3.4], size)):
+        for dtype, tolerance in TOLERANCE.items():
+            q = s.astype(dtype)
+            expected = regions(q, region, grid)
+            tensor = torch.from_numpy(q)
+            for maxima in (
+                region_maxima(q, region, grid),
+                region_maxima(tensor, region, grid),
+                aggregation._region_maxima_in_torch(tensor, region, grid),
+            ):
+                assert np.array_equal(maxima, expected)
+            z = mean(expected.ravel())
+            assert abs(float(image_score(q, region, grid=grid)) - z) <= tolerance
+            assert abs(float(image_score(tensor, region, grid=grid)) - z) <= tolerance
+            by_mean = image_score(q, region, how="mean", grid=grid)
+            assert abs(float(by_mean) - mean(q.ravel())) <= tolerance
+
+
+# ------------------------------------------------------------------ Eq. (6)
+
+
+@pytest.mark.parametrize("delta_t", [0, 1, 5])
+@pytest.mark.parametrize("videos", [[1], [3], [40], [1, 2, 30, 6, 1]])
+def test_smoothing(videos, delta_t):
+    n = sum(videos)
+    z = np.random.default_rng(n).gamma(1, 1, n)
+    sequence = np.repeat(np.arange(len(videos)), videos)
+    frame = np.concatenate([np.arange(length) for length in videos])
+    for dtype, tolerance in TOLERANCE.items():
+        q = z.astype(dtype)
+        expected = smoothed(q, videos, delta_t)
+        for kind in (np.asarray, torch.from_numpy):
+            fast = smooth(kind(q), sequence, frame, delta_t)
+            np.testing.assert_allclose(fast, expected, 0, tolerance)
+            # The released code's way: one filter over all videos, without their borders.
+            joined = smooth(kind(q), np.zeros(n), np.arange(n), delta_t)
+            np.testing.assert_allclose(joined, smoothed(q, [n], delta_t), 0, tolerance)
+
+
+def test_only_the_borders_of_videos_tell_the_two_ways_of_smoothing_apart():
+    z = np.random.default_rng(0).random(40)
+    sequence, frame = np.repeat([0, 1], 20), np.tile(np.arange(20), 2)
+    apart, joined = smooth(z, sequence, frame), smooth(z, np.zeros(40), np.arange(40))
+    differ = np.flatnonzero(~np.isclose(apart, joined, 0, 1e-12))
+    assert differ.tolist() == list(range(15, 25))  # within 5 frames of the border
+
+
+# ------------------------------------------------------------------ all of it
+
+VIDEOS = [37, 25]
+VIDEO = np.repeat([0, 1], VIDEOS)
+T = np.concatenate([np.arange(length) for length in VIDEOS])
+LABELED = [30, 40]
+
+
+def from_maps_to_images(p, radius, region, grid, joined, now, fill):
+    """The fast chain: maps (frame, level, y, x) to the images chosen, with the scores ẑ."""
+    n = len(p)
+    z = image_score(divergence(p, radius), region, grid=grid)
+    z = smooth(z, np.zeros(n), np.arange(n)) if joined else smooth(z, VIDEO, T)
+    rules = {"exclude_now": now, "exclude_later": 2, "fill": fill}
+    return z, select(z, 9, sequence=VIDEO, frame=T, labeled=LABELED, **rules)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_from_maps_to_images(variant, kind):
+    rng = np.random.default_rng(5)
+    spread = rng.uniform(0.2, 4, (len(T), 1, 1, 1))  # frames differ in their scores
+    p = 1 / (1 + np.exp(-rng.normal(0, spread, (len(T), 2, 13, 11))))
+
+    if variant == "paper":
+        numbers = {"radius": 9, "region": 6, "grid": "tiles", "joined": False, "now": 15}
+        sides, videos, fill, count = (15, 15), VIDEOS, False, 4
+    else:
+        numbers = {"radius": 4, "region": 6, "grid": "sampled", "joined": True, "now": (15, 14)}
+        sides, videos, fill, count = (15, 14), [len(T)], True, 9
+    z = [mean(regions(pixel_scores(q, numbers["radius"]), 6, numbers["grid"]).ravel()) for q in p]
+    z = smoothed(z, videos)
+    expected = one_by_one(z, 9, VIDEO, T, LABELED, *sides, fill)
+
+    fast_z, selection = from_maps_to_images(kind(p), fill=fill, **numbers)
+    np.testing.assert_allclose(fast_z, z, 0, 1e-12)
+    assert selection.indices.tolist() == expected
+    assert selection.count == count
+    assert (selection.relaxed > 0) == fill

@@ -1,0 +1,68 @@
+"""From logits to probabilities and score maps: both views, and what double evaluation averages."""
+
+import numpy as np
+import pytest
+
+from alkit import prediction, training
+from alkit.profiles import profile
+from alkit.scores import divergence
+
+SIZE = (48, 64)
+
+
+def numbers(**changes):
+    return profile("demo", {"image_size": SIZE, "width": 0.125} | changes)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return training.new_detector(numbers(), np.random.SeedSequence(1)).eval()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+
+
+def maps(logits):
+    return logits[prediction.COARSE], logits[prediction.FINE]
+
+
+def one_view(detector, image):
+    """Probabilities (level, y, x) of an image alone."""
+    alone = numbers(double_evaluation=False)
+    return prediction.probabilities(*maps(prediction.predict(detector, image, alone)), alone)
+
+
+def test_double_evaluation_averages_probabilities_of_the_image_and_its_mirror_image(
+    detector, image
+):
+    both = numbers()
+    p = prediction.probabilities(*maps(prediction.predict(detector, image, both)), both)
+    mirrored = one_view(detector, image[:, ::-1])[..., ::-1]
+    np.testing.assert_allclose(p, (one_view(detector, image) + mirrored) / 2, atol=2e-3)
+    assert not np.allclose(p, one_view(detector, image), atol=2e-3)
+
+
+def test_or_it_averages_the_score_maps(detector, image):
+    released = numbers(double_average="scores")
+    logits = prediction.predict(detector, image, released)
+    s = prediction.pixel_scores(lambda p: divergence(p, 3), *maps(logits), released)
+    first = divergence(one_view(detector, image), 3)
+    second = divergence(one_view(detector, image[:, ::-1]), 3)[:, ::-1]
+    np.testing.assert_allclose(s, (first + second) / 2, rtol=0.05, atol=1e-5)
+    paper = numbers()
+    other = prediction.pixel_scores(lambda p: divergence(p, 3), *maps(logits), paper)
+    assert np.abs(s - other).max() > 10 * np.abs(s - (first + second) / 2).max()
+    # detections then come from the image alone
+    p = prediction.probabilities(*maps(logits), released)
+    np.testing.assert_allclose(p, one_view(detector, image), atol=2e-3)
+
+
+def test_without_double_evaluation_there_is_one_view_to_score(detector, image):
+    for how in ("probabilities", "scores"):
+        alone = numbers(double_evaluation=False, double_average=how)
+        logits = prediction.predict(detector, image, alone)
+        assert len(logits[prediction.FINE]) == 1
+        s = prediction.pixel_scores(lambda p: divergence(p, 3), *maps(logits), alone)
+        np.testing.assert_array_equal(s, divergence(one_view(detector, image), 3))
