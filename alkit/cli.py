@@ -46,13 +46,25 @@ def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
 
 
 @data_app.command("stats")
-def data_stats(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
-    """Count images, sequences, boxes and identities."""
-    from alkit import data
+def data_stats(
+    names: Annotated[list[str], typer.Argument(help="data sets; several are compared")],
+    catalog: CatalogFile = DEFAULT_CATALOG,
+    profile: Annotated[str, typer.Option(help="the decoder ceiling's profile")] = "paper",
+):
+    """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
+    data sets share and how near in time they are; a pair that shares anything warns."""
+    from alkit import comparison, data, profiles
     from alkit.catalog import load
 
-    for what, value in data.stats(load(catalog)[name]).items():
-        print(f"{what:24} {value}")
+    numbers, entries = profiles.profile(profile), load(catalog)
+    surveys = [data.survey(entry) for entry in [entries[name] for name in names]]
+    ceilings = [data.decoder_ceiling(found, numbers) for found in surveys]
+    print(comparison.counts(surveys, ceilings, profile))
+    pairs = comparison.pairs(surveys)
+    for found in pairs:
+        print(comparison.sentence(found))
+    for line in comparison.warnings(pairs):
+        print(f"warning: {line}", file=sys.stderr)
 
 
 @data_app.command("fetch")
@@ -74,26 +86,48 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="only these, 0-4 or 0,2")] = None,
     notebooks: Annotated[bool, typer.Option(help="or plain calls in this process")] = True,
     redo: Annotated[bool, typer.Option("--redo", help="make stale steps again")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, do nothing")] = False,
 ):
     """Run the cycles of an experiment; complete steps are skipped."""
+    from alkit import comparison, runs
     from alkit import experiment as driver
-    from alkit import runs
     from alkit.catalog import load
+    from alkit.jsonfile import write_json
+    from alkit.plugins import PluginError
+    from alkit.settings import checked, read_folds
 
-    folds = runs.read_folds(experiment)
+    try:
+        folds = read_folds(experiment)
+    except PluginError as error:
+        if not dry_run:
+            raise
+        print(f"MISSING {error}. Without it nobody knows the strategies")
+        return
     chosen = strategies.split(",") if strategies else None
     numbers = driver.parse_seeds(seeds) if seeds else None
     narrowed = {"strategies": chosen, "seeds": numbers}
     narrowed = {name: value for name, value in narrowed.items() if value}
+    folds = {
+        fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
+        for fold, settings in folds.items()
+    }
     file = load(catalog).path
     out = out or runs.ROOT / "runs" / experiment.stem
+    if dry_run:
+        from alkit import planning
+
+        for settings in folds.values():
+            print(planning.describe(settings, load(file), out))
+        return
     parts = {fold: out / fold for fold in folds}
     for fold, settings in folds.items():
-        settings = runs.checked(settings.model_dump(mode="json") | narrowed, experiment)
         others = [part for part in parts.values() if part != parts[fold]]
         runs.create(parts[fold], settings, file, others)
     if "" not in folds:
-        runs.write_json(out / "folds.json", list(folds))
+        write_json(out / "folds.json", list(folds))
+    for settings in folds.values():
+        for line in comparison.leaks(settings, load(file)):
+            print(f"warning: {line}", file=sys.stderr)
     for part in parts.values():
         driver.run(part.resolve(), chosen, numbers, notebooks, redo)
     status(out)

@@ -152,21 +152,26 @@ def decoder_ceiling(
 def check(entry: Entry, progress: bool = True) -> list[Finding]:
     """Read all of a data set, decode every image, and compare with what the entry expects.
 
-    Files that cannot be read are findings of their own; after `MAX_BAD_FILES` of them the rest is
-    not read. Raises what opening the entry raises.
+    Missing images are one finding; images that cannot be read are findings of their own, and after
+    `MAX_BAD_FILES` of them the rest is not read. Raises what opening the entry raises.
     """
     found = survey(entry, progress)
     frames = found.frames
-    bad, read = [], 0
+    missing, bad, read = [], [], 0
     for i in tqdm(range(len(frames)), desc=f"{entry.name}: images", disable=not progress):
         try:
             frames.images(i)
             read += 1
+        except FileNotFoundError as error:
+            missing.append(error)
         except (ValueError, OSError) as error:
             bad.append(Finding(f"image {frames.name[i]}", "readable", str(error), False))
             if len(bad) == MAX_BAD_FILES:
                 break
     findings = [Finding("readable images", len(frames), read, read == len(frames)), *bad]
+    if missing:
+        first = f"{len(missing)}, the first is {missing[0]}"
+        findings.insert(1, Finding("missing images", 0, first, False))
     return findings + compare_counts(found)
 
 

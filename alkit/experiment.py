@@ -247,7 +247,8 @@ def table(out: Path) -> pd.DataFrame:
 
 
 def ledger(out: Path) -> pd.DataFrame:
-    """One row for each evaluated cycle: what was labelled, and what the detector then missed."""
+    """One row for each evaluated cycle: what was labelled, and what the detector then missed.
+    `alkit status` leaves out the average precisions."""
     rows, seen = [], set()
     for task in tasks(out):
         complete = records.read(task.run, task.cycle, task.step.name) is not None
@@ -270,6 +271,8 @@ def ledger(out: Path) -> pd.DataFrame:
                 "labeling hours": round(labeled["labeling_seconds"] / 3600, 3),
                 "miss rate at FPPI 1": result["miss_rate_at_1"],
                 "log-average miss rate": result["lamr"],
+                "AP at IoU 0.5": result["ap50"],
+                "AP at IoU 0.5:0.95": result["ap"],
             }
         )
         seen.add(task.cycle)
@@ -304,7 +307,8 @@ def format_status(out: Path) -> str:
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
     results = ledger(out)
     if len(results):
-        lines += ["", results.round(3).to_string(index=False)]
+        narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])
+        lines += ["", narrow.round(3).to_string(index=False)]
     return "\n".join(lines)
 
 

@@ -113,7 +113,8 @@ def image_scores(weights: Path, frames: FrameSet, numbers: Profile, mc=True, pro
     views = {p.half_pixel: p.model_copy(update={"double_evaluation": True}) for p in local.values()}
     detectors = {half: training.load_weights(weights, p) for half, p in views.items()}
     found = {name: np.zeros(len(frames)) for name in (*local, *dropped)}
-    for i in tqdm(range(len(frames)), desc="scores of each variant", disable=not progress):
+    bar = {"desc": "scores of each variant", "leave": False, "mininterval": 1}
+    for i in tqdm(range(len(frames)), disable=not progress, **bar):
         image = frames.images(i)
         logits = {half: prediction.predict(detectors[half], image, p) for half, p in views.items()}
         done = {}  # rows that differ only later have the same maps

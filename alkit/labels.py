@@ -5,6 +5,7 @@ from collections import defaultdict
 import numpy as np
 
 from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.protocols import PERSON
 
 CATEGORY = {"id": 1, "name": "pedestrian"}
 
@@ -20,7 +21,7 @@ def to_coco(
     Each image also has its `position` in the data set, `sequence` and `frame` (null for stills);
     each annotation `ignore` (0 or 1), `vis_bbox` and `identity` (−1: unknown). All boxes are of
     the one class pedestrian, as a filter leaves them; `by_label` keeps the class names of the
-    data set's files, for boxes that no filter has seen.
+    data set's files, for boxes that no filter has seen, and calls only a person a pedestrian.
     """
     positions = range(len(frames)) if positions is None else positions
     height, width = frames.image_size
@@ -39,7 +40,8 @@ def to_coco(
         )
         boxes = frames.boxes[i]
         for b in range(len(boxes)):
-            label = str(boxes.label[b]) if by_label else CATEGORY["name"]
+            label = str(boxes.label[b])
+            label = label if by_label and label.lower() not in PERSON else CATEGORY["name"]
             left, top, width_, height_ = map(float, boxes.ltwh[b])
             annotations.append(
                 {

@@ -14,17 +14,21 @@ from alkit.selection import STRATEGIES
 SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
 
 
+class PluginError(ValueError):
+    """A plugin file that is not there or cannot be executed."""
+
+
 def load(file: str):
-    """Execute a plugin file and give its module. Raises ValueError naming the file."""
+    """Execute a plugin file and give its module. Raises PluginError naming the file."""
     path = Path(file)
     if not path.is_file():
-        raise ValueError(f"plugins: {file}: no such file")
+        raise PluginError(f"plugins: {file}: no such file")
     spec = importlib.util.spec_from_file_location(f"alkit_plugin_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"plugins: {file}: {type(error).__name__}: {error}") from error
+        raise PluginError(f"plugins: {file}: {type(error).__name__}: {error}") from error
     return module
 
 

@@ -39,10 +39,13 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     """The evaluation of a detector on the data set in a role, and its detections.
 
     A protocol that filters by class name gets all labelled boxes, and boxes and detections in the
-    data set's native pixels, which its heights refer to. AP is always that of the boxes under the
+    data set's native pixels, which its heights refer to; it is made for one test set, and other
+    roles are measured under "caltech". AP is always that of the boxes under the
     data set's filter.
     """
     run, protocol = job.run, job.numbers.protocol
+    if role != "test" and PROTOCOLS[protocol].by_name:
+        protocol = "caltech"
     frames = run.frames(role)
     size = frames.image_size
     found = prediction.detect_all(detector, frames.unlabeled(), job.numbers.at(size), job.progress)

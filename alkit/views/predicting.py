@@ -13,11 +13,13 @@ LEVELS = "Θ¹ Θ² Θ³ Θ⁴ Θ⁵".split()
 def training(run, cycle: int):
     """Loss of every epoch and the learning rate; of cycle 0 W_l's, else Θ's."""
     losses = run.losses(cycle)
+    numbers = run.numbers(cycle)
     of = "W_l on X_l" if cycle == 0 else f"Θ on X_al, cycle {cycle}"
     figure = drawing.picture(
         3.1,
         f"Training of {of}",
-        (f"{len(losses)} epochs of RMSProp; the loss is the mean over the sampled pixels."),
+        f"{len(losses)} epochs, optimiser {numbers.optimiser}; the loss is the mean over the "
+        "sampled pixels.",
     )
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(losses) + 1)
@@ -25,7 +27,6 @@ def training(run, cycle: int):
     drawing.tidy(left, "Loss (Eq. 7)", "epoch", "mean loss (nats)")
     left.plot(epochs, losses, color=BLUE, marker=marker, markersize=3)
     left.set_ylim(0, 1.08 * max(losses))
-    numbers = run.numbers(cycle)
     first, last = numbers.learning_rate, numbers.final_learning_rate
     drawing.tidy(right, "Learning rate, annealed exponentially", "epoch", "learning rate")
     right.semilogy(epochs, first * (last / first) ** (epochs / epochs[-1]), color=BLUE)
@@ -113,7 +114,8 @@ def predictions(run, cycle: int, count: int = 2):
     found = by_image(run.detections(cycle, "pool"))
     rows = confident(found, positions, pool.sequence, count)
     ratio = numbers.image_size[0] / numbers.image_size[1]
-    views = "mean of the image and its mirror image; " if numbers.double_evaluation else ""
+    both = numbers.double_evaluation and numbers.double_average == "probabilities"
+    views = "mean of the image and its mirror image; " if both else ""
     caption = (
         "Probabilities of the five default boxes (height × width) at every pixel; "
         f"{views}orange: detections. Frames: the most confident detection in each of {count} "

@@ -39,7 +39,8 @@ def curves(run, cycle: int):
         f"{last['dataset']}: {last['images']} images, {last['boxes']} pedestrians, protocol "
         f"{last['protocol']}. Labelled so far: {labeled['images']} images with "
         f"{labeled['pedestrians']} pedestrians, an estimated "
-        f"{labeled['labeling_seconds'] / 3600:.2f} h. Log-average miss rate: {rate(last['lamr'])}."
+        f"{labeled['labeling_seconds'] / 3600:.2f} h. Log-average miss rate: {rate(last['lamr'])}. "
+        f"AP at IoU 0.5: {rate(last['ap50'])}, at IoU 0.5:0.95: {rate(last['ap'])}."
     )
     name = "W_l" if cycle == 0 else f"{run.strategy_name}, cycle {cycle}"
     figure = drawing.picture(4.6, f"Step 7: miss rate of {name}", caption)

@@ -1,0 +1,103 @@
+"""What one image and one iteration cost on this machine, measured in a few seconds.
+
+On noise, with an untrained detector that finds nothing: what a trained one costs, but for its
+boxes.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from alkit import prediction, store, training
+from alkit.aggregation import image_score
+from alkit.frames import NO_BOXES, FrameSet
+from alkit.plugins import load_score
+from alkit.profiles import Profile
+from alkit.settings import Experiment
+
+REPEATS, SECONDS = 3, 0.5  # of a measurement: the median of so many, fewer where they take longer
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Unit costs in seconds: `predict` of one image, all its views and the decoding of its boxes,
+    and `train` of one iteration, by (height, width); `score` of one map by the score's name;
+    `aggregate` of one map. `weights` are the bytes of one detector."""
+
+    predict: dict[tuple[int, int], float]
+    train: dict[tuple[int, int], float]
+    score: dict[str, float]
+    aggregate: float
+    weights: int
+
+
+def measure(experiment: Experiment, names, sizes) -> Costs:
+    """The unit costs of an experiment's profile on this machine, for scores by their `names` and
+    images of `sizes`, (height, width) each, the profile's own among them."""
+    numbers = experiment.numbers
+    detector = training.new_detector(numbers, np.random.SeedSequence(0)).eval()
+    torch.nn.init.constant_(detector.logits.bias, -20)  # no boxes
+    rng = np.random.default_rng(0)
+    images = {size: rng.integers(0, 256, (*size, 3), np.uint8) for size in sorted(sizes)}
+
+    work = {("aggregate", "a map"): partial(_aggregate, numbers)}
+    for name in sorted(names):
+        score = load_score(name, experiment.plugins, numbers.pixels(numbers.radius))
+        image = images[numbers.image_size]
+        kind = _dropout_score if name == "mutual_information" else _logit_score
+        work["score", name] = kind(score, detector, image, numbers)
+    for size, image in images.items():
+        work["predict", size] = partial(_predict, detector, image, numbers.at(size))
+    for size, image in images.items():  # last, since it changes the detector
+        work["train", size] = partial(_iteration, detector, image, numbers.at(size))
+
+    seconds = {"aggregate": {}, "score": {}, "predict": {}, "train": {}}
+    for (what, of), call in tqdm(work.items(), desc="measuring unit costs", leave=False):
+        seconds[what][of] = _seconds(call)
+    (aggregate,) = seconds.pop("aggregate").values()
+    return Costs(**seconds, aggregate=aggregate, weights=4 * training.count_parameters(detector))
+
+
+def _logit_score(score, detector, image, numbers: Profile):
+    logits = prediction.predict(detector, image, numbers)
+    maps = logits[prediction.COARSE], logits[prediction.FINE]
+    return lambda: store.quantise(prediction.pixel_scores(score, *maps, numbers))
+
+
+def _dropout_score(score, detector, image, numbers: Profile):
+    generator = torch.Generator().manual_seed(0)
+
+    def call():
+        passes = prediction.dropout_probabilities(detector, image, numbers, generator)
+        store.quantise(score(passes))
+
+    return call
+
+
+def _aggregate(numbers: Profile):
+    stored = np.zeros(numbers.image_size, np.uint8)
+    image_score(store.dequantise(stored), numbers.pixels(numbers.region), grid=numbers.region_grid)
+
+
+def _predict(detector, image, numbers: Profile):
+    prediction.detect(prediction.predict(detector, image, numbers), 1, numbers)
+
+
+def _iteration(detector, image, numbers: Profile):
+    n = numbers.batch_size
+    frames = FrameSet("noise", ["noise"] * n, lambda i: image, numbers.image_size, [NO_BOXES] * n)
+    training.train(detector, frames, numbers, 1, np.random.SeedSequence(0))
+
+
+def _seconds(call) -> float:
+    call()  # the first call prepares much that later ones find
+    taken = []
+    while len(taken) < REPEATS and sum(taken) < SECONDS:
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))

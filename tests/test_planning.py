@@ -1,0 +1,352 @@
+"""The plan of an experiment against the records of the same experiment, run to its end."""
+
+import json
+import re
+from collections import Counter, defaultdict
+
+import pytest
+import yaml
+import zarr
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from alkit import cli, costs, experiment, planning, runs
+from alkit.costs import Costs
+from alkit.settings import checked, read_experiment
+
+# Strategies that share the first prediction, the first score maps, or everything.
+TWIN = """
+from alkit.selection import Strategy
+strategies = {"twin": Strategy("divergence")}
+"""
+SHARING = """
+name: sharing
+labeled: street-source
+pool: street-pool
+test: street-test
+held_out: street-held-out
+data:
+  street-source: {frames: 7}
+  street-held-out: {frames: 3}
+  street-pool: {frames: 9, domain: test, world: 2}
+  street-test: {frames: 2}
+profile: demo
+set:
+  image_size: [64, 96]       # wider than street's images, whose own aspect X_l keeps
+  pretrain_epochs: 2
+  epochs: 3
+  empty_labeled: keep
+  exclude_now: 0             # every cycle finds its budget
+  exclude_later: 0
+  mc_passes: 2
+plugins: [twin.py]
+strategies: [divergence, twin, mean-aggregation, mc-dropout, random]
+seeds: [0, 3]
+cycles: 2
+budget: 3
+"""
+# Seconds that no sum of others gives by chance.
+COSTS = Costs(
+    predict={(64, 96): 1.0, (64, 85): 1000.0, (96, 128): 1.0},
+    train={(64, 96): 3.0, (64, 85): 7000.0, (96, 128): 3.0},
+    score={"divergence": 11.0, "mutual_information": 13.0},
+    aggregate=0.125,
+    weights=854_504,  # a detector of width 0.25
+)
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory):
+    """The folder of an experiment whose strategies share much, run to its end."""
+    folder = tmp_path_factory.mktemp("sharing")
+    (folder / "twin.py").write_text(TWIN)
+    (folder / "sharing.yaml").write_text(SHARING)
+    settings = read_experiment(folder / "sharing.yaml")
+    out = runs.create(folder / "out", settings, runs.ROOT / "data_catalog.yaml")
+    experiment.run(out, notebooks=False)
+    return out
+
+
+def counted(out):
+    """What was really done, from the files of the folder alone: how often each step, on how many
+    images or iterations, in how many seconds at `COSTS`, with how many bytes before compression."""
+    times, items, seconds, size = Counter(), Counter(), defaultdict(float), Counter()
+    settings = json.loads((out / "experiment.json").read_text())
+    height, width = settings["set"]["image_size"]
+    pool, source = (height, width), (height, round(height * 640 / 480))
+    for path in sorted(out.glob("*/**/[0-7]_*.json")):
+        step, folder = path.stem, path.parent
+        if "reused" in json.loads(path.read_text()):
+            continue
+        times[step] += 1
+        if step in ("0_pretrain", "6_retrain"):
+            log = map(json.loads, (folder / f"{step}.log").read_text().splitlines())
+            n = [line for line in log if "loss" in line][-1]["total"]
+            seconds[step] += n * COSTS.train[pool if step == "6_retrain" else source]
+            tensors = load_file(folder / "weights.safetensors").values()
+            size[step] += sum(tensor.nbytes for tensor in tensors)
+            if step == "0_pretrain":
+                held_out = json.loads((folder / "held_out.json").read_text())["images"]
+                seconds[step] += held_out * COSTS.predict[source]
+        elif step in ("1_predict", "2_score"):
+            name = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}[step]
+            group = zarr.open_group(folder / name, mode="r")
+            n = group["position"].shape[0]
+            size[step] += sum(array.nbytes for _, array in group.arrays() if array.ndim > 1)
+            strategy = folder.parent.parent.name
+            score = {"mc-dropout": "mutual_information"}.get(strategy, "divergence")
+            seconds[step] += n * (COSTS.predict[pool] if "1" in step else COSTS.score[score])
+        elif step == "3_aggregate":
+            n = len((folder / "image_scores.csv").read_text().splitlines()) - 1
+            seconds[step] += n * COSTS.aggregate
+        elif step == "4_select":
+            selection = json.loads((folder / "selection.json").read_text())
+            n = sum(code != selection["reason_names"]["LABELED"] for code in selection["reason"])
+        elif step == "5_label":
+            n = len(json.loads((folder / "labels.json").read_text())["images"])
+        elif step == "7_evaluate":
+            n = json.loads((folder / "evaluation.json").read_text())["images"]
+            seconds[step] += n * COSTS.predict[pool]
+        items[step] += n
+    return times, items, seconds, size
+
+
+def planned(out):
+    """The plan's table of an experiment's folder, at `COSTS`."""
+    tasks = experiment.tasks(out)
+    counts, missing = planning.count_images(tasks[0].run)
+    assert missing == []
+    return planning.plan(tasks, counts, COSTS)
+
+
+def test_the_plan_is_what_was_done(sharing):
+    table = planned(sharing)
+    times, items, seconds, size = counted(sharing)
+    assert table["times"].to_dict() == times
+    assert table["images or iterations"].to_dict() == items
+    for step in table.index:
+        assert table["seconds"][step] == pytest.approx(seconds[step], rel=1e-12), step
+        assert table["bytes"][step] == size[step], step
+    assert (table["stored"] <= table["bytes"]).all()
+
+
+def test_rules_that_leave_too_few_make_the_plan_an_estimate(toy_experiment):
+    """As many steps; where a cycle finds less than its budget, more is left to predict."""
+    table = planned(toy_experiment)
+    times, items, _, _ = counted(toy_experiment)
+    assert table["times"].to_dict() == times
+    assert table["images or iterations"]["7_evaluate"] == items["7_evaluate"] == 5 * 10
+    assert 77 == table["images or iterations"]["1_predict"] <= items["1_predict"] < 80
+
+
+def test_the_plan_counts_what_is_shared_once(sharing):
+    """Worked by hand: two seeds, two cycles of 9 and 6 frames, five strategies; the twin repeats
+    divergence, and random needs no prediction."""
+    table = planned(sharing)
+    assert table["times"].to_dict() == {
+        "0_pretrain": 2,
+        "1_predict": 2 * (1 + 3),  # one for all; then divergence, mean, dropout
+        "2_score": 2 * (2 + 3),  # divergence, dropout
+        "3_aggregate": 2 * (3 + 3),  # max, mean, dropout
+        "4_select": 2 * (4 + 4),
+        "5_label": 2 * (4 + 4),
+        "6_retrain": 2 * (4 + 4),
+        "7_evaluate": 2 * (1 + 4 + 4),
+    }
+    items, seconds = table["images or iterations"], table["seconds"]
+    assert items["0_pretrain"] == 2 * 2 * 2  # two epochs of 7 images by 4
+    assert items["1_predict"] == 2 * (9 + 3 * 6)
+    assert items["2_score"] == 2 * (2 * 9 + 3 * 6)
+    assert items["6_retrain"] == 2 * 4 * 3 * (1 + 2)  # three epochs of 3, then 6 images by 4
+    assert seconds["0_pretrain"] == 2 * (4 * 7000.0 + 3 * 1000.0)
+    assert seconds["2_score"] == 2 * (11.0 * (9 + 2 * 6) + 13.0 * (9 + 6))
+
+
+def test_replay_trains_on_x_l_too_at_the_pools_size(toy_settings, tmp_path):
+    toy_settings["set"] |= {"replay": True, "batch_size": 1, "empty_labeled": "keep"}
+    settings = checked(toy_settings, "here")
+    out = runs.create(tmp_path / "out", settings, runs.ROOT / "data_catalog.yaml")
+    table = planned(out)
+    iterations = 2 * 2 * ((8 + 3) + (8 + 6))  # strategies, epochs, images of both cycles
+    assert table["images or iterations"]["6_retrain"] == iterations
+    assert table["seconds"]["6_retrain"] == 3.0 * iterations
+
+
+def test_a_budget_that_the_pool_cannot_meet_counts_no_negative_images(toy_settings, tmp_path):
+    settings = checked(toy_settings | {"budget": 30, "cycles": 3}, "here")
+    out = runs.create(tmp_path / "out", settings, runs.ROOT / "data_catalog.yaml")
+    tasks = experiment.tasks(out)
+    counts, (line,) = planning.count_images(tasks[0].run)
+    assert line == (
+        "pool street-pool: 90 images are to be labelled, 30 in each of 3 cycles, but it has 40"
+    )
+    table = planning.plan(tasks, counts, COSTS)["images or iterations"]
+    assert table["1_predict"] == 40 + 10
+    assert table["5_label"] == 2 * (30 + 10)
+
+
+# ---- measuring -----------------------------------------------------------------------------------
+
+
+def test_every_score_and_size_is_measured(toy_settings):
+    settings = checked(toy_settings, "here")
+    names, sizes = {"divergence", "entropy", "mutual_information"}, {(96, 128), (64, 64)}
+    found = costs.measure(settings, names, sizes)
+    assert set(found.score) == names
+    assert set(found.predict) == set(found.train) == sizes
+    seconds = [*found.score.values(), *found.predict.values(), *found.train.values()]
+    assert min(*seconds, found.aggregate) > 0
+    assert found.weights == COSTS.weights
+
+
+# ---- what is said --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dry_run(tmp_path, monkeypatch):
+    """Call `alkit run --dry-run` on settings, at unit costs of `COSTS`; nothing may be written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(planning, "measure", lambda *_: COSTS)
+
+    def call(settings, *arguments):
+        file = tmp_path / "experiment.yaml"
+        file.write_text(yaml.safe_dump(settings))
+        before = sorted(tmp_path.rglob("*"))
+        command = ["run", str(file), "--out", str(tmp_path / "out"), "--dry-run", *arguments]
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == 0, result.output
+        assert sorted(tmp_path.rglob("*")) == before
+        return result.stdout
+
+    return call
+
+
+def missing_lines(text):
+    return [line for line in text.splitlines() if line.startswith("MISSING ")]
+
+
+def test_a_plan_of_street_lacks_nothing(toy_settings, dry_run):
+    text = dry_run(toy_settings)
+    assert text.startswith("toy: profile demo, 2 cycles of 3 images, strategies divergence, guided")
+    assert "street-pool: 40 images" in text
+    assert re.search(r"^1_predict +2 +77 ", text, re.MULTILINE)
+    assert "In all " in text
+    assert "a kernel for each of 24 steps" in text
+    assert text.endswith("\nNothing is missing.\n")
+
+
+def test_a_part_of_the_experiment(toy_settings, dry_run):
+    text = dry_run(toy_settings, "--strategies", "guided-random", "--seeds", "2-4")
+    assert "strategies guided-random, seeds 2, 3, 4" in text
+    assert "1_predict" not in text
+    assert re.search(r"^0_pretrain +3 +12 ", text, re.MULTILINE)
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    """A catalog with three data sets that are not there: `half` has labels of five images and two
+    images, `gone` has nothing and is expected to have 7 images, `unknown` has nothing."""
+    names = [f"{k}.jpg" for k in range(5)]
+    (tmp_path / "half/images").mkdir(parents=True)
+    (tmp_path / "half/labels.json").write_text(json.dumps([{"name": name} for name in names]))
+    for k in (0, 3):
+        (tmp_path / f"half/images/{k}.jpg").write_bytes(b"an image")
+    entry = {
+        "title": "mine", "reader": "bdd100k", "kind": "stills", "image_size": [720, 1280],
+        "args": {"annotations": "labels.json", "images": "images"},
+        "license": "mine", "citation": "mine", "homepage": "mine",
+    }  # fmt: skip
+    known = yaml.safe_load((runs.ROOT / "data_catalog.yaml").read_text())
+    known["datasets"] |= {
+        "half": entry | {"root": str(tmp_path / "half")},
+        "gone": entry | {"root": str(tmp_path / "gone"), "expect": {"images": 7}},
+        "unknown": entry | {"root": str(tmp_path / "gone")},
+    }
+    path = tmp_path / "catalog.yaml"
+    path.write_text(yaml.safe_dump(known))
+    return path
+
+
+@pytest.fixture
+def without_test_set(toy_settings):
+    """The settings of the toy experiment, for a test to name its test set."""
+    del toy_settings["data"]["street-test"]
+    return toy_settings
+
+
+def test_images_that_are_not_there(without_test_set, dry_run, catalog, tmp_path):
+    text = dry_run(without_test_set | {"test": "half"}, "--catalog", str(catalog))
+    assert missing_lines(text) == [
+        f"MISSING test half: 3 of 5 image files, the first is {tmp_path}/half/images/1.jpg"
+    ]
+    assert "half: 5 images" in text
+
+
+def test_data_that_is_not_there_is_counted_as_expected(without_test_set, dry_run, catalog):
+    text = dry_run(without_test_set | {"test": "gone"}, "--catalog", str(catalog))
+    (line,) = missing_lines(text)
+    assert line.startswith(f"MISSING test gone: there is nothing at {catalog.parent}/gone.")
+    assert line.endswith("(it is counted as the catalog expects)")
+    assert "gone: 7 images" in text
+    assert re.search(r"^7_evaluate +5 +35 ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["unknown", "gone"])
+def test_an_unknown_number_of_images(without_test_set, dry_run, catalog, name):
+    """The catalog does not say how many, or not for these arguments of the reader."""
+    data = without_test_set["data"] | ({"gone": {"images": "b"}} if name == "gone" else {})
+    text = dry_run(without_test_set | {"test": name, "data": data}, "--catalog", str(catalog))
+    (line,) = missing_lines(text)
+    assert line.endswith("(nothing says how many images)")
+    assert f"{name}: unknown number of images" in text
+    assert "In all" not in text
+
+
+def test_a_plugin_that_is_not_there_or_fails(toy_settings, dry_run, tmp_path):
+    settings = toy_settings | {"plugins": ["mine.py"], "strategies": ["mine"]}
+    assert missing_lines(dry_run(settings)) == [
+        f"MISSING plugins: {tmp_path}/mine.py: no such file. Without it nobody knows the strategies"
+    ]
+    (tmp_path / "mine.py").write_text("import a_package_that_nobody_has")
+    (line,) = missing_lines(dry_run(settings))
+    assert "mine.py: ModuleNotFoundError: No module named 'a_package_that_nobody_has'" in line
+
+
+def test_a_score_that_nobody_defines(toy_settings, dry_run, tmp_path):
+    (tmp_path / "mine.py").write_text(TWIN.replace('"divergence"', '"divergance"'))
+    settings = toy_settings | {"plugins": ["mine.py"], "strategies": ["twin", "random"]}
+    text = dry_run(settings)
+    (line,) = missing_lines(text)
+    assert line.startswith("MISSING strategy twin: score unknown name 'divergance' (did you mean d")
+    assert "In all" not in text
+
+
+def test_a_disk_that_is_too_small(toy_settings, dry_run, tmp_path, monkeypatch):
+    free = planning.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(planning.shutil, "disk_usage", lambda folder: free)
+    (line,) = missing_lines(dry_run(toy_settings))
+    assert line.startswith("MISSING disk: ")
+    assert line.endswith(f"at {tmp_path}, 1 kB are free")
+
+
+def test_a_wrong_file_is_an_error_as_without_dry_run(toy_settings, tmp_path):
+    for changes, said in [
+        ({"bugdet": 3}, "did you mean budget"),
+        ({"plugins": "a"}, "plugins: Input should be a valid list"),
+        ({"strategies": ["divergance"]}, "did you mean divergence"),
+        ({"pool": "street-pol", "data": {}}, "nearest names: street-pool"),
+    ]:
+        file = tmp_path / "experiment.yaml"
+        file.write_text(yaml.safe_dump(toy_settings | changes))
+        result = CliRunner().invoke(cli.app, ["run", str(file), "--dry-run"])
+        assert result.exit_code == 1
+        assert said in str(result.exception)
+
+
+def test_durations_and_sizes_read_well():
+    assert [planning.duration(s) for s in (0.4, 119, 120, 7200, 172800)] == [
+        "0 s", "119 s", "2.0 min", "2.0 h", "2.0 d",
+    ]  # fmt: skip
+    assert [planning.size(b) for b in (500, 1.5e6, 2e9, 3.25e12)] == [
+        "0 kB", "1.5 MB", "2.0 GB", "3.2 TB",
+    ]  # fmt: skip
