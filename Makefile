@@ -26,6 +26,8 @@ demo: $(READY)  ## Run three cycles of two strategies on street and write the re
 	$(BIN)/alkit run experiments/demo.yaml
 	$(BIN)/alkit report runs/demo
 
+# Tests start processes of their own, which share the cores.
+test: export OMP_NUM_THREADS = 1
 test: $(READY)  ## Run all tests
 	$(BIN)/python -m pytest
 
