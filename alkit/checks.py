@@ -139,12 +139,12 @@ def labels(run, cycle: int) -> str:
 
 def evaluation(run, cycle: int) -> str:
     """Step 7: the stored curve is that of the stored detections."""
-    from alkit import labels as formats
     from alkit.evaluation import evaluate
+    from alkit.steps.shared import as_evaluated
 
     stored = run.evaluation(cycle)
-    truth = formats.to_coco(run.frames("test"))
-    again = evaluate(truth, run.detections(cycle, "test"), protocol=stored["protocol"])
+    protocol, found = stored["protocol"], run.detections(cycle, "test")
+    again = evaluate(*as_evaluated(run, "test", protocol, found), protocol=protocol)
     problems = []
     for name in ("fppi", "miss_rate"):
         if not np.array_equal(stored[name], getattr(again, name), equal_nan=True):

@@ -123,7 +123,7 @@ def decoder_ceiling(
     found: Survey, profile: Profile, most: int = DECODED, progress: bool = True
 ) -> Ceiling | None:
     """The miss rate at FPPI 1 when the ground truth's own target maps are decoded, at the profile's
-    size, under the profile's filter and the protocol "caltech": no detector with these targets
+    height, under the profile's filter and the protocol "caltech": no detector with these targets
     does better. See `alkit.ceiling.ceiling`, which also tells why.
 
     Of a data set of more than `most` frames, these many are decoded, evenly chosen. Images are not
@@ -138,6 +138,10 @@ def decoder_ceiling(
     if found.frames.boxes is None:
         return None
     rule, scale = found.entry.under(profile.box_filter).filter, 1 / profile.scale
+    if found.frames.image_size is not None:  # at its own aspect, as W_l's images are
+        height, width = found.frames.image_size
+        rows = profile.image_size[0]
+        profile = profile.at((rows, round(width * rows / height)))
     frames = found.frames.take(sample(len(found.frames), most)).resized(profile.image_size)
     frames = frames.with_boxes(lambda boxes: filters.apply(rule, boxes, scale))
     detections = []

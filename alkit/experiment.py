@@ -223,6 +223,8 @@ def parse_seeds(text: str) -> list:
         if not match:
             raise ValueError(f"seeds are {text!r}; '0-4' or '0,2,5' is wanted")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"seeds are {text!r}; {part.strip()!r} ends before it starts")
         seeds += range(first, last + 1)
     return seeds
 

@@ -98,7 +98,10 @@ def _expected(run: Run, role: str) -> int | None:
     if run.data_arguments(entry.name):
         return None
     dropped = role == "labeled" and run.experiment.numbers.empty_labeled == "drop"
-    return (dropped and entry.expect.images_with_pedestrians) or entry.expect.images
+    same_filter = entry.filter == run.catalog[entry.name].filter
+    if dropped and same_filter and entry.expect.images_with_pedestrians:
+        return entry.expect.images_with_pedestrians
+    return entry.expect.images  # at most: what another filter leaves nobody has counted
 
 
 def _absent_images(entry: Entry, given: dict, frames: FrameSet) -> list:

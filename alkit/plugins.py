@@ -8,8 +8,9 @@ import importlib.util
 from pathlib import Path
 
 from alkit import scores
+from alkit.aggregation import HOW
 from alkit.profiles import unknown
-from alkit.selection import STRATEGIES
+from alkit.selection import STRATEGIES, Strategy
 
 SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
 
@@ -33,10 +34,32 @@ def load(file: str):
 
 
 def load_strategies(files) -> dict:
-    """All strategies by name: alkit's, and those of the plugin files."""
+    """All strategies by name: alkit's, and those of the plugin files. Raises PluginError for one
+    that is no `Strategy`, and for a name that alkit has."""
     found = dict(STRATEGIES)
     for file in files:
-        found |= getattr(load(file), "strategies", {})
+        _defined(file, "scores", SCORES)  # a wrong one is better known before the first step
+        for name, strategy in _defined(file, "strategies", STRATEGIES).items():
+            if not isinstance(strategy, Strategy) or strategy.aggregation not in HOW:
+                raise PluginError(
+                    f"plugins: {file}: strategies[{name!r}] is {strategy!r}; a Strategy(score=…) "
+                    f"with an aggregation of {', '.join(HOW)} is wanted"
+                )
+            found[name] = strategy
+    return found
+
+
+def _defined(file, what: str, taken) -> dict:
+    """The dict `what` of a plugin file, whose names are its own: a record of a step names the
+    plugin only where its score is not alkit's."""
+    found = getattr(load(file), what, {})
+    if not isinstance(found, dict):
+        raise PluginError(f"plugins: {file}: {what} is {found!r}; a dict of names is wanted")
+    for name in found:
+        if name in taken:
+            raise PluginError(
+                f"plugins: {file}: {what}[{name!r}] has the name of alkit's own; choose another"
+            )
     return found
 
 
@@ -44,7 +67,7 @@ def load_score(name: str, files, radius: int):
     """The function that step 2 applies to the probabilities (level, y, x) of each frame."""
     own = {}
     for file in files:
-        own |= getattr(load(file), "scores", {})
+        own |= _defined(file, "scores", SCORES)
     if name in own:
         return own[name]
     if name == "divergence":

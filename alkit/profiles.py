@@ -6,13 +6,16 @@ them all together (`Profile.scale`), so that a small profile runs the same metho
 
 import difflib
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from alkit.protocols import PROTOCOLS
+
 REFERENCE_HEIGHT = 480  # of the images that the paper's lengths refer to
 
-Exclusion = int | float | tuple[float, float]
+Distance = Annotated[float, Field(ge=0)]
+Exclusion = Annotated[int, Field(ge=0)] | Distance | tuple[Distance, Distance]
 
 
 class Profile(BaseModel):
@@ -39,7 +42,9 @@ class Profile(BaseModel):
     empty_labeled: Literal["drop", "keep"] = "drop"  # X_l's images without any (Table 1)
 
     # Targets (released code: the paper does not say)
-    assign_iou: float = 0.7  # a box goes to every default box over this IoU, and to the best
+    assign_iou: float = Field(
+        0.7, ge=0, le=1
+    )  # a box goes to every default box over this IoU, and to the best
     clear_patch: float = 2.0  # half-size 5 + ⌊√(2·h)⌋ of the patch set to background
     positive_patch: float = 0.2  # half-size 5 + ⌊√(0.2·h)⌋ of the patch set to 1
     filtered_boxes: Literal["drop", "ignore"] = "drop"  # what training does with filtered boxes
@@ -63,6 +68,7 @@ class Profile(BaseModel):
     radius: float = Field(9, ge=0)  # r of Eq. (1), (2)
     mc_passes: int = Field(30, ge=2)  # "P = 30"
     mc_ratio: float = Field(0.5, gt=0, lt=1)  # dropout ratio of MC dropout: 0.5 or 0.1
+    # (MC dropout has its passes from the image alone, whatever double_evaluation says)
 
     # Step 3 (Eq. 5)
     region: float = Field(30, gt=0)
@@ -81,10 +87,10 @@ class Profile(BaseModel):
 
     # Detections (released code; the threshold, so low that curves reach FPPI 1, and the
     # suppression are ours: neither paper nor code gives a number)
-    decode_mean: float = 3
-    decode_window: float = 19
+    decode_mean: float = Field(3, gt=0)
+    decode_window: float = Field(19, gt=0)
     decode_threshold: float = Field(0.005, gt=0, lt=1)
-    decode_area: float = 100  # pixels over the threshold in the window
+    decode_area: float = Field(100, ge=0)  # pixels over the threshold in the window
     suppression: float | None = Field(0.5, gt=0, le=1)  # IoU, across levels; None: not at all
     protocol: str = "caltech"
 
@@ -92,6 +98,10 @@ class Profile(BaseModel):
     def _consistent(self):
         if len(self.default_boxes) != 5:
             raise ValueError(f"default_boxes has {len(self.default_boxes)} boxes; 5 are wanted")
+        if min(side for box in self.default_boxes for side in box) <= 0:
+            raise ValueError(f"default_boxes are {self.default_boxes}; sides > 0 are wanted")
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol: {unknown(self.protocol, PROTOCOLS)}")
         if min(self.image_size) < 32:
             raise ValueError(f"image_size is {self.image_size}; at least 32×32 is wanted")
         if self.final_learning_rate > self.learning_rate:
@@ -174,6 +184,6 @@ def profile(name: str, overrides: dict | None = None) -> Profile:
 
 def unknown(name: str, known) -> str:
     """A sentence about an unknown name, with the nearest known ones."""
-    near = difflib.get_close_matches(name, [str(k) for k in known], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(map(str, known))}"
     return f"unknown name {name!r} ({hint})"

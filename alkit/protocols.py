@@ -176,8 +176,15 @@ def read(ground_truth: dict, detections: list[dict], by_name=False) -> tuple[int
     Raises ValueError as `alkit.evaluation.evaluate` says.
     """
     for key in ("images", "annotations"):
-        if key not in ground_truth:
-            raise ValueError(f"the ground truth has no {key!r}; a COCO dict is wanted")
+        if not isinstance(ground_truth, dict) or not isinstance(
+            ground_truth.get(key), list | tuple
+        ):
+            raise ValueError(f"the ground truth has no list {key!r}; a COCO dict is wanted")
+    if detections is None or isinstance(detections, dict | str):
+        raise ValueError(
+            f"detections is a {type(detections).__name__}; a list of COCO results wanted"
+        )
+    detections = list(detections)  # it is gone through more than once
     images = _column(ground_truth["images"], "images", "id")
     position = {image: i for i, image in enumerate(images)}
     if not images:
@@ -187,7 +194,13 @@ def read(ground_truth: dict, detections: list[dict], by_name=False) -> tuple[int
         raise ValueError(f"image id {twice!r} is in the ground truth more than once")
 
     annotations = ground_truth["annotations"]
-    ignore = np.array([bool(a.get("ignore") or a.get("iscrowd")) for a in annotations], bool)
+    marks = [a.get("ignore") or a.get("iscrowd") or 0 for a in annotations]
+    bad = next((i for i, mark in enumerate(marks) if mark not in (0, 1)), None)
+    if bad is not None:
+        raise ValueError(
+            f"annotations[{bad}] has ignore or iscrowd {marks[bad]!r}; 0 or 1 is wanted"
+        )
+    ignore = np.array(marks, bool)
     if by_name and len(_categories(ground_truth)) > 1:
         ignore |= _other_class(_categories(ground_truth), annotations, detections)
     else:
@@ -199,7 +212,10 @@ def read(ground_truth: dict, detections: list[dict], by_name=False) -> tuple[int
         ignore,
         annotations,
     )
-    score = np.array(_column(detections, "detections", "score"), np.float64)
+    score = np.array(_column(detections, "detections", "score") or np.zeros(0))
+    if score.dtype.kind not in "biuf":
+        raise ValueError("detections: the scores are not all numbers")
+    score = score.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(score))
     if len(bad):
         raise ValueError(f"detections[{bad[0]}] has the score {score[bad[0]]}")
@@ -224,7 +240,7 @@ def _one_class(annotations, detections):
     categories.discard(None)
     if len(categories) > 1:
         raise ValueError(
-            f"annotations and detections are of the categories {sorted(categories)}; "
+            f"annotations and detections are of the categories {sorted(categories, key=str)}; "
             "evaluate one class at a time"
         )
 

@@ -13,8 +13,11 @@ import os
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+import torch
 
 import alkit
 from alkit.jsonfile import read_json, write_json
@@ -45,6 +48,8 @@ def code_digest(name: str) -> str:
     """Digest of a module of alkit, or of a Python file, without comments and docstrings."""
     path = Path(name) if name.endswith(".py") else PACKAGE / f"{name}.py"
     files = [path] if path.is_file() else sorted((PACKAGE / name).glob("*.py"))
+    if not files:
+        raise FileNotFoundError(f"{path}: there is no such module, so nothing tells its version")
     return digest([_without_docstrings(file) for file in files])
 
 
@@ -60,14 +65,27 @@ def _without_docstrings(file: Path) -> str:
 
 
 def environment() -> dict:
-    """Versions and machine, for a reader of the record; not part of the key."""
+    """Versions, machine and threads, which change the order of sums and so the last digits, for a
+    reader of the record; not part of the key."""
     return {
         "alkit": alkit.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "bfloat16": bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
         **{package: metadata.version(package) for package in TRACKED_PACKAGES},
     }
+
+
+@cache
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 @dataclass(frozen=True)

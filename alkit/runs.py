@@ -31,7 +31,8 @@ GROWING = ("strategies", "seeds", "cycles", "related")
 def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     """Make (or grow) the experiment folder; the steps of `related` experiments may be shared.
 
-    Raises ValueError if the folder is another experiment's, or the same with other settings.
+    Settings may still change as long as no step is complete. Raises ValueError if the folder is
+    another experiment's, or the same with other settings.
     """
     out = Path(out).resolve()
     file = out / "experiment.json"
@@ -53,6 +54,9 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         )
     new["related"] = list(dict.fromkeys([*old["related"], *new["related"]]))
     differing = [k for k in new if k not in GROWING and old.get(k) != new[k]]
+    if differing and not any(out.glob("*/seed_*/**/[0-7]_*.json")):  # nothing is complete yet
+        write_json(file, new)
+        return out
     if differing:
         lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
         raise ValueError(

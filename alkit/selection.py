@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from numbers import Real
 
 import numpy as np
 
@@ -272,6 +273,8 @@ def _one_axis(score, name):
     a = to_numpy(score)
     if a.ndim != 1:
         raise ValueError(f"{name} has shape {a.shape}; one score for each image, (n,), is wanted")
+    if a.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is of {a.dtype}; numbers are wanted")
     return a.astype(np.float64) if a.dtype.kind in "biu" else a
 
 
@@ -301,6 +304,6 @@ def _positions(labeled, n):
 
 def _two_sides(exclude, name):
     sides = tuple(exclude) if np.ndim(exclude) else (exclude, exclude)
-    if len(sides) != 2 or not all(side >= 0 for side in sides):
+    if len(sides) != 2 or not all(isinstance(side, Real) and side >= 0 for side in sides):
         raise ValueError(f"{name} is {exclude!r}; a distance ≥ 0 or (before, after) is wanted")
     return sides

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,7 +28,7 @@ class Experiment(BaseModel):
     profile: str = "paper"
     set: dict = {}  # numbers of the profile that differ
     strategies: list[str] = Field(["divergence"], min_length=1)
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     plugins: list[str] = []  # Python files with scores or strategies of your own
     cycles: int = Field(ge=1)
     budget: int = Field(ge=1)  # b, images a cycle
@@ -66,13 +67,17 @@ def read_folds(path) -> dict:
     folds = settings.pop("folds", None)
     if folds is None:
         return {"": checked(settings, path)}
-    if not isinstance(folds, dict) or not all(isinstance(f, dict) for f in folds.values()):
+    if not folds or not isinstance(folds, dict) or not all(map(_is_dict, folds.values())):
         raise ValueError(f"{path}: folds: a mapping of names to changed settings is wanted")
     name = settings.get("name")
     return {
         str(fold): checked(settings | {"name": f"{name}-{fold}"} | changes, f"{path}, fold {fold}")
         for fold, changes in folds.items()
     }
+
+
+def _is_dict(value) -> bool:
+    return isinstance(value, dict)
 
 
 def checked(settings: dict, where) -> Experiment:
@@ -97,5 +102,9 @@ def checked(settings: dict, where) -> Experiment:
     used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
     for name in experiment.data:
         if name not in used:
-            raise ValueError(f"{where}: data: {unknown(name, filter(None, used))}")
+            names = ", ".join(sorted(filter(None, used)))
+            raise ValueError(
+                f"{where}: data: {name!r} is none of this experiment's data sets, which are "
+                f"{names}; correct the one or the other"
+            )
     return experiment

@@ -69,7 +69,7 @@ class Step:
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}
-        modules = (*self.code, f"steps/step_{self.name}", "steps/shared")
+        modules = (*self.code, f"steps/step_{self.name}", "steps/shared", "stepping")
         code = {name: code_digest(name) for name in modules}
         if self.name == "2_score" and run.strategy.score not in SCORES:
             code |= {Path(file).name: code_digest(file) for file in run.experiment.plugins}

@@ -29,7 +29,9 @@ def sampling_loss(logits: list, labels: list, profile: Profile, generator: torch
 
     logits: five maps (n, y, x); labels: five int8 maps of the same shapes, 1, 0 or −1 (neither).
     A negative is drawn with probability N2P · max(min_positives, positives) / size in each map,
-    where min_positives, a count of cells, scales with the image's area. The mean over all drawn.
+    where min_positives, a count of cells, scales with the image's area. The mean over all drawn,
+    where Eq. (7) writes a sum: the learning rate then does not depend on how many were drawn. The
+    regularisation, λ times the weights in each gradient, is the optimiser's.
     """
     least = profile.min_positives * profile.scale**2
     total, drawn = 0.0, 0

@@ -312,7 +312,7 @@ def test_wrong_ground_truth():
         evaluate(coco([1], [(1, BOX), (1, BOX, {"category_id": 2})]), [])
     with pytest.raises(ValueError, match="no images"):
         evaluate(coco([], []), [])
-    with pytest.raises(ValueError, match="the ground truth has no 'annotations'"):
+    with pytest.raises(ValueError, match="the ground truth has no list 'annotations'"):
         evaluate({"images": []}, [])
     with pytest.raises(ValueError, match=r"annotations\[0\] has the box 7; four finite numbers"):
         evaluate({"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": 7}]}, [])

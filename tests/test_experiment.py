@@ -249,18 +249,59 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"budget": -3}, "budget: Input should be greater than or equal to 1; got -3"),
         ({"budget": 30}, "60 in all; the pool street-pool has 40"),
         ({"cycles": "three"}, "cycles"),
-        ({"data": {"street-pol": {}}}, "unknown name 'street-pol'"),
+        ({"data": {"street-pol": {}}}, "'street-pol' is none of this experiment"),
         ({"data": {"street-pool": {"frmes": 4}}}, "frames"),
         ({"plugins": ["missing.py"]}, "missing.py: no such file"),
+        ({"plugins": ["taken.py"]}, "scores['divergence'] has the name of alkit's own"),
+        ({"plugins": ["no_strategy.py"]}, "strategies['mine'] is 'divergence'; a Strategy(score="),
+        ({"set": {"protocol": "caltec"}}, "unknown name 'caltec' (did you mean caltech"),
+        ({"set": {"exclude_now": -3}}, "exclude_now"),
+        ({"set": {"decode_window": -5}}, "decode_window"),
+        ({"set": {1: 2}}, "unknown name 1"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"folds": {}}, "folds: a mapping of names"),
     ],
 )
 def test_wrong_settings_stop_before_anything_is_done(toy_settings, tmp_path, changes, message):
+    (tmp_path / "taken.py").write_text("scores = {'divergence': lambda p: p[0]}\n")
+    (tmp_path / "no_strategy.py").write_text("strategies = {'mine': 'divergence'}\n")
     file = write_experiment(tmp_path, toy_settings, **changes)
     stopped = alkit("run", file, "--out", tmp_path / "out", "--no-notebooks")
     assert stopped.returncode == 1
     assert message in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert not list(tmp_path.glob("out/*/*/*.json"))
+
+
+def test_settings_may_be_corrected_until_a_step_is_complete(toy_settings, tmp_path):
+    wrong = write_experiment(tmp_path, toy_settings, budget=30)
+    assert alkit("run", wrong, "--out", tmp_path / "out", "--no-notebooks").returncode == 1
+    right = read_experiment(write_experiment(tmp_path, toy_settings))
+    out = runs.create(tmp_path / "out", right, "data_catalog.yaml")
+    assert Run(out / "divergence/seed_0").experiment.budget == toy_settings["budget"]
+
+
+def test_a_step_depends_on_its_own_modules(toy_experiment):
+    run = open_run(toy_experiment / "divergence/seed_0")
+    of_step = {step.name: step.plan(run, 1).code for step in steps.CYCLE}
+    for step, module in (("1_predict", "detector"), ("2_score", "scores"), ("2_score", "seqfile"),
+                         ("3_aggregate", "aggregation"), ("4_select", "selection"),
+                         ("5_label", "labels"), ("6_retrain", "training"),
+                         ("7_evaluate", "protocols")):  # fmt: skip
+        assert len(of_step[step][module]) == 64
+        assert f"steps/step_{step}" in of_step[step]
+    with pytest.raises(FileNotFoundError, match="no such module"):
+        records.code_digest("selektion")
+
+
+def test_rules_that_exclude_nothing_say_so(toy_settings, tmp_path):
+    settings = toy_settings | {"set": toy_settings["set"] | {"exclude_now": 0, "exclude_later": 0}}
+    settings |= {"strategies": ["guided-random"], "cycles": 1}
+    out = tmp_path / "out"
+    settings = read_experiment(write_experiment(tmp_path, settings))
+    runs.create(out, settings, "data_catalog.yaml")
+    with pytest.warns(UserWarning, match="the temporal rules exclude no frame of this pool"):
+        experiment.run(out, notebooks=False)
 
 
 def test_a_labelled_set_without_a_pedestrian(toy_settings, tmp_path):

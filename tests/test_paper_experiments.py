@@ -267,7 +267,7 @@ def test_the_plan_of_the_paper_without_any_data(fixed_costs, monkeypatch, tmp_pa
     # for each of three scores, the first cycle's predictions shared by the three; five seeds.
     left = sum(51363 - 500 * k for k in range(14))
     assert rows(text) == {
-        "0_pretrain": (5, 5 * 50 * 1835),
+        "0_pretrain": (5, 5 * 50 * 2975),
         "1_predict": (5 * (1 + 3 * 13), 5 * (3 * left - 2 * 51363)),
         "2_score": (5 * 3 * 14, 5 * 3 * left),
         "3_aggregate": (5 * 3 * 14, 5 * 3 * left),

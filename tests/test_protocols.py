@@ -506,3 +506,25 @@ def test_agrees_with_the_loop(protocol, seed):
     assert 0 < e.miss_rate[-1] < 0.9
     assert 0 < len(e.fppi) < len(detections)
     assert 0 < e.lamr < 1
+
+
+def test_odd_input_is_named_not_taken():
+    truth = {
+        "images": [{"id": 1}],
+        "annotations": [{"id": 1, "image_id": 1, "bbox": [10, 10, 20, 50]}],
+    }
+    hit = {"image_id": 1, "bbox": [10, 10, 20, 50], "score": 0.9}
+    assert evaluate(truth, (d for d in [hit])).miss_rate.tolist() == [0.0]  # gone through once
+    for detections in (None, {"image_id": 1}, "detections.json"):
+        with pytest.raises(ValueError, match="a list of COCO results"):
+            evaluate(truth, detections)
+    with pytest.raises(ValueError, match="no list 'annotations'"):
+        evaluate(truth | {"annotations": None}, [hit])
+    with pytest.raises(ValueError, match="scores are not all numbers"):
+        evaluate(truth, [hit | {"score": "0.9"}])
+    marked = [truth["annotations"][0] | {"ignore": "0"}]
+    with pytest.raises(ValueError, match=r"annotations\[0\] has ignore or iscrowd '0'"):
+        evaluate(truth | {"annotations": marked}, [hit])
+    mixed = [truth["annotations"][0] | {"category_id": 1}]
+    with pytest.raises(ValueError, match="one class at a time"):
+        evaluate(truth | {"annotations": mixed}, [hit | {"category_id": "person"}])

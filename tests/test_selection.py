@@ -468,3 +468,14 @@ def test_random_scores_are_uniform_and_repeat():
     z = random_scores(10_000, np.random.default_rng(3))
     assert np.array_equal(z, random_scores(10_000, np.random.default_rng(3)))
     assert np.histogram(z, 4, (0, 1))[0].min() > 2300
+
+
+@pytest.mark.parametrize("wrong", [None, "15", (1, "2"), (1, 2, 3), float("nan")])
+def test_an_exclusion_that_is_no_distance(wrong):
+    with pytest.raises(ValueError, match="exclude_now is"):
+        select([1.0, 2.0], 1, sequence=[0, 0], frame=[0, 1], exclude_now=wrong)
+
+
+def test_scores_that_are_text():
+    with pytest.raises(ValueError, match="numbers are wanted"):
+        select(["a", "b"], 1)

@@ -8,9 +8,12 @@ from alkit.frames import FrameSet, fit_factor
 from alkit.jsonfile import write_json
 from alkit.precision import average_precision
 from alkit.protocols import PROTOCOLS
+from alkit.runs import Run
 from alkit.stepping import Job
 
-IMAGES = ("filters", "frames", "imagefile", "readers", "video")  # what images go through
+IMAGES = (  # what images and boxes go through
+    "catalog", "filters", "frames", "imagefile", "matfile", "readers", "seqfile", "vbb", "video",
+)  # fmt: skip
 MEASURING = ("evaluation", "precision", "protocols")
 TRAINING = (
     "image_size", "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch",
@@ -38,10 +41,8 @@ def train(job: Job, detector, frames: FrameSet, epochs: int):
 def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     """The evaluation of a detector on the data set in a role, and its detections.
 
-    A protocol that filters by class name gets all labelled boxes, and boxes and detections in the
-    data set's native pixels, which its heights refer to; it is made for one test set, and other
-    roles are measured under "caltech". AP is always that of the boxes under the
-    data set's filter.
+    A protocol that filters by class name is made for one test set; other roles are then measured
+    under "caltech". AP is always that of the boxes under the data set's filter.
     """
     run, protocol = job.run, job.numbers.protocol
     if role != "test" and PROTOCOLS[protocol].by_name:
@@ -49,16 +50,8 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     frames = run.frames(role)
     size = frames.image_size
     found = prediction.detect_all(detector, frames.unlabeled(), job.numbers.at(size), job.progress)
-    truth = labels.to_coco(frames)
-    precision = average_precision(truth, found)
-    counted = found
-    if PROTOCOLS[protocol].by_name:
-        entry = run.entry(role)
-        native = entry.open_unfiltered(**run.data_arguments(entry.name))
-        truth = labels.to_coco(native, by_label=True)
-        factor = fit_factor(native.image_size, size)
-        counted = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in found]
-    result = evaluate(truth, counted, protocol=protocol)
+    precision = average_precision(labels.to_coco(frames), found)
+    result = evaluate(*as_evaluated(run, role, protocol, found), protocol=protocol)
     up_to_1 = result.scores[result.fppi <= 1.0]
     return {
         "dataset": frames.dataset,
@@ -72,6 +65,27 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
         "lamr": result.lamr,
         **precision,
     }, found
+
+
+def as_evaluated(run: Run, role: str, protocol: str, found: list) -> tuple[dict, list]:
+    """Boxes and detections as a protocol takes them: under the data set's filter at the size of
+    the run, or, for a protocol that filters by class name, all boxes, in native pixels.
+
+    Raises ValueError for such a protocol on a data set whose images differ in size.
+    """
+    frames = run.frames(role)
+    if not PROTOCOLS[protocol].by_name:
+        return labels.to_coco(frames), found
+    entry = run.entry(role)
+    native = entry.open_unfiltered(**run.data_arguments(entry.name))
+    if native.image_size is None:
+        raise ValueError(
+            f"protocol {protocol}: its heights are native pixels, but the images of {entry.name} "
+            "differ in size; choose protocol caltech, or a data set of one size"
+        )
+    factor = fit_factor(native.image_size, frames.image_size)
+    scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in found]
+    return labels.to_coco(native, by_label=True), scaled
 
 
 def frame_table(frames: FrameSet, positions) -> pd.DataFrame:

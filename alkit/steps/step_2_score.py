@@ -72,5 +72,5 @@ score = Step(
         "mc_passes",
         "mc_ratio",
     ),
-    code=(*IMAGES, "detector", "plugins", "prediction", "scores", "store"),
+    code=(*IMAGES, "arrays", "detector", "plugins", "prediction", "scores", "store"),
 )

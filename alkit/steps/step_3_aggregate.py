@@ -38,5 +38,5 @@ aggregate = Step(
         "aggregation": run.strategy.aggregation,
     },
     parameters=("image_size", "region", "region_grid"),
-    code=("aggregation", "store"),
+    code=("aggregation", "arrays", "store"),
 )

@@ -1,5 +1,7 @@
 """Step 4: the frames to label."""
 
+import warnings
+
 import numpy as np
 
 from alkit.jsonfile import write_json
@@ -34,6 +36,14 @@ def _select(job: Job):
         exclude_later=numbers.exclude_later,
         fill=numbers.fill,
     )
+    near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
+    if rules and not near.any():
+        warnings.warn(
+            "the temporal rules exclude no frame of this pool: its frames are further apart than "
+            f"exclude_now = {numbers.exclude_now}. `frame` counts steps of the pool's grid; see "
+            "`step` of its catalog entry",
+            stacklevel=2,
+        )
     table = frame_table(pool, chosen.indices).assign(
         z=z[chosen.indices], ranked_by=ranked[chosen.indices]
     )
@@ -88,5 +98,5 @@ choose = Step(
         "exclude_later",
         "fill",
     ),
-    code=("selection"),
+    code=("arrays", "selection"),
 )
