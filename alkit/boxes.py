@@ -98,11 +98,15 @@ def patch_half(profile: Profile, level: int, factor: float) -> tuple[float, floa
 
 
 def patch(rows, columns, centre, half):
-    """Index of the cells within a patch; never less than the cell nearest to the centre."""
+    """Index of the cells within a patch, 2·half + 1 pixels wherever the centre lies; never less
+    than the cell nearest to the centre."""
     index = []
     for cells, middle, reach in zip((rows, columns), centre, half, strict=True):
-        distance = np.abs(cells - middle)
-        inside = np.flatnonzero(distance <= max(reach + 0.5, distance.min()))
+        distance = cells - middle
+        # One end open: around a centre between two pixels there would be one too many.
+        inside = np.flatnonzero((distance > -reach - 0.5) & (distance <= reach + 0.5))
+        if len(inside) == 0:
+            inside = [np.abs(distance).argmin()]
         index.append(slice(inside[0], inside[-1] + 1))
     return tuple(index)
 

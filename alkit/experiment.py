@@ -8,12 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from alkit import labels, progress, records, runs, steps
 from alkit.jsonfile import read_json
 from alkit.kernels import KernelAhead
+from alkit.protocols import PROTOCOLS
 from alkit.runs import ROOT, Run
 from alkit.settings import PRETRAIN
 from alkit.stepping import Step
@@ -79,8 +81,9 @@ def state(task: Task) -> tuple[str, str]:
 def check_data(out: Path):
     """Open every data set that the experiment names, so that a wrong one stops it at once.
 
-    Raises what opening raises, and ValueError for a budget that the pool cannot meet or a labelled
-    or test set without a pedestrian.
+    Raises what opening raises, and ValueError for a budget that the pool cannot meet, a data set
+    without boxes, a test set without a pedestrian or, for a protocol in native pixels, without one
+    image size.
     """
     run = Run(out / PRETRAIN / "seed_0")
     experiment = run.experiment
@@ -96,6 +99,17 @@ def check_data(out: Path):
             raise ValueError(
                 f"{getattr(experiment, role)}, the data set for `{role}`, has no boxes"
             )
+    if all(np.all(boxes.ignore) for boxes in run.frames("test").boxes):
+        raise ValueError(
+            f"{experiment.test}: none of the test frames holds a pedestrian that passes the "
+            "filter, so no miss rate can be measured"
+        )
+    protocol = experiment.numbers.protocol
+    if PROTOCOLS[protocol].by_name and run.entry("test").image_size is None:
+        raise ValueError(
+            f"protocol {protocol}: its heights are native pixels, but {experiment.test} has no "
+            "image_size in the catalog; choose protocol caltech, or a data set of one size"
+        )
 
 
 @contextlib.contextmanager

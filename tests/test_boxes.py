@@ -11,6 +11,7 @@ from alkit.boxes import (
     default_boxes,
     iou,
     mirrored,
+    patch,
     patch_half,
     suppress,
     targets,
@@ -171,3 +172,10 @@ def test_a_plateau_is_one_detection_at_its_middle():
     p[4, 100:121, 200:221] = 0.9
     found, _ = decode(p, PAPER)
     assert found.tolist() == [[210.5 - 31 / 2, 110.5 - 55 / 2, 31, 55]]
+
+
+@pytest.mark.parametrize("centre", [100.0, 100.25, 100.5, 100.999])
+def test_a_patch_has_the_released_codes_pixels_wherever_its_centre_lies(centre):
+    cells = np.arange(640) + 0.5
+    rows, columns = patch(cells, cells, (centre, centre), (8, 7))
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (17, 15)

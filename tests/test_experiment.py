@@ -318,6 +318,16 @@ def test_a_labelled_set_without_a_pedestrian(toy_settings, tmp_path):
     assert "none of the labelled frames holds a pedestrian" in stopped.stderr
 
 
+def test_a_test_set_that_nothing_can_be_measured_on(toy_settings, tmp_path):
+    catalog = yaml.safe_load(Path("data_catalog.yaml").read_text())
+    catalog["datasets"]["street-test"]["filter"] = {"rule": "paper", "min_height": 5000}
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(catalog))
+    settings = read_experiment(write_experiment(tmp_path, toy_settings))
+    out = runs.create(tmp_path / "out", settings, tmp_path / "catalog.yaml")
+    with pytest.raises(ValueError, match="none of the test frames holds a pedestrian"):
+        experiment.run(out, notebooks=False)
+
+
 def test_a_folder_of_another_experiment_is_refused(toy_copy, toy_settings, tmp_path):
     other = alkit("run", write_experiment(tmp_path, toy_settings, name="other"), "--out", toy_copy)
     assert other.returncode == 1

@@ -96,8 +96,8 @@ def test_the_papers_row_is_what_the_steps_compute(toy_experiment):
     numbers = run.experiment.numbers
     z = fidelity.image_scores(run.weights(0), frames, numbers, mc=True, progress=False)
     stored = run.image_scores(1)["z"].to_numpy()[:6]
-    # the stored maps are quantised
-    np.testing.assert_allclose(z[fidelity.BASE], stored, rtol=0.02, atol=1e-3)
+    # the stored maps are quantised: at most half a step, 0.7 % of a score of 0.01 nats
+    np.testing.assert_allclose(z[fidelity.BASE], stored, rtol=0.02, atol=5e-5)
     assert list(z) == [*fidelity.variants(numbers), *fidelity.mc_variants(numbers)]
     # rows that act on the maps change them; rows that act later do not
     for row in list(fidelity.ROWS)[:5]:
