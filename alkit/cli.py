@@ -85,11 +85,18 @@ def run(
     strategies: Annotated[str | None, typer.Option(help="only these, a,b")] = None,
     seeds: Annotated[str | None, typer.Option(help="only these, 0-4 or 0,2")] = None,
     notebooks: Annotated[bool, typer.Option(help="or plain calls in this process")] = True,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ALKIT_SCHEDULER",
+            help="steps 1 to 3 on Dask workers: a scheduler's address, or local:N for N here",
+        ),
+    ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="make stale steps again")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, do nothing")] = False,
 ):
     """Run the cycles of an experiment; complete steps are skipped."""
-    from alkit import comparison, runs
+    from alkit import cluster, comparison, runs
     from alkit import experiment as driver
     from alkit.catalog import load
     from alkit.jsonfile import write_json
@@ -128,8 +135,9 @@ def run(
     for settings in folds.values():
         for line in comparison.leaks(settings, load(file)):
             print(f"warning: {line}", file=sys.stderr)
-    for part in parts.values():
-        driver.run(part.resolve(), chosen, numbers, notebooks, redo)
+    with cluster.scheduler(scheduler):
+        for part in parts.values():
+            driver.run(part.resolve(), chosen, numbers, notebooks, redo)
     status(out)
 
 

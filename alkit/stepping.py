@@ -61,6 +61,7 @@ class Step:
     inputs: Callable[[Run, int], dict]
     parameters: tuple  # numbers of the profile
     code: tuple  # modules of alkit beside its own
+    open_shards: Callable | None = None  # Job -> work(block of frames, tick); see alkit.cluster
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
@@ -74,6 +75,11 @@ class Step:
         if self.name == "2_score" and run.strategy.score not in SCORES:
             code |= {Path(file).name: code_digest(file) for file in run.experiment.plugins}
         return records.Plan(self.name, keys, own | numbers, code)
+
+    def job(self, run: Run, cycle: int, key: str, progress: Callable) -> Job:
+        """What the step's work gets, here or on a worker."""
+        numbers = Numbers(run.numbers(cycle), self.parameters)
+        return Job(run, cycle, numbers, run.cycle(cycle), key, progress)
 
     def missing(self, run: Run, cycle: int, record: dict) -> list:
         """Artefacts of a complete step that are no longer there."""
@@ -111,8 +117,7 @@ class Step:
         folder.mkdir(parents=True, exist_ok=True)
         if equal is None:
             with follow(folder, self.name) as progress:
-                numbers = Numbers(run.numbers(cycle), self.parameters)
-                self.work(Job(run, cycle, numbers, folder, plan.key, progress))
+                self.work(self.job(run, cycle, plan.key, progress))
         seconds = time.monotonic() - start
         records.write(run, cycle, plan, self.artefacts, seconds, reused=equal)
         return run

@@ -62,15 +62,39 @@ def create(path: Path, positions, arrays: dict, key: str):
     return group
 
 
+def reopen(path: Path, key: str):
+    """Open a store that `create` made, to write a shard of it from any process.
+
+    Raises RuntimeError if the store is no longer the one made from `key`.
+    """
+    group = zarr.open_group(path, mode="r+")
+    if group.attrs.get("key") != key:
+        raise RuntimeError(
+            f"{path}: the store was replaced by one made from something else while this process "
+            "worked on a shard of it; nothing was written to the new one"
+        )
+    return group
+
+
+def blocks(n: int, size: int) -> list:
+    """Slices of at most `size` frames that cover n frames."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def all_shards(group) -> list:
+    """Slices of frames, one for each shard."""
+    return blocks(group["done"].size, group["done"].chunks[0])
+
+
 def shards(group) -> list:
     """Slices of frames, one for each shard that is not done yet."""
-    done, size = group["done"][:], group["done"].chunks[0]
-    blocks = [slice(a, min(a + size, len(done))) for a in range(0, len(done), size)]
-    return [block for block in blocks if not done[block].all()]
+    done = group["done"][:]
+    return [block for block in all_shards(group) if not done[block].all()]
 
 
 def write_shard(group, block: slice, arrays: dict):
-    """Write one whole shard, and mark its frames as done afterwards."""
+    """Write one whole shard, and mark its frames as done afterwards. The marks of a shard are one
+    chunk, so that processes can write shards of one store side by side."""
     for name, values in arrays.items():
         group[name][block] = values
     group["done"][block] = True

@@ -1,8 +1,10 @@
 """Step 1: predictions of every unlabelled frame."""
 
+from pathlib import Path
+
 import numpy as np
 
-from alkit import prediction, store, training
+from alkit import cluster, prediction, store, training
 from alkit.jsonfile import read_json, write_json
 from alkit.runs import Run
 from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
@@ -15,23 +17,46 @@ def unlabeled_positions(run: Run, cycle: int, n: int) -> np.ndarray:
 
 
 def _predict(job: Job):
-    pool = job.run.frames("pool").unlabeled()
-    positions = unlabeled_positions(job.run, job.cycle, len(pool))
-    detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
+    positions = unlabeled_positions(job.run, job.cycle, len(job.run.frames("pool")))
     arrays = prediction.logit_arrays(job.numbers)
     group = store.create(job.folder / "logits.zarr", positions, arrays, job.key)
-    parts = job.folder / "pool_detections"
-    for block in store.shards(group):
+    cluster.fill(predict, job, group)
+    if not group.attrs.get("detections_collected"):
+        parts = [_part(job, block) for block in store.all_shards(group)]
+        found = [d for part in parts for d in read_json(part)]
+        write_json(job.folder / "pool_detections.json.gz", found, compress=True)
+        group.attrs["detections_collected"] = True  # before the parts go: a kill loses nothing
+    store.remove(_parts(job))
+
+
+def _parts(job: Job) -> Path:
+    return job.folder / "pool_detections"
+
+
+def _part(job: Job, block: slice) -> Path:
+    """The file of the detections of one shard, until all are collected."""
+    return _parts(job) / f"{block.start:08d}.json"
+
+
+def _open(job: Job):
+    """The work on a shard: logits and detections of its frames."""
+    path = job.folder / "logits.zarr"
+    pool = job.run.frames("pool").unlabeled()
+    positions = store.reopen(path, job.key)["position"][:]
+    detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
+    names = prediction.logit_arrays(job.numbers)
+
+    def work(block, tick):
         found, logits = [], []
         for position in positions[block].tolist():
             logits.append(prediction.predict(detector, pool.images(position), job.numbers))
             found += prediction.detect(logits[-1], position + 1, job.numbers)
-            job.progress(block.start + len(logits), len(positions))
-        write_json(parts / f"{block.start:08d}.json", found)
-        store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in arrays})
-    found = [d for file in sorted(parts.glob("*.json")) for d in read_json(file)]
-    write_json(job.folder / "pool_detections.json.gz", found, compress=True)
-    store.remove(parts)
+            tick()
+        group = store.reopen(path, job.key)
+        write_json(_part(job, block), found)
+        store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in names})
+
+    return work
 
 
 predict = Step(
@@ -45,4 +70,5 @@ predict = Step(
     },
     parameters=DETECTING,
     code=(*IMAGES, "boxes", "detector", "prediction", "store"),
+    open_shards=_open,
 )

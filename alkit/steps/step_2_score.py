@@ -3,44 +3,58 @@
 import numpy as np
 import torch
 
-from alkit import prediction, store, training
+from alkit import cluster, prediction, store, training
 from alkit.plugins import load_score
 from alkit.stepping import Job, Step, key_of
 from alkit.steps.shared import IMAGES
 
 
 def _score(job: Job):
-    logits = job.run.logits(job.cycle)
-    positions = logits["position"].values
-    name = job.run.strategy.score
-    score = load_score(name, job.run.experiment.plugins, job.numbers.pixels(job.numbers.radius))
-    if name == "mutual_information":
-        of_block = _dropout_maps(job, positions, score)
-    else:
-
-        def of_block(block):
-            part = logits.isel(frame=block).load()
-            for coarse, fine in zip(
-                part[prediction.COARSE].values, part[prediction.FINE].values, strict=True
-            ):
-                yield prediction.pixel_scores(score, coarse, fine, job.numbers)
-
-    size = job.numbers.image_size
-    arrays = {"score_root": (("y", "x"), size, np.uint8)}
+    positions = job.run.logits(job.cycle)["position"].values
+    arrays = {"score_root": (("y", "x"), job.numbers.image_size, np.uint8)}
     group = store.create(job.folder / "scores.zarr", positions, arrays, job.key)
-    for block in store.shards(group):
-        maps = np.empty((block.stop - block.start, *size), np.uint8)
-        for i, s in enumerate(of_block(block)):
+    cluster.fill(score, job, group)
+
+
+def _open(job: Job):
+    """The work on a shard: the score maps of its frames."""
+    path = job.folder / "scores.zarr"
+    name = job.run.strategy.score
+    of_pixels = load_score(name, job.run.experiment.plugins, job.numbers.pixels(job.numbers.radius))
+    maps_of = _dropout_maps if name == "mutual_information" else _maps
+    maps_of_block = maps_of(job, of_pixels)
+
+    def work(block, tick):
+        maps = np.empty((block.stop - block.start, *job.numbers.image_size), np.uint8)
+        for i, s in enumerate(maps_of_block(block)):
             maps[i] = store.quantise(s)
-            job.progress(block.start + i + 1, len(positions))
-        store.write_shard(group, block, {"score_root": maps})
+            tick()
+        store.write_shard(store.reopen(path, job.key), block, {"score_root": maps})
+
+    return work
 
 
-def _dropout_maps(job: Job, positions, score):
-    """Score maps of frames under MC dropout, whose passes share the features.
+def _maps(job: Job, score):
+    """Score maps of a block of frames from their logits."""
+    logits = job.run.logits(job.cycle)
 
-    Each frame has its own random numbers, so that where a run was interrupted does not matter.
+    def of_block(block):
+        part = logits.isel(frame=block).load()
+        for coarse, fine in zip(
+            part[prediction.COARSE].values, part[prediction.FINE].values, strict=True
+        ):
+            yield prediction.pixel_scores(score, coarse, fine, job.numbers)
+
+    return of_block
+
+
+def _dropout_maps(job: Job, score):
+    """Score maps of a block of frames under MC dropout, whose passes share the features.
+
+    Each frame has its own random numbers, so that it does not matter where a run was interrupted,
+    or which process does a frame.
     """
+    positions = job.run.logits(job.cycle)["position"].values
     pool = job.run.frames("pool").unlabeled()
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     seeds = job.seed("dropout").generate_state(len(pool), np.uint64) >> np.uint64(1)
@@ -73,4 +87,5 @@ score = Step(
         "mc_ratio",
     ),
     code=(*IMAGES, "arrays", "detector", "plugins", "prediction", "scores", "store"),
+    open_shards=_open,
 )

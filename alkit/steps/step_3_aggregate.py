@@ -2,31 +2,35 @@
 
 import numpy as np
 
+from alkit import cluster, store
 from alkit.aggregation import image_score
 from alkit.stepping import Job, Step, key_of
 from alkit.steps.shared import frame_table
 
 
 def _aggregate(job: Job):
-    maps = job.run.scores(job.cycle)
-    region = job.numbers.pixels(job.numbers.region)
-    how = job.run.strategy.aggregation
-    z = image_score(maps.data, region, how=how, grid=job.numbers.region_grid)
-    z = np.concatenate(
-        [_reported(block, i, z.npartitions, job) for i, block in enumerate(z.partitions)]
-    )
+    positions = job.run.scores(job.cycle)["position"].values
+    n = len(positions)
+    z = cluster.over_shards(aggregate, job, store.blocks(n, store.SHARD_FRAMES), n)
     pool = job.run.frames("pool").unlabeled()
-    positions = maps["position"].values
-    table = frame_table(pool, positions).assign(z=z)
+    table = frame_table(pool, positions).assign(z=np.concatenate([np.zeros(0), *z]))
     partial = job.folder / "image_scores.partial"
     table.to_csv(partial, index=False)
     partial.replace(job.folder / "image_scores.csv")
 
 
-def _reported(block, i: int, total: int, job: Job):
-    values = np.asarray(block, np.float64)
-    job.progress(i + 1, total)
-    return values
+def _open(job: Job):
+    """The work on a block of frames: their image scores, float64."""
+    maps = job.run.scores(job.cycle)
+    region = job.numbers.pixels(job.numbers.region)
+    how, grid = job.run.strategy.aggregation, job.numbers.region_grid
+
+    def work(block, tick):
+        z = image_score(maps.isel(frame=block).values, region, how=how, grid=grid)
+        tick(len(z))
+        return np.asarray(z, np.float64)
+
+    return work
 
 
 aggregate = Step(
@@ -39,4 +43,5 @@ aggregate = Step(
     },
     parameters=("image_size", "region", "region_grid"),
     code=("aggregation", "arrays", "store"),
+    open_shards=_open,
 )

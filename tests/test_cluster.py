@@ -1,0 +1,386 @@
+"""Steps 1 to 3 on Dask workers, real processes: equal to one process, killed, lost, refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alkit import cluster, experiment, prediction, records, scores, steps, store
+from alkit.runs import Run, open_run
+
+NAMES = ("1_predict", "2_score", "3_aggregate")
+SHARD = 8  # frames: 40 are five shards; workers take the size from the store
+TIMEOUT = 240
+SLOW_PLUGIN = '''
+"""Entropy, so slow that a test can interrupt it; notes which process computes."""
+import os
+import time
+from pathlib import Path
+from alkit.scores import entropy
+from alkit.selection import Strategy
+
+def slow(p):
+    with open(Path(__file__).with_name("calls"), "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(0.1)
+    return entropy(p)
+
+scores = {"slow": slow}
+strategies = {"slow": Strategy("slow")}
+'''
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """The address of two worker processes of one thread each."""
+    with cluster.scheduler("local:2"):
+        yield os.environ[cluster.SCHEDULER]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(store, "SHARD_FRAMES", SHARD)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What a worker has, for the single process that it is compared with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def alone(workers, monkeypatch):
+    """No scheduler, until the test names one."""
+    monkeypatch.delenv(cluster.SCHEDULER, raising=False)
+
+
+def forget(run: Run, names=NAMES):
+    """Take the steps of cycle 1 back, with their artefacts."""
+    for name in names:
+        records.record_path(run, 1, name).unlink(missing_ok=True)
+        for artefact in steps.STEPS[name].artefacts:
+            path = run.cycle(1) / artefact
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def results(run: Run) -> dict:
+    """All that steps 1 to 3 of cycle 1 left, bit for bit, and their keys."""
+    found = {name: array.values.tobytes() for name, array in run.logits(1).items()}
+    found["scores"] = run.scores(1).values.tobytes()
+    found["image scores"] = run.artefact(1, "3_aggregate", "image_scores.csv").read_bytes()
+    found["detections"] = run.detections(1, "pool")
+    found["keys"] = [records.read(run, 1, name)["key"] for name in NAMES]
+    return found
+
+
+def predict_score_aggregate(run: Run):
+    for step in (steps.predict, steps.score, steps.aggregate):
+        step(run, 1)
+
+
+def grown(out: Path, **changes) -> Run:
+    """The toy experiment at `out` with another strategy, as a run of it."""
+    settings = json.loads((out / "experiment.json").read_text())
+    (out / "experiment.json").write_text(json.dumps(settings | changes))
+    return open_run(out / changes["strategies"][-1] / "seed_0")
+
+
+def wait_until(is_time):
+    deadline = time.monotonic() + TIMEOUT
+    while not is_time():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
+
+
+# ---- equal to one process ------------------------------------------------------------------------
+
+
+def test_workers_give_what_one_process_gives(workers, alone, toy_copy, monkeypatch):
+    run = open_run(toy_copy / "divergence/seed_0")
+    single = results(run)  # of the whole toy experiment, in shards of 32
+    forget(run)
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    monkeypatch.setattr(experiment.progress, "LOG_SECONDS", 0)
+    predict_score_aggregate(run)
+    assert results(run) == single
+    log = (run.cycle(1) / "1_predict.log").read_text().splitlines()
+    assert [json.loads(line)["done"] for line in log[-5:]] == [8, 16, 24, 32, 40]
+    assert not (run.cycle(1) / "pool_detections").exists()
+
+
+def test_mc_dropout_draws_the_same_numbers_on_workers(workers, alone, toy_copy, monkeypatch):
+    run = grown(toy_copy, strategies=["divergence", "mc-dropout"])
+    predict_score_aggregate(run)
+    single = results(run)
+    forget(run)
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    predict_score_aggregate(run)
+    assert results(run) == single
+
+
+def test_the_work_is_done_by_the_workers_with_one_thread_each(workers, alone, monkeypatch):
+    """Also where the environment says otherwise, and in a worker that replaces another."""
+    client = cluster._connect(workers)
+    try:
+        threads = client.run(torch.get_num_threads)
+    finally:
+        client.close()
+    assert list(threads.values()) == [1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with cluster.scheduler("local:1"):
+        client = cluster._connect(os.environ[cluster.SCHEDULER])
+        try:
+            assert list(client.run(torch.get_num_threads).values()) == [1]
+        finally:
+            client.close()
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow_run(toy_copy, tmp_path):
+    """A run whose score takes its time, with step 1 complete."""
+    (tmp_path / "slow.py").write_text(SLOW_PLUGIN)
+    plugin = str(tmp_path / "slow.py")
+    run = grown(toy_copy, strategies=["divergence", "slow"], plugins=[plugin])
+    steps.predict(run, 1)
+    return run
+
+
+def calls(tmp_path) -> Counter:
+    """How many score maps each process has begun."""
+    path = tmp_path / "calls"
+    return Counter(path.read_text().split() if path.exists() else [])
+
+
+def expected_scores(run: Run) -> bytes:
+    """Score maps of all frames, one after the other, without a plugin, shards or a store."""
+    logits, numbers = run.logits(1), run.numbers(1)
+    maps = [
+        prediction.pixel_scores(scores.entropy, coarse, fine, numbers)
+        for coarse, fine in zip(
+            logits[prediction.COARSE].values, logits[prediction.FINE].values, strict=True
+        )
+    ]
+    return store.dequantise(np.stack([store.quantise(s) for s in maps])).tobytes()
+
+
+def in_background(step, run):
+    """Start a step in a thread; its end, None or an error, is appended to the list."""
+    ended = []
+
+    def work():
+        try:
+            step(run, 1)
+            ended.append(None)
+        except Exception as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, ended
+
+
+def test_a_killed_worker_loses_its_shard_alone(workers, alone, slow_run, tmp_path, monkeypatch):
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    thread, ended = in_background(steps.score, slow_run)
+    done = slow_run.cycle(1) / "scores.zarr/done/c"
+
+    def in_the_middle():
+        """A worker amid a shard, when the first shards are done."""
+        if not (done.exists() and any(done.iterdir())):
+            return None
+        return next((pid for pid, n in calls(tmp_path).items() if 3 <= n % SHARD <= 5), None)
+
+    wait_until(in_the_middle)
+    killed = in_the_middle()
+    os.kill(int(killed), signal.SIGKILL)
+    thread.join(TIMEOUT)
+    assert ended == [None]
+    begun = calls(tmp_path)
+    assert str(os.getpid()) not in begun
+    assert begun[killed] % SHARD, "the worker was killed between two shards"
+    # every frame once, but for those of the shard that the killed worker had begun
+    assert begun.total() == 40 + begun[killed] % SHARD
+    assert slow_run.scores(1).values.tobytes() == expected_scores(slow_run)
+
+
+def test_a_lost_scheduler_ends_the_run_and_the_next_goes_on(
+    workers, alone, slow_run, tmp_path, monkeypatch
+):
+    own = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import os, time\nfrom alkit import cluster\n"
+            "if __name__ == '__main__':\n"
+            "    with cluster.scheduler('local:1'):\n"
+            "        print(os.environ['ALKIT_SCHEDULER'], flush=True)\n"
+            "        time.sleep(600)\n",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        address = own.stdout.readline().strip()
+        monkeypatch.setenv(cluster.SCHEDULER, address)
+        thread, ended = in_background(steps.score, slow_run)
+        done = slow_run.cycle(1) / "scores.zarr/done/c"
+        wait_until(lambda: done.exists() and any(done.iterdir()))
+    finally:
+        own.kill()
+        own.wait()
+    thread.join(TIMEOUT)
+    (error,) = ended
+    assert isinstance(error, RuntimeError)
+    assert f"the Dask scheduler at {address} was lost in step 2_score" in str(error)
+    assert "of 5 shards came back" in str(error)
+    assert records.read(slow_run, 1, "2_score") is None
+
+    before = calls(tmp_path).total()
+    left = len(store.shards(store.reopen(slow_run.cycle(1) / "scores.zarr", _key(slow_run))))
+    assert 0 < left < 5
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    steps.score(slow_run, 1)
+    assert calls(tmp_path).total() - before == left * SHARD
+    assert slow_run.scores(1).values.tobytes() == expected_scores(slow_run)
+
+
+def _key(run):
+    return steps.score.plan(run, 1).key
+
+
+def test_no_scheduler_there(workers, alone, toy_copy, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(RuntimeError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        with cluster.scheduler("tcp://127.0.0.1:9"):
+            pass
+    run = open_run(toy_copy / "divergence/seed_0")
+    forget(run)
+    monkeypatch.setenv(cluster.SCHEDULER, "tcp://127.0.0.1:9")
+    with pytest.raises(RuntimeError, match="give --scheduler local:N"):
+        steps.predict(run, 1)
+    assert records.read(run, 1, "1_predict") is None
+    for wrong in ("local:", "local:0", "local:two", "local:-1"):
+        with pytest.raises(ValueError, match="local:N with N processes, 1 or more"):
+            with cluster.scheduler(wrong):
+                pass
+
+
+def test_an_error_on_a_worker_is_the_steps_error(workers, alone, toy_copy, tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text(
+        "from alkit.selection import Strategy\n"
+        "def broken(p):\n    raise ArithmeticError('no score today')\n"
+        "scores = {'broken': broken}\nstrategies = {'broken': Strategy('broken')}\n"
+    )
+    plugin = str(tmp_path / "broken.py")
+    run = grown(toy_copy, strategies=["divergence", "broken"], plugins=[plugin])
+    steps.predict(run, 1)
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    with pytest.raises(ArithmeticError, match="no score today"):
+        steps.score(run, 1)
+    assert records.read(run, 1, "2_score") is None
+
+
+def test_a_worker_with_another_plan_refuses(workers, alone, toy_copy, monkeypatch):
+    """Its alkit, data or settings differ from the driver's; nothing is written."""
+    run = open_run(toy_copy / "divergence/seed_0")
+    forget(run)
+    real = steps.predict.plan(run, 1)
+    other = records.Plan(real.step, real.inputs, real.parameters, real.code | {"boxes": "edited"})
+    monkeypatch.setattr(type(steps.predict), "plan", lambda *_: other)
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    with pytest.raises(RuntimeError, match=r"would make step 1_predict .* from something else"):
+        steps.predict(run, 1)
+    group = store.reopen(run.cycle(1) / "logits.zarr", other.key)
+    assert not group["done"][:].any()
+
+
+def test_a_folder_that_workers_do_not_see(tmp_path):
+    with pytest.raises(
+        RuntimeError, match="does not find the run folder, which has to be on a file"
+    ):
+        cluster.do_shard("1_predict", str(tmp_path / "divergence/seed_0"), 1, "key", "call", 0, 8)
+
+
+def test_a_store_that_was_replaced_meanwhile_is_not_written_to(alone, toy_copy):
+    """A worker that its scheduler lost may still compute when the next run has begun."""
+    run = open_run(toy_copy / "divergence/seed_0")
+    forget(run)
+    predict = steps.predict
+    positions = np.arange(40)
+    arrays = {"logits_stride8": (("y",), (1,), np.float16)}
+    path = run.cycle(1) / "logits.zarr"
+    store.create(path, positions, arrays, "old")
+    work = predict.open_shards(predict.job(run, 1, "old", None))
+    store.create(path, positions, arrays, "new")
+    with pytest.raises(RuntimeError, match="was replaced by one made from something else"):
+        work(slice(0, SHARD), lambda *_: None)
+    assert not store.reopen(path, "new")["done"][:].any()
+
+
+def test_shards_that_stay_out_of_sight_are_an_error(alone, toy_copy, monkeypatch):
+    """Workers with a disk of their own write what this process never sees."""
+    run = open_run(toy_copy / "divergence/seed_0")
+    forget(run)
+    monkeypatch.setattr(cluster, "VISIBLE_SECONDS", 0)
+    monkeypatch.setattr(cluster, "over_shards", lambda *_: [])
+    with pytest.raises(RuntimeError, match="5 shards of step 1_predict are not to be seen"):
+        steps.predict(run, 1)
+    assert records.read(run, 1, "1_predict") is None
+
+
+def test_detections_outlive_a_kill_between_their_collection_and_the_record(alone, toy_copy):
+    run = open_run(toy_copy / "divergence/seed_0")
+    before = run.detections(1, "pool")
+    forget(run)
+    steps.predict(run, 1)
+    records.record_path(run, 1, "1_predict").unlink()  # as if killed before it was written
+    steps.predict(run, 1)
+    assert before
+    assert run.detections(1, "pool") == before
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_hands_the_workers_to_the_kernels(toy_copy, toy_yaml):
+    run = open_run(toy_copy / "divergence/seed_0")
+    single = results(run)
+    forget(run, ["2_score"])
+    log = run.cycle(1) / "2_score.log"
+    log.unlink()
+    command = [sys.executable, "-m", "alkit.cli", "run", toy_yaml, "--out", toy_copy]
+    done = subprocess.run(
+        [*map(str, command), "--scheduler", "local:1"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert results(run) == single
+    # a worker reports whole shards, of 32 frames in another process; this one every frame
+    assert json.loads(log.read_text().splitlines()[0])["done"] == 32
+    assert (run.cycle(1) / "2_score.ipynb").exists()
+
+
+def test_a_second_run_on_a_folder_is_refused_with_workers_too(workers, toy_copy, monkeypatch):
+    run = open_run(toy_copy / "divergence/seed_0")
+    forget(run)
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    with experiment.lock(toy_copy), pytest.raises(RuntimeError, match="works in this folder"):
+        experiment.run(toy_copy, notebooks=False)
+    assert not (run.cycle(1) / "logits.zarr").exists()
