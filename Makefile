@@ -31,6 +31,10 @@ test: export OMP_NUM_THREADS = 1
 test: $(READY)  ## Run all tests
 	$(BIN)/python -m pytest
 
+.PHONY: bench
+bench: $(READY)  ## Measure speed, memory and disk against references, about ten minutes
+	$(BIN)/python -m benchmarks
+
 check: $(READY)  ## Ruff on code and notebooks; notebooks must be stripped
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

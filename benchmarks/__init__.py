@@ -1,0 +1,5 @@
+"""The benchmark suite: our figures beside a reference's, measured in the same run.
+
+`python -m benchmarks` runs every row, `python -m benchmarks divergence` one module's rows.
+References are libraries, or are written here straight from the equations.
+"""

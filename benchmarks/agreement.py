@@ -1,0 +1,98 @@
+"""Whether bfloat16 and the maps' quantisation change which frames are selected.
+
+The demo's W_l on frames of the pool of `street`, by steps 1 to 4 as they are: against the same in
+float32 from end to end, and against the same with maps that are not quantised. At the demo's size:
+the full width would take an hour on two cores.
+"""
+
+import numpy as np
+import torch
+
+from alkit import fidelity, prediction, store, training
+from alkit.aggregation import image_score
+from alkit.frames import FrameSet
+from alkit.profiles import Profile
+from alkit.runs import Run
+from alkit.scores import divergence
+from alkit.selection import select, smooth
+from benchmarks import toy
+from benchmarks.measuring import Options, Row
+
+SHARE = 0.1  # of the frames, the first selected ones that are compared
+
+
+def rows(options: Options) -> list[Row]:
+    run = toy.demo(options)
+    frames = fidelity.open_pool(run, "street-pool", options.pick(1000, 12, 5000))
+    numbers = run.experiment.numbers
+    z = image_scores(run, frames, numbers)
+    n = max(1, round(SHARE * len(frames)))
+    order = {name: selected(scores, frames, numbers, n) for name, scores in z.items()}
+    size = "×".join(map(str, numbers.image_size))
+    where = f"width {numbers.width:g}, {size}, {frames.dataset}"
+    rows = []
+    for key, what, first, second, at_least in (
+        ("bfloat16.selection", "bfloat16 against float32", "unquantised", "float32", 95),
+        ("maps.selection", "quantised maps against float32 maps", "ours", "unquantised", 99),
+    ):
+        both = min(len(order[first]), len(order[second]))
+        share = 100 * len({*order[first][:both]} & {*order[second][:both]}) / both
+        ranked = 100 * agreement_of_ranks(z[first], z[second], n)
+        note = where + ("" if both == n else f"; the rules leave {both} of {n}")
+        rows.append(
+            Row(
+                key, f"first {both} of {len(frames)} selected, {what}", share, "%",
+                at_least=at_least, note=f"{note}; of the {n} highest z {ranked:.1f} % agree",
+                details={"ranked_percent": ranked},
+            )
+        )  # fmt: skip
+    return rows
+
+
+def image_scores(run: Run, frames: FrameSet, numbers: Profile) -> dict:
+    """z (n,) of step 3 by steps 1 to 3 as they are ("ours"), with maps that are not quantised, and
+    with float32 from end to end as well."""
+    detector = training.load_weights(run.weights(0), numbers).eval()
+    radius, region = numbers.pixels(numbers.radius), numbers.pixels(numbers.region)
+    z = {name: np.zeros(len(frames)) for name in ("ours", "unquantised", "float32")}
+    for i in range(len(frames)):
+        image = frames.images(i)
+        logits = prediction.predict(detector, image, numbers)
+        pairs = {
+            "unquantised": (logits[prediction.COARSE], logits[prediction.FINE]),
+            "float32": float32_logits(detector, image, numbers.double_evaluation),
+        }
+        maps = {
+            name: prediction.pixel_scores(lambda p: divergence(p, radius), *pair, numbers)
+            for name, pair in pairs.items()
+        }
+        maps["ours"] = store.dequantise(store.quantise(maps["unquantised"]))
+        for name, s in maps.items():
+            z[name][i] = image_score(s, region, grid=numbers.region_grid)
+    return z
+
+
+def float32_logits(detector, image, mirrored: bool) -> tuple:
+    """Logits float32 (view, level, y8, x8) and (view, y4, x4), without bfloat16 or float16."""
+    x = torch.from_numpy(image.transpose(2, 0, 1).copy())
+    views = [x, x.flip(-1)] if mirrored else [x]
+    with torch.inference_mode():
+        maps = [[level.numpy()[0] for level in detector(view[None])] for view in views]
+    return np.stack([levels[:4] for levels in maps]), np.stack([levels[4] for levels in maps])
+
+
+def selected(z, frames: FrameSet, numbers: Profile, n: int) -> list:
+    """The positions that step 4 chooses, in the order chosen."""
+    by_time = frames.sequence, frames.frame
+    chosen = select(
+        smooth(z, *by_time, numbers.half_width, numbers.sigma), n,
+        sequence=frames.sequence, frame=frames.frame,
+        exclude_now=numbers.exclude_now, exclude_later=numbers.exclude_later,
+    )  # fmt: skip
+    return chosen.indices.tolist()
+
+
+def agreement_of_ranks(first, second, n: int) -> float:
+    """The share of the n highest that two scores have in common, no rule applied."""
+    orders = (np.argsort(-z, kind="stable") for z in (first, second))
+    return fidelity.agreement(*orders, n)
