@@ -47,6 +47,8 @@ def _open(job: Job):
     names = prediction.logit_arrays(job.numbers)
 
     def work(block, tick):
+        if store.is_done(store.reopen(path, job.key), block):
+            return
         found, logits = [], []
         for position in positions[block].tolist():
             logits.append(prediction.predict(detector, pool.images(position), job.numbers))

@@ -25,6 +25,8 @@ def _open(job: Job):
     maps_of_block = maps_of(job, of_pixels)
 
     def work(block, tick):
+        if store.is_done(store.reopen(path, job.key), block):
+            return
         maps = np.empty((block.stop - block.start, *job.numbers.image_size), np.uint8)
         for i, s in enumerate(maps_of_block(block)):
             maps[i] = store.quantise(s)
