@@ -119,17 +119,12 @@ def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     Returns boxes float64 (n, 4) [left, top, width, height] and scores float64 (n,), descending.
     """
     mean = profile.odd_pixels(profile.decode_mean)
-    window = profile.odd_pixels(profile.decode_window)
-    area = profile.decode_area * profile.scale**2
     boxes, scores = [], []
     for (height, width), plane in zip(default_boxes(profile), p, strict=True):
         if plane.max() <= profile.decode_threshold:
             continue
         smooth = cv2.blur(plane, (mean, mean))
-        peak = smooth == cv2.dilate(smooth, np.ones((window, window), np.uint8))
-        over = (plane > profile.decode_threshold).astype(np.float32)
-        count = cv2.boxFilter(over, -1, (window, window), normalize=False, borderType=0)
-        y, x = one_per_plateau(peak & (smooth > profile.decode_threshold) & (count >= area))
+        y, x = peaks(plane, smooth, profile)
         box = np.column_stack([x + 0.5 - width / 2, y + 0.5 - height / 2, 0 * x, 0 * y])
         box[:, 2:] = width, height
         boxes.append(box)
@@ -145,12 +140,38 @@ def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     return boxes, scores
 
 
-def one_per_plateau(peak):
-    """Positions (y, x) of the pixel nearest to the middle of every connected plateau of a mask."""
-    _, component, _, middle = cv2.connectedComponentsWithStats(peak.astype(np.uint8))
-    y, x = np.nonzero(peak)
-    own = component[y, x]
-    distance = np.hypot(x - middle[own, 0], y - middle[own, 1])
+def peaks(plane: np.ndarray, smooth: np.ndarray, profile: Profile):
+    """Positions (y, x) of the local maxima of `smooth` over the threshold, one for each plateau,
+    around which enough pixels of `plane` are over it; both float32 (y, x)."""
+    threshold = profile.decode_threshold
+    window = profile.odd_pixels(profile.decode_window)
+    candidates = np.flatnonzero(smooth > threshold)
+    y, x = np.divmod(candidates, plane.shape[1])
+    if len(y) == 0:
+        return y, x
+    # Maxima and counts are needed around the candidates alone, which are few.
+    top, left = max(0, y.min() - window // 2), max(0, x.min() - window // 2)
+    part = np.s_[top : y.max() + window // 2 + 1, left : x.max() + window // 2 + 1]
+    highest = cv2.dilate(smooth[part], np.ones((window, window), np.uint8))
+    over = (plane[part] > threshold).astype(np.float32)
+    count = cv2.boxFilter(over, -1, (window, window), normalize=False, borderType=0)
+    inside = y - top, x - left
+    peak = smooth[y, x] == highest[inside]
+    peak &= count[inside] >= profile.decode_area * profile.scale**2
+    return one_per_plateau(y[peak], x[peak])
+
+
+def one_per_plateau(y: np.ndarray, x: np.ndarray):
+    """Of the pixels at (y, x), in row-major order, the one nearest to the middle of every
+    connected plateau, in the order of the plateaus' first pixels."""
+    if len(y) == 0:
+        return y, x
+    top, left = y.min(), x.min()
+    mask = np.zeros((y.max() - top + 1, x.max() - left + 1), np.uint8)
+    mask[y - top, x - left] = 1
+    _, component, _, middle = cv2.connectedComponentsWithStats(mask)
+    own = component[y - top, x - left]
+    distance = np.hypot(x - left - middle[own, 0], y - top - middle[own, 1])
     order = np.lexsort((distance, own))
     _, first = np.unique(own[order], return_index=True)
     nearest = order[first]
@@ -161,8 +182,9 @@ def suppress(boxes: np.ndarray, limit: float) -> np.ndarray:
     """Positions of the boxes (n, 4), in descending order of score, that overlap no kept box
     by an IoU over `limit` (greedy non-maximum suppression)."""
     overlap = iou(boxes, boxes) > limit
-    keep = []
+    keep, free = [], np.ones(len(boxes), bool)
     for i in range(len(boxes)):
-        if not overlap[i, keep].any():
+        if free[i]:
             keep.append(i)
+            free &= ~overlap[i]
     return np.array(keep, np.int64)

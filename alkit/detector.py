@@ -7,6 +7,7 @@ the box that the level stands for: f42 271×159, f41 223×127, f32 143×79, ds3 
 
 import math
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -28,11 +29,12 @@ class ImageNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x):
-        if len(x) == 1:  # the fastest kernel, which keeps channels-last
-            return F.batch_norm(
-                x, None, None, self.weight, self.bias, training=True, eps=NORM_EPSILON
-            )
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=NORM_EPSILON)
+        if len(x) > 1 and x.is_cuda:
+            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=NORM_EPSILON)
+        # On a processor image by image: the fastest kernel, which keeps channels-last.
+        own = None, None, self.weight, self.bias, True, 0.0, NORM_EPSILON
+        images = [F.batch_norm(image, *own) for image in x.split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
 
 
 class ConvNorm(nn.Sequential):
@@ -109,7 +111,7 @@ class Detector(nn.Module):
         if not 0 < width <= 4:
             raise ValueError(f"width is {width}; a channel multiplier in (0, 4] is wanted")
         c1, c2, c3, cd = (max(8, 2 * round(n * width / 2)) for n in (64, 128, 256, 128))
-        self.half_pixel = half_pixel
+        self.width, self.half_pixel = width, half_pixel
         self.ds1 = Downsample(3, c1)
         self.f11, self.f12 = Fire(c1), Fire(c1)
         self.ds2 = Downsample(c1, c2)
@@ -150,6 +152,10 @@ class Detector(nn.Module):
         """Decoder features dec1 … dec5 of a batch of images."""
         if images.dtype == torch.uint8:
             images = normalise(images)
+        device = images.device.type
+        if torch.is_autocast_enabled(device):
+            # else the residual sums stay in float32, which costs a third of the time
+            images = images.to(torch.get_autocast_dtype(device))
         return self.decode(self.encode(images))
 
     def forward(self, images) -> list:
@@ -198,8 +204,15 @@ def resize(x, size, half_pixel: bool):
 
 def to_probabilities(logits: list, size, half_pixel: bool = True):
     """Five logit maps (n, y_k, x_k) to probabilities (n, level, y, x) at image size, float32."""
-    full = [resize(x.float()[:, None], size, half_pixel) for x in logits]
-    return torch.sigmoid(torch.cat(full, 1))
+    p = torch.empty(len(logits[0]), len(logits), *size, device=logits[0].device)
+    for k, level in enumerate(logits):
+        if half_pixel and not p.is_cuda:
+            for source, target in zip(level.float().numpy(), p[:, k].numpy(), strict=True):
+                # ten times as fast as PyTorch's; the same to 2e-6 of a logit
+                cv2.resize(source, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+        else:
+            p[:, k] = resize(level.float()[:, None], size, half_pixel)[:, 0]
+    return p.sigmoid_()
 
 
 def logit_shapes(size) -> list:
@@ -207,11 +220,15 @@ def logit_shapes(size) -> list:
     return [tuple(math.ceil(n / stride) for n in size) for stride in STRIDES]
 
 
-def autocast(device):
-    """bfloat16 autocast where the processor or GPU multiplies bfloat16 in hardware."""
-    device = torch.device(device).type
+def autocast(detector: Detector):
+    """bfloat16 autocast where it gains a fifth of the forward pass's time or more: on GPUs and
+    processors that multiply matrices in bfloat16 (AMX), and on those with bfloat16 vectors alone
+    (AVX-512) from half the paper's width on."""
+    device = next(detector.parameters()).device.type
     if device == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.cpu.get_capabilities().get("amx_bf16", False)
+        able = torch.cpu.get_capabilities()
+        wide = detector.width >= 0.5
+        fast = able.get("amx_bf16", False) or (able.get("avx512_bf16", False) and wide)
     return torch.autocast(device, torch.bfloat16, enabled=bool(fast))

@@ -24,6 +24,7 @@ from alkit.jsonfile import read_json, write_json
 from alkit.runs import Run
 
 PACKAGE = Path(alkit.__file__).parent
+BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
 TRACKED_PACKAGES = ("torch", "numpy", "opencv-python-headless", "zarr", "xarray", "dask", "scipy")
 
 
@@ -74,7 +75,7 @@ def environment() -> dict:
         "system": platform.system(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
-        "bfloat16": bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+        "bfloat16": [name for name in BFLOAT16 if torch.cpu.get_capabilities().get(name)],
         **{package: metadata.version(package) for package in TRACKED_PACKAGES},
     }
 

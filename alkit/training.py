@@ -90,7 +90,7 @@ def train(
             for batch, (images, labels) in enumerate(samples.epoch(rng)):
                 for group in optimiser.param_groups:
                     group["lr"] = profile.learning_rate * decay ** (epoch * batches + batch)
-                with autocast(device):
+                with autocast(detector):
                     logits = detector(images.to(device))
                 labels = [label.to(device) for label in labels]
                 loss = sampling_loss(logits, labels, profile, generator)

@@ -31,14 +31,15 @@ def rows(options: Options) -> list[Row]:
     taken = interleaved({"ours": in_bfloat16, "float32": in_float32}, options.pick(15, 3))
     against = "float32, channels-last"
     row = faster("bfloat16.forward", what, taken["ours"], against, taken["float32"])
-    with autocast("cpu"):
+    with autocast(detector):
         used = torch.is_autocast_enabled("cpu")
     gains = row.ratio >= LEAST_GAIN
     note = f"the kit has it {'on' if used else 'off'} here" + (
         "" if used == gains else f", though it gains {row.ratio:.2f}×; {LEAST_GAIN}× is the limit"
     )
     # the goal is for processors with bfloat16 in hardware; on others it has to be off
-    goal = 1.6 if torch.cpu.get_capabilities().get("amx_bf16", False) else None
+    able = torch.cpu.get_capabilities()
+    goal = 1.6 if able.get("amx_bf16", False) or able.get("avx512_bf16", False) else None
     details = {"used": used}
     more = {"details": details, "note": note}
     return [faster(row.key, what, taken["ours"], against, taken["float32"], goal, **more)]

@@ -95,7 +95,7 @@ def batches(frames: FrameSet, mirrored: bool) -> list:
 
 def forward(detector, images):
     """The network over all images, in the precision that the steps use."""
-    with torch.inference_mode(), autocast("cpu"):
+    with torch.inference_mode(), autocast(detector):
         for image in images:
             detector(image)
 
