@@ -14,14 +14,16 @@ import pandas as pd
 import torch
 
 from alkit import experiment as driver
-from alkit import prediction, runs
+from alkit import prediction, runs, scaling
 from alkit.catalog import Catalog, Entry
 from alkit.costs import Costs, measure
 from alkit.experiment import Task
 from alkit.frames import FrameSet
 from alkit.plugins import load_score, load_strategies
 from alkit.runs import Run
+from alkit.scaling import Work
 from alkit.settings import Experiment
+from alkit.words import duration, size
 
 ROLES = ("labeled", "pool", "test", "held_out")
 
@@ -49,6 +51,8 @@ def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
             costs = measure(experiment, names, {run.image_size(role) for role in counts})
             table = plan(tasks, counts, costs)
             lines += ["", _as_text(table), "", _totals(table, out), _measured(costs, experiment)]
+            on_paper = for_workers(tasks, counts, costs)
+            lines += ["", scaling.describe(*on_paper, torch.get_num_threads())]
             missing += _disk(table, out)
     lines += ["", *(f"MISSING {line}" for line in missing or ())]
     return "\n".join(lines if missing else [*lines, "Nothing is missing."])
@@ -138,16 +142,41 @@ def plan(tasks: list, counts: dict, costs: Costs) -> pd.DataFrame:
 
     Every cycle is taken to find its whole budget. Each fold of an experiment is planned alone.
     """
-    work, done = {}, set()
-    for task in tasks:
-        same = _made_from(task)
-        if same not in done:
-            done.add(same)
-            row = work.setdefault(task.step.name, np.zeros(5))
-            row += (1, *_work(task, counts, costs))
+    work = {}
+    for task in _once(tasks):
+        row = work.setdefault(task.step.name, np.zeros(5))
+        row += (1, *_work(task, counts, costs))
     columns = ["times", "images or iterations", "seconds", "bytes", "stored"]
     table = pd.DataFrame.from_dict(work, orient="index", columns=columns).sort_index()
     return table.astype({name: int for name in columns if name != "seconds"})
+
+
+def for_workers(tasks: list, counts: dict, costs: Costs) -> tuple[dict, list, list, list]:
+    """The same for many workers: the arguments of `alkit.scaling.describe` but for the threads."""
+
+    def works(tasks):
+        found = []
+        for task in tasks:
+            images, seconds, _, stored = _work(task, counts, costs)
+            found.append(Work(seconds, images if task.step.open_shards else None, stored))
+        return found
+
+    steps, pretrained, own = {}, [], []
+    for folder in dict.fromkeys(task.run.folder for task in tasks):
+        of_run = [task for task in tasks if task.run.folder == folder]
+        (pretrained if of_run[0].cycle == 0 else own).append(works(of_run))
+        divided = [task for task in of_run if task.cycle == 1 and task.step.open_shards]
+        if divided:
+            steps.setdefault(divided[0].run.strategy.score, works(divided))
+    return steps, works(_once(tasks)), pretrained, own
+
+
+def _once(tasks: list) -> list:
+    """The tasks without those whose result another one gives."""
+    first = {}
+    for task in tasks:
+        first.setdefault(_made_from(task), task)
+    return list(first.values())
 
 
 def _made_from(task: Task) -> tuple:
@@ -268,19 +297,3 @@ def _free(out: Path) -> tuple[Path, int]:
     """The folder that is there of those that `out` lies in, and the bytes free in it."""
     folder = next(path for path in (out, *out.resolve().parents) if path.exists())
     return folder, shutil.disk_usage(folder).free
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads well."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that reads well."""
-    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"

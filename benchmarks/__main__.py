@@ -5,9 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+from benchmarks import THREAD_SETTINGS
+
 MODULES = (
     "divergence", "bfloat16", "agreement", "stored_maps", "one_map", "evaluation", "selection",
-    "steps", "memory", "notebook_steps", "unit_costs",
+    "steps", "scaling", "memory", "notebook_steps", "unit_costs",
 )  # fmt: skip
 
 
@@ -23,7 +25,7 @@ def main(arguments=None):
     for name in given.rows:
         if name not in MODULES:
             parser.error(f"no rows {name!r}; there are {', '.join(MODULES)}")
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREAD_SETTINGS:
         os.environ[name] = str(given.threads)
     os.environ["TQDM_DISABLE"] = "1"  # bars of steps, which would come between the rows
 

@@ -1,6 +1,7 @@
 """The benchmark suite: it runs, its references compute what we do, its verdicts hold."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -17,11 +18,13 @@ from alkit import evaluation, prediction, protocols, records, runs, scores, step
 from alkit.profiles import profile
 from alkit.views import performance
 from benchmarks import (
+    THREAD_SETTINGS,
     agreement,
     divergence,
     measuring,
     notebook_steps,
     one_map,
+    scaling,
     selection,
     stored_maps,
     suite,
@@ -234,6 +237,36 @@ def test_a_steps_own_cost_is_what_lies_between_starts_beside_its_work(toy_copy):
         "divergence/seed_0 cycle 1 1_predict": pytest.approx(6.0),
         "divergence/seed_0 cycle 1 2_score": pytest.approx(1.0),
     }
+
+
+def test_workers_and_processes_are_set_beside_each_other(results):
+    rows = {row["key"]: row for row in performance.load(results)["rows"]}
+    row = rows["scaling.workers"]
+    assert row["details"]["threads_of_workers"] == [1, 1, 1]  # of a cluster of one, and of two
+    n, times = row["details"]["frames"], row["details"]["seconds"]
+    assert n == 34  # two shards, so that both workers have one
+    assert [*times] == ["1 process", "2 processes", "1 worker", "2 workers"]
+    rates = row["details"]["frames_per_second"]
+    assert rates == pytest.approx({name: n / t for name, (t,) in times.items()}, rel=1e-3)
+    assert row["ours"] == pytest.approx(rates["2 workers"] / rates["1 worker"], rel=1e-2)
+    assert row["reference"] == pytest.approx(rates["2 processes"] / rates["1 process"], rel=1e-2)
+    assert row["ratio"] == row["ours"] / row["reference"]
+
+
+def test_speed_ups_by_hand():
+    taken = {"1 process": [8, 9, 7], "2 processes": [4], "1 worker": [12], "2 workers": [8, 6, 9]}
+    row = scaling.row(taken, 96, "tiny", [1])
+    assert (row.ours, row.reference, row.ratio, row.met) == (1.5, 2.0, 0.75, False)
+    assert "1 process 12, 2 processes 24, 1 worker 8, 2 workers 12; 96 frames" in row.note
+
+
+def test_settings_of_threads_come_back(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with scaling.one_thread():
+        assert [os.environ[name] for name in THREAD_SETTINGS] == ["1"] * 3
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert "MKL_NUM_THREADS" not in os.environ
 
 
 # ---- what is drawn -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import zarr
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from alkit import cli, costs, experiment, planning, runs
+from alkit import cli, costs, experiment, planning, runs, scaling
 from alkit.costs import Costs
 from alkit.settings import checked, read_experiment
 
@@ -162,6 +162,34 @@ def test_the_plan_counts_what_is_shared_once(sharing):
     assert seconds["2_score"] == 2 * (11.0 * (9 + 2 * 6) + 13.0 * (9 + 6))
 
 
+def test_many_workers_are_planned_from_the_same_tasks(sharing):
+    """By hand: 9 and 6 frames are one shard each, so that only runs are side by side."""
+    tasks = experiment.tasks(sharing)
+    counts, _ = planning.count_images(tasks[0].run)
+    steps, once, pretrained, own = planning.for_workers(tasks, counts, COSTS)
+    first = scaling.first_cycle(steps)
+    assert list(first.index) == ["divergence", "mutual_information"]
+    assert first["seconds"].to_list() == [9 * 12.125, 9 * 14.125]
+    assert first["frames/s"].to_list() == pytest.approx([1 / 12.125, 1 / 14.125])
+    assert first["tasks/s"].to_list() == pytest.approx([3 / 9 / 12.125, 3 / 9 / 14.125])
+    logits = 0.5 * 2 * 2 * (4 * 8 * 12 + 16 * 24)  # as stored; two views, two bytes
+    stored = [logits + 0.1 * 64 * 96, logits + 0.33 * 64 * 96]
+    assert first["bytes/s"].to_list() == pytest.approx(
+        [stored[0] / 12.125, stored[1] / 14.125], rel=1e-3
+    )
+
+    pretrain = 4 * 7000.0 + 3 * 1000.0 + 2.0  # and the evaluation of two test images
+    alone = 3 * 3.0 * (1 + 2) + 2 * 2.0  # of a run: training and evaluation
+    with_scores = [15 * 12.125 + alone] * 3 + [15 * 14.125 + alone]
+    one, many = scaling.whole(once, pretrained, own).to_dict("records")
+    assert one["time"] == one["working"] == pytest.approx(planned(sharing)["seconds"].sum())
+    assert one["alone"] == pytest.approx(63 * 2 * (pretrain + 4 * alone))  # twins are one
+    assert many["time"] == pytest.approx(pretrain + 15 * 14.125 + alone)
+    assert many["cost"] == pytest.approx(64 * many["time"])
+    assert many["working"] == pytest.approx(2 * (pretrain + sum(with_scores) + alone))
+    assert many["alone"] == pytest.approx(2 * 31 * pretrain + 10 * 5 * alone)  # ten runs, six each
+
+
 def test_replay_trains_on_x_l_too_at_the_pools_size(toy_settings, tmp_path):
     toy_settings["set"] |= {"replay": True, "batch_size": 1, "empty_labeled": "keep"}
     settings = checked(toy_settings, "here")
@@ -232,6 +260,12 @@ def test_a_plan_of_street_lacks_nothing(toy_settings, dry_run):
     assert re.search(r"^1_predict +2 +77 ", text, re.MULTILINE)
     assert "In all " in text
     assert "a kernel for each of 24 steps" in text
+    assert "On paper with 64 workers" in text
+    # 32 · 12.125 s, which the fuller of two shards takes
+    assert "40 frames in 2 shards; a Dask scheduler manages about 1000 tasks/s" in text
+    assert re.search(r"^divergence +6.5 min +0.103 +0 kB +0.015$", text, re.MULTILINE)
+    assert "2 runs (strategies × seeds), and its cost in worker-hours" in text
+    assert re.search(r"^side by side, 32 of 64 each ( +\S+){6}$", text, re.MULTILINE)
     assert text.endswith("\nNothing is missing.\n")
 
 
@@ -239,6 +273,8 @@ def test_a_part_of_the_experiment(toy_settings, dry_run):
     text = dry_run(toy_settings, "--strategies", "guided-random", "--seeds", "2-4")
     assert "strategies guided-random, seeds 2, 3, 4" in text
     assert "1_predict" not in text
+    assert "Steps 1 to 3 of the first cycle" not in text
+    assert "The whole experiment, 3 runs" in text
     assert re.search(r"^0_pretrain +3 +12 ", text, re.MULTILINE)
 
 

@@ -3,6 +3,8 @@
 The files are those of `python -m benchmarks`, one for each kind of machine.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter
@@ -10,6 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from alkit import checks
 from alkit.jsonfile import read_json
 from alkit.runs import ROOT
+from alkit.scaling import sweep
 from alkit.views import drawing
 from alkit.views.drawing import BLUE, COLOURS, GREY, ORANGE
 
@@ -125,11 +128,9 @@ def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS, workers=1)
 
 
 def sweep_hours(runs: int, b: int, total: int, costs: tuple, pool=POOL, workers=1) -> float:
-    """Hours of so many runs (strategies × seeds): each worker does whole runs, one after the
-    other; more workers than runs share the prediction of theirs."""
-    side_by_side = min(workers, runs)
-    rounds = -(-runs // side_by_side)
-    return rounds * hours(b, total, costs, pool, workers=workers // side_by_side)
+    """Hours of so many runs (strategies × seeds), divided as `alkit.scaling.sweep` does it."""
+    run = partial(hours, b, total, costs, pool, EPOCHS)
+    return sweep([run] * runs, workers)
 
 
 def completion(result: dict, pool: int = POOL):
