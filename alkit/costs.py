@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from alkit import prediction, store, training
 from alkit.aggregation import image_score
+from alkit.arrays import to_numpy
 from alkit.frames import NO_BOXES, FrameSet
 from alkit.plugins import load_score
 from alkit.profiles import Profile
@@ -73,7 +74,7 @@ def _dropout_score(score, detector, image, numbers: Profile):
 
     def call():
         passes = prediction.dropout_probabilities(detector, image, numbers, generator)
-        store.quantise(score(passes))
+        store.quantise(to_numpy(score(passes)))
 
     return call
 

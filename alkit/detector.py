@@ -130,6 +130,10 @@ class Detector(nn.Module):
         nn.init.normal_(self.logits.weight, std=0.01)
         nn.init.zeros_(self.logits.bias)
 
+    @property
+    def device(self) -> torch.device:
+        return self.logits.weight.device
+
     def encode(self, x) -> dict:
         """Encoder features by name."""
         features = {}
@@ -152,10 +156,10 @@ class Detector(nn.Module):
         """Decoder features dec1 … dec5 of a batch of images."""
         if images.dtype == torch.uint8:
             images = normalise(images)
-        device = images.device.type
-        if torch.is_autocast_enabled(device):
+        kind = images.device.type
+        if torch.is_autocast_enabled(kind):
             # else the residual sums stay in float32, which costs a third of the time
-            images = images.to(torch.get_autocast_dtype(device))
+            images = images.to(torch.get_autocast_dtype(kind))
         return self.decode(self.encode(images))
 
     def forward(self, images) -> list:
@@ -220,15 +224,20 @@ def logit_shapes(size) -> list:
     return [tuple(math.ceil(n / stride) for n in size) for stride in STRIDES]
 
 
+def device() -> torch.device:
+    """Where detectors work: the first GPU that CUDA shows, or the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def autocast(detector: Detector):
     """bfloat16 autocast where it gains a fifth of the forward pass's time or more: on GPUs and
     processors that multiply matrices in bfloat16 (AMX), and on those with bfloat16 vectors alone
     (AVX-512) from half the paper's width on."""
-    device = next(detector.parameters()).device.type
-    if device == "cuda":
+    kind = detector.device.type
+    if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         able = torch.cpu.get_capabilities()
         wide = detector.width >= 0.5
         fast = able.get("amx_bf16", False) or (able.get("avx512_bf16", False) and wide)
-    return torch.autocast(device, torch.bfloat16, enabled=bool(fast))
+    return torch.autocast(kind, torch.bfloat16, enabled=bool(fast))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alkit import scores
 from alkit.aggregation import HOW
+from alkit.arrays import to_numpy
 from alkit.profiles import unknown
 from alkit.selection import STRATEGIES, Strategy
 
@@ -64,12 +65,13 @@ def _defined(file, what: str, taken) -> dict:
 
 
 def load_score(name: str, files, radius: int):
-    """The function that step 2 applies to the probabilities (level, y, x) of each frame."""
+    """The function that step 2 applies to the probabilities (level, y, x) of each frame, a torch
+    tensor; a plugin's gets them as a NumPy array."""
     own = {}
     for file in files:
         own |= _defined(file, "scores", SCORES)
     if name in own:
-        return own[name]
+        return lambda p: own[name](to_numpy(p))
     if name == "divergence":
         return lambda p: scores.divergence(p, radius)
     if name == "entropy":

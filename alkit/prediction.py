@@ -3,11 +3,13 @@
 import numpy as np
 import torch
 
+from alkit.arrays import to_numpy
 from alkit.boxes import decode
 from alkit.detector import Detector, autocast, logit_shapes, to_probabilities
-from alkit.frames import FrameSet
+from alkit.frames import FrameSet, made_ahead
 from alkit.profiles import Profile
 
+GPU_BATCH = 16  # frames in one pass; results do not depend on it
 COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
 
 
@@ -26,20 +28,51 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back.
     """
-    x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    (logits,) = predict_batch(detector, image[None], profile)
+    return logits
+
+
+def predict_batch(detector: Detector, images: np.ndarray, profile: Profile) -> list:
+    """The same for several images uint8 (n, y, x, 3), whatever number of them: one dict each."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(detector.device).permute(0, 3, 1, 2)
     views = [x, x.flip(-1)] if profile.double_evaluation else [x]
     with torch.inference_mode(), autocast(detector):
         # one after the other: on a processor faster than together
         levels = zip(*(detector(view) for view in views), strict=True)
-        maps = [torch.cat(level).to(torch.float16).numpy() for level in levels]
-    return {COARSE: np.stack(maps[:4], axis=1), FINE: maps[4]}
+        maps = [torch.stack(level, 1).to(torch.float16).cpu().numpy() for level in levels]
+    coarse, fine = np.stack(maps[:4], axis=2), maps[4]
+    return [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
 
 
-def view_probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> list:
+def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile):
+    """(position, logits) of the frames at the positions, one by one as they come.
+
+    A GPU gets them in batches, which a thread reads ahead. A processor is fastest with one frame at
+    a time, and a reading thread would take it from the network.
+    """
+    if detector.device.type == "cpu":
+        for position in positions:
+            yield position, predict(detector, frames.images(position), profile)
+        return
+    yield from in_batches(detector, frames, positions, profile, GPU_BATCH)
+
+
+def in_batches(detector: Detector, frames: FrameSet, positions, profile: Profile, size: int):
+    """`predict_all` with `size` frames in a batch, the next of which a thread reads meanwhile."""
+
+    def read(batch):
+        return batch, np.stack([frames.images(position) for position in batch])
+
+    batches = [positions[start : start + size] for start in range(0, len(positions), size)]
+    for batch, images in made_ahead(read, batches):
+        yield from zip(batch, predict_batch(detector, images, profile), strict=True)
+
+
+def view_probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile, on="cpu") -> list:
     """Logits of one frame to probabilities float32 (level, y, x) of each view, the mirror image's
-    mirrored back."""
-    levels = [torch.from_numpy(coarse[:, k].astype(np.float32)) for k in range(4)]
-    levels.append(torch.from_numpy(fine.astype(np.float32)))
+    mirrored back: torch tensors, computed on the device `on`."""
+    levels = [*np.moveaxis(coarse, 1, 0), fine]
+    levels = [torch.from_numpy(np.ascontiguousarray(level)).to(on) for level in levels]
     p = to_probabilities(levels, profile.image_size, profile.half_pixel)
     return [p[0], *(mirrored.flip(-1) for mirrored in p[1:])]
 
@@ -50,29 +83,37 @@ def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.
     Double evaluation: the mean of the image's probabilities and its mirror image's, mirrored
     back. Where it averages scores, detections come from the image alone.
     """
-    p, *mirrored = view_probabilities(coarse, fine, profile)
+    return _averaged(view_probabilities(coarse, fine, profile), profile).numpy()
+
+
+def _averaged(views: list, profile: Profile) -> torch.Tensor:
+    p, *mirrored = views
     if mirrored and profile.double_average == "probabilities":
         p = p.add_(mirrored[0]).div_(2)
-    return p.numpy()
+    return p
 
 
-def pixel_scores(score, coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.ndarray:
-    """The score map (y, x) of one frame from its logits; `score` maps probabilities (level, y, x)
-    to it. Double evaluation averages probabilities before, or score maps after (released)."""
+def pixel_scores(
+    score, coarse: np.ndarray, fine: np.ndarray, profile: Profile, on="cpu"
+) -> np.ndarray:
+    """The score map (y, x) of one frame from its logits, computed on the device `on`; `score` maps
+    probabilities, a torch tensor (level, y, x), to it. Double evaluation averages probabilities
+    before, or score maps after (released)."""
+    views = view_probabilities(coarse, fine, profile, on)
     if profile.double_average == "probabilities":
-        return score(probabilities(coarse, fine, profile))
-    views = view_probabilities(coarse, fine, profile)
-    return np.mean([score(view.numpy()) for view in views], axis=0)
+        return to_numpy(score(_averaged(views, profile)))
+    return np.mean([to_numpy(score(view)) for view in views], axis=0)
 
 
-def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generator) -> np.ndarray:
-    """Probabilities float32 (pass, level, y, x) of one image under MC dropout."""
-    batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generator):
+    """Probabilities float32 (pass, level, y, x) of one image under MC dropout, a torch tensor on
+    the detector's device. `generator` is the processor's."""
+    x = torch.from_numpy(np.ascontiguousarray(image)).to(detector.device).permute(2, 0, 1)
     with torch.inference_mode(), autocast(detector):
-        maps = detector.dropout_passes(batch, profile.mc_passes, profile.mc_ratio, generator)
-    # the passes are a batch of images to the resizing
-    passes = [x[0] for x in maps]
-    return to_probabilities(passes, profile.image_size, profile.half_pixel).numpy()
+        maps = detector.dropout_passes(x[None], profile.mc_passes, profile.mc_ratio, generator)
+        # the passes are a batch of images to the resizing
+        passes = [level[0] for level in maps]
+        return to_probabilities(passes, profile.image_size, profile.half_pixel)
 
 
 def detect(logits: dict, image_id: int, profile: Profile) -> list:
@@ -92,7 +133,7 @@ def detect(logits: dict, image_id: int, profile: Profile) -> list:
 def detect_all(detector: Detector, frames: FrameSet, profile: Profile, progress) -> list:
     """Detections of all frames as COCO results; image ids count from 1."""
     found = []
-    for i in range(len(frames)):
-        found += detect(predict(detector, frames.images(i), profile), i + 1, profile)
+    for i, logits in predict_all(detector, frames, range(len(frames)), profile):
+        found += detect(logits, i + 1, profile)
         progress(i + 1, len(frames))
     return found

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from alkit.boxes import mirrored, targets
-from alkit.detector import Detector, autocast
-from alkit.frames import FrameSet
+from alkit.detector import Detector, autocast, device
+from alkit.frames import FrameSet, made_ahead
 from alkit.profiles import Profile
 
 IMAGE_CACHE_BYTES = 1 << 30  # decoded training images kept in memory
@@ -66,7 +65,8 @@ def train(
     `key` says what the training is made from, and a checkpoint of another is left alone.
     Returns the mean loss of every epoch. Raises FloatingPointError if the loss diverges.
     """
-    device = next(detector.parameters()).device
+    where = detector.device
+    gpus = [where] if where.type == "cuda" else []
     optimiser = new_optimiser(detector, profile)
     batches = -(-len(frames) // profile.batch_size)
     last = max(1, epochs * batches - 1)
@@ -85,14 +85,14 @@ def train(
         generator = torch.Generator().manual_seed(torch_seed)
         total = 0.0
         # dropout draws from PyTorch's own generator
-        with torch.random.fork_rng(devices=[]), flushed_denormals():
+        with torch.random.fork_rng(gpus), flushed_denormals():
             torch.manual_seed(torch_seed)
             for batch, (images, labels) in enumerate(samples.epoch(rng)):
                 for group in optimiser.param_groups:
                     group["lr"] = profile.learning_rate * decay ** (epoch * batches + batch)
                 with autocast(detector):
-                    logits = detector(images.to(device))
-                labels = [label.to(device) for label in labels]
+                    logits = detector(images.to(where))
+                labels = [label.to(where) for label in labels]
                 loss = sampling_loss(logits, labels, profile, generator)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
@@ -165,16 +165,8 @@ class Samples:
         flips = rng.random(len(order)) < (0.5 if self.profile.flip else 0.0)
         size = self.profile.batch_size
         starts = range(0, len(order), size)
-        with ThreadPoolExecutor(1) as pool:
-            ahead = None
-            for start in [*starts, None]:
-                coming = None
-                if start is not None:
-                    part = slice(start, start + size)
-                    coming = pool.submit(self.batch, order[part], flips[part])
-                if ahead is not None:
-                    yield ahead.result()
-                ahead = coming
+        parts = [slice(start, start + size) for start in starts]
+        return made_ahead(lambda part: self.batch(order[part], flips[part]), parts)
 
 
 def keep(path: Path, key: str, detector, optimiser, losses: list):
@@ -218,7 +210,14 @@ def new_detector(profile: Profile, seed: np.random.SeedSequence) -> Detector:
     """A freshly initialised detector of the profile's width."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-        return Detector(profile.width, profile.half_pixel)
+        return _placed(Detector(profile.width, profile.half_pixel))
+
+
+def _placed(detector: Detector) -> Detector:
+    """The detector where it works, in the layout that is fastest there."""
+    gpu = device().type == "cuda"
+    layout = torch.channels_last if gpu else torch.preserve_format
+    return detector.to(device(), memory_format=layout)
 
 
 def save_weights(detector: Detector, path: Path):
@@ -257,7 +256,7 @@ def load_weights(path: Path, profile: Profile) -> Detector:
             "Use the profile that these weights were trained with"
         )
     detector.load_state_dict(tensors)
-    return detector.eval()
+    return _placed(detector).eval()
 
 
 def count_parameters(detector: Detector) -> int:

@@ -10,6 +10,7 @@ from alkit.detector import (
     STRIDES,
     Detector,
     ImageNorm,
+    autocast,
     logit_shapes,
     pad_for_stride_2,
     resize,
@@ -133,3 +134,22 @@ def test_dropout_passes_share_the_network_and_follow_the_generator():
 def test_impossible_width(width):
     with pytest.raises(ValueError, match=f"width is {width}"):
         Detector(width)
+
+
+@pytest.mark.parametrize(
+    ("able", "wide", "narrow"),
+    [({"amx_bf16": True}, True, True), ({"avx512_bf16": True}, True, False), ({}, False, False)],
+)
+def test_bfloat16_where_the_processor_gains_by_it(monkeypatch, able, wide, narrow):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    for width, wanted in ((0.5, wide), (0.25, narrow)):
+        detector = Detector(width).cpu()
+        with autocast(detector):
+            assert torch.is_autocast_enabled("cpu") == wanted
+
+
+def test_in_bfloat16_no_feature_is_kept_in_float32():
+    detector = Detector(0.125).eval()
+    image = torch.zeros(1, 3, 32, 48, dtype=torch.uint8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert {x.dtype for x in detector.features(image)} == {torch.bfloat16}

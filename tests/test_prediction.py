@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from alkit import prediction, training
+from alkit.frames import FrameSet
 from alkit.profiles import profile
 from alkit.scores import divergence
 
@@ -66,3 +67,21 @@ def test_without_double_evaluation_there_is_one_view_to_score(detector, image):
         assert len(logits[prediction.FINE]) == 1
         s = prediction.pixel_scores(lambda p: divergence(p, 3), *maps(logits), alone)
         np.testing.assert_array_equal(s, divergence(one_view(detector, image), 3))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_batches_of_any_size_give_what_frames_one_by_one_give(detector, size):
+    images = np.random.default_rng(1).integers(0, 256, (5, *SIZE, 3), np.uint8)
+    images[1] //= 8  # a dark one, whose statistics differ
+    frames = FrameSet("made", list("abcde"), lambda i: images[i], SIZE)
+    positions = [4, 1, 0, 3, 2]
+    alone = list(prediction.predict_all(detector, frames, positions, numbers()))
+    together = list(prediction.in_batches(detector, frames, positions, numbers(), size))
+    assert [position for position, _ in alone] == positions
+    assert [position for position, _ in together] == positions
+    for (position, one), (_, other) in zip(alone, together, strict=True):
+        own = prediction.predict(detector, images[position], numbers())
+        for name in (prediction.COARSE, prediction.FINE):
+            np.testing.assert_array_equal(one[name], own[name])
+            # half precision is stored, so that one rounding may differ
+            np.testing.assert_allclose(other[name], own[name], rtol=2e-3, atol=1e-4)

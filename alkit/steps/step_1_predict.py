@@ -50,9 +50,10 @@ def _open(job: Job):
         if store.is_done(store.reopen(path, job.key), block):
             return
         found, logits = [], []
-        for position in positions[block].tolist():
-            logits.append(prediction.predict(detector, pool.images(position), job.numbers))
-            found += prediction.detect(logits[-1], position + 1, job.numbers)
+        own = positions[block].tolist()
+        for position, maps in prediction.predict_all(detector, pool, own, job.numbers):
+            logits.append(maps)
+            found += prediction.detect(maps, position + 1, job.numbers)
             tick()
         group = store.reopen(path, job.key)
         write_json(_part(job, block), found)

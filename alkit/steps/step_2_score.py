@@ -4,7 +4,9 @@ import numpy as np
 import torch
 
 from alkit import cluster, prediction, store, training
-from alkit.plugins import load_score
+from alkit.arrays import to_numpy
+from alkit.detector import device
+from alkit.plugins import SCORES, load_score
 from alkit.stepping import Job, Step, key_of
 from alkit.steps.shared import IMAGES
 
@@ -39,13 +41,14 @@ def _open(job: Job):
 def _maps(job: Job, score):
     """Score maps of a block of frames from their logits."""
     logits = job.run.logits(job.cycle)
+    on = device() if job.run.strategy.score in SCORES else "cpu"
 
     def of_block(block):
         part = logits.isel(frame=block).load()
         for coarse, fine in zip(
             part[prediction.COARSE].values, part[prediction.FINE].values, strict=True
         ):
-            yield prediction.pixel_scores(score, coarse, fine, job.numbers)
+            yield prediction.pixel_scores(score, coarse, fine, job.numbers, on)
 
     return of_block
 
@@ -65,7 +68,8 @@ def _dropout_maps(job: Job, score):
         for position in positions[block].tolist():
             image = pool.images(position)
             generator = torch.Generator().manual_seed(int(seeds[position]))
-            yield score(prediction.dropout_probabilities(detector, image, job.numbers, generator))
+            passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
+            yield to_numpy(score(passes))
 
     return of_block
 
