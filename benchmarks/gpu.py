@@ -1,7 +1,7 @@
-"""Steps 1 to 3 and training on a GPU, at the paper's size; rows without figures where there is none.
+"""Steps 1 to 3 and training on a GPU, at the paper's size; no figures where there is none.
 
-The reference is the network alone on images that lie in the GPU's memory, both views of a frame, in
-batches. The time of the paper's protocol follows from the unit costs, at batch size 1 and at the
+The reference is the network alone on images that lie in the GPU's memory, both views of a frame,
+in batches. The time of the paper's protocol follows from the unit costs, at batch size 1 and at the
 batch size that trains the most images a second.
 """
 

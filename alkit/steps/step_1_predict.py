@@ -1,5 +1,6 @@
 """Step 1: predictions of every unlabelled frame."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from alkit import cluster, prediction, store, training
 from alkit.jsonfile import read_json, write_json
 from alkit.runs import Run
 from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
-from alkit.steps.shared import DETECTING, IMAGES
+from alkit.steps.shared import DETECTING, IMAGES, in_threads
 
 
 def unlabeled_positions(run: Run, cycle: int, n: int) -> np.ndarray:
@@ -46,15 +47,18 @@ def _open(job: Job):
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     names = prediction.logit_arrays(job.numbers)
 
+    def detect(frame):
+        maps, position = frame
+        return prediction.detect(maps, position + 1, job.numbers)
+
     def work(block, tick):
         if store.is_done(store.reopen(path, job.key), block):
             return
-        found, logits = [], []
-        own = positions[block].tolist()
-        for position, maps in prediction.predict_all(detector, pool, own, job.numbers):
+        own, logits = positions[block].tolist(), []
+        for _, maps in prediction.predict_all(detector, pool, own, job.numbers):
             logits.append(maps)
-            found += prediction.detect(maps, position + 1, job.numbers)
             tick()
+        found = list(chain.from_iterable(in_threads(detect, zip(logits, own, strict=True))))
         group = store.reopen(path, job.key)
         write_json(_part(job, block), found)
         store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in names})

@@ -8,7 +8,7 @@ from alkit.arrays import to_numpy
 from alkit.detector import device
 from alkit.plugins import SCORES, load_score
 from alkit.stepping import Job, Step, key_of
-from alkit.steps.shared import IMAGES
+from alkit.steps.shared import IMAGES, in_threads
 
 
 def _score(job: Job):
@@ -41,14 +41,17 @@ def _open(job: Job):
 def _maps(job: Job, score):
     """Score maps of a block of frames from their logits."""
     logits = job.run.logits(job.cycle)
-    on = device() if job.run.strategy.score in SCORES else "cpu"
+    own = job.run.strategy.score in SCORES
+    on = device() if own else "cpu"
+    each = in_threads if own else map  # a plugin's function may not stand several threads
+
+    def of_frame(maps):
+        return prediction.pixel_scores(score, *maps, job.numbers, on)
 
     def of_block(block):
         part = logits.isel(frame=block).load()
-        for coarse, fine in zip(
-            part[prediction.COARSE].values, part[prediction.FINE].values, strict=True
-        ):
-            yield prediction.pixel_scores(score, coarse, fine, job.numbers, on)
+        frames = part[prediction.COARSE].values, part[prediction.FINE].values
+        return each(of_frame, zip(*frames, strict=True))
 
     return of_block
 
