@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from alkit import records, runs, steps
+from alkit import places, records, runs, steps
 from alkit.jsonfile import read_json, write_json
 from alkit.runs import Run, open_run
 from alkit.settings import Experiment, checked
@@ -30,7 +30,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         raise ValueError(f"{out}: the folder is not empty; choose a new --out")
     if out == run.out or run.out in out.parents:
         raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
-    own = {name: run.settings[name] for name in Experiment.model_fields}
+    own = run.experiment.model_dump(mode="json")
     own_set = own["set"]
     own |= {
         "name": out.name,
@@ -97,7 +97,7 @@ def format_diff(first, second) -> str:
         "profile", a.experiment.numbers.model_dump(), b.experiment.numbers.model_dump()
     )
     skip = {"name", "set", "profile", "strategies", "seeds"}
-    own = [{k: r.settings[k] for k in Experiment.model_fields if k not in skip} for r in (a, b)]
+    own = [{k: r.settings.get(k) for k in Experiment.model_fields if k not in skip} for r in (a, b)]
     lines += _compared("setting", *own)
     lines += _compared("", {"seed": a.seed}, {"seed": b.seed})
     seen = set()
@@ -148,18 +148,20 @@ def clean(out: Path, delete: bool = False) -> str:
     lines, freed = [], 0
     for path, record in records.all_records(out):
         name = REBUILT.get(record["step"])
-        store = path.parent / name if name else None
-        if store is None or not store.exists() or record.get("reused"):
+        if name is None or record.get("reused"):
             continue
-        size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-        line = f"{size / 1e6:10.1f} MB  {store.relative_to(out)}"
+        store = runs.place_of(path.parent, name)
+        size = places.size(store)
+        if size == 0:
+            continue
+        line = f"{size / 1e6:10.1f} MB  {str(store).removeprefix(f'{out}/')}"
         if store in needed:
             lines.append(f"{line}  kept: {needed[store]} needs it")
             continue
         freed += size
         lines.append(line)
         if delete:
-            shutil.rmtree(store)
+            places.remove(store)
     word = "deleted" if delete else "can be deleted, with --delete, and made again"
     return "\n".join([*lines, f"{freed / 1e6:10.1f} MB  {word}"])
 
@@ -172,5 +174,5 @@ def _needed_by_branches(out: Path) -> dict:
         for path, record in records.all_records(branch_out):
             name = REBUILT.get(record["step"])
             if name and record.get("reused"):
-                needed[(path.parent / record["reused"] / name).resolve()] = branch_out
+                needed[runs.place_of(runs.holder(path.parent, record), name)] = branch_out
     return needed

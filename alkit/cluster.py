@@ -77,6 +77,7 @@ def fill(step, job, group):
                 "that all machines share; `alkit run` again then goes on"
             )
         time.sleep(0.5)
+    store.finish(group)
 
 
 def over_shards(step, job, blocks: list, total: int) -> list:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit import labels, progress, records, runs, steps
+from alkit import labels, places, progress, records, runs, steps
 from alkit.jsonfile import read_json
 from alkit.kernels import KernelAhead
 from alkit.protocols import PROTOCOLS
@@ -79,14 +79,17 @@ def state(task: Task) -> tuple[str, str]:
 
 
 def check_data(out: Path):
-    """Open every data set that the experiment names, so that a wrong one stops it at once.
+    """Open every data set that the experiment names, and try the URL of its stores, so that a wrong
+    one stops it at once.
 
-    Raises what opening raises, and ValueError for a budget that the pool cannot meet, a data set
-    without boxes, a test set without a pedestrian or, for a protocol in native pixels, without one
-    image size.
+    Raises what opening raises, what `places.check` raises, and ValueError for a budget that the
+    pool cannot meet, a data set without boxes, a test set without a pedestrian or, for a protocol
+    in native pixels, without one image size.
     """
     run = Run(out / PRETRAIN / "seed_0")
     experiment = run.experiment
+    if "stores_at" in run.settings:
+        places.check(places.under(run.settings["stores_at"]))
     pool = run.frames("pool")
     wanted = experiment.budget * experiment.cycles
     if wanted > len(pool):

@@ -21,7 +21,7 @@ import torch
 
 import alkit
 from alkit.jsonfile import read_json, write_json
-from alkit.runs import Run
+from alkit.runs import Run, is_there
 
 PACKAGE = Path(alkit.__file__).parent
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
@@ -39,7 +39,7 @@ def digest(value) -> str:
 
 def artefact_digest(path: Path) -> str:
     """sha256 of a file; a Zarr store, large and rebuilt from the rest, only says that it is one."""
-    if path.is_dir():
+    if path.suffix == ".zarr":
         return "store"
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -140,7 +140,7 @@ def find_equal(run: Run, plan: Plan, artefacts) -> Path | None:
     for out in [run.out, *(run.out / other for other in run.settings["related"])]:
         for path, record in all_records(out):
             complete = record["key"] == plan.key and not record.get("reused")
-            if complete and all((path.parent / name).exists() for name in artefacts):
+            if complete and all(is_there(path.parent, name, plan.key) for name in artefacts):
                 return path.parent
     return None
 

@@ -2,10 +2,12 @@
 
 `OUT` is an experiment: `OUT/experiment.json` holds its settings. `OUT/<strategy>/seed_0` is a run,
 `OUT/<strategy>/seed_0/cycle_01` one of its cycles. `OUT/pretrain/seed_0` holds W_l, which all
-strategies share, and stands for cycle 0 of each of them.
+strategies share, and stands for cycle 0 of each of them. The Zarr stores lie in the cycle's folder
+too, or under the URL `stores_at` of `experiment.json`, at the same relative path.
 """
 
 import os
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from alkit import catalog, profiles, store
+from alkit import catalog, places, profiles, store
 from alkit.catalog import Entry
 from alkit.frames import FrameSet
 from alkit.jsonfile import read_json, write_json
@@ -44,7 +46,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     if not file.exists():
         if out.exists() and any(out.iterdir()):
             raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
-        write_json(file, new)
+        write_json(file, new | _stores_of(experiment))
         return out
     old = read_json(file)
     if old["name"] != new["name"]:
@@ -55,7 +57,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     new["related"] = list(dict.fromkeys([*old["related"], *new["related"]]))
     differing = [k for k in new if k not in GROWING and old.get(k) != new[k]]
     if differing and not any(out.glob("*/seed_*/**/[0-7]_*.json")):  # nothing is complete yet
-        write_json(file, new)
+        write_json(file, new | _stores_of(experiment))
         return out
     if differing:
         lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
@@ -71,6 +73,40 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     if grown != old:
         write_json(file, grown)
     return out
+
+
+def _stores_of(experiment: Experiment) -> dict:
+    """The URL of an experiment's own stores. It is drawn: two run folders of the same experiment,
+    or of two with the same name, never share it."""
+    if experiment.store is None:
+        return {}
+    url = places.checked(experiment.store)
+    return {"stores_at": f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"}
+
+
+def place_of(folder: Path, name: str) -> places.Place:
+    """Where an artefact of a cycle's folder lies: in it, or under the URL of the stores."""
+    if name.endswith(".zarr"):
+        out = folder.parents[2]
+        url = read_json(out / "experiment.json").get("stores_at")
+        if url:
+            return places.under(url, (folder / name).relative_to(out))
+    return folder / name
+
+
+def is_there(folder: Path, name: str, key: str | None = None) -> bool:
+    """Whether an artefact of a cycle's folder is there: a store whole, and made from `key`."""
+    place = place_of(folder, name)
+    if not name.endswith(".zarr"):
+        return place.exists()
+    found = store.made_from(place)
+    return found is not None and key in (None, found)
+
+
+def holder(folder: Path, record: dict | None) -> Path:
+    """The folder of a step's artefacts: its own, or the one that its record refers to."""
+    reused = record and record.get("reused")
+    return (folder / reused).resolve() if reused else folder
 
 
 def experiments(out: Path) -> list:
@@ -168,21 +204,19 @@ class Run:
             return self.out / PRETRAIN / self.folder.name
         return self.folder / f"cycle_{cycle:02d}"
 
-    def artefact(self, cycle: int, step: str, name: str) -> Path:
-        """Where a step's artefact lies: in its cycle, or in the one that its record refers to."""
-        folder = self.cycle(cycle)
-        record = folder / f"{step}.json"
-        if record.exists():
-            reused = read_json(record).get("reused")
-            if reused:
-                folder = (folder / reused).resolve()
-        path = folder / name
-        if not path.exists():
+    def artefact(self, cycle: int, step: str, name: str) -> places.Place:
+        """Where a step's artefact lies. Raises FileNotFoundError if it is not there, also for a
+        store that is not whole or was made from something else than the step's record says."""
+        file = self.cycle(cycle) / f"{step}.json"
+        record = read_json(file) if file.exists() else None
+        folder = holder(self.cycle(cycle), record)
+        place = place_of(folder, name)
+        if not is_there(folder, name, record and record["key"]):
             raise FileNotFoundError(
-                f"{path}: not there. Step {step} of cycle {cycle} has not run, or `alkit clean` "
+                f"{place}: not there. Step {step} of cycle {cycle} has not run, or `alkit clean` "
                 "deleted it; `alkit run` makes it again"
             )
-        return path
+        return place
 
     def logits(self, cycle: int) -> xr.Dataset:
         """Step 1: the five logit maps of every unlabelled frame, lazily."""

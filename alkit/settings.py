@@ -7,7 +7,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from alkit import profiles
+from alkit import places, profiles
 from alkit.plugins import load_strategies
 from alkit.profiles import unknown
 
@@ -32,6 +32,7 @@ class Experiment(BaseModel):
     plugins: list[str] = []  # Python files with scores or strategies of your own
     cycles: int = Field(ge=1)
     budget: int = Field(ge=1)  # b, images a cycle
+    store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
 
     @cached_property
     def numbers(self) -> profiles.Profile:
@@ -95,6 +96,11 @@ def checked(settings: dict, where) -> Experiment:
         raise ValueError(f"{where}: {name}: {first['msg']}{got}") from None
     except ValueError as error:
         raise ValueError(f"{where}: set: {error}") from None
+    if experiment.store is not None:
+        try:
+            places.checked(experiment.store)
+        except ValueError as error:
+            raise ValueError(f"{where}: store: {error}") from None
     strategies = load_strategies(experiment.plugins)
     for name in experiment.strategies:
         if name == PRETRAIN or name not in strategies:

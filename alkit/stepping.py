@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit import catalog, data, records
+from alkit import catalog, data, places, records, runs
 from alkit.plugins import SCORES
 from alkit.progress import follow
 from alkit.runs import Run, open_run
@@ -50,6 +50,10 @@ class Job:
             self.run.seed, spawn_key=(self.cycle, PURPOSES.index(purpose))
         )
 
+    def place(self, name: str) -> places.Place:
+        """Where the step's store lies."""
+        return runs.place_of(self.folder, name)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -83,9 +87,8 @@ class Step:
 
     def missing(self, run: Run, cycle: int, record: dict) -> list:
         """Artefacts of a complete step that are no longer there."""
-        folder = run.cycle(cycle)
-        folder = folder / record["reused"] if record.get("reused") else folder
-        return [name for name in self.artefacts if not (folder / name).exists()]
+        folder = runs.holder(run.cycle(cycle), record)
+        return [name for name in self.artefacts if not runs.is_there(folder, name, record["key"])]
 
     def __call__(self, run, cycle: int, save: bool = True) -> Run:
         """Do the step if it is not complete; the run comes back, to read its artefacts from.

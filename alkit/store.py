@@ -2,18 +2,19 @@
 
 Unwritten chunks of a Zarr array read as zeros and would look plausible. Every store therefore
 holds `done` (frame,), written after the data of its shard, and nothing reads a frame that is not
-done.
+done. A store lies in a folder or under a URL: see `alkit.places`.
 """
 
 import math
-import shutil
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.backends import BackendArray
+from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
 from alkit.detector import LEVELS
+from alkit.places import Place, reached, remove
 
 SHARD_FRAMES = 32
 COMPRESSOR = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
@@ -25,25 +26,26 @@ class IncompleteStore(RuntimeError):
     """A store that holds frames nobody has finished."""
 
 
-def create(path: Path, positions, arrays: dict, key: str):
-    """Open the store at `path` for writing, or make it.
+def create(place: Place, positions, arrays: dict, key: str):
+    """Open the store at `place` for writing, or make it.
 
     `positions` are the frames' positions in the pool; `arrays` maps a name to (dimensions after
     frame, shape after frame, dtype). A store left by an interrupted step goes on if its `key`
     (what it was made from) is the same; any other is replaced, since no record of a completed
     step refers to it.
     """
-    n = len(positions)
-    if path.exists():
-        try:
-            group = zarr.open_group(path, mode="r+")
-            known = group.attrs.get("key") == key
-        except (zarr.errors.GroupNotFoundError, KeyError, ValueError, FileNotFoundError):
-            known = False  # interrupted while it was being made
-        if known:
+    with reached(place):
+        group = _opened(place, "r+")
+        if group is not None and group.attrs.get("key") == key:
             return group
-        shutil.rmtree(path)
-    group = zarr.create_group(path)
+    remove(place)  # also what is left of a store that was being made or deleted
+    with reached(place):
+        return _made(place, positions, arrays, key)
+
+
+def _made(place: Place, positions, arrays: dict, key: str):
+    n = len(positions)
+    group = zarr.create_group(place)
     shard = min(SHARD_FRAMES, max(1, n))
     for name, (dimensions, shape, dtype) in arrays.items():
         group.create_array(
@@ -58,22 +60,44 @@ def create(path: Path, positions, arrays: dict, key: str):
     line = {"shape": (n,), "chunks": (shard,), "dimension_names": ("frame",)}
     group.create_array("position", dtype=np.int64, **line)[:] = positions
     group.create_array("done", dtype=bool, fill_value=False, **line)
-    group.attrs["key"] = key  # last: a store without it is made anew
+    group.attrs.update({"unfinished": True, "key": key})  # last: without a key it is made anew
     return group
 
 
-def reopen(path: Path, key: str):
+def _opened(place: Place, mode: str):
+    """The group at a place; None if there is none, or one that was cut off while it was made."""
+    try:
+        return zarr.open_group(place, mode=mode, zarr_format=3, use_consolidated=False)
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
+
+
+def reopen(place: Place, key: str):
     """Open a store that `create` made, to write a shard of it from any process.
 
     Raises RuntimeError if the store is no longer the one made from `key`.
     """
-    group = zarr.open_group(path, mode="r+")
+    with reached(place):
+        group = zarr.open_group(place, mode="r+", zarr_format=3, use_consolidated=False)
     if group.attrs.get("key") != key:
         raise RuntimeError(
-            f"{path}: the store was replaced by one made from something else while this process "
+            f"{place}: the store was replaced by one made from something else while this process "
             "worked on a shard of it; nothing was written to the new one"
         )
     return group
+
+
+def finish(group):
+    """Say of a store, all of whose frames are done, that it is whole."""
+    if "unfinished" in group.attrs:
+        del group.attrs["unfinished"]
+
+
+def made_from(place: Place) -> str | None:
+    """The key that the store at `place` was made from; None if there is none, or not all of it."""
+    with reached(place):
+        group = _opened(place, "r")
+    return None if group is None or "unfinished" in group.attrs else group.attrs.get("key")
 
 
 def blocks(n: int, size: int) -> list:
@@ -105,21 +129,17 @@ def write_shard(group, block: slice, arrays: dict):
     group["done"][block] = True
 
 
-def open_dataset(path: Path) -> xr.Dataset:
+def open_dataset(place: Place) -> xr.Dataset:
     """A complete store as a lazy Dataset. Raises IncompleteStore if frames are missing."""
-    data = xr.open_zarr(path, consolidated=False, chunks={}).set_coords(("position", "done"))
-    missing = int((~data["done"].values).sum())
+    with reached(place):
+        data = xr.open_zarr(place, consolidated=False, chunks={}).set_coords(("position", "done"))
+        missing = int((~data["done"].values).sum())
     if missing:
         raise IncompleteStore(
-            f"{path}: {missing} of {data.sizes['frame']} frames are not complete; run the step "
+            f"{place}: {missing} of {data.sizes['frame']} frames are not complete; run the step "
             "again, it goes on where it stopped"
         )
     return data
-
-
-def remove(path: Path):
-    """Delete a folder if it is there."""
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def quantise(scores: np.ndarray) -> np.ndarray:
@@ -140,10 +160,28 @@ def dequantise(stored):
     return root * root * np.float32(HIGHEST_SCORE)
 
 
-def open_scores(path: Path) -> xr.DataArray:
-    """Score maps (frame, y, x) in nats, lazily, a shard of frames in each dask chunk."""
-    data = open_dataset(path)
-    stored = data["score_root"].chunk(frame=min(SHARD_FRAMES, data.sizes["frame"]))
-    scores = stored.copy(data=dequantise(stored.data)).rename("score")
-    scores.attrs = {"long_name": "score", "units": "nat"}
-    return scores
+class _InNats(BackendArray):
+    """A stored array as scores in nats: reads and dequantises what is asked for, no more."""
+
+    def __init__(self, stored: zarr.Array):
+        self.stored, self.shape, self.dtype = stored, stored.shape, np.dtype(np.float32)
+
+    def __getitem__(self, key):
+        outer = IndexingSupport.OUTER
+        return explicit_indexing_adapter(key, self.shape, outer, self._read)
+
+    def _read(self, key):
+        return dequantise(self.stored.oindex[key])
+
+
+def open_scores(place: Place) -> xr.DataArray:
+    """Score maps (frame, y, x) in nats, lazily, a shard of frames in each dask chunk.
+
+    Dask hands a slice of frames down to the read, so that one map is one chunk of the store.
+    """
+    data = open_dataset(place)
+    stored = zarr.open_group(place, mode="r", zarr_format=3, use_consolidated=False)["score_root"]
+    maps = xr.Variable(data["score_root"].dims, LazilyIndexedArray(_InNats(stored)))
+    attributes = {"long_name": "score", "units": "nat"}
+    scores = xr.DataArray(maps, data.coords, name="score", attrs=attributes)
+    return scores.chunk(frame=min(SHARD_FRAMES, data.sizes["frame"]))

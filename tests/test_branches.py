@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from alkit import branches, experiment, records, runs
+from alkit import branches, experiment, records, runs, steps, store
 from alkit.jsonfile import read_json
 from alkit.runs import Run, open_run
 from alkit.settings import read_experiment
@@ -103,6 +103,29 @@ def test_deleted_maps_are_not_missed_and_made_again_when_needed(toy_copy):
     experiment.run(toy_copy, notebooks=False)
     assert (run.scores(2).values == before).all()
     assert not (run.cycle(1) / "scores.zarr").exists()
+
+
+def test_making_deleted_maps_again_goes_on_after_an_interruption(toy_copy, monkeypatch):
+    """The records are there, so that a half-made store alone tells that there is work left."""
+    run = open_run(toy_copy / "divergence/seed_0")
+    before = run.scores(2).values
+    branches.clean(toy_copy, delete=True)
+    records.record_path(run, 2, "3_aggregate").unlink()
+
+    def unplugged(*_):
+        raise OSError("unplugged")
+
+    for step in ("1_predict", "2_score"):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "write_shard", unplugged)
+            with pytest.raises(experiment.StepFailed, match=f"cycle 2 {step} failed: .*unplugged"):
+                experiment.run(toy_copy, notebooks=False)
+        if step == "1_predict":
+            with pytest.raises(FileNotFoundError, match="not there"):
+                run.logits(2)
+            steps.predict(run, 2)
+    experiment.run(toy_copy, notebooks=False)
+    assert (run.scores(2).values == before).all()
 
 
 def test_the_branch_file_is_an_experiment_file(branched):

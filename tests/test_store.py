@@ -6,6 +6,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from zarr.storage import LocalStore, WrapperStore
 
 from alkit import store
 
@@ -63,6 +64,79 @@ def test_positions_are_kept(tmp_path):
     group = store.create(tmp_path / "s.zarr", positions, LAYOUT, "key")
     fill(group, store.shards(group))
     assert store.open_dataset(tmp_path / "s.zarr")["position"].values.tolist() == [0, 3, 4, 9]
+
+
+class Counting(WrapperStore):
+    """A store that notes the bytes read from it."""
+
+    read = 0
+
+    async def get(self, key, prototype, byte_range=None):
+        value = await super().get(key, prototype, byte_range)
+        Counting.read += 0 if value is None else len(value)
+        return value
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """Stored maps that cannot be compressed, and the path of their store."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 256, (FRAMES, 50, 40), np.uint8)
+    layout = {"score_root": (("y", "x"), (50, 40), np.uint8)}
+    group = store.create(tmp_path / "noise.zarr", np.arange(FRAMES), layout, "key")
+    for block in store.shards(group):
+        store.write_shard(group, block, {"score_root": values[block]})
+    return values, tmp_path / "noise.zarr"
+
+
+def test_one_map_is_one_chunk_of_the_store(noise):
+    """Also through Dask, whose chunks are whole shards."""
+    values, path = noise
+    opened = store.open_scores(Counting(LocalStore(path, read_only=True)))
+    assert opened.chunks[0] == (32, 32, 6)
+    index = 16 * 32 + 4  # bytes: where each chunk of a shard lies, and a checksum
+    for wanted, chunks in ((41, 1), (-1, 1), (slice(30, 34), 4)):
+        before = Counting.read
+        found = opened.isel(frame=wanted).values
+        read = Counting.read - before
+        assert (found == store.dequantise(values[wanted])).all()
+        assert 0 <= read - chunks * 50 * 40 <= 2 * (index + 50), f"{wanted}: {read} bytes"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (),
+        (3,),
+        (np.int64(-2), slice(None, None, -3)),
+        (slice(60, 5, -7), slice(3, 40, 5), 7),
+        ([5, 5, 66, 2], slice(10), [0, 39]),
+        (np.arange(FRAMES) % 9 == 0, 4, [1, 0, 1]),
+        (slice(0, 0),),
+    ],
+)
+def test_scores_index_as_arrays_do(noise, key):
+    values, path = noise
+    expected = store.dequantise(values)
+    for k in reversed(range(len(key))):  # each dimension by itself, as xarray does
+        expected = expected[(slice(None),) * k + (key[k],)]
+    found = store.open_scores(path)[key]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.values, expected)
+
+
+def test_a_mean_over_all_frames_never_holds_them_all(noise, monkeypatch):
+    values, path = noise
+    sizes, whole = [], store.dequantise
+    monkeypatch.setattr(store, "dequantise", lambda x: sizes.append(len(x)) or whole(x))
+    mean = store.open_scores(path).mean("frame").values
+    assert sorted(sizes) == [6, 32, 32]
+    np.testing.assert_allclose(mean, whole(values).mean(0), rtol=1e-5)
+
+
+def test_a_store_of_no_frames(tmp_path):
+    store.create(tmp_path / "none.zarr", [], LAYOUT, "key")
+    assert store.open_scores(tmp_path / "none.zarr").values.shape == (0, 6, 5)
 
 
 @given(arrays(np.float32, 20, elements=st.floats(0, 3.46484375, width=32)))

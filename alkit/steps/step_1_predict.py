@@ -20,7 +20,7 @@ def unlabeled_positions(run: Run, cycle: int, n: int) -> np.ndarray:
 def _predict(job: Job):
     positions = unlabeled_positions(job.run, job.cycle, len(job.run.frames("pool")))
     arrays = prediction.logit_arrays(job.numbers)
-    group = store.create(job.folder / "logits.zarr", positions, arrays, job.key)
+    group = store.create(job.place("logits.zarr"), positions, arrays, job.key)
     cluster.fill(predict, job, group)
     if not group.attrs.get("detections_collected"):
         parts = [_part(job, block) for block in store.all_shards(group)]
@@ -41,7 +41,7 @@ def _part(job: Job, block: slice) -> Path:
 
 def _open(job: Job):
     """The work on a shard: logits and detections of its frames."""
-    path = job.folder / "logits.zarr"
+    path = job.place("logits.zarr")
     pool = job.run.frames("pool").unlabeled()
     positions = store.reopen(path, job.key)["position"][:]
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)

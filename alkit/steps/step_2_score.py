@@ -14,13 +14,13 @@ from alkit.steps.shared import IMAGES, in_threads
 def _score(job: Job):
     positions = job.run.logits(job.cycle)["position"].values
     arrays = {"score_root": (("y", "x"), job.numbers.image_size, np.uint8)}
-    group = store.create(job.folder / "scores.zarr", positions, arrays, job.key)
+    group = store.create(job.place("scores.zarr"), positions, arrays, job.key)
     cluster.fill(score, job, group)
 
 
 def _open(job: Job):
     """The work on a shard: the score maps of its frames."""
-    path = job.folder / "scores.zarr"
+    path = job.place("scores.zarr")
     name = job.run.strategy.score
     of_pixels = load_score(name, job.run.experiment.plugins, job.numbers.pixels(job.numbers.radius))
     maps_of = _dropout_maps if name == "mutual_information" else _maps

@@ -1,0 +1,112 @@
+"""Where the Zarr stores of a run lie: in its folder, or under a URL that fsspec knows.
+
+A place is a Path, or a URL such as s3://bucket/prefix; file:///folder is a Path too. Credentials
+and endpoints are those of the environment, as fsspec and the package of the protocol read them
+(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, FSSPEC_S3_…); a URL holds none.
+"""
+
+import contextlib
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from alkit.profiles import unknown
+
+Place = Path | str
+
+LOCAL = ("file", "local")
+
+
+def checked(url: str) -> str:
+    """A URL that stores can lie under, without a slash at its end.
+
+    Raises ValueError for an unknown protocol, a relative folder, `memory`, which no other process
+    sees, and a URL with a password, which would end up in files.
+    """
+    protocol, separator, rest = url.partition("://")
+    if urlsplit(url).password is not None:
+        raise ValueError(
+            f"a {protocol} URL with a password; leave it out, credentials come from the environment"
+        )
+    if not separator or not rest.strip("/"):
+        raise ValueError(f"{url!r}; a URL such as s3://bucket/prefix or file:///folder is wanted")
+    known = [*fsspec.available_protocols(), *fsspec.registry]
+    if protocol not in known:
+        raise ValueError(f"{url!r}: protocol {unknown(protocol, known)}")
+    if protocol == "memory":
+        raise ValueError(f"{url!r}: ends with its process; stores are read by later ones")
+    if protocol in LOCAL and not rest.startswith("/"):
+        raise ValueError(f"{url!r}: an absolute folder is wanted, as in {protocol}:///folder")
+    return url.rstrip("/")
+
+
+def under(url: str, relative="") -> Place:
+    """The place at a relative path under a URL."""
+    protocol, _, rest = url.partition("://")
+    if protocol in LOCAL:
+        return Path(rest) / relative
+    return f"{url}/{Path(relative).as_posix()}" if relative else url
+
+
+@contextlib.contextmanager
+def reached(place: Place):
+    """Turn what the packages behind a URL raise, each its own, into a RuntimeError that says what
+    to look at. Errors of the local file system stay as they are."""
+    try:
+        yield
+    except ImportError as error:
+        raise RuntimeError(
+            f"{place}: {error}; this environment lacks the package for the URL's protocol "
+            "(`pip install s3fs` for s3://)"
+        ) from None
+    except Exception as error:
+        if isinstance(place, Path):
+            raise
+        raise RuntimeError(
+            f"{place}: {type(error).__name__}: {error}. A place that can be written, read, listed "
+            "and deleted from is wanted: look whether it (the bucket) is there, and at credentials "
+            "and endpoint in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            "AWS_ENDPOINT_URL for s3://; FSSPEC_<PROTOCOL>_<OPTION> for all)"
+        ) from error
+
+
+def check(place: Place):
+    """Write a small file, list it, read it and delete it. Raises RuntimeError, or OSError for a
+    local folder, if that does not work."""
+    with reached(place):
+        files, path = _files(place)
+        name = f"{path}/alkit-{uuid.uuid4().hex}"
+        files.pipe_file(name, b"alkit")
+        found, read = files.find(name), files.cat_file(name)
+        files.rm(name)
+        if len(found) != 1 or read != b"alkit":
+            raise OSError(f"what was written came back as {read!r}, listed as {found}")
+
+
+def size(place: Place) -> int:
+    """Bytes of all files under a place; 0 if there are none."""
+    with reached(place):
+        files, path = _files(place)
+        return sum(file["size"] for file in files.find(path, detail=True).values())
+
+
+def remove(place: Place):
+    """Delete all under a place, if it is there; of a store the group's own file first, so that a
+    store that is half deleted counts as none."""
+    with reached(place):
+        files, path = _files(place)
+        for name, recursive in ((f"{path}/zarr.json", False), (path, True)):
+            with contextlib.suppress(FileNotFoundError):
+                files.rm(name, recursive=recursive)
+
+
+def _files(place: Place):
+    """The file system of a place, without what it remembers of earlier listings, and the path."""
+    if isinstance(place, Path):
+        return LocalFileSystem(auto_mkdir=True), str(place)
+    files, path = fsspec.url_to_fs(place)
+    files.invalidate_cache()
+    return files, path
