@@ -224,7 +224,7 @@ def test_after_a_failure_nothing_begins_and_what_is_under_way_is_finished(
         said.append(text)
         heard.set()
 
-    monkeypatch.setattr(experiment.tqdm, "write", hear)
+    monkeypatch.setattr(experiment.tqdm, "write", staticmethod(hear))
 
     def fail(stage, task):
         if str(task) == "pretrain/seed_1 cycle 0 0_pretrain":
