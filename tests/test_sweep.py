@@ -321,10 +321,13 @@ def test_an_interrupt_stops_kernels_and_workers(notebooks, long_training, tmp_pa
     command = [sys.executable, "-m", "alkit.cli", "run", tmp_path / "endless.yaml", "--out", out]
     command = [*map(str, command), "--scheduler", "local:2", notebooks]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: epochs_kept(out) >= 2 or process.poll() is not None)
-    started = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    try:
+        wait_until(lambda: epochs_kept(out) >= 2 or process.poll() is not None)
+        started = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode != 0
     assert "Traceback" not in said
     assert len(started) >= (4 if notebooks == "--notebooks" else 3)
@@ -342,9 +345,11 @@ def test_a_worker_stops_training_for_a_run_that_was_killed(workers, long_trainin
     command = [sys.executable, "-m", "alkit.cli", "run", tmp_path / "endless.yaml", "--out", out]
     command = [*map(str, command), "--scheduler", workers, "--no-notebooks"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    wait_until(lambda: epochs_kept(out) >= 2 or process.poll() is not None)
-    process.kill()
-    process.wait()
+    try:
+        wait_until(lambda: epochs_kept(out) >= 2 or process.poll() is not None)
+    finally:
+        process.kill()
+        process.wait()
     with contextlib.closing(cluster._connect(workers)) as client:
         wait_until(lambda: not any(tasks for _, tasks in client.run(executing).values()))
         # a worker whose task was dropped is free for another
