@@ -89,13 +89,14 @@ def run(
         str | None,
         typer.Option(
             envvar="ALKIT_SCHEDULER",
-            help="steps 1 to 3 on Dask workers: a scheduler's address, or local:N for N here",
+            help="runs side by side on Dask workers: a scheduler's address, or local:N for N here",
         ),
     ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="make stale steps again")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, do nothing")] = False,
 ):
-    """Run the cycles of an experiment; complete steps are skipped."""
+    """Run the cycles of an experiment; complete steps are skipped. With a scheduler its runs,
+    strategies × seeds, go side by side, as many as there are workers."""
     from alkit import cluster, comparison, runs
     from alkit import experiment as driver
     from alkit.catalog import load

@@ -1,42 +1,42 @@
-"""Steps 1 to 3 on Dask workers: the work on a shard of frames, in this process or in others.
+"""Steps given to Dask workers: the work on a shard of frames, or a whole step, here or there.
 
-A task is one shard. It travels as a step's name, a run folder and the shard's limits; the worker
-opens the run, loads the model once for the step, computes, and writes to the store itself. This
-process does the same by the same function when there is no scheduler, so that the results are
-equal bit for bit where a process has as many threads. A record knows nothing of workers.
+A task is one shard of steps 1 to 3, or the whole of step 0, 6 or 7; `alkit.worker` does it. This
+process does the same by the same functions when there is no scheduler, so that the results are
+equal bit for bit where a process has as many threads. Records are written by this side, and their
+keys know nothing of workers.
 
 `alkit run --scheduler` names the scheduler in the environment variable ALKIT_SCHEDULER, which
 kernels inherit.
 """
 
 import contextlib
-import functools
 import itertools
 import os
 import re
-import socket
 import sys
-import threading
 import time
 import uuid
+import warnings
 from concurrent.futures import CancelledError
 
-import dask
-
-from alkit import store
-from alkit.runs import open_run
+from alkit import records, store
+from alkit.runs import Run
+from alkit.worker import do_shard, do_step
 
 SCHEDULER = "ALKIT_SCHEDULER"
 CONNECT_SECONDS = 10
 VISIBLE_SECONDS = 90  # a network file system may hide another machine's new files for a minute
 IN_FLIGHT = 1000  # shards that the scheduler knows of at a time; a pool may have many more
+# Ctrl-C in a terminal reaches all processes there: `alkit run` is the one that ends the others.
+NO_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+FIRST = 1  # priority of a whole step, which takes longest, before shards that wait
 
-_busy = threading.Lock()
+_waiting = {}  # clients whose threads wait for workers, with what each has submitted
 
 
 @contextlib.contextmanager
 def scheduler(where: str | None):
-    """Give the shards of all steps inside to Dask workers; None leaves things as they are.
+    """Give the work of all steps inside to Dask workers; None leaves things as they are.
 
     `where` is a scheduler's address, or `local:N`: N processes of one thread each on this machine,
     for as long as the context lasts. Raises ValueError for another word after `local:`, and
@@ -61,6 +61,44 @@ def scheduler(where: str | None):
                 os.environ[SCHEDULER] = before
 
 
+@contextlib.contextmanager
+def address():
+    """The address of the scheduler that the environment names, "" for none. Where it says local:N,
+    as for a step on its own with the variable set by hand, the processes last as long as the
+    context."""
+    where = os.environ.get(SCHEDULER, "")
+    with scheduler(where) if where.startswith("local:") else contextlib.nullcontext():
+        yield os.environ.get(SCHEDULER, "")
+
+
+def count_workers(address: str) -> int:
+    """How many workers the scheduler has now. Raises RuntimeError if it does not answer."""
+    with _client(address) as client:
+        return len(client.nthreads())
+
+
+def perform(step, run: Run, cycle: int, key: str) -> dict:
+    """Do a step's work, and give the environment that it was done in. With a scheduler, a step
+    that is done whole is one task on a worker.
+
+    Raises as `fill` does.
+    """
+    with address() as where:
+        if not (where and step.whole):
+            step.perform(run, cycle, key)
+            return records.environment()
+        arguments = (step.name, str(run.folder.absolute()), cycle, key)
+        ((environment, said, digests),) = _on_workers(where, step, "task", do_step, [arguments])
+    for message in said:
+        warnings.warn(message, stacklevel=3)
+
+    def missing():
+        return [name for name in digests if _digest(run.cycle(cycle) / name) != digests[name]]
+
+    _wait_to_see(missing, run.cycle(cycle), step, "files")
+    return environment
+
+
 def fill(step, job, group):
     """Write all shards of a step's store that are not done.
 
@@ -68,25 +106,13 @@ def fill(step, job, group):
     to be seen here, no scheduler answers, it is lost, or workers die again and again on one shard.
     """
     over_shards(step, job, store.shards(group), group["done"].size)
-    deadline = time.monotonic() + VISIBLE_SECONDS
-    while missing := store.shards(group):
-        if time.monotonic() > deadline:
-            raise RuntimeError(
-                f"{job.folder}: the workers are done, but {len(missing)} shards of step "
-                f"{step.name} are not to be seen here. The run folder has to be on a file system "
-                "that all machines share; `alkit run` again then goes on"
-            )
-        time.sleep(0.5)
+    _wait_to_see(lambda: store.shards(group), job.folder, step, "shards")
     store.finish(group)
 
 
 def over_shards(step, job, blocks: list, total: int) -> list:
     """What a step's work gives for each block of frames, in the order of `blocks`; `total` frames
     are in the whole pool, for the progress. Raises as `fill` does."""
-    where = os.environ.get(SCHEDULER, "")
-    if where.startswith("local:"):  # a step on its own, with the variable set by hand
-        with scheduler(where):
-            return over_shards(step, job, blocks, total)
     done = total - sum(block.stop - block.start for block in blocks)
 
     def tick(frames=1):
@@ -96,55 +122,67 @@ def over_shards(step, job, blocks: list, total: int) -> list:
 
     if not blocks:
         return []
-    if not where:
-        work = step.open_shards(job)
-        return [work(block, tick) for block in blocks]
-    return _on_workers(where, step, job, blocks, tick)
+    with address() as where:
+        if not where:
+            work = step.open_shards(job)
+            return [work(block, tick) for block in blocks]
+        # what a worker opened for another call may be out of date
+        shared = (step.name, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
+        calls = [(*shared, block.start, block.stop) for block in blocks]
+        return _on_workers(
+            where, step, "shard", do_shard, calls, lambda call: tick(call[-1] - call[-2])
+        )
 
 
-# ---- this side -----------------------------------------------------------------------------------
+def abandon():
+    """Let all threads of this process that wait for workers wait no longer: they raise
+    RuntimeError, and the workers drop what was asked of them."""
+    for client, submitted in list(_waiting.items()):
+        client.cancel(list(submitted))
 
 
-def _on_workers(address, step, job, blocks, tick) -> list:
+def _on_workers(address, step, unit, function, calls: list, arrived=lambda call: None) -> list:
+    """What a function gives on workers for each tuple of arguments in `calls`, in their order;
+    `arrived` hears of each that came back. A `unit` is what one call does: "shard" or "task"."""
     from distributed import KilledWorker, as_completed
     from distributed.client import ClosedClientError
 
-    name, folder = f"{step.name} of {job.folder}", str(job.run.folder.absolute())
-    call = uuid.uuid4().hex  # what a worker opened for another call may be out of date
-    waiting, submitted, results = iter(blocks), {}, {}
+    name, asked = step.name, uuid.uuid4().hex
+    waiting, submitted, results = iter(enumerate(calls)), {}, {}
 
-    def submit(block):
-        arguments = (step.name, folder, job.cycle, job.key, call, block.start, block.stop)
-        key = f"{step.name}-{block.start}-{call}"
-        submitted[key] = block
-        return client.submit(do_shard, *arguments, key=key, pure=False)
+    def submit(i, call):
+        key, priority = f"{name}-{i}-{asked}", FIRST if step.whole else 0
+        future = client.submit(function, *call, key=key, pure=False, priority=priority)
+        submitted[future] = i
+        return future
 
-    client = _connect(address)
-    try:
-        if not client.scheduler_info()["workers"]:
-            print(f"{address} has no workers yet; step {name} waits for one", file=sys.stderr)
-        coming = as_completed(map(submit, itertools.islice(waiting, IN_FLIGHT)), loop=client.loop)
-        for future in coming:
-            block = submitted.pop(future.key)
-            results[block.start] = _result(future)
-            tick(block.stop - block.start)
-            coming.update([submit(block) for block in itertools.islice(waiting, 1)])
-    except KilledWorker as error:
-        raise RuntimeError(
-            f"{error.allowed_failures + 1} workers died one after the other on one shard of step "
-            f"{name}, the last of them {error.last_worker.address}. Their own output says why: "
-            "too little memory, as a rule. `alkit run` again goes on from the shards that are done"
-        ) from None
-    except (CancelledError, ClosedClientError):
-        raise RuntimeError(
-            f"the Dask scheduler at {address} was lost in step {name}; {len(results)} of "
-            f"{len(blocks)} shards came back. Start it again and then `alkit run`, which goes on "
-            "from the shards that are done"
-        ) from None
-    finally:
-        with contextlib.suppress(TimeoutError):
-            client.close(timeout=CONNECT_SECONDS)
-    return [results[block.start] for block in blocks]
+    with _client(address) as client:
+        _waiting[client] = submitted
+        try:
+            if not client.nthreads():
+                print(f"{address} has no workers yet; step {name} waits for one", file=sys.stderr)
+            first = itertools.starmap(submit, itertools.islice(waiting, IN_FLIGHT))
+            coming = as_completed(first, loop=client.loop)
+            for future in coming:
+                i = submitted.pop(future)
+                results[i] = _result(future)
+                arrived(calls[i])
+                coming.update(itertools.starmap(submit, itertools.islice(waiting, 1)))
+        except KilledWorker as error:
+            raise RuntimeError(
+                f"{error.allowed_failures + 1} workers died one after the other on one {unit} of "
+                f"step {name}, the last of them {error.last_worker.address}. Their own output says "
+                "why: too little memory, as a rule. `alkit run` again goes on from what is done"
+            ) from None
+        except (CancelledError, ClosedClientError):
+            raise RuntimeError(
+                f"the Dask scheduler at {address} was lost in step {name}; {len(results)} of "
+                f"{len(calls)} {unit}s came back. Start it again and then `alkit run`, which goes "
+                "on from what is done"
+            ) from None
+        finally:
+            del _waiting[client]
+    return [results[i] for i in range(len(calls))]
 
 
 def _result(future):
@@ -155,6 +193,35 @@ def _result(future):
         if future.status == "error":
             raise  # the task's own, as of a full disk
         raise CancelledError from None
+
+
+def _wait_to_see(missing, folder, step, what):
+    """Wait until nothing is `missing` here of what workers have written."""
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while left := missing():
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{folder}: the workers are done, but {len(left)} {what} of step {step.name} are "
+                "not to be seen here. The run folder has to be on a file system that all machines "
+                "share; `alkit run` again then goes on"
+            )
+        time.sleep(0.5)
+
+
+def _digest(path):
+    """The digest of a worker's file, None while it is not to be seen here."""
+    with contextlib.suppress(FileNotFoundError):
+        return records.artefact_digest(path)
+
+
+@contextlib.contextmanager
+def _client(address: str):
+    client = _connect(address)
+    try:
+        yield client
+    finally:
+        with contextlib.suppress(TimeoutError):
+            client.close(timeout=CONNECT_SECONDS)
 
 
 def _connect(address: str):
@@ -185,43 +252,5 @@ def _local_cluster(where: str):
         dashboard_address="127.0.0.1:0",
         scheduler_kwargs={"dashboard": False},
         env={"OMP_NUM_THREADS": "1"},
+        preload=NO_INTERRUPT,
     )
-
-
-# ---- on a worker ---------------------------------------------------------------------------------
-
-
-def do_shard(step: str, folder: str, cycle: int, key: str, call: str, start: int, stop: int):
-    """The work of a step on the frames start … stop. One shard at a time in a process, however many
-    threads Dask gave it: the model is there once, and has the processor's threads to itself.
-
-    Lazy arrays are computed here too. Dask would make tasks of them, for workers that are busy with
-    shards.
-    """
-    with _busy, dask.config.set(scheduler="synchronous"):
-        return _opened(step, folder, cycle, key, call)(slice(start, stop), _nothing)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(name: str, folder: str, cycle: int, key: str, call: str):
-    from alkit.steps import STEPS  # here: the steps import this module
-
-    step, host = STEPS[name], socket.gethostname()
-    try:
-        run = open_run(folder)
-    except ValueError as error:
-        raise RuntimeError(
-            f"the worker on {host} does not find the run folder, which has to be on a file system "
-            f"that all machines share, under the same path: {error}"
-        ) from None
-    if step.plan(run, cycle).key != key:
-        raise RuntimeError(
-            f"the worker on {host} would make step {name} of {run.cycle(cycle)} from something "
-            "else: its alkit, plugins, catalog or data are not those of `alkit run`. Give all "
-            "machines the same, and restart the workers, which keep the code that they have read"
-        )
-    return step.open_shards(step.job(run, cycle, key, _nothing))
-
-
-def _nothing(*_):
-    """The progress of a worker: whoever gave out the shards counts them."""

@@ -6,25 +6,20 @@ import os
 import re
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit import labels, places, progress, records, runs, steps
+from alkit import cluster, labels, lanes, places, progress, records, runs, steps
 from alkit.jsonfile import read_json
 from alkit.kernels import KernelAhead
 from alkit.protocols import PROTOCOLS
-from alkit.runs import ROOT, Run
+from alkit.runs import Run
 from alkit.settings import PRETRAIN
 from alkit.stepping import Step
-
-NOTEBOOKS = ROOT / "notebooks"
-
-
-class StepFailed(RuntimeError):
-    """A step ended with an error; the run can go on from there."""
 
 
 @dataclass(frozen=True)
@@ -145,31 +140,26 @@ def locked(out: Path) -> bool:
 
 
 def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
-    """Do every task of an experiment that is not complete, in order.
+    """Do every task of an experiment that is not complete, in order; with a scheduler
+    (`alkit.cluster`), the runs side by side.
 
     With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
     call in this process; the records and artefacts are the same. Raises StaleStep for a step
     whose record no longer holds (unless `redo`, which makes it and all after it again), and
-    StepFailed, naming the step and the notebook, for one that ends with an error.
+    `lanes.StepFailed`, naming the step and the notebook, for one that ends with an error.
     """
-    with lock(out):
+    with lock(out), cluster.address() as scheduler:
         check_data(out)
         planned = tasks(out, strategies, seeds)
-        ahead = KernelAhead(NOTEBOOKS) if notebooks else None
-        bar = tqdm(planned, desc=out.name, unit="step")
+        kernels = KernelAhead(lanes.NOTEBOOKS) if notebooks else None
+        order = partial(lanes.side_by_side, address=scheduler) if scheduler else lanes.one_by_one
+        bar = tqdm(total=len(planned), desc=out.name, unit="step")
         try:
-            for i, task in enumerate(bar):
-                bar.set_postfix_str(str(task))
-                if is_done(task, planned[i + 1 :], redo):
-                    continue
-                if notebooks:
-                    _execute_notebook(task, ahead, last=i + 1 == len(planned))
-                else:
-                    _call(task)
+            order(planned, partial(is_done, redo=redo), kernels, bar)
         finally:
             bar.close()
-            if ahead:
-                ahead.close()
+            if kernels:
+                kernels.close()
     write_ledger(out)
 
 
@@ -196,40 +186,6 @@ def _is_read(task: Task, later: list) -> bool:
         return False
     kind, _ = state(same[0])
     return _is_read(same[0], same[1:]) if kind == "cleaned" else kind != "complete"
-
-
-def _call(task: Task):
-    try:
-        task.step(task.run, task.cycle)
-    except Exception as error:
-        raise StepFailed(f"{task} failed: {type(error).__name__}: {error}") from error
-
-
-def _execute_notebook(task: Task, ahead: KernelAhead, last: bool):
-    import papermill  # here: in a notebook that reads results it would warn of missing widgets
-    from papermill.exceptions import PapermillExecutionError
-
-    folder = task.run.cycle(task.cycle)
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{task.step.name}.ipynb"
-    kernel = ahead.take()
-    if not last:
-        ahead.start()
-    try:
-        papermill.execute_notebook(
-            NOTEBOOKS / target.name,
-            target,
-            {"run": str(task.run.folder), "cycle": task.cycle},
-            km=kernel,
-            progress_bar=False,
-        )
-    except PapermillExecutionError as error:
-        raise StepFailed(
-            f"{task} failed: {error.ename}: {error.evalue}\nOpen {target} to see where; the next "
-            "`alkit run` goes on from this step"
-        ) from None
-    finally:
-        kernel.shutdown_kernel(now=True)
 
 
 def parse_seeds(text: str) -> list:

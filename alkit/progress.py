@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -12,12 +13,14 @@ LOG_SECONDS = 1.0  # between two lines of the log
 
 @contextlib.contextmanager
 def follow(folder: Path, step: str):
-    """A function `report(done, total, loss=None)` that moves a bar and writes `<step>.log`."""
+    """A function `report(done, total, loss=None)` that moves a bar and writes `<step>.log`. Other
+    threads than the main one have no bar: several of them would write over each other."""
     folder.mkdir(parents=True, exist_ok=True)
     last = 0.0
+    hidden = threading.current_thread() is not threading.main_thread()
     with (
         open(folder / f"{step}.log", "a") as log,
-        tqdm(desc=step, leave=False, mininterval=0.5) as bar,
+        tqdm(desc=step, leave=False, mininterval=0.5, disable=hidden) as bar,
     ):
 
         def report(done: int, total: int, loss: float | None = None):

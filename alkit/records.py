@@ -132,7 +132,11 @@ def all_records(out: Path):
     """(path, record) of every completed step of an experiment."""
     for pattern in ("*/seed_*/[0-9]_*.json", "*/seed_*/cycle_*/[0-9]_*.json"):
         for path in sorted(out.glob(pattern)):
-            yield path, read_json(path)
+            try:
+                record = read_json(path)
+            except FileNotFoundError:
+                continue  # taken back meanwhile, to be made again
+            yield path, record
 
 
 def find_equal(run: Run, plan: Plan, artefacts) -> Path | None:
@@ -145,8 +149,11 @@ def find_equal(run: Run, plan: Plan, artefacts) -> Path | None:
     return None
 
 
-def write(run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None = None):
-    """Write a record, which completes its step."""
+def write(
+    run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None = None, made_in=None
+):
+    """Write a record, which completes its step; `made_in` is the environment of the process that
+    did it, if that was another."""
     folder = run.cycle(cycle)
     holder = reused or folder
     record = {
@@ -156,7 +163,7 @@ def write(run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None
         "parameters": plan.parameters,
         "code": plan.code,
         "artefacts": {name: artefact_digest(holder / name) for name in artefacts},
-        "environment": environment(),
+        "environment": made_in or environment(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit import catalog, data, places, records, runs
+from alkit import catalog, cluster, data, places, records, runs
 from alkit.plugins import SCORES
 from alkit.progress import follow
 from alkit.runs import Run, open_run
@@ -66,6 +66,7 @@ class Step:
     parameters: tuple  # numbers of the profile
     code: tuple  # modules of alkit beside its own
     open_shards: Callable | None = None  # Job -> work(block of frames, tick); see alkit.cluster
+    whole: bool = False  # takes long and has no shards: one task of a scheduler's workers
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
@@ -84,6 +85,16 @@ class Step:
         """What the step's work gets, here or on a worker."""
         numbers = Numbers(run.numbers(cycle), self.parameters)
         return Job(run, cycle, numbers, run.cycle(cycle), key, progress)
+
+    def perform(self, run: Run, cycle: int, key: str, check: Callable = lambda: None):
+        """The step's work in this process, with its log; `check` may stop it at any report."""
+        with follow(run.cycle(cycle), self.name) as report:
+
+            def progress(*done):
+                check()
+                report(*done)
+
+            self.work(self.job(run, cycle, key, progress))
 
     def missing(self, run: Run, cycle: int, record: dict) -> list:
         """Artefacts of a complete step that are no longer there."""
@@ -116,13 +127,10 @@ class Step:
             )
         start = time.monotonic()
         equal = records.find_equal(run, plan, self.artefacts)
-        folder = run.cycle(cycle)
-        folder.mkdir(parents=True, exist_ok=True)
-        if equal is None:
-            with follow(folder, self.name) as progress:
-                self.work(self.job(run, cycle, plan.key, progress))
+        run.cycle(cycle).mkdir(parents=True, exist_ok=True)
+        made_in = cluster.perform(self, run, cycle, plan.key) if equal is None else None
         seconds = time.monotonic() - start
-        records.write(run, cycle, plan, self.artefacts, seconds, reused=equal)
+        records.write(run, cycle, plan, self.artefacts, seconds, equal, made_in)
         return run
 
 

@@ -7,9 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests share two c
 import shutil
 
 import pytest
+import torch
 import yaml
 
-from alkit import experiment, runs
+from alkit import cluster, experiment, runs
 from alkit.settings import read_experiment
 
 TOY = """
@@ -61,3 +62,25 @@ def toy_copy(toy_experiment, tmp_path):
     out = tmp_path / "toy"
     shutil.copytree(toy_experiment, out)
     return out
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """The address of two worker processes of one thread each."""
+    with cluster.scheduler("local:2"):
+        yield os.environ[cluster.SCHEDULER]
+
+
+@pytest.fixture
+def alone(workers, monkeypatch):
+    """No scheduler, until the test names one."""
+    monkeypatch.delenv(cluster.SCHEDULER, raising=False)
+
+
+@pytest.fixture
+def one_thread():
+    """What a worker has, for the single process that it is compared with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

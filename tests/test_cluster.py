@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from alkit import cluster, experiment, prediction, records, scores, steps, store
+from alkit import cluster, experiment, prediction, records, scores, steps, store, worker
 from alkit.runs import Run, open_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
 
 NAMES = ("1_predict", "2_score", "3_aggregate")
 SHARD = 8  # frames: 40 are five shards; workers take the size from the store
@@ -40,31 +42,9 @@ strategies = {"slow": Strategy("slow")}
 '''
 
 
-@pytest.fixture(scope="module")
-def workers():
-    """The address of two worker processes of one thread each."""
-    with cluster.scheduler("local:2"):
-        yield os.environ[cluster.SCHEDULER]
-
-
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     monkeypatch.setattr(store, "SHARD_FRAMES", SHARD)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What a worker has, for the single process that it is compared with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def alone(workers, monkeypatch):
-    """No scheduler, until the test names one."""
-    monkeypatch.delenv(cluster.SCHEDULER, raising=False)
 
 
 def forget(run: Run, names=NAMES):
@@ -313,7 +293,7 @@ def test_a_folder_that_workers_do_not_see(tmp_path):
     with pytest.raises(
         RuntimeError, match="does not find the run folder, which has to be on a file"
     ):
-        cluster.do_shard("1_predict", str(tmp_path / "divergence/seed_0"), 1, "key", "call", 0, 8)
+        worker.do_shard("1_predict", str(tmp_path / "divergence/seed_0"), 1, "key", "call", 0, 8)
 
 
 def test_a_store_that_was_replaced_meanwhile_is_not_written_to(alone, toy_copy):

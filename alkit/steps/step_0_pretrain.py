@@ -37,4 +37,5 @@ pretrain = Step(
         )
     ),
     code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction", "training"),
+    whole=True,
 )

@@ -33,4 +33,5 @@ retrain = Step(
     },
     parameters=(*TRAINING, "epochs", "replay", "empty_labeled"),
     code=(*IMAGES, "boxes", "detector", "labels", "training"),
+    whole=True,
 )

@@ -30,4 +30,5 @@ evaluate = Step(
     },
     parameters=(*DETECTING, "protocol"),
     code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction"),
+    whole=True,
 )
