@@ -15,7 +15,18 @@ import pytest
 import yaml
 from fsspec.implementations.local import LocalFileSystem
 
-from alkit import branches, cluster, experiment, places, prediction, records, runs, scores, store
+from alkit import (
+    branches,
+    cluster,
+    experiment,
+    lanes,
+    places,
+    prediction,
+    records,
+    runs,
+    scores,
+    store,
+)
 from alkit.runs import Run
 from alkit.settings import checked
 
@@ -204,7 +215,7 @@ def test_an_interrupted_step_goes_on(url, created, toy_experiment, monkeypatch, 
     out = created(url)
     with monkeypatch.context() as patch:
         unplugged(patch, after)
-        with pytest.raises(experiment.StepFailed, match="unplugged"):
+        with pytest.raises(lanes.StepFailed, match="unplugged"):
             experiment.run(out, notebooks=False)
     written = unplugged(monkeypatch, after=100)
     experiment.run(out, notebooks=False)
