@@ -130,9 +130,11 @@ def write_shard(group, block: slice, arrays: dict):
 
 
 def open_dataset(place: Place) -> xr.Dataset:
-    """A complete store as a lazy Dataset. Raises IncompleteStore if frames are missing."""
+    """A complete store as a lazy Dataset, a shard of frames in each dask chunk. Raises
+    IncompleteStore if frames are missing."""
     with reached(place):
-        data = xr.open_zarr(place, consolidated=False, chunks={}).set_coords(("position", "done"))
+        data = xr.open_zarr(place, consolidated=False, chunks={"frame": SHARD_FRAMES})
+        data = data.set_coords(("position", "done"))
         missing = int((~data["done"].values).sum())
     if missing:
         raise IncompleteStore(
