@@ -29,6 +29,7 @@ VISIBLE_SECONDS = 90  # a network file system may hide another machine's new fil
 IN_FLIGHT = 1000  # shards that the scheduler knows of at a time; a pool may have many more
 # Ctrl-C in a terminal reaches all processes there: `alkit run` is the one that ends the others.
 NO_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # of torch, NumPy
 FIRST = 1  # priority of a whole step, which takes longest, before shards that wait
 
 _waiting = {}  # clients whose threads wait for workers, with what each has submitted
@@ -251,6 +252,6 @@ def _local_cluster(where: str):
         memory_limit=None,  # Dask would stop workers for memory that a model needs
         dashboard_address="127.0.0.1:0",
         scheduler_kwargs={"dashboard": False},
-        env={"OMP_NUM_THREADS": "1"},
+        env=dict.fromkeys(ONE_THREAD, "1"),
         preload=NO_INTERRUPT,
     )

@@ -76,7 +76,7 @@ def environment() -> dict:
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "bfloat16": [name for name in BFLOAT16 if torch.cpu.get_capabilities().get(name)],
+        "bfloat16": ", ".join(k for k in BFLOAT16 if torch.cpu.get_capabilities().get(k)),
         **{package: metadata.version(package) for package in TRACKED_PACKAGES},
     }
 

@@ -74,9 +74,10 @@ def whole(once: list, pretrained: list, runs: list, workers=WORKERS) -> pd.DataF
     price is not known here), work, wait while one of them does a step that is not divided
     (`alone`), and wait for another reason.
 
-    First row: `once`, all Works with what strategies share counted once, one after the other, as
-    `alkit run` does it. Second row: side by side, first `pretrained`, the Works of each W_l, and
-    then `runs`, the Works of each strategy and seed, which share W_l alone.
+    First row: `once`, all Works with what strategies share counted once, one after the other.
+    Second row, as `alkit run --scheduler` does it: side by side, first `pretrained`, the Works of
+    each W_l, and then `runs`, the Works of each strategy and seed, of which only W_l is counted as
+    shared.
     """
 
     def row(time, works, alone):

@@ -133,8 +133,8 @@ def open_dataset(place: Place) -> xr.Dataset:
     """A complete store as a lazy Dataset, a shard of frames in each dask chunk. Raises
     IncompleteStore if frames are missing."""
     with reached(place):
-        data = xr.open_zarr(place, consolidated=False, chunks={"frame": SHARD_FRAMES})
-        data = data.set_coords(("position", "done"))
+        data = xr.open_zarr(place, consolidated=False, chunks=None)
+        data = data.set_coords(("position", "done")).chunk(frame=_shard(data))
         missing = int((~data["done"].values).sum())
     if missing:
         raise IncompleteStore(
@@ -142,6 +142,11 @@ def open_dataset(place: Place) -> xr.Dataset:
             "again, it goes on where it stopped"
         )
     return data
+
+
+def _shard(data: xr.Dataset) -> int:
+    """Frames in a shard of an opened store."""
+    return data["done"].encoding["chunks"][0]
 
 
 def quantise(scores: np.ndarray) -> np.ndarray:
@@ -186,4 +191,4 @@ def open_scores(place: Place) -> xr.DataArray:
     maps = xr.Variable(data["score_root"].dims, LazilyIndexedArray(_InNats(stored)))
     attributes = {"long_name": "score", "units": "nat"}
     scores = xr.DataArray(maps, data.coords, name="score", attrs=attributes)
-    return scores.chunk(frame=min(SHARD_FRAMES, data.sizes["frame"]))
+    return scores.chunk(frame=_shard(data))

@@ -29,7 +29,7 @@ from benchmarks import THREAD_SETTINGS, toy
 from benchmarks.measuring import ROOT, Options, Row, pin, rounded, seconds
 from benchmarks.steps import PARTS, batches, forward, size_of
 
-SECONDS = 25  # that two processes are to have enough passes for
+SECONDS = 15  # that two processes are to have enough passes for
 COUNTS = (1, 2)
 
 
@@ -59,7 +59,7 @@ def rows(options: Options) -> list[Row]:
             name = f"{count} worker{'s' if count > 1 else ''}"
             calls[name] = lambda address=address: on_workers(address, run)
         taken = {name: [] for name in calls}
-        for _ in range(options.pick(3, 1)):
+        for _ in range(options.pick(2, 1)):
             for name, call in calls.items():
                 toy.clear(run)
                 taken[name].append(seconds(call))

@@ -63,6 +63,10 @@ def test_every_row_of_a_tiny_run_has_its_fields(results):
     assert len({row["key"] for row in rows}) == len(rows)
     for row in rows:
         assert {*row} == FIELDS
+        if row["module"] == "gpu" and not torch.cuda.is_available():
+            assert row["ours"] is None
+            assert "no GPU here" in row["note"]
+            continue
         assert row["ours"] >= 0
         assert row["met"] is None  # tiny sizes are not judged
         assert (row["reference"] is None) == (row["ratio"] is None)
@@ -222,7 +226,8 @@ def test_image_scores_of_the_agreement_are_those_of_the_steps(toy_experiment):
     np.testing.assert_allclose(z["ours"], stored, rtol=1e-6)
     assert (z["ours"] != z["unquantised"]).all()
     np.testing.assert_allclose(z["unquantised"], z["float32"], rtol=0.1)
-    assert (z["unquantised"] != z["float32"]).all()
+    # bfloat16 is off at this width on some processors; half precision alone may round back
+    assert (z["unquantised"] != z["float32"]).any()
 
 
 def test_a_steps_own_cost_is_what_lies_between_starts_beside_its_work(toy_copy):

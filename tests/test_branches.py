@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from alkit import branches, experiment, lanes, lanes, records, runs, steps, store
+from alkit import branches, experiment, lanes, records, runs, steps, store
 from alkit.jsonfile import read_json
 from alkit.runs import Run, open_run
 from alkit.settings import read_experiment
