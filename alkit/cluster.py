@@ -19,6 +19,8 @@ import uuid
 import warnings
 from concurrent.futures import CancelledError
 
+import dask
+
 from alkit import records, store
 from alkit.runs import Run
 from alkit.worker import do_shard, do_step
@@ -30,6 +32,10 @@ IN_FLIGHT = 1000  # shards that the scheduler knows of at a time; a pool may hav
 # Ctrl-C in a terminal reaches all processes there: `alkit run` is the one that ends the others.
 NO_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # of torch, NumPy
+# Dask has its workers give freed memory back at once, and then a forward pass takes twice as long:
+# let glibc keep it, as it does in other processes.
+_SPAWN = "distributed.nanny.pre-spawn-environ.MALLOC_"
+KEEP_MEMORY = {f"{_SPAWN}TRIM_THRESHOLD_": 1 << 30, f"{_SPAWN}MMAP_THRESHOLD_": 1 << 25}  # bytes
 FIRST = 1  # priority of a whole step, which takes longest, before shards that wait
 
 _waiting = {}  # clients whose threads wait for workers, with what each has submitted
@@ -245,13 +251,14 @@ def _local_cluster(where: str):
     count = re.fullmatch(r"local:([1-9]\d*)", where)
     if not count:
         raise ValueError(f"scheduler is {where!r}; local:N with N processes, 1 or more, is wanted")
-    return LocalCluster(
-        n_workers=int(count[1]),
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=None,  # Dask would stop workers for memory that a model needs
-        dashboard_address="127.0.0.1:0",
-        scheduler_kwargs={"dashboard": False},
-        env=dict.fromkeys(ONE_THREAD, "1"),
-        preload=NO_INTERRUPT,
-    )
+    with dask.config.set(KEEP_MEMORY):
+        return LocalCluster(
+            n_workers=int(count[1]),
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=None,  # Dask would stop workers for memory that a model needs
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            env=dict.fromkeys(ONE_THREAD, "1"),
+            preload=NO_INTERRUPT,
+        )

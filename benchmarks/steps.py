@@ -16,6 +16,7 @@ from alkit.detector import autocast
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
 from alkit.runs import Run
+from alkit.store import SHARD_FRAMES
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, rounded, seconds, slower
 
@@ -29,14 +30,15 @@ def rows(options: Options) -> list[Row]:
 def at_full_width(options: Options) -> list[Row]:
     overrides = options.pick({}, {"image_size": (96, 128), "width": 0.25})
     numbers = Profile(**overrides)
-    images = toy.pictures(numbers.image_size, options.pick(16, 4))
+    n = options.pick(2 * SHARD_FRAMES, 4)
+    images = toy.pictures(numbers.image_size, min(n, toy.DIFFERENT))
     detector = toy.untrained(numbers, images[0])
     what = f"steps 1 + 2 + 3, {size_of(numbers)}, a frame"
     with tempfile.TemporaryDirectory() as folder:
-        run = toy.experiment(Path(folder), "paper", overrides, images, len(images), detector)
-        taken = measure(run, options.pick(5, 1))
+        run = toy.experiment(Path(folder), "paper", overrides, images, n, detector)
+        taken = measure(run, options.pick(3, 1))
     note = "random weights, set so that maps are about as lively as a trained network's"
-    return [row("steps.full", what, taken, 1.10, len(images), note)]
+    return [row("steps.full", what, taken, 1.10, n, note)]
 
 
 def at_demo_size(options: Options) -> list[Row]:
