@@ -6,9 +6,10 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from zarr.storage import LocalStore, WrapperStore
+from zarr.storage import LocalStore
 
 from alkit import store
+from benchmarks.one_map import Counting
 
 FRAMES = 70  # three shards
 LAYOUT = {"score_root": (("y", "x"), (6, 5), np.uint8)}
@@ -66,17 +67,6 @@ def test_positions_are_kept(tmp_path):
     assert store.open_dataset(tmp_path / "s.zarr")["position"].values.tolist() == [0, 3, 4, 9]
 
 
-class Counting(WrapperStore):
-    """A store that notes the bytes read from it."""
-
-    read = 0
-
-    async def get(self, key, prototype, byte_range=None):
-        value = await super().get(key, prototype, byte_range)
-        Counting.read += 0 if value is None else len(value)
-        return value
-
-
 @pytest.fixture
 def noise(tmp_path):
     """Stored maps that cannot be compressed, and the path of their store."""
@@ -96,9 +86,9 @@ def test_one_map_is_one_chunk_of_the_store(noise):
     assert opened.chunks[0] == (32, 32, 6)
     index = 16 * 32 + 4  # bytes: where each chunk of a shard lies, and a checksum
     for wanted, chunks in ((41, 1), (-1, 1), (slice(30, 34), 4)):
-        before = Counting.read
+        before = Counting.count
         found = opened.isel(frame=wanted).values
-        read = Counting.read - before
+        read = Counting.count - before
         assert (found == store.dequantise(values[wanted])).all()
         assert 0 <= read - chunks * 50 * 40 <= 2 * (index + 50), f"{wanted}: {read} bytes"
 
