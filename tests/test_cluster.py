@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from firststeps import NAMES, results
 
 from alkit import cluster, experiment, prediction, records, scores, steps, store, worker
 from alkit.runs import Run, open_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
 
-NAMES = ("1_predict", "2_score", "3_aggregate")
 SHARD = 8  # frames: 40 are five shards; workers take the size from the store
 TIMEOUT = 240
 SLOW_PLUGIN = '''
@@ -54,16 +54,6 @@ def forget(run: Run, names=NAMES):
         for artefact in steps.STEPS[name].artefacts:
             path = run.cycle(1) / artefact
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def results(run: Run) -> dict:
-    """All that steps 1 to 3 of cycle 1 left, bit for bit, and their keys."""
-    found = {name: array.values.tobytes() for name, array in run.logits(1).items()}
-    found["scores"] = run.scores(1).values.tobytes()
-    found["image scores"] = run.artefact(1, "3_aggregate", "image_scores.csv").read_bytes()
-    found["detections"] = run.detections(1, "pool")
-    found["keys"] = [records.read(run, 1, name)["key"] for name in NAMES]
-    return found
 
 
 def predict_score_aggregate(run: Run):

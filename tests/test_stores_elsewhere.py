@@ -13,6 +13,7 @@ import fsspec
 import numpy as np
 import pytest
 import yaml
+from firststeps import NAMES, results
 from fsspec.implementations.local import LocalFileSystem
 
 from alkit import (
@@ -31,7 +32,6 @@ from alkit.runs import Run
 from alkit.settings import checked
 
 CATALOG = runs.ROOT / "data_catalog.yaml"
-NAMES = ("1_predict", "2_score", "3_aggregate")
 SHARD = 8  # frames: 40 are five shards
 TIMEOUT = 240
 SLOW_PLUGIN = '''
@@ -136,16 +136,6 @@ def created(trained, toy_settings, tmp_path):
         return runs.create(tmp_path / out, settings, CATALOG, [trained])
 
     return create
-
-
-def results(run: Run) -> dict:
-    """All that steps 1 to 3 of cycle 1 left, bit for bit, and their keys."""
-    found = {name: array.values.tobytes() for name, array in run.logits(1).items()}
-    found["scores"] = run.scores(1).values.tobytes()
-    found["image scores"] = run.artefact(1, "3_aggregate", "image_scores.csv").read_bytes()
-    found["detections"] = run.detections(1, "pool")
-    found["keys"] = [records.read(run, 1, name)["key"] for name in NAMES]
-    return found
 
 
 def objects(url: str) -> dict:

@@ -1,0 +1,16 @@
+"""What steps 1 to 3 leave, for tests that compare two ways to do them."""
+
+from alkit import records
+from alkit.runs import Run
+
+NAMES = ("1_predict", "2_score", "3_aggregate")
+
+
+def results(run: Run) -> dict:
+    """All that steps 1 to 3 of cycle 1 left, bit for bit, and their keys."""
+    found = {name: array.values.tobytes() for name, array in run.logits(1).items()}
+    found["scores"] = run.scores(1).values.tobytes()
+    found["image scores"] = run.artefact(1, "3_aggregate", "image_scores.csv").read_bytes()
+    found["detections"] = run.detections(1, "pool")
+    found["keys"] = [records.read(run, 1, name)["key"] for name in NAMES]
+    return found
