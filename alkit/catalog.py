@@ -153,7 +153,11 @@ class Entry(_Model):
         The filter measures heights at the paper's scale, 480 pixels high: with `image_size` they
         count 480 / image_size[0], at native pixels the filter's own `scale`.
         """
-        frames = self.open_unfiltered(image_size, **args)
+        return self.filtered(self.open_unfiltered(image_size, **args), image_size)
+
+    def filtered(self, frames: FrameSet, image_size: tuple[int, int] | None = None) -> FrameSet:
+        """Frames of this data set, at native pixels or at `image_size`, with their boxes under the
+        entry's filter."""
         scale = None if image_size is None else 480 / image_size[0]
         return frames.with_boxes(lambda boxes: filters.apply(self.filter, boxes, scale))
 

@@ -15,9 +15,17 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at, check and fetch the data sets of the catalog.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
+labels_app = typer.Typer(help="Have the chosen frames of a cycle labelled by people.")
+app.add_typer(labels_app, name="labels", no_args_is_help=True)
+
 CatalogFile = Annotated[Path, typer.Option("--catalog", help="the catalog file")]
 Experiment = Annotated[Path, typer.Argument(help="folder of an experiment, OUT of `alkit run`")]
+RunFolder = Annotated[Path, typer.Argument(help="a run folder, OUT/<strategy>/seed_<n>")]
+Cycle = Annotated[int, typer.Option(help="the cycle whose chosen frames are meant")]
+Port = Annotated[int, typer.Option(help="where the page is served; 0: any that is free")]
+Address = Annotated[str, typer.Option(help="other addresses than loopback let others in")]
 DEFAULT_CATALOG = Path("data_catalog.yaml")
+WAITING = 3  # exit status of a run that waits for labels
 
 
 @data_app.command("list")
@@ -96,11 +104,13 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, do nothing")] = False,
 ):
     """Run the cycles of an experiment; complete steps are skipped. With a scheduler its runs,
-    strategies × seeds, go side by side, as many as there are workers."""
+    strategies × seeds, go side by side, as many as there are workers. Where only people's labels
+    are missing it says what to do, with exit status 3."""
     from alkit import cluster, comparison, runs
     from alkit import experiment as driver
     from alkit.catalog import load
     from alkit.jsonfile import write_json
+    from alkit.labelling import LabelsWanted
     from alkit.plugins import PluginError
     from alkit.settings import checked, read_folds
 
@@ -136,10 +146,17 @@ def run(
     for settings in folds.values():
         for line in comparison.leaks(settings, load(file)):
             print(f"warning: {line}", file=sys.stderr)
+    waiting = []
     with cluster.scheduler(scheduler):
         for part in parts.values():
-            driver.run(part.resolve(), chosen, numbers, notebooks, redo)
+            try:
+                driver.run(part.resolve(), chosen, numbers, notebooks, redo)
+            except LabelsWanted as wanted:
+                waiting.append(str(wanted))
     status(out)
+    if waiting:
+        print("\n".join(waiting))
+        raise typer.Exit(WAITING)
 
 
 @app.command()
@@ -199,6 +216,56 @@ def clean(
 
     for folder in runs.experiments(out):
         print(branches.clean(folder, delete))
+
+
+@labels_app.command("export")
+def labels_export(
+    run: RunFolder,
+    cycle: Cycle,
+    format_: Annotated[str, typer.Option("--format", help="coco, label-studio, cvat or yolo")],
+    to: Annotated[Path | None, typer.Option(help="a new folder; in the cycle's by default")] = None,
+):
+    """Write the chosen frames with the detector's boxes to start from, and their scores."""
+    from alkit.labelling import exchange, task
+    from alkit.runs import open_run
+
+    opened = open_run(run.resolve())
+    target = to or opened.cycle(cycle) / f"to_label_{format_}"
+    print(_short(exchange.export(task(opened, cycle), format_, target)))
+
+
+@labels_app.command("import")
+def labels_import(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(help="finished labels: a file, folder or zip file")],
+    cycle: Cycle,
+    format_: Annotated[str | None, typer.Option("--format", help="where it is not plain")] = None,
+    looked_at_all: Annotated[
+        bool, typer.Option("--looked-at-all", help="frames without boxes show nothing")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="set earlier answers aside")] = False,
+):
+    """Check finished labels and take them; nothing changes if anything is wrong."""
+    from alkit.labelling import exchange, task
+    from alkit.runs import open_run
+
+    wanted = task(open_run(run.resolve()), cycle)
+    counts = exchange.take(wanted, file, format_, looked_at_all, replace)
+    frames = counts.pop("finished")
+    boxes = ", ".join(f"{n} {name}" for name, n in counts.items()) or "none"
+    print(f"{frames} frames; boxes: {boxes}. `alkit run` goes on with them")
+
+
+@labels_app.command("draw")
+def labels_draw(run: RunFolder, cycle: Cycle, port: Port = 5006, address: Address = "127.0.0.1"):
+    """Serve the page on which the chosen frames are labelled."""
+    from alkit import serving
+    from alkit.labelling import page, session, task
+    from alkit.runs import open_run
+
+    opened = open_run(run.resolve())
+    session.Session(task(opened, cycle)).close()  # what is wrong is said here, not in the browser
+    serving.serve(lambda: page.page(opened, cycle), "Labels", port, address)
 
 
 def _assignment(text: str):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit import cluster, labels, lanes, places, progress, records, runs, steps
+from alkit import cluster, labelling, labels, lanes, places, progress, records, runs, steps
 from alkit.jsonfile import read_json
 from alkit.kernels import KernelAhead
 from alkit.protocols import PROTOCOLS
@@ -93,9 +93,11 @@ def check_data(out: Path):
             f"{wanted} in all; the pool {experiment.pool} has {len(pool)}"
         )
     for role in ("pool", "labeled", "test", "held_out"):
-        if getattr(experiment, role) and run.frames(role).boxes is None:
+        by_people = role == "pool" and experiment.labels != "oracle"
+        if getattr(experiment, role) and run.frames(role).boxes is None and not by_people:
+            hint = "; let people label it with `labels: import`" if role == "pool" else ""
             raise ValueError(
-                f"{getattr(experiment, role)}, the data set for `{role}`, has no boxes"
+                f"{getattr(experiment, role)}, the data set for `{role}`, has no boxes{hint}"
             )
     if all(np.all(boxes.ignore) for boxes in run.frames("test").boxes):
         raise ValueError(
@@ -145,8 +147,9 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
 
     With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
     call in this process; the records and artefacts are the same. Raises StaleStep for a step
-    whose record no longer holds (unless `redo`, which makes it and all after it again), and
-    `lanes.StepFailed`, naming the step and the notebook, for one that ends with an error.
+    whose record no longer holds (unless `redo`, which makes it and all after it again),
+    `lanes.StepFailed`, naming the step and the notebook, for one that ends with an error, and
+    `labelling.LabelsWanted` when nothing is left to do before people have labelled frames.
     """
     with lock(out), cluster.address() as scheduler:
         check_data(out)
@@ -156,6 +159,9 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
         bar = tqdm(total=len(planned), desc=out.name, unit="step")
         try:
             order(planned, partial(is_done, redo=redo), kernels, bar)
+        except labelling.LabelsWanted:
+            write_ledger(out)
+            raise
         finally:
             bar.close()
             if kernels:
@@ -176,6 +182,9 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
         return False
     if kind == "cleaned":
         return not _is_read(task, later)
+    if kind != "complete" and task.step is steps.label and task.run.experiment.labels != "oracle":
+        if missing := labelling.wanted(task.run, task.cycle):
+            raise labelling.LabelsWanted(missing)
     return kind == "complete"
 
 

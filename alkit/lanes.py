@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from alkit import cluster, steps
 from alkit.kernels import KernelAhead
+from alkit.labelling import LabelsWanted
 from alkit.runs import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -26,13 +27,22 @@ class StepFailed(RuntimeError):
 
 def one_by_one(planned: list, is_done, kernels: KernelAhead | None, bar):
     """Do the tasks in order. `is_done(task, later)` says whether one needs nothing; with `kernels`
-    each is a notebook, else a call in this process. Raises StepFailed, and what `is_done` raises.
+    each is a notebook, else a call in this process. A run that waits for labels is left there,
+    and the others go on. Raises StepFailed, LabelsWanted, and what `is_done` raises.
     """
+    waiting = {}
     for i, task in enumerate(planned):
+        if task.run.folder in waiting:
+            continue
         bar.set_postfix_str(str(task))
-        if not is_done(task, planned[i + 1 :]):
-            _do(task, kernels, last=i + 1 == len(planned))
+        try:
+            if not is_done(task, planned[i + 1 :]):
+                _do(task, kernels, last=i + 1 == len(planned))
+        except LabelsWanted as wanted:
+            waiting[task.run.folder] = wanted
+            continue
         bar.update()
+    _raise_waiting(waiting)
 
 
 def side_by_side(planned: list, is_done, kernels: KernelAhead | None, bar, address: str):
@@ -40,16 +50,23 @@ def side_by_side(planned: list, is_done, kernels: KernelAhead | None, bar, addre
     `address` has workers. A seed's runs begin when its W_l is there.
 
     Where a task fails, no other is begun, those under way are finished, and its error is raised.
-    An interrupt stops them all at once. Either way the next `alkit run` goes on.
+    An interrupt stops them all at once. Either way the next `alkit run` goes on. A run that waits
+    for labels ends its lane alone; LabelsWanted is raised when the others are done.
     """
     lanes = {}
     for task in planned:
         lanes.setdefault(task.run.folder, []).append(task)
     ready = deque(lane for lane in lanes.values() if lane[0].step is steps.pretrain)
     behind = [lane for lane in lanes.values() if lane[0].step is not steps.pretrain]
-    same, stopped, changed = {}, threading.Event(), threading.Event()
+    same, waiting, stopped, changed = {}, {}, threading.Event(), threading.Event()
 
     def follow(lane):
+        try:
+            do_in_order(lane)
+        except LabelsWanted as wanted:
+            waiting[lane[0].run.folder] = wanted
+
+    def do_in_order(lane):
         for i, task in enumerate(lane):
             if stopped.is_set():
                 return
@@ -94,6 +111,13 @@ def side_by_side(planned: list, is_done, kernels: KernelAhead | None, bar, addre
             raise
     if failed:
         raise failed
+    _raise_waiting(waiting)
+
+
+def _raise_waiting(waiting: dict):
+    """Raise LabelsWanted with the words of all runs that wait for labels, if there are any."""
+    if waiting:
+        raise LabelsWanted("\n".join(map(str, waiting.values())))
 
 
 def _room(address: str, running: int) -> int:

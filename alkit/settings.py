@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,6 +32,7 @@ class Experiment(BaseModel):
     plugins: list[str] = []  # Python files with scores or strategies of your own
     cycles: int = Field(ge=1)
     budget: int = Field(ge=1)  # b, images a cycle
+    labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labelling
     store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
 
     @cached_property

@@ -1,28 +1,49 @@
-"""Step 5: their labels."""
+"""Step 5: their labels, the oracle's or people's."""
 
-from alkit import labels
+from alkit import labelling, labels
 from alkit.jsonfile import write_json
+from alkit.runs import Run
 from alkit.stepping import Job, Step, data_key, key_of
 from alkit.steps.shared import IMAGES
 
 
 def _label(job: Job):
+    write_json(job.folder / "labels.json", _asked(job) if _by_people(job.run) else _known(job))
+
+
+def _by_people(run: Run) -> bool:
+    return run.experiment.labels != "oracle"
+
+
+def _known(job: Job) -> dict:
+    """What the data set's hidden boxes say."""
     pool = job.run.frames("pool")  # the oracle alone sees the hidden boxes
     positions = [frame["position"] for frame in job.run.selection(job.cycle)["chosen"]]
     answer = labels.to_coco(pool, positions, job.progress)
     seconds = len(positions) * job.numbers.label_seconds
-    info = {"source": "oracle", "labeling_seconds": seconds}
-    write_json(job.folder / "labels.json", {"info": info, **answer})
+    return {"info": {"source": "oracle", "labeling_seconds": seconds}, **answer}
+
+
+def _asked(job: Job) -> dict:
+    """What people say. Raises `labelling.LabelsWanted` until all frames are finished."""
+    return labelling.labels(job.run, job.cycle, job.numbers.label_seconds)
+
+
+def _inputs(run: Run, cycle: int) -> dict:
+    inputs = {
+        "input_selection": key_of(run, cycle, "4_select"),
+        "input_X_u": data_key(run, "pool"),
+    }
+    if _by_people(run):
+        inputs["input_answers"] = labelling.answers_digest(run, cycle)
+    return inputs
 
 
 label = Step(
     "5_label",
     _label,
     artefacts=("labels.json",),
-    inputs=lambda run, cycle: {
-        "input_selection": key_of(run, cycle, "4_select"),
-        "input_X_u": data_key(run, "pool"),
-    },
+    inputs=_inputs,
     parameters=("image_size", "label_seconds"),
-    code=(*IMAGES, "labels"),
+    code=(*IMAGES, "labels", "labelling/answers", "labelling/task"),
 )

@@ -1,0 +1,10 @@
+"""Labels by people: what is to be labelled, their answers, and the formats of their tools.
+
+`task` says which frames of a cycle are to be labelled, `answers` keeps what people say about them,
+`exchange` writes and reads the files of other tools, `session` and `page` are the kit's own page.
+"""
+
+from alkit.labelling.answers import LabelsWanted, answers_digest, labels, wanted
+from alkit.labelling.task import IGNORE, Task, task
+
+__all__ = ["IGNORE", "LabelsWanted", "Task", "answers_digest", "labels", "task", "wanted"]

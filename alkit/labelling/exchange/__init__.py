@@ -1,0 +1,146 @@
+"""The files of labelling tools: chosen frames out, finished labels back in.
+
+Each format is a module with `write(task, names, folder)`, which writes the annotations of the
+proposals beside the images, and `read(bundle)`, which gives {name of an image: Answer}. What a
+format cannot say itself is agreed on in the same way for all: a box to ignore has the class
+"ignore", and the name of an exported image starts with its position in the pool.
+"""
+
+import csv
+import os
+import re
+import shutil
+from pathlib import Path, PurePosixPath
+
+import cv2
+from tqdm import tqdm
+
+from alkit.labelling import answers, session
+from alkit.labelling.exchange import coco, cvat, label_studio, yolo
+from alkit.labelling.exchange.bundle import Bundle
+from alkit.labelling.task import Task
+from alkit.profiles import unknown
+
+FORMATS = {"coco": coco, "label-studio": label_studio, "cvat": cvat, "yolo": yolo}
+
+
+def export(task: Task, format_: str, folder: Path) -> Path:
+    """Write a folder with the chosen frames as PNG, the detector's boxes as annotations to start
+    from, and `frames.csv` with ranks and scores; it appears under its name when it is whole.
+
+    Raises ValueError for an unknown format and for a folder that is not empty.
+    """
+    module = _module(format_)
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: the folder is not empty; choose another one with --to")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    names = {position: image_name(task, position) for position in task.positions}
+    (partial / module.IMAGES).mkdir(parents=True)
+    for position, name in tqdm(names.items(), desc="writing frames", unit="frame"):
+        image = task.frames.images(position)
+        if not cv2.imwrite(str(partial / module.IMAGES / name), image[..., ::-1]):
+            raise OSError(f"{partial / module.IMAGES / name}: the image could not be written")
+    module.write(task, names, partial)
+    _write_frames(task, names, partial / "frames.csv")
+    if folder.exists():
+        folder.rmdir()
+    os.replace(partial, folder)
+    return folder
+
+
+def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False, replace=False):
+    """Check the finished labels in a file, folder or zip file, and keep them; the number of boxes
+    comes back. Nothing changes unless all of it is right. `replace` sets earlier answers aside.
+
+    Raises ValueError that says what is wrong where, and RuntimeError while somebody draws labels.
+    """
+    path = Path(path)
+    with session.hold(task.run, task.cycle, f"importing {path.name}"):
+        bundle = Bundle(path)
+        module = _module(format_) if format_ else _guessed(bundle)
+        found = _by_position(task, module.read(bundle), path)
+        checked = answers.checked(task, found, path, all_looked_at)
+        session.refuse_labelled(task)
+        stored = answers.path_of(task.run, task.cycle)
+        if stored.exists():
+            if not replace:
+                raise ValueError(
+                    f"{stored}: there are answers for this cycle already; --replace sets them "
+                    "aside as answers.replaced.json"
+                )
+            shutil.copy2(stored, stored.with_name("answers.replaced.json"))
+        name = next(name for name, other in FORMATS.items() if other is module)
+        answers.write(task, checked, f"import of {name}")
+    return answers.count(checked)
+
+
+def image_name(task: Task, position: int) -> str:
+    """The file name of an exported frame: its position, and its name in plain letters."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", Path(str(task.frames.name[position])).stem).strip("-")
+    return f"{position:06d}-{words}"[:80].rstrip("-") + ".png"
+
+
+def _module(format_: str):
+    if format_ not in FORMATS:
+        raise ValueError(f"format: {unknown(format_, FORMATS)}")
+    return FORMATS[format_]
+
+
+def _guessed(bundle: Bundle):
+    for module in FORMATS.values():
+        if module.is_it(bundle):
+            return module
+    raise ValueError(
+        f"{bundle.path}: this looks like none of {', '.join(FORMATS)}. It holds "
+        f"{', '.join(bundle.names[:5]) or 'no files'}"
+    )
+
+
+def _by_position(task: Task, found: dict, where) -> dict:
+    """Answers by position. Images are known by the name of their exported file, or by their own.
+
+    Raises ValueError for images that are none of the chosen ones.
+    """
+    known = {Path(image_name(task, p)).stem: p for p in task.positions}
+    own = {str(task.frames.name[p]): p for p in task.positions}
+    of, strangers = {}, []
+    for name, answer in found.items():
+        stem = PurePosixPath(name.replace("\\", "/")).stem
+        # Label Studio puts eight digits and a dash before the name of a file given to it
+        position = own.get(name, known.get(stem, known.get(re.sub(r"^[0-9a-f]{8}-", "", stem))))
+        if position is None:
+            strangers.append(name)
+        elif position in of:
+            raise ValueError(f"{where}: nothing was imported: image {name!r} is there twice")
+        else:
+            of[position] = _in_pixels(answer, task.size(position))
+    if strangers:
+        raise ValueError(
+            f"{where}: nothing was imported: {len(strangers)} of {len(found)} images are not among "
+            f"the chosen frames of {task.run.folder}, cycle {task.cycle}; the first is "
+            f"{strangers[0]!r}. Are these the labels of another run or cycle?"
+        )
+    return of
+
+
+def _in_pixels(answer, size: tuple[int, int]):
+    """An answer whose boxes are in pixels, where a format gives shares of the image's sides."""
+    height, width = size
+    for box in answer.boxes:
+        if "shares" in box:
+            left, top, w, h = box.pop("shares")
+            box["bbox"] = [left * width, top * height, w * width, h * height]
+    return answer
+
+
+def _write_frames(task: Task, names: dict, path: Path):
+    """Ranks and scores of the chosen frames."""
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["rank", "file", "position", "name", "sequence", "frame", "z", "ranked_by"])
+        for rank, frame in enumerate(task.chosen, 1):
+            columns = ("position", "name", "sequence", "frame", "z", "ranked_by")
+            own = [frame[column] for column in columns]
+            table.writerow([rank, names[frame["position"]], *own])

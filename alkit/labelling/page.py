@@ -1,0 +1,156 @@
+"""The labelling page: the chosen frames of a cycle in order, in a notebook or served."""
+
+import base64
+from html import escape
+from pathlib import Path
+
+import cv2
+import panel as pn
+import param
+from panel.custom import JSComponent
+
+from alkit.labelling.session import Held, Session
+from alkit.labelling.task import Task, task
+from alkit.runs import Run, open_run
+
+QUALITY = 95  # of JPEG
+RETRY = 2000  # milliseconds between two looks whether the answers are free
+_open: dict = {}  # sessions of this process's notebooks, by folder
+
+
+class Canvas(JSComponent):
+    """The page in the browser: see canvas.js. `frame` is what is shown, `done` says of every frame
+    whether it is finished, `reply` answers the page's last message."""
+
+    classes = param.List()
+    frame = param.Dict()
+    done = param.List()
+    reply = param.Dict({"n": 0, "problem": ""})
+
+    _esm = Path(__file__).with_name("canvas.js")
+
+    def __init__(self, session: Session, **params):
+        self._session = session
+        super().__init__(classes=list(session.task.classes), **params)
+        self.show(self._first())
+
+    def _first(self) -> int:
+        """The first frame that is not finished."""
+        done = self._done()
+        return done.index(False) if False in done else 0
+
+    def _done(self) -> list:
+        answers = self._session.answers
+        return [p in answers and bool(answers[p].looked_at) for p in self._positions]
+
+    @property
+    def _positions(self) -> list:
+        return self._session.task.positions
+
+    def show(self, index: int):
+        """Show a frame."""
+        task: Task = self._session.task
+        position, record = task.positions[index], task.chosen[index]
+        answer = self._session.answer(position)
+        image = task.frames.images(position)
+        height, width = image.shape[:2]
+        scored = task.run.strategy.score is not None
+        about = f"ranked by {record['ranked_by']:.4g} nats" if scored else "chosen at random"
+        self.param.update(
+            done=self._done(),
+            frame={
+                "key": f"{position} {index}",
+                "index": index,
+                "position": position,
+                "name": str(task.frames.name[position]),
+                "about": about,
+                "image": _jpeg(image),
+                "width": width,
+                "height": height,
+                "boxes": answer.boxes,
+                "looked_at": bool(answer.looked_at),
+            },
+        )
+        self._session.begin()
+
+    def _handle_msg(self, message: dict):
+        problem = ""
+        try:
+            self._do(message)
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            problem = str(error)
+        self.reply = {"n": message.get("n", 0), "problem": problem}
+
+    def _do(self, message: dict):
+        kind = message["kind"]
+        if kind == "open":
+            self.show(min(max(int(message["index"]), 0), len(self._positions) - 1))
+            return
+        position = int(message["position"])
+        if position not in self._positions:
+            raise ValueError(f"position {position} is none of the chosen frames")
+        finished = kind == "finish" or bool(message.get("looked_at"))
+        self._session.keep(position, message["boxes"], finished)
+        if kind == "finish":
+            self.show(self._next(self._positions.index(position)))
+        elif position == self.frame["position"]:
+            self.done = self._done()
+
+    def _next(self, index: int) -> int:
+        """The next frame that is not finished, after this one if there is any."""
+        done = self._done()
+        later = [k for k in range(index + 1, len(done)) if not done[k]]
+        earlier = [k for k in range(index) if not done[k]]
+        return (later + earlier + [min(index + 1, len(done) - 1)])[0]
+
+
+def page(run: str | Run, cycle: int):
+    """The labelling page of a cycle. In a notebook a page of the same kernel takes the place of an
+    earlier one; a served page waits, and says for whom, while somebody else labels.
+
+    Raises ValueError and RuntimeError where `Session` does, in a notebook Held too.
+    """
+    pn.extension()
+    run = run if isinstance(run, Run) else open_run(run)
+    wanted = task(run, cycle)
+    served = pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
+    if not served:
+        folder = run.cycle(cycle).resolve()
+        if folder in _open:
+            _open.pop(folder).close()
+        _open[folder] = Session(wanted)
+        return Canvas(_open[folder], sizing_mode="stretch_width")
+    place = pn.Column(sizing_mode="stretch_width")
+    document, live = pn.state.curdoc, {}
+
+    def begin():
+        try:
+            session = Session(wanted)
+        except (Held, ValueError) as error:
+            place[:] = [pn.pane.Alert(_plain(str(error)), alert_type="warning")]
+            return
+        live["session"] = session
+        place[:] = [Canvas(session, sizing_mode="stretch_width")]
+        if "waiting" in live:
+            live.pop("waiting").stop()
+
+    def end(_):
+        if "session" in live:
+            live["session"].close()
+
+    begin()
+    if "session" not in live:
+        live["waiting"] = pn.state.add_periodic_callback(begin, RETRY)
+    document.on_session_destroyed(end)
+    return place
+
+
+def _plain(text: str) -> str:
+    """Text for a pane that takes Markdown and HTML."""
+    return f"<pre style='white-space: pre-wrap'>{escape(text)}</pre>"
+
+
+def _jpeg(image) -> str:
+    """An image uint8 RGB (y, x, 3) as the address of an embedded JPEG."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()

@@ -1,0 +1,98 @@
+"""What is to be labelled in a cycle: its chosen frames, at their own size, with proposals."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from alkit.frames import FrameSet, fit_factor
+from alkit.records import digest
+from alkit.runs import Run
+from alkit.stepping import data_key
+
+IGNORE = "ignore"  # the class of a box that is neither a pedestrian nor background
+
+
+@dataclass(frozen=True)
+class Task:
+    """The chosen frames of one cycle of a run, in the order chosen.
+
+    People label images at the data set's own size, which may be larger than what the detector
+    sees; all boxes here are [left, top, width, height] in those native pixels.
+    """
+
+    run: Run
+    cycle: int
+
+    @cached_property
+    def chosen(self) -> list:
+        """The records of the chosen frames: position, name, z, ranked_by, …"""
+        return self.run.selection(self.cycle)["chosen"]
+
+    @cached_property
+    def positions(self) -> list:
+        """Their positions in the pool."""
+        return [frame["position"] for frame in self.chosen]
+
+    @cached_property
+    def frames(self) -> FrameSet:
+        """The whole pool at native pixels, without boxes."""
+        entry = self.run.entry("pool")
+        return entry.open_unfiltered(**self.run.data_arguments(entry.name)).unlabeled()
+
+    @cached_property
+    def classes(self) -> tuple:
+        """The class names of boxes: those of the pool's filter, and `IGNORE`."""
+        rule = self.run.entry("pool").filter
+        return tuple(dict.fromkeys((*rule.classes, *rule.ignore_classes, IGNORE)))
+
+    @cached_property
+    def id(self) -> str:
+        """A digest of the pool and the chosen positions: what answers are answers to."""
+        return digest([data_key(self.run, "pool"), self.positions])
+
+    @cached_property
+    def _sizes(self) -> dict:
+        return {}
+
+    def size(self, position: int) -> tuple[int, int]:
+        """(height, width) of a frame in native pixels."""
+        if self.frames.image_size is not None:
+            return tuple(self.frames.image_size)
+        if position not in self._sizes:  # images differ in size: only the image itself tells
+            self._sizes[position] = self.frames.images(position).shape[:2]
+        return self._sizes[position]
+
+    def factor(self, position: int) -> float:
+        """The factor from a frame's native pixels to those of the run."""
+        return fit_factor(self.size(position), self.run.image_size("pool"))
+
+    @cached_property
+    def proposals(self) -> dict:
+        """The detector's boxes by position, highest score first: {"bbox", "label", "score"}. Those
+        of a score that gives FPPI 1 on the test set; none for a strategy that predicts nothing."""
+        found = {position: [] for position in self.positions}
+        if self.run.strategy.score is None:
+            return found
+        limit = self.run.evaluation(self.cycle - 1)["score_at_1"]
+        for d in self.run.detections(self.cycle, "pool"):
+            position = d["image_id"] - 1
+            if position in found and limit is not None and d["score"] >= limit:
+                bbox = inside([v / self.factor(position) for v in d["bbox"]], self.size(position))
+                own = {"bbox": bbox, "label": self.classes[0], "score": d["score"]}
+                if min(bbox[2:]) > 0:
+                    found[position].append(own)
+        return {p: sorted(own, key=lambda d: -d["score"]) for p, own in found.items()}
+
+
+def task(run: Run, cycle: int) -> Task:
+    """The task of a cycle whose frames are chosen. Raises FileNotFoundError before step 4."""
+    found = Task(run, cycle)
+    _ = found.chosen
+    return found
+
+
+def inside(bbox, size: tuple[int, int]) -> list:
+    """The part of a box that lies in an image of `size` (height, width), to a hundredth pixel."""
+    left, top = max(0.0, bbox[0]), max(0.0, bbox[1])
+    right = min(float(size[1]), bbox[0] + bbox[2])
+    bottom = min(float(size[0]), bbox[1] + bbox[3])
+    return [round(v, 2) for v in (left, top, right - left, bottom - top)]
