@@ -92,6 +92,13 @@ def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):
     return like(np.asarray(z, computing_dtype(values.dtype)), s)
 
 
+def region_edges(size: int, region: int = 30, grid: str = "tiles") -> np.ndarray:
+    """Where the regions along a side of `size` pixels begin, and where the last one ends, int64
+    (regions + 1,), cut at the border of the map."""
+    first, end = _extent(size, region, grid)
+    return np.append(np.arange(first, end, region), end).clip(0, size)
+
+
 def _extent(size, region, grid):
     """Where the windows of a row of `size` pixels begin and end: every `region` pixels from the
     first of the two, which may lie before the row, up to the second, which may lie after it."""

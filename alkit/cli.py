@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qsl, urlencode
 
 import typer
 
@@ -216,6 +217,25 @@ def clean(
 
     for folder in runs.experiments(out):
         print(branches.clean(folder, delete))
+
+
+@app.command()
+def explore(
+    run: RunFolder,
+    cycle: Annotated[int, typer.Option(help="0: the last with chosen frames")] = 0,
+    at: Annotated[str, typer.Option(help="what a link says after the ?")] = "",
+    port: Port = 5006,
+    address: Address = "127.0.0.1",
+):
+    """Serve the explorer: score maps, detections and the choice of frames, to look at."""
+    from alkit import serving
+    from alkit.explorer import page
+    from alkit.runs import open_run
+
+    opened = open_run(run.resolve())
+    page.page(opened, cycle, at)  # what is wrong is said here, not in the browser
+    query = "?" + urlencode(parse_qsl(at.lstrip("?"))) if at else ""
+    serving.serve(lambda: page.page(opened, cycle), "Explorer", port, address, query)
 
 
 @labels_app.command("export")

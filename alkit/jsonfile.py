@@ -1,9 +1,11 @@
-"""JSON files: written atomically, and an error that names the file when one cannot be read."""
+"""Files of results: written atomically, and an error that names one that cannot be read."""
 
 import gzip
 import json
 import os
 from pathlib import Path
+
+import numpy as np
 
 
 def write_json(path: Path, value, compress=False):
@@ -15,6 +17,14 @@ def write_json(path: Path, value, compress=False):
         partial.write_bytes(gzip.compress(text.encode(), mtime=0))
     else:
         partial.write_text(text)
+    os.replace(partial, path)
+
+
+def write_array(path: Path, values: np.ndarray):
+    """Write an array as .npy, atomically."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        np.save(file, values, allow_pickle=False)
     os.replace(partial, path)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -231,6 +232,12 @@ class Run:
         path = self.artefact(cycle, "3_aggregate", "image_scores.csv")
         # Python's float gives every digit back
         return pd.read_csv(path, dtype={"name": str, "sequence": str}, converters={"z": float})
+
+    def region_maxima(self, cycle: int) -> np.ndarray:
+        """Step 3: the highest score in each region of every unlabelled frame, in nats: float16
+        (frame, row, column), mapped from the file, so that only what is used is read."""
+        path = self.artefact(cycle, "3_aggregate", "region_maxima.npy")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def selection(self, cycle: int) -> dict:
         """Step 4: chosen frames in order, and the reason code of every pool frame."""

@@ -3,7 +3,8 @@
 import numpy as np
 
 from alkit import cluster, store
-from alkit.aggregation import image_score
+from alkit.aggregation import image_score, region_maxima
+from alkit.jsonfile import write_array
 from alkit.stepping import Job, Step, key_of
 from alkit.steps.shared import frame_table
 
@@ -11,7 +12,9 @@ from alkit.steps.shared import frame_table
 def _aggregate(job: Job):
     positions = job.run.scores(job.cycle)["position"].values
     n = len(positions)
-    z = cluster.over_shards(aggregate, job, store.blocks(n, store.SHARD_FRAMES), n)
+    found = cluster.over_shards(aggregate, job, store.blocks(n, store.SHARD_FRAMES), n)
+    z, regions = zip(*found, strict=True) if found else ((), (np.zeros((0, 0, 0), np.float16),))
+    write_array(job.folder / "region_maxima.npy", np.concatenate(regions))
     pool = job.run.frames("pool").unlabeled()
     table = frame_table(pool, positions).assign(z=np.concatenate([np.zeros(0), *z]))
     partial = job.folder / "image_scores.partial"
@@ -20,15 +23,17 @@ def _aggregate(job: Job):
 
 
 def _open(job: Job):
-    """The work on a block of frames: their image scores, float64."""
+    """The work on a block of frames: their image scores, float64, and the maxima of their regions,
+    float16: enough to find the regions worth a look."""
     maps = job.run.scores(job.cycle)
     region = job.numbers.pixels(job.numbers.region)
     how, grid = job.run.strategy.aggregation, job.numbers.region_grid
 
     def work(block, tick):
-        z = image_score(maps.isel(frame=block).values, region, how=how, grid=grid)
+        own = maps.isel(frame=block).values
+        z = image_score(own, region, how=how, grid=grid)
         tick(len(z))
-        return np.asarray(z, np.float64)
+        return np.asarray(z, np.float64), region_maxima(own, region, grid).astype(np.float16)
 
     return work
 
@@ -36,7 +41,7 @@ def _open(job: Job):
 aggregate = Step(
     "3_aggregate",
     _aggregate,
-    artefacts=("image_scores.csv",),
+    artefacts=("image_scores.csv", "region_maxima.npy"),
     inputs=lambda run, cycle: {
         "input_scores": key_of(run, cycle, "2_score"),
         "aggregation": run.strategy.aggregation,

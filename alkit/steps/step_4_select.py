@@ -24,7 +24,7 @@ def _select(job: Job):
         z[table["position"]] = table["z"]
         ranked = z
         if strategy.smoothing:
-            ranked = _smoothed(z, pool, numbers)
+            ranked = smoothed(z, pool, numbers)
     rules = strategy.rules and pool.sequence is not None
     chosen = select(
         ranked,
@@ -63,7 +63,7 @@ def _select(job: Job):
     )
 
 
-def _smoothed(z, pool, numbers):
+def smoothed(z, pool, numbers):
     """ẑ of Eq. (6); across videos it takes the pool for one video, in its order (released)."""
     sequence, frame = pool.sequence, pool.frame
     if numbers.smooth_across_videos and sequence is not None:

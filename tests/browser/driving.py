@@ -16,7 +16,7 @@ from selenium.webdriver.chrome.service import Service
 FLAGS = (  # no window, no connection to anywhere but this machine
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--window-size=1400,1150", "--hide-scrollbars",
+    "--disable-dev-shm-usage", "--window-size=1400,1900", "--hide-scrollbars",
 )  # fmt: skip
 PATIENCE = 60  # seconds
 # Every element of a page, those in the shadow trees of Panel's components too.

@@ -1,0 +1,405 @@
+"""The explorer's page, in a notebook or served: what each widget changes."""
+
+from html import escape
+from urllib.parse import parse_qsl
+
+import numpy as np
+import panel as pn
+
+from alkit.explorer import galleries, judging, layers, picture, reasons, trying
+from alkit.explorer.controls import BOXES, NOTHING, Controls
+from alkit.explorer.frame import PALETTES, FrameView
+from alkit.explorer.parts import Gallery, Keys
+from alkit.explorer.reading import AllBoxes, NotThere, Opened, runs_of
+from alkit.explorer.timeline import Timeline
+from alkit.runs import Run, open_run
+
+TABS = ("Highest ranked", "Tiles", "Blind spots", "Nearest labelled")
+TICK = 400  # milliseconds between two looks at what threads have done
+STRETCH = {"sizing_mode": "stretch_width"}
+
+
+def page(run: str | Run, cycle: int = 0, at: str = ""):
+    """The explorer of a run's experiment, at a cycle (0: its last) and at what a link says,
+    `?run=…&cycle=…&frame=…`. Raises ValueError for a run that has chosen no frames, and for a link
+    to what is not there."""
+    pn.extension()
+    run = run if isinstance(run, Run) else open_run(run)
+    return Explorer(run, cycle, dict(parse_qsl(at.lstrip("?")))).layout
+
+
+class Explorer:
+    """One page: the cycle that is open, the frame that is shown, and how widgets change them."""
+
+    def __init__(self, run: Run, cycle: int, link: dict):
+        self.served = pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
+        if self.served and not link:
+            arguments = pn.state.session_args
+            link = {k: v[0].decode("utf-8", "replace") for k, v in arguments.items() if v}
+        self.runs = runs_of(run)
+        if not self.runs:
+            raise ValueError(
+                f"{run.out}: no cycle of any run has chosen frames yet, so there is nothing to "
+                "explore; `alkit run` the experiment first"
+            )
+        names = {other.folder: name for name, other in self.runs.items()}
+        self.controls = Controls(self.runs, names.get(run.folder, next(iter(self.runs))))
+        self._cycles, self._quiet, self._ticking = {}, True, None
+        self._make_parts()
+        self.controls.follow(link, cycle)
+        self._open(link)
+        self.layout = self._layout()
+        self._connect()
+        self._quiet = False
+        self._show_frame()
+        self._show_tab()
+
+    def _make_parts(self):
+        """What is no widget: words, galleries, files."""
+        self.words, self.words_beside, self.trial_words, self.link, *self.tab_words = (
+            pn.pane.HTML("", css_classes=[f"alkit-{name}"], **STRETCH)
+            for name in ("words", "words-beside", "trial", "link", *(["about"] * len(TABS)))
+        )
+        self.progress = pn.indicators.Progress(value=0, max=1, width=180, visible=False)
+        self.galleries = [Gallery(self.go_to, **STRETCH) for _ in TABS]
+        self.files = [
+            pn.widgets.FileDownload(
+                callback=lambda kind=kind: self._file(kind), filename=f"frame.{kind}",
+                label=kind.upper(), width=110,
+            )
+            for kind in ("png", "svg")
+        ]  # fmt: skip
+        self.keys = Keys(self._step, everywhere=self.served)
+
+    # --- opening a cycle
+
+    def _cycle_of(self, name: str, cycle: int) -> Opened:
+        key = name, cycle
+        if key not in self._cycles:
+            self._cycles[key] = Opened(self.runs[name], cycle)
+        return self._cycles[key]
+
+    def _open(self, link: dict | None = None):
+        """Open the cycle that the widgets name; `link` says where, else the frame stays."""
+        c = self.controls
+        self.opened = opened = self._cycle_of(c.run.value, c.cycle.value)
+        c.open(opened)
+        if link is not None:
+            c.follow_in(opened, link)
+        size = opened.run.numbers(opened.cycle).image_size
+        self.view = FrameView(size)
+        self.beside = FrameView(size, self.view.ranges)
+        for view in (self.view, self.beside):
+            view.figure.on_event("tap", self._tapped)
+            _link_in_browser(c, view)
+        self.timeline = Timeline(opened)
+        self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
+        self._all, self._judged, self._counted = AllBoxes(opened), (None, None), False
+        self._trial, self._told = None, False
+        self._set_palette()
+        self._set_boxes()
+        self._watch()
+
+    def _change_run(self):
+        self._quiet = True
+        self.controls.offer_cycles()
+        self._reopen()
+
+    def _reopen(self):
+        self._quiet = True
+        self._open()
+        self._quiet = False
+        self._timeline_place[:] = [pn.pane.Bokeh(self.timeline.figure, **STRETCH)]
+        self._frames_place[:] = self._frames()
+        self._show_frame()
+        self._show_tab()
+
+    # --- going somewhere
+
+    def go_to(self, position: int):
+        """Show the frame at a position of the pool."""
+        self.controls.position.value = int(min(max(position, 0), len(self.opened.table) - 1))
+
+    def _step(self, n: int):
+        self.go_to(self.controls.position.value + n)
+
+    def _zoom(self):
+        sequence, position = self.controls.sequence.value, self.controls.position.value
+        if sequence == "all":
+            self.timeline.zoom(0, len(self.opened.table) - 1)
+            return
+        where = np.flatnonzero(self.opened.table["sequence"] == sequence)
+        self.timeline.zoom(int(where[0]), int(where[-1]))
+        if not where[0] <= position <= where[-1]:
+            self.go_to(int(where[0]))
+
+    def _tapped(self, event):
+        if BOXES[2] in self.controls.boxes.value:
+            numbers = self.opened.run.numbers(self.opened.cycle)
+            sizes = np.array(numbers.default_boxes, float) * numbers.scale
+            for view in (self.view, self.beside):
+                view.show_default_boxes(event.x, event.y, sizes)
+
+    # --- one frame
+
+    def _show_frame(self):
+        c, opened = self.controls, self.opened
+        position = c.position.value
+        with pn.io.hold():
+            said = self._show(self.view, opened, position)
+            self.words.object = layers.describe(opened, position, said)
+            self.timeline.go_to(position)
+            if c.compare.value != NOTHING:
+                other = self._beside()
+                said = self._show(self.beside, other, position)
+                self.words_beside.object = layers.describe(other, position, said)
+            self._try()
+            query = c.link(opened)
+            if self.served and pn.state.location is not None:
+                pn.state.location.search = query
+            else:
+                self.link.object = f"This view again: <code>at = &quot;{escape(query)}&quot;</code>"
+            if self._tabs.active == TABS.index("Nearest labelled"):
+                self._show_tab()
+
+    def _maps(self, opened: Opened, position: int) -> tuple:
+        """Probabilities (5, y, x), score and shown map (y, x), with what the brightest colour
+        stands for and its title. A radius that is tried counts in the open cycle. Raises NotThere.
+        """
+        c = self.controls
+        p, radius = opened.probabilities(position), c.radius.value
+        tried = radius != c.own.radius and opened is self.opened and opened.logits_give_score
+        score = opened.scores_again(position, radius) if tried else opened.scores(position)
+        shown = layers.values(c.layer.value, p, score, radius)
+        return p, score, shown, *layers.scale(c.layer.value, opened, shown)
+
+    def _show(self, view: FrameView, opened: Opened, position: int) -> str:
+        """Fill a view; what is not there comes back as a sentence."""
+        c = self.controls
+        view.show_image(opened.image(position))
+        view.no_default_boxes()
+        view.show_boxes(galleries.judged(opened, position, c.limit.value))
+        view.map_renderer.visible = c.layer.value not in ("regions", "none")
+        view.tile_renderer.visible = c.layer.value == "regions"
+        try:
+            p, score, shown, high, title = self._maps(opened, position)
+        except NotThere as error:
+            view.no_map()
+            return str(error)
+        view.show_map(shown, score, p, high, title, c.threshold.value)
+        if c.layer.value == "regions":
+            view.show_tiles(*layers.regions(opened, score, c.region.value))
+        return ""
+
+    def _set_palette(self):
+        for view in (self.view, self.beside):
+            view.mapper.palette = PALETTES[self.controls.palette.value]
+
+    def _set_boxes(self):
+        for view in (self.view, self.beside):
+            view.found_renderer.visible = BOXES[0] in self.controls.boxes.value
+            view.truth_renderer.visible = BOXES[1] in self.controls.boxes.value
+            view.default_renderer.visible = BOXES[2] in self.controls.boxes.value
+
+    def _beside(self) -> Opened:
+        name, _, cycle = self.controls.compare.value.rpartition(", cycle ")
+        return self._cycle_of(name, int(cycle))
+
+    def _place_beside(self):
+        self._frames_place[:] = self._frames()
+        self._show_frame()
+
+    # --- trying other numbers
+
+    def _try(self):
+        """z of this frame with the sliders' numbers, and its rank among what is computed."""
+        c, opened = self.controls, self.opened
+        try:
+            self.trial_words.object = escape(self._tried(c.numbers(), opened, c.position.value))
+        except NotThere as error:
+            self.trial_words.object = escape(str(error))
+
+    def _tried(self, wanted: trying.Numbers, opened: Opened, position: int) -> str:
+        own = self.controls.own
+        if wanted == own:
+            return "The sliders stand as in the run."
+        if (wanted.radius, wanted.region) == (own.radius, own.region):
+            return trying.sentence(opened, position, opened.table["z"].to_numpy(), wanted)
+        if not opened.logits_give_score:
+            raise NotThere("the stored logits do not give this strategy's score; try the rules")
+        if self._trial is None or not self._trial.is_of(wanted):
+            if self._trial is not None:
+                self._trial.stop()
+            self._trial, self._told = trying.Trial(opened, wanted.radius, wanted.region), False
+            self._watch()
+        if opened.row[position] >= 0:
+            self._trial.of(position)
+        return trying.sentence(opened, position, self._trial.z.copy(), wanted)
+
+    def _restore(self):
+        self._quiet = True
+        self.controls.restore_numbers(self.opened)
+        self._quiet = False
+        self._show_frame()
+
+    def _watch(self):
+        """Look again and again at what the threads have done, until they are done."""
+        if self._ticking is None:
+            self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
+
+    def _tick(self):
+        trial, boxes = self._trial, self._all
+        computing = trial is not None and not trial.finished
+        self.progress.visible = computing or not boxes.finished
+        if computing:
+            self.progress.max, self.progress.value = trial.total, trial.done
+        elif not boxes.finished:
+            self.progress.max, self.progress.value = max(1, boxes.total), boxes.done
+        if trial is not None and not self._told:
+            self._try()
+            self._told = not computing
+        if boxes.finished and not self._counted:
+            self._counted = True
+            counts = boxes.counts()
+            if counts is not None:
+                self.timeline.show_counts(counts)
+            self._show_tab()
+        if not computing and boxes.finished and self._ticking is not None:
+            self._ticking.stop()
+            self._ticking = None
+
+    # --- galleries
+
+    def _show_tab(self):
+        """Fill the gallery that is open."""
+        c, opened, active = self.controls, self.opened, self._tabs.active
+        limit, items = c.limit.value, []
+        self._tabs.loading = True
+        try:
+            match TABS[active]:
+                case "Highest ranked":
+                    items, said = galleries.ranked(opened, c.which.value, c.sheet.value, limit)
+                case "Tiles":
+                    judged = self._everything() if judging.TILES[c.holding.value] else None
+                    items, said = galleries.tiles(opened, c.holding.value, judged)
+                case "Blind spots":
+                    items, said = galleries.blind_spots(opened, self._everything(), limit)
+                case "Nearest labelled":
+                    items, said = galleries.nearest(opened, c.position.value, limit)
+        except NotThere as error:
+            said = str(error)
+        finally:
+            self._tabs.loading = False
+        self.galleries[active].items = items
+        self.tab_words[active].object = escape(said)
+
+    def _everything(self) -> judging.Judged:
+        """All frames' detections and boxes, matched. Raises NotThere while they are read."""
+        if not self._all.finished:
+            raise NotThere(f"reading labelled boxes: {self._all.done} of {self._all.total} frames")
+        limit = self.controls.limit.value
+        if self._judged[0] != limit:
+            found = judging.judge(self.opened.detections, self._all.boxes, limit)
+            self._judged = limit, found
+        return self._judged[1]
+
+    # --- taking it along
+
+    def _file(self, kind: str):
+        """What is shown of the frame, as a file."""
+        c, opened, position = self.controls, self.opened, self.controls.position.value
+        shown, high, label, said = None, 1.0, "", ""
+        if c.layer.value != "none":
+            try:
+                _, _, shown, high, label = self._maps(opened, position)
+            except NotThere as error:
+                said = str(error)
+        caption = (
+            f"{c.run.value}, cycle {c.cycle.value}; {reasons.sentence(opened, position)}. "
+            f"Detections from score {c.limit.value:.2f}; green: hit or found; red: missed; "
+            f"orange: false; white: to ignore. {said}"
+        )
+        figure = picture.draw(
+            opened.image(position), galleries.judged(opened, position, c.limit.value), shown, high,
+            c.palette.value, c.opacity.value, c.threshold.value * high,
+            opened.table["name"].iloc[position], label, caption,
+        )  # fmt: skip
+        return picture.encoded(figure, kind)
+
+    # --- the layout
+
+    def _frames(self) -> list:
+        view = pn.Column(self.words, pn.pane.Bokeh(self.view.figure, **STRETCH), **STRETCH)
+        if self.controls.compare.value == NOTHING:
+            return [view]
+        other = pn.pane.Bokeh(self.beside.figure, **STRETCH)
+        return [view, pn.Column(self.words_beside, other, **STRETCH)]
+
+    def _layout(self):
+        c = self.controls
+        self._timeline_place = pn.Column(pn.pane.Bokeh(self.timeline.figure, **STRETCH), **STRETCH)
+        self._frames_place = pn.Row(*self._frames(), **STRETCH)
+        above = ([pn.Row(c.which, c.sheet)], [c.holding], [], [])
+        tabs = zip(TABS, above, self.tab_words, self.galleries, strict=True)
+        self._tabs = pn.Tabs(
+            *(
+                (name, pn.Column(*own, words, gallery, **STRETCH))
+                for name, own, words, gallery in tabs
+            ),
+            **STRETCH,
+        )
+        tries = pn.Column(
+            pn.pane.HTML("<b>Other numbers, from the stored logits</b>"),
+            c.radius, c.region, c.now, c.later, c.restore, self.trial_words, self.progress,
+            pn.Row(*self.files), self.link, width=270,
+        )  # fmt: skip
+        return pn.Column(
+            pn.Row(
+                c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.compare,
+                pn.Column(pn.Spacer(height=22), self.keys),
+            ),
+            self._timeline_place,
+            pn.FlexBox(
+                c.layer, c.palette, c.opacity, c.threshold, c.limit,
+                pn.Column(pn.Spacer(height=14), c.boxes),
+            ),
+            pn.Row(self._frames_place, tries, **STRETCH),
+            self._tabs,
+            css_classes=["alkit-explorer"],
+            **STRETCH,
+        )  # fmt: skip
+
+    def _connect(self):
+        c = self.controls
+        changes = {
+            self._change_run: [c.run],
+            self._reopen: [c.cycle],
+            self._zoom: [c.sequence],
+            self._show_frame: [c.position, c.layer, c.limit],
+            self._set_palette: [c.palette],
+            self._set_boxes: [c.boxes],
+            self._place_beside: [c.compare],
+            self._show_tab: [c.which, c.sheet, c.holding],
+        }
+        for call, widgets in changes.items():
+            for widget in widgets:
+                widget.param.watch(self._unless_quiet(call), "value")
+        for slider in (c.radius, c.region, c.now, c.later):
+            slider.param.watch(self._unless_quiet(self._show_frame), "value_throttled")
+        self._tabs.param.watch(lambda _: self._show_tab(), "active")
+        c.before.on_click(lambda _: self._step(-1))
+        c.after.on_click(lambda _: self._step(1))
+        c.restore.on_click(lambda _: self._restore())
+
+    def _unless_quiet(self, call):
+        """A watcher that does nothing while several widgets are being set."""
+        return lambda _: None if self._quiet else call()
+
+
+def _link_in_browser(controls: Controls, view: FrameView):
+    """Opacity and threshold change in the browser, without a word to Python."""
+    controls.opacity.jslink(view.map_renderer.glyph, value="global_alpha")
+    controls.threshold.jscallback(
+        args={"mapper": view.mapper},
+        value="mapper.low = Math.max(cb_obj.value * mapper.high, 1e-12)",
+    )

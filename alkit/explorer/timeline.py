@@ -1,0 +1,94 @@
+"""The timeline of a pool: scores, what was chosen, and what the rules kept out."""
+
+import holoviews as hv
+import numpy as np
+from bokeh.models import ColumnDataSource, HoverTool, LegendItem, Range1d, Span
+
+from alkit.explorer.reading import Opened
+from alkit.selection import Reason
+from alkit.views.drawing import BLACK, BLUE, GREEN, RED, SKY
+
+HEIGHT = 210  # pixels
+HV = {"responsive": True, "height": HEIGHT, "toolbar": "above", "default_tools": []}
+
+
+class Timeline:
+    """A Bokeh figure: a line for z and one for what is ranked by, marks for chosen and labelled
+    frames, bands where the rules kept frames out, known pedestrians at the bottom."""
+
+    def __init__(self, opened: Opened):
+        overlay, self._high = _overlay(opened)
+        self.figure = hv.render(overlay, backend="bokeh")
+        self.figure.sizing_mode = "stretch_width"
+        self.figure.x_range = Range1d(-0.5, max(len(opened.pool) - 0.5, 0.5))
+        self._here = Span(location=0, dimension="height", line_color=RED, line_width=1.5)
+        self.figure.add_layout(self._here)
+        self._counts = ColumnDataSource({"x": [], "top": [], "n": []})
+        bars = self.figure.segment("x", 0, "x", "top", source=self._counts, line_color=GREEN,
+                                   line_alpha=0.5, line_width=2)  # fmt: skip
+        self.figure.legend.items.append(LegendItem(label="pedestrians", renderers=[bars]))
+        self.figure.add_tools(HoverTool(renderers=[bars], tooltips=[("pedestrians", "@n")]))
+
+    def show_counts(self, counts: np.ndarray):
+        """Known pedestrians of each frame (n,), the most as high as a quarter of the figure."""
+        x = np.flatnonzero(counts)
+        top = counts[x] * self._high / 4 / counts.max(initial=1)
+        self._counts.data = {"x": x, "top": top, "n": counts[x]}
+
+    def go_to(self, position: int):
+        """Mark the frame that is shown."""
+        self._here.location = position
+
+    def zoom(self, first: int, last: int):
+        """Show the frames from one position to another."""
+        self.figure.x_range.start, self.figure.x_range.end = first - 0.5, last + 0.5
+
+
+def _overlay(opened: Opened):
+    hv.renderer("bokeh")
+    table, scored = opened.table, opened.run.strategy.score is not None
+    x = np.arange(len(table))
+    values = table["ranked_by"].to_numpy()
+    y = "score (nats)" if scored else "random number"
+    high = np.nanmax(values, initial=1e-9) * 1.08
+    layers = []
+    for reason, colour, words in (
+        (Reason.EXCLUDED_NOW, SKY, "rule 1"),
+        (Reason.EXCLUDED_LATER, BLUE, "rule 2"),
+    ):
+        bands = [(a, 0, b, high, words) for a, b in runs(table["reason"] == reason)]
+        rectangles = hv.Rectangles(bands, ["x0", "y0", "x1", "y1"], "why", label=words)
+        layers.append(rectangles.opts(color=colour, alpha=0.22, line_width=0))
+    if scored:
+        z = hv.Curve((x, _gaps(table, "z")), "position in the pool", y, label="z")
+        layers.append(z.opts(color="#aaaaaa", line_width=1))
+        if not np.array_equal(table["z"], values, equal_nan=True):
+            smooth = hv.Curve((x, _gaps(table, "ranked_by")), "position in the pool", y, label="ẑ")
+            layers.append(smooth.opts(color=BLACK, line_width=1.2))
+    for mask, marker, colour, size, words in (
+        (table["order"] > 0, "star", RED, 13, "chosen"),
+        (table["reason"] == Reason.LABELED, "dash", BLACK, 8, "labelled before"),
+    ):
+        at = np.flatnonzero(mask)
+        heights = np.nan_to_num(values[at])
+        points = hv.Scatter((at, heights), "position in the pool", y, label=words)
+        layers.append(points.opts(color=colour, marker=marker, size=size))
+    overlay = hv.Overlay(layers).opts(
+        **HV, legend_position="right", ylim=(0, high), xlabel="position in the pool", ylabel=y,
+        active_tools=["xwheel_zoom"], tools=["tap", "xpan", "xwheel_zoom", "reset"],
+    )  # fmt: skip
+    return overlay, high
+
+
+def _gaps(table, column: str) -> np.ndarray:
+    """A column as a line that breaks between sequences, by NaN at the last frame of each."""
+    values = table[column].to_numpy(float).copy()
+    sequence = table["sequence"].to_numpy()
+    values[:-1][sequence[1:] != sequence[:-1]] = np.nan
+    return values
+
+
+def runs(mask) -> list:
+    """Where a mask (n,) is true: [(first − ½, last + ½)] of each stretch."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(mask, np.int8), [0]])))
+    return [(a - 0.5, b - 0.5) for a, b in edges.reshape(-1, 2).tolist()]
