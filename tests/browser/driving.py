@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -92,3 +94,50 @@ def serving(*arguments, **environment):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def jupyter(folder: Path, **environment):
+    """A JupyterLab on a folder: (process, address)."""
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1",
+        "--ServerApp.root_dir=" + str(folder), "--IdentityProvider.token=", "--ServerApp.password=",
+        "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        *(["--allow-root"] if os.getuid() == 0 else []),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as home:  # settings of nobody
+        own = {
+            "OMP_NUM_THREADS": "1", "JUPYTER_CONFIG_DIR": home, "JUPYTERLAB_SETTINGS_DIR": home,
+            "JUPYTERLAB_WORKSPACES_DIR": home, "JUPYTER_RUNTIME_DIR": home,
+        }  # fmt: skip
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=os.environ | own | environment,
+        )  # fmt: skip
+        try:
+            lines = []
+            for line in process.stderr:
+                lines.append(line)
+                if address := re.search(r"http://127\.0\.0\.1:\d+", line):
+                    threading.Thread(target=process.stderr.read, daemon=True).start()
+                    yield process, address[0]
+                    return
+            raise AssertionError("".join(lines))
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def run_all(browser, address: str, name: str):
+    """Open a notebook in JupyterLab and run all its cells."""
+    browser.get(f"{address}/lab/tree/{name}?reset")
+    one(browser, ".jp-Notebook .jp-CodeCell")
+    until(
+        lambda: browser.execute_script(
+            "return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset?.status"
+        ) == "idle",
+        says="the kernel is not ready",
+    )  # fmt: skip
+    entries = browser.find_elements("css selector", ".lm-MenuBar-item")
+    next(entry for entry in entries if entry.text == "Run").click()
+    one(browser, "li[data-command='runmenu:run-all']").click()

@@ -1,0 +1,192 @@
+"""The explorer in a real browser: as a served page, and in JupyterLab."""
+
+import json
+import re
+
+import numpy as np
+import papermill.iorw
+import papermill.parameterize
+from conftest import DEMO
+from driving import every, jupyter, one, run_all, serving, text, until
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from alkit import runs
+from alkit.explorer.reading import Opened
+from alkit.runs import Run
+
+# What Bokeh's models hold in the browser.
+SOURCE = """
+const roots = Bokeh.documents.flatMap((d) => [...d._all_models.values()]);
+const image = roots.find((m) => m.type === "ColumnDataSource" && m.data.get
+  ? m.data.get("image") !== undefined : m.data && m.data.image !== undefined);
+const column = image.data.get ? image.data.get("image")[0] : image.data.image[0];
+let sum = 0;
+for (const v of column.values ? column.values : column) sum = (sum * 31 + v) % 2147483647;
+return sum;
+"""
+MAPPER = """
+const models = Bokeh.documents.flatMap((d) => [...d._all_models.values()]);
+const mapper = models.find((m) => m.type === "LinearColorMapper");
+return [mapper.low, mapper.high];
+"""
+
+
+def shown(browser):
+    """The name of the frame that the page shows."""
+    return text(browser, ".alkit-words b")
+
+
+def names(run, cycle):
+    return Opened(Run(run), cycle).table["name"].tolist()
+
+
+def canvas(browser, n):
+    """The n-th plot of the page: 0 is the timeline, 1 the frame."""
+    return until(lambda: every(browser, ".bk-Canvas")[n:])[0]
+
+
+def go(browser, width, height, n):
+    """Click into a plot at shares of its width and height."""
+    plot = canvas(browser, n)
+    size = plot.size
+    x, y = (width - 0.5) * size["width"], (height - 0.5) * size["height"]
+    ActionChains(browser).move_to_element_with_offset(plot, x, y).click().perform()
+
+
+def test_the_timeline_the_keys_and_the_pictures_change_the_frame(browser, explored):
+    order = names(explored, 2)
+    with serving("explore", explored, "--cycle", 2, "--port", 0) as (_, address):
+        browser.get(address)
+        first = shown(browser)
+        chosen = Run(explored).selection(2)["chosen"][0]
+        assert first == chosen["name"]
+        before = browser.execute_script(SOURCE)
+
+        go(browser, 0.3, 0.5, 0)  # the timeline
+        until(lambda: shown(browser) != first)
+        clicked = order.index(shown(browser))
+        assert 5 <= clicked <= 20  # of 40 frames; the axis begins right of the border
+        until(lambda: browser.execute_script(SOURCE) != before, says="the image is the old one")
+
+        ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
+        until(lambda: shown(browser) == order[clicked + 1])
+        ActionChains(browser).send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT).perform()
+        until(lambda: shown(browser) == order[clicked - 1])
+
+        picture = until(lambda: every(browser, ".gallery figure"))[0]
+        position = int(picture.get_attribute("data-position"))
+        browser.execute_script("arguments[0].scrollIntoView()", picture)
+        picture.click()
+        until(lambda: shown(browser) == order[position])
+
+        # the link of the page brings back what it shows
+        until(lambda: order[position].replace("/", "%2F") in browser.current_url)
+        link = browser.current_url
+        browser.get("about:blank")
+        browser.get(link)
+        until(lambda: shown(browser) == order[position])
+
+
+def test_the_threshold_moves_in_the_browser_and_the_layers_change(browser, explored):
+    with serving("explore", explored, "--cycle", 2, "--port", 0) as (_, address):
+        browser.get(address)
+        shown(browser)
+        low, high = browser.execute_script(MAPPER)
+        opened = Opened(Run(explored), 2)
+        assert np.isclose(high, np.float32(opened.region_maxima.max()), rtol=1e-3)
+        assert low < 1e-9
+        handle = every(browser, ".noUi-handle")[1]  # opacity, then threshold
+        ActionChains(browser).click_and_hold(handle).move_by_offset(80, 0).release().perform()
+        low, high = until(lambda: browser.execute_script(MAPPER) if
+                          browser.execute_script(MAPPER)[0] > 0.1 * high else None)  # fmt: skip
+        assert 0.2 * high < low < 0.6 * high  # 80 of some 210 pixels
+
+        for layer, highest in (("Θ³", 1.0), ("score", high)):
+            choose(browser, "over the image", layer)
+            until(lambda v=highest: np.isclose(browser.execute_script(MAPPER)[1], v))
+
+
+def choose(browser, label, value):
+    """Choose from a list by its label."""
+    for select in every(browser, "select"):
+        name = browser.execute_script(
+            "return arguments[0].closest('.bk-input-group')?.querySelector('label')?.innerText", select
+        )
+        if name == label:
+            browser.execute_script(
+                "arguments[0].value = arguments[1];"
+                "arguments[0].dispatchEvent(new Event('change', {bubbles: true}))", select, value,
+            )  # fmt: skip
+            return
+    raise AssertionError(f"no list {label!r}")
+
+
+def test_other_numbers_give_another_score_and_a_rank(browser, explored):
+    query = "?run=divergence%2C+seed+0&cycle=2&radius=2"
+    with serving("explore", explored, "--port", 0) as (_, address):
+        browser.get(address + query)
+        said = until(lambda: (t := text(browser, ".alkit-trial")) and "With these numbers" in t
+                     and "so far" not in t and t)  # fmt: skip
+        opened = Opened(Run(explored), 2)
+        chosen = opened.selection["chosen"][0]["position"]
+        from alkit.explorer.trying import score_of
+
+        z = score_of(opened, chosen, 2, Run(explored).numbers(2).pixels(30))
+        assert f"z {z:.5f} nats" in said
+        assert re.search(r"rank \d+ of 37 frames", said)
+
+
+def test_tabs_fill_when_they_are_opened(browser, explored):
+    with serving("explore", explored, "--cycle", 2, "--port", 0) as (_, address):
+        browser.get(address)
+        shown(browser)
+        for name, words in (
+            ("Tiles", "The highest scores of all regions"),
+            ("Blind spots", "frames with missed pedestrians"),
+            ("Nearest labelled", "Labelled in cycles before"),
+        ):
+            tab = next(t for t in every(browser, ".bk-tab") if t.text == name)
+            browser.execute_script("arguments[0].scrollIntoView(); arguments[0].click()", tab)
+            until(lambda w=words: any(w in e.text for e in every(browser, ".alkit-about")))
+            assert len(until(lambda: every(browser, ".gallery figure"))) > 0
+
+
+def test_two_cycles_side_by_side(browser, explored, keep_screenshot):
+    run = DEMO if (DEMO / "cycle_01/3_aggregate.json").exists() else explored
+    query = "?run=divergence%2C+seed+0&cycle=2"
+    with serving("explore", run, "--port", 0) as (_, address):
+        browser.get(address + query)
+        shown(browser)
+        until(lambda: every(browser, ".gallery figure"))
+        keep_screenshot("explorer")
+        choose(browser, "beside it", "divergence, seed 0, cycle 1")
+        until(lambda: len(every(browser, ".bk-Canvas")) == 3)
+        left, right = text(browser, ".alkit-words b"), text(browser, ".alkit-words-beside b")
+        assert left == right
+        zoomed = """
+          const figures = Bokeh.documents.flatMap((d) => [...d._all_models.values()])
+            .filter((m) => m.type === "Figure" && m.y_range.start > m.y_range.end);
+          return figures.map((f) => f.x_range.id);"""
+        first, second = browser.execute_script(zoomed)[:2]
+        assert first == second  # one range: zooming one zooms the other
+
+
+def test_in_jupyterlab_the_notebook_shows_the_same(browser, explored, tmp_path):
+    notebook = papermill.iorw.load_notebook_node(str(runs.ROOT / "notebooks/explore_scores.ipynb"))
+    values = {"run": str(explored), "cycle": 2}
+    notebook = papermill.parameterize.parameterize_notebook(notebook, values)
+    (tmp_path / "explore.ipynb").write_text(json.dumps(notebook))
+    order = names(explored, 2)
+    with jupyter(tmp_path) as (_, address):
+        run_all(browser, address, "explore.ipynb")
+        first = shown(browser)
+        assert first in order
+        after = next(b for b in every(browser, ".bk-btn") if b.text == "▶")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", after)
+        after.click()
+        until(lambda: shown(browser) == order[order.index(first) + 1])
+        ActionChains(browser).send_keys(Keys.ARROW_LEFT).perform()
+        until(lambda: shown(browser) == first)
+        go(browser, 0.6, 0.5, 0)
+        until(lambda: shown(browser) != first)
