@@ -11,7 +11,7 @@ ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 .PHONY: help setup demo test check lab clean
 
 help:  ## Print this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ /' | awk '{n=$$1; $$1=""; printf "make %-8s%s\n", n, $$0}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ /' | awk '{n=$$1; $$1=""; printf "make %-13s%s\n", n, $$0}'
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "alkit needs Python 3.11 or later; this is " + sys.version)'
@@ -31,6 +31,19 @@ test: export OMP_NUM_THREADS = 1
 test: $(READY)  ## Run all tests
 	$(BIN)/python -m pytest
 
+# The packages of labelling tools pin other versions than ours, so that they have their own place.
+FORMATS := .venv-formats
+
+$(FORMATS)/.ready: tests/formats/requirements.lock
+	test -x $(FORMATS)/bin/python || $(PYTHON) -m venv $(FORMATS)
+	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
+
+.PHONY: test-formats
+test-formats: export OMP_NUM_THREADS = 1
+test-formats: $(READY) $(FORMATS)/.ready  ## Test files of labels with the labelling tools' own code
+	$(BIN)/python -m pytest tests/formats
+
 .PHONY: bench
 bench: $(READY)  ## Measure speed, memory and disk against references, about ten minutes
 	$(BIN)/python -m benchmarks
@@ -44,4 +57,4 @@ lab: $(READY)  ## Open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ROOT_FLAG)
 
 clean:  ## Remove the environment and caches, not the runs
-	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(FORMATS) build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -107,7 +107,8 @@ def _by_position(task: Task, found: dict, where) -> dict:
     own = {str(task.frames.name[p]): p for p in task.positions}
     of, strangers = {}, []
     for name, answer in found.items():
-        stem = PurePosixPath(name.replace("\\", "/")).stem
+        # the last part of a path, or of an address: /data/local-files/?d=NAME
+        stem = PurePosixPath(re.split(r"[/\\=]", name)[-1]).stem
         # Label Studio puts eight digits and a dash before the name of a file given to it
         position = own.get(name, known.get(stem, known.get(re.sub(r"^[0-9a-f]{8}-", "", stem))))
         if position is None:

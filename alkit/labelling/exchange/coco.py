@@ -10,12 +10,13 @@ from alkit.labelling.exchange.bundle import Bundle, number
 from alkit.labelling.task import IGNORE, Task
 
 IMAGES = "images"
-FILE = "annotations.json"
+FILE = "annotations/instances_default.json"  # where CVAT and datumaro look for boxes
+BOXES = "instances_"  # other files of a COCO data set hold captions, key points and so on
 
 
 def write(task: Task, names: dict, folder):
-    """Write `annotations.json`: proposals as annotations with their `score`, and of each image its
-    `rank`, `z` and `ranked_by`."""
+    """Write `annotations/instances_default.json`: proposals as annotations with their `score`, and
+    of each image its `rank`, `z` and `ranked_by`."""
     category = {name: k for k, name in enumerate(task.classes, 1)}
     images, annotations = [], []
     for rank, frame in enumerate(task.chosen, 1):
@@ -38,17 +39,20 @@ def write(task: Task, names: dict, folder):
             )  # fmt: skip
     categories = [{"id": k, "name": name, "supercategory": ""} for name, k in category.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / FILE).parent.mkdir()
     write_json(folder / FILE, content)
 
 
 def is_it(bundle: Bundle) -> bool:
-    names = bundle.ending(".json")
-    return len(names) == 1 and isinstance(bundle.json(names[0]), dict)
+    names = _files(bundle)
+    data = bundle.json(names[0]) if len(names) == 1 else None
+    # Label Studio puts `notes.json`, a record without images, beside its label files of YOLO
+    return isinstance(data, dict) and "images" in data
 
 
 def read(bundle: Bundle) -> dict:
     """Answers by file name. Annotations with `ignore` or `iscrowd` are boxes to ignore."""
-    names = bundle.ending(".json")
+    names = _files(bundle)
     if len(names) != 1:
         raise ValueError(f"{bundle.path}: one COCO json is wanted, found {len(names)} .json files")
     data, where = bundle.json(names[0]), f"{bundle.path}: {names[0]}"
@@ -66,7 +70,10 @@ def read(bundle: Bundle) -> dict:
             raise ValueError(f"{at}: `id` and `file_name` are wanted, got {str(image)[:120]}")
         if name in found or image["id"] in of_id:
             raise ValueError(f"{at}: image {name!r} (id {image['id']!r}) is there twice")
-        size = tuple(int(number(image.get(k), f"{at}.{k}")) for k in ("height", "width"))
+        sides, size = {k: image.get(k) for k in ("height", "width")}, None
+        # Label Studio gives null for both where an image has no boxes and cannot be opened
+        if any(v is not None for v in sides.values()):
+            size = tuple(int(number(v, f"{at}.{k}")) for k, v in sides.items())
         looked_at = image.get("looked_at")
         if looked_at not in (None, True, False):
             raise ValueError(f"{at}.looked_at: true or false is wanted, got {looked_at!r}")
@@ -87,3 +94,9 @@ def read(bundle: Bundle) -> dict:
         label = IGNORE if ignored else category[a["category_id"]]
         of_id[a["image_id"]].boxes.append({"bbox": bbox, "label": label})
     return found
+
+
+def _files(bundle: Bundle) -> list:
+    """The JSON files that COCO's layout calls instances; all where none is called so."""
+    names = bundle.ending(".json")
+    return [name for name in names if name.rpartition("/")[2].startswith(BOXES)] or names

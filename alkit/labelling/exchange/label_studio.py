@@ -44,7 +44,8 @@ def write(task: Task, names: dict, folder):
     (folder / CONFIG).write_text(
         f'<View>\n  <Image name="{IMAGE}" value="${IMAGE}"/>\n'
         f'  <RectangleLabels name="{LABEL}" toName="{IMAGE}">{labels}\n  </RectangleLabels>\n'
-        "</View>\n"
+        "</View>\n",
+        encoding="utf-8",
     )
 
 
@@ -66,7 +67,9 @@ def _region(k: int, box: dict, size) -> dict:
 
 def is_it(bundle: Bundle) -> bool:
     names = bundle.ending(".json")
-    return len(names) == 1 and isinstance(bundle.json(names[0]), list)
+    tasks = bundle.json(names[0]) if len(names) == 1 else None
+    # the label constructor's file in an export for CVAT is a list too
+    return isinstance(tasks, list) and all(isinstance(t, dict) and "data" in t for t in tasks)
 
 
 def read(bundle: Bundle) -> dict:

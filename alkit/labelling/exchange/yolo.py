@@ -12,7 +12,8 @@ from alkit.labelling.task import Task
 
 IMAGES = "images/train"
 LABELS, DATA = "labels/train", "data.yaml"
-OTHERS = ("classes.txt", "train.txt", "readme.txt", "notes.txt", "requirements.txt", "frames.txt")
+LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")  # of the images of a subset
+OTHERS = (*LISTS, "classes.txt", "readme.txt", "notes.txt", "requirements.txt", "frames.txt")
 
 
 def write(task: Task, names: dict, folder):
