@@ -28,7 +28,7 @@ demo: $(READY)  ## Run three cycles of two strategies on street and write the re
 
 # Tests start processes of their own, which share the cores.
 test: export OMP_NUM_THREADS = 1
-test: $(READY)  ## Run all tests
+test: $(READY)  ## Run all tests but those of the next two
 	$(BIN)/python -m pytest
 
 # The packages of labelling tools pin other versions than ours, so that they have their own place.
@@ -43,6 +43,18 @@ $(FORMATS)/.ready: tests/formats/requirements.lock
 test-formats: export OMP_NUM_THREADS = 1
 test-formats: $(READY) $(FORMATS)/.ready  ## Test files of labels with the labelling tools' own code
 	$(BIN)/python -m pytest tests/formats
+
+BROWSER := $(VENV)/.browser
+
+$(BROWSER): tests/browser/requirements.lock $(READY)
+	command -v chromium && command -v chromedriver || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
+
+.PHONY: test-browser
+test-browser: export OMP_NUM_THREADS = 1
+test-browser: $(BROWSER)  ## Test the pages in a real browser; installs Debian's Chromium if there is none
+	$(BIN)/python -m pytest tests/browser
 
 .PHONY: bench
 bench: $(READY)  ## Measure speed, memory and disk against references, about ten minutes
