@@ -23,7 +23,7 @@ def page(run: str | Run, cycle: int = 0, at: str = ""):
     """The explorer of a run's experiment, at a cycle (0: its last) and at what a link says,
     `?run=…&cycle=…&frame=…`. Raises ValueError for a run that has chosen no frames, and for a link
     to what is not there."""
-    pn.extension()
+    pn.extension(inline=True)  # in a notebook too nothing comes from another host
     run = run if isinstance(run, Run) else open_run(run)
     return Explorer(run, cycle, dict(parse_qsl(at.lstrip("?")))).layout
 
@@ -158,7 +158,10 @@ class Explorer:
             if self.served and pn.state.location is not None:
                 pn.state.location.search = query
             else:
-                self.link.object = f"This view again: <code>at = &quot;{escape(query)}&quot;</code>"
+                self.link.object = (
+                    "This view again: <code style='overflow-wrap: anywhere'>"
+                    f"at = &quot;{escape(query)}&quot;</code>"
+                )
             if self._tabs.active == TABS.index("Nearest labelled"):
                 self._show_tab()
 
@@ -329,11 +332,13 @@ class Explorer:
     # --- the layout
 
     def _frames(self) -> list:
-        view = pn.Column(self.words, pn.pane.Bokeh(self.view.figure, **STRETCH), **STRETCH)
+        # at the start: two beside each other are else stretched to one height
+        column = {"align": "start", **STRETCH}
+        view = pn.Column(self.words, pn.pane.Bokeh(self.view.figure, **STRETCH), **column)
         if self.controls.compare.value == NOTHING:
             return [view]
         other = pn.pane.Bokeh(self.beside.figure, **STRETCH)
-        return [view, pn.Column(self.words_beside, other, **STRETCH)]
+        return [view, pn.Column(self.words_beside, other, **column)]
 
     def _layout(self):
         c = self.controls
@@ -354,7 +359,7 @@ class Explorer:
             pn.Row(*self.files), self.link, width=270,
         )  # fmt: skip
         return pn.Column(
-            pn.Row(
+            pn.FlexBox(
                 c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.compare,
                 pn.Column(pn.Spacer(height=22), self.keys),
             ),

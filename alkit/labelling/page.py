@@ -110,7 +110,7 @@ def page(run: str | Run, cycle: int):
 
     Raises ValueError and RuntimeError where `Session` does, in a notebook Held too.
     """
-    pn.extension()
+    pn.extension(inline=True)  # in a notebook too nothing comes from another host
     run = run if isinstance(run, Run) else open_run(run)
     wanted = task(run, cycle)
     served = pn.state.curdoc is not None and pn.state.curdoc.session_context is not None

@@ -13,7 +13,9 @@ from alkit.labelling import LabelsWanted
 from alkit.settings import checked
 
 SCREENSHOTS = os.environ.get("ALKIT_SCREENSHOTS")  # a folder to keep them in
-DEMO = runs.ROOT / "runs/demo/divergence/seed_0"  # what the README's screenshots show, if it is there
+DEMO = (
+    runs.ROOT / "runs/demo/divergence/seed_0"
+)  # what the README's screenshots show, if it is there
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,12 +17,10 @@ from alkit.runs import Run
 
 # What Bokeh's models hold in the browser.
 SOURCE = """
-const roots = Bokeh.documents.flatMap((d) => [...d._all_models.values()]);
-const image = roots.find((m) => m.type === "ColumnDataSource" && m.data.get
-  ? m.data.get("image") !== undefined : m.data && m.data.image !== undefined);
-const column = image.data.get ? image.data.get("image")[0] : image.data.image[0];
+const models = Bokeh.documents.flatMap((d) => [...d._all_models.values()]);
+const images = models.map((m) => m.get_column && m.get_column("image")).filter((c) => c?.length);
 let sum = 0;
-for (const v of column.values ? column.values : column) sum = (sum * 31 + v) % 2147483647;
+for (const v of images[0][0]) sum = (sum * 31 + v) % 2147483647;
 return sum;
 """
 MAPPER = """
@@ -111,7 +109,8 @@ def choose(browser, label, value):
     """Choose from a list by its label."""
     for select in every(browser, "select"):
         name = browser.execute_script(
-            "return arguments[0].closest('.bk-input-group')?.querySelector('label')?.innerText", select
+            "return arguments[0].closest('.bk-input-group')?.querySelector('label')?.innerText",
+            select,
         )
         if name == label:
             browser.execute_script(
@@ -123,7 +122,7 @@ def choose(browser, label, value):
 
 
 def test_other_numbers_give_another_score_and_a_rank(browser, explored):
-    query = "?run=divergence%2C+seed+0&cycle=2&radius=2"
+    query = "?run=divergence%2C+seed+0&cycle=2&radius=4"
     with serving("explore", explored, "--port", 0) as (_, address):
         browser.get(address + query)
         said = until(lambda: (t := text(browser, ".alkit-trial")) and "With these numbers" in t
@@ -132,7 +131,7 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
         chosen = opened.selection["chosen"][0]["position"]
         from alkit.explorer.trying import score_of
 
-        z = score_of(opened, chosen, 2, Run(explored).numbers(2).pixels(30))
+        z = score_of(opened, chosen, 4, Run(explored).numbers(2).pixels(30))
         assert f"z {z:.5f} nats" in said
         assert re.search(r"rank \d+ of 37 frames", said)
 
