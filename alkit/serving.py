@@ -15,12 +15,14 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
     """
     port = _free(address, port)
     names = {address, "localhost", LOOPBACK, socket.gethostname()}
-    print(f"{title}: http://{address}:{port}/{query}   (Ctrl-C ends it)", flush=True)
-    pn.serve(
-        {"/": make}, title={"/": title}, port=port, address=address, show=False,
+    server = pn.serve(
+        {"/": make}, title={"/": title}, port=port, address=address, show=False, start=False,
         websocket_origin=[f"{name}:{port}" for name in names],
         check_unused_sessions_milliseconds=FORGET, unused_session_lifetime_milliseconds=FORGET,
     )  # fmt: skip
+    server.start()
+    print(f"{title}: http://{address}:{port}/{query}   (Ctrl-C ends it)", flush=True)
+    server.run_until_shutdown()
 
 
 def _free(address: str, port: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import papermill.iorw
 import papermill.parameterize
 from conftest import DEMO
-from driving import every, jupyter, one, run_all, serving, text, until
+from driving import every, jupyter, run_all, serving, text, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
