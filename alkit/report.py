@@ -1,5 +1,6 @@
 """The report of an experiment: one HTML file that works offline."""
 
+import base64
 import os
 from collections import Counter
 from html import escape
@@ -8,13 +9,17 @@ from string import Template
 
 import pandas as pd
 import yaml
+from tqdm import tqdm
 
 from alkit import experiment, records, runs
+from alkit.explorer import galleries, judging
+from alkit.explorer.reading import Opened
 from alkit.jsonfile import read_json
 from alkit.settings import PRETRAIN, Experiment
-from alkit.views import gallery, interactive
+from alkit.views import choosing, gallery, interactive
 from alkit.views.choosing import REASONS
 
+EXPLORED = 6  # frames of each kind that the explorer's part of a cycle shows
 GALLERY_ROOM = 7_000_000  # characters of all thumbnails; the whole file stays below 10 MB
 
 PAGE = Template("""<!DOCTYPE html>
@@ -38,6 +43,7 @@ td:first-child { white-space: nowrap; }
 .frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 10px; }
 .frames figure { margin: 0; font-size: 12px; color: #444; overflow-wrap: anywhere; }
 .frames img { width: 100%; display: block; }
+.timeline { max-width: 100%; }
 .scale { display: inline-block; width: 120px; height: 10px; margin: 0 .5em;
   background: linear-gradient(to right, #000004, #57106e, #bc3754, #f98e09, #fcffa4); }
 .maps:checked ~ div .plain, .maps:not(:checked) ~ div .scored { display: none; }
@@ -155,9 +161,11 @@ def _gallery(run, room: int) -> str:
         f' <label for="maps-{escape(run.experiment.name)}">show score maps, where the strategy has '
         "them</label>",
     ]
+    boxes = {}  # of the pool, which all cycles share
     for task in done:
         try:
-            parts.append(_cycle(task.run, task.cycle, room // len(done)))
+            parts.append(_cycle(task.run, task.cycle, room * 2 // 3 // len(done)))
+            parts.append(_explored(Opened(task.run, task.cycle), boxes, room // 3 // len(done)))
         except (ValueError, OSError) as error:  # the data set is not on this machine, say
             parts.append(f'<div><p class="note">{escape(f"{task}: no images: {error}")}</p></div>')
     return "\n".join([*parts, "</section>"])
@@ -192,6 +200,40 @@ def _cycle(run, cycle: int, room: int) -> str:
         caption = "<br>".join(escape(word) for word in words)
         parts.append(f"<figure>{images}<figcaption>{caption}</figcaption></figure>")
     return "".join([*parts, "</div></div>"])
+
+
+def _explored(opened: Opened, boxes: dict, room: int) -> str:
+    """The explorer's timeline of a cycle, the highest frames that the rules passed over, and its
+    blind spots, in at most `room` characters; `boxes` keeps the pool's labelled boxes."""
+    kind, data = choosing.selection(opened.run, opened.cycle).encoded()
+    image = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    parts = [f'<div><img class="timeline" src="{image}" alt="what was chosen, over the pool">']
+    limit = opened.score_at_1 if opened.score_at_1 is not None else 1.0
+    items, _ = galleries.ranked(opened, galleries.GRID[2], 1, limit, EXPLORED)
+    sections = {"Highest of those that the rules passed over": items}
+    if opened.pool.boxes is not None and opened.detections:
+        if not boxes:
+            n = tqdm(range(len(opened.pool)), desc="labelled boxes", unit="frame")
+            boxes.update({position: opened.truth(position) for position in n})
+        judged = judging.judge(opened.detections, boxes, limit)
+        items, words = galleries.blind_spots(opened, judged, limit, EXPLORED)
+        sections[f"Blind spots: {words}"] = items
+    room -= len(image)
+    for title, items in sections.items():
+        figures = []
+        for item in items:
+            room -= len(item["image"])
+            if room < 0:
+                break
+            words = f"<b>{escape(item['mark'])}</b> {escape(item['text'])}"
+            figures.append(
+                f'<figure><img src="{item["image"]}" alt=""><figcaption>{words}</figcaption>'
+                "</figure>"
+            )
+        if figures:
+            parts.append(f'<p class="quiet">{escape(title)}</p><div class="frames">')
+            parts += [*figures, "</div>"]
+    return "".join([*parts, "</div>"])
 
 
 def _numbers(run) -> str:

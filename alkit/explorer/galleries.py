@@ -3,8 +3,8 @@
 import numpy as np
 
 from alkit.explorer import judging, layers, reasons
-from alkit.explorer.parts import crop, thumbnail
 from alkit.explorer.reading import NotThere, Opened
+from alkit.views.gallery import crop, thumbnail
 
 SHOWN = 24  # pictures on one page
 GRID = ("chosen and passed over", "chosen", "passed over by the rules")
@@ -31,16 +31,18 @@ def judged(opened: Opened, position: int, limit: float) -> judging.Judged:
     return judging.judge(own, {position: opened.truth(position)}, limit)
 
 
-def ranked(opened: Opened, which: str, page: int, limit: float) -> tuple[list, str]:
-    """A page of the frames down to the last chosen one, highest first."""
+def ranked(
+    opened: Opened, which: str, page: int, limit: float, most: int = SHOWN
+) -> tuple[list, str]:
+    """A page of at most `most` of the frames down to the last chosen one, highest first."""
     chosen = opened.table["order"].to_numpy() > 0
     last = int(opened.rank[chosen].max(initial=0))
     passed = ~chosen & (opened.rank > 0) & (opened.rank <= last)
     wanted = np.flatnonzero({GRID[0]: chosen | passed, GRID[1]: chosen, GRID[2]: passed}[which])
     order = wanted[np.argsort(opened.rank[wanted], kind="stable")]
-    pages = max(1, -(-len(order) // SHOWN))
+    pages = max(1, -(-len(order) // most))
     page = min(page, pages)
-    shown = order[(page - 1) * SHOWN : page * SHOWN].tolist()
+    shown = order[(page - 1) * most : page * most].tolist()
     items = [item(opened, p, limit, reasons.sentence(opened, p)) for p in shown]
     return items, (
         f"{len(order)} frames, highest first; page {page} of {pages}. {chosen.sum()} were chosen, "
@@ -74,14 +76,16 @@ def tiles(opened: Opened, kind: str, all_judged: judging.Judged | None) -> tuple
     return items, f"The highest scores of {what} in the cycle, with one region around each."
 
 
-def blind_spots(opened: Opened, all_judged: judging.Judged, limit: float) -> tuple[list, str]:
+def blind_spots(
+    opened: Opened, all_judged: judging.Judged, limit: float, most: int = SHOWN
+) -> tuple[list, str]:
     """The frames whose missed pedestrians the score does not see."""
     z = opened.table["z"].to_numpy()
     missed = all_judged.missed(len(z))
     where = judging.blind_spots(all_judged, z)
     items = [
         item(opened, p, limit, f"{missed[p]} missed, z {z[p]:.5f} nats")
-        for p in where[:SHOWN].tolist()
+        for p in where[:most].tolist()
     ]
     return items, (
         f"{len(where)} frames with missed pedestrians, at detections from score {limit:.2f}: the "

@@ -12,6 +12,7 @@ THUMBNAIL = 240  # pixels wide
 QUALITY = 78  # of JPEG
 MOST = 48  # frames of a cycle that are read
 GREEN, WHITE = (43, 217, 154), (255, 255, 255)
+ORANGE, RED = (255, 176, 0), (255, 45, 96)
 
 
 def jpeg(image: np.ndarray) -> str:
@@ -44,6 +45,31 @@ def with_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.nda
     grey = (image @ np.array([0.299, 0.587, 0.114]) * 0.75)[..., None]
     opacity = np.clip(np.sqrt(share) * 1.1, 0, 0.85)[..., None]
     return (grey * (1 - opacity) + colour * opacity).astype(np.uint8)
+
+
+def thumbnail(image: np.ndarray, judged=None, scores=None, highest: float = 1.0) -> str:
+    """A small picture of a frame as an address, under its score map and with boxes if given:
+    found pedestrians green, missed ones red, false detections orange."""
+    small, factor = shrunk(image)
+    if scores is not None:
+        small = with_scores(small, scores, highest)
+    if judged is not None:
+        for boxes, kinds, kind, colour in (
+            (judged.found, judged.found_kind, "false", ORANGE),
+            (judged.truth, judged.truth_kind, "found", GREEN),
+            (judged.truth, judged.truth_kind, "missed", RED),
+        ):
+            small = with_boxes(small, boxes[kinds == kind], factor, colour)
+    return jpeg(small)
+
+
+def crop(image: np.ndarray, rows: tuple, columns: tuple, margin: int) -> str:
+    """The picture around a region, whose border is drawn, as an address."""
+    (top, bottom), (left, right) = rows, columns
+    y, x = max(0, top - margin), max(0, left - margin)
+    part = image[y : bottom + margin, x : right + margin]
+    box = [[left - x, top - y, right - left, bottom - top]]
+    return jpeg(with_boxes(part, box, 1.0, WHITE))
 
 
 def chosen(run, cycle: int, room: int) -> tuple[list, float | None]:
