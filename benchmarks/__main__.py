@@ -9,7 +9,7 @@ from benchmarks import THREAD_SETTINGS
 
 MODULES = (
     "divergence", "bfloat16", "agreement", "stored_maps", "one_map", "evaluation", "selection",
-    "steps", "scaling", "memory", "notebook_steps", "unit_costs", "gpu",
+    "steps", "scaling", "memory", "notebook_steps", "explorer", "unit_costs", "gpu",
 )  # fmt: skip
 
 
