@@ -5,6 +5,9 @@
 """
 
 from alkit.labelling.answers import LabelsWanted, answers_digest, labels, wanted
+from alkit.labelling.answers import path_of as answers_path
 from alkit.labelling.task import IGNORE, Task, task
 
-__all__ = ["IGNORE", "LabelsWanted", "Task", "answers_digest", "labels", "task", "wanted"]
+__all__ = [
+    "IGNORE", "LabelsWanted", "Task", "answers_digest", "answers_path", "labels", "task", "wanted",
+]  # fmt: skip
