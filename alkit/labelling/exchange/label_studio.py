@@ -66,7 +66,9 @@ def _region(k: int, box: dict, size) -> dict:
 
 def is_it(bundle: Bundle) -> bool:
     names = bundle.ending(".json")
-    return len(names) == 1 and isinstance(bundle.json(names[0]), list)
+    tasks = bundle.json(names[0]) if len(names) == 1 else None
+    # a list of records without `data` is that of CVAT's label names
+    return isinstance(tasks, list) and all("data" in t for t in tasks if isinstance(t, dict))
 
 
 def read(bundle: Bundle) -> dict:
