@@ -96,11 +96,12 @@ def write_pool(folder):
     return write_catalog(folder, reader="coco", args={"annotations": "boxes.json"})
 
 
-def create(folder, catalog, name="asked", **changes):
+def create(folder, catalog, **changes):
     """An experiment's folder; its file is beside it."""
-    file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(SETTINGS | changes))
-    return runs.create(folder / name, read_experiment(file), catalog)
+    settings = SETTINGS | changes
+    file = folder / f"{settings['name']}.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return runs.create(folder / settings["name"], read_experiment(file), catalog)
 
 
 def make_asked(folder):

@@ -69,7 +69,7 @@ def refused(own):
 
     def refuse(path, *arguments, **options) -> str:
         before = contents(own.run.out)
-        with pytest.raises(ValueError) as caught:  # noqa: PT011: the caller looks at it
+        with pytest.raises(ValueError, match=": ") as caught:
             exchange.take(own, path, *arguments, **options)
         assert contents(own.run.out) == before
         return str(caught.value)
@@ -327,7 +327,7 @@ def test_boxes_to_ignore_in_coco(own, exported):
 
 def test_a_pixel_over_the_border_is_cut_off(own, exported):
     position = full_frame(own)
-    height, width = SIZES[position]
+    width = SIZES[position][1]
     truth = TRUTH[:position] + [[(PERSON, [-0.9, -0.5, width + 1.8, 40])]] + TRUTH[position + 1 :]
     exchange.take(own, exported("coco", truth))
     assert boxes_of(answers.read(own), position) == [(PERSON, [0, 0, width, 39.5])]
@@ -545,9 +545,9 @@ def first_region(tasks):
         (lambda tasks: tasks[0]["annotations"][0].update(lead_time="long"), "lead_time: a number"),
         (lambda tasks: tasks[0]["annotations"][0].update(lead_time=-1), "seconds are wanted, got "),
         (lambda tasks: tasks[0]["annotations"][0].update(lead_time=float("nan")), "seconds are wa"),
-        (lambda tasks: tasks[0]["annotations"][0].update(result=["x"]), "region 1: rectangle label"),
-        (lambda tasks: first_region(tasks).update(type="polygonlabels"), "rectangle labels are wan"),
-        (lambda tasks: first_region(tasks).update(value=[1]), "one rectangle label is wanted, got "),
+        (lambda tasks: tasks[0]["annotations"][0].update(result=["x"]), "region 1: rectangle labe"),
+        (lambda tasks: first_region(tasks).update(type="polygonlabels"), "rectangle labels are wa"),
+        (lambda tasks: first_region(tasks).update(value=[1]), "one rectangle label is wanted, go"),
         (lambda tasks: first_region(tasks)["value"].update(rectanglelabels=["a", "b"]),
             "region 1: one rectangle label is wanted, got"),
         (lambda tasks: first_region(tasks)["value"].update(rectanglelabels=["car"]),
@@ -849,9 +849,10 @@ def read_or_refuse(wanted, path, format_=None):
         module = exchange._module(format_) if format_ else exchange._guessed(bundle)
         found = exchange._by_position(wanted, module.read(bundle), path)
         found = answers.checked(wanted, found, path)
+        problem = None
     except ValueError as error:
-        assert str(path) in str(error)  # noqa: PT017: or it is right
-        return
+        problem, found = str(error), {}
+    assert problem is None or str(path) in problem
     for position, answer in found.items():
         height, width = SIZES[position]
         for box in answer.boxes:
