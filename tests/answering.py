@@ -24,7 +24,7 @@ EVERYTHING = [
     (PERSON, [40, 30, 5, 13]),  # 52 pixels high at the paper's scale where the factor is 0.8
     (PERSON, [50, 30, 5, 12]),  # 48
     (RIDER, [60.5, 10.25, 15.25, 40.5]),
-    (IGNORE, [110, 40, 40, 50]),
+    (IGNORE, [110, 40, 20, 50]),  # of a pedestrian's shape
     (PERSON, [100, 10, 45, 50]),  # too wide
 ]
 TRUTH = [EVERYTHING, EVERYTHING, EVERYTHING[:3], EVERYTHING[3:], [], []]
