@@ -179,7 +179,6 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
                 "--out, `alkit branch`, or give --redo to make it and what follows from it again"
             )
         records.record_path(task.run, task.cycle, task.step.name).unlink()
-        return False
     if kind == "cleaned":
         return not _is_read(task, later)
     if kind != "complete" and task.step is steps.label and task.run.experiment.labels != "oracle":

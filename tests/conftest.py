@@ -5,10 +5,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests share two cores
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from answering import make_asked
 
 from alkit import cluster, experiment, runs
 from alkit.settings import read_experiment
@@ -62,6 +64,18 @@ def toy_copy(toy_experiment, tmp_path):
     out = tmp_path / "toy"
     shutil.copytree(toy_experiment, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def asked_experiment(tmp_path_factory):
+    """The folder of an experiment that waits for people's labels. Copy it to change it."""
+    return make_asked(tmp_path_factory.mktemp("asked"))
+
+
+@pytest.fixture
+def asked(asked_experiment, tmp_path):
+    """A copy of the waiting experiment, for a test to change."""
+    return Path(shutil.copytree(asked_experiment, tmp_path / "asked"))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,11 @@
 """
 
 from alkit.labelling.answers import LabelsWanted, answers_digest, labels, wanted
+from alkit.labelling.answers import path_of as answers_path
 from alkit.labelling.asking import ask
 from alkit.labelling.task import IGNORE, Task, task
 
-__all__ = ["IGNORE", "LabelsWanted", "Task", "answers_digest", "ask", "labels", "task", "wanted"]
+__all__ = [
+    "IGNORE", "LabelsWanted", "Task", "answers_digest", "answers_path", "ask", "labels", "task",
+    "wanted",
+]  # fmt: skip

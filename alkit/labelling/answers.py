@@ -55,10 +55,10 @@ def read(task: Task) -> dict:
     path = path_of(task.run, task.cycle)
     if not path.exists():
         return {}
-    stored = read_json(path)
-    if stored.get("task") != task.id:
+    stored = _stored(path)
+    if stored["task"] != task.id:
         raise ValueError(
-            f"{path}: these answers are about {stored.get('run')}, cycle {stored.get('cycle')}, "
+            f"{path}: these answers are about {stored['run']}, cycle {stored['cycle']}, "
             f"with other chosen frames than {task.run.folder} now has in cycle {task.cycle}. Move "
             "the file away to label the frames chosen now"
         )
@@ -66,6 +66,42 @@ def read(task: Task) -> dict:
         int(position): Answer(frame["boxes"], frame["looked_at"], frame["seconds"])
         for position, frame in stored["frames"].items()
     }
+
+
+def _stored(path: Path) -> dict:
+    """The file of answers. Raises ValueError if it is damaged."""
+    stored = read_json(path)
+    try:
+        _ = [stored[name] for name in ("task", "run", "cycle", "source")]
+        for position, frame in stored["frames"].items():
+            seconds = frame["seconds"]
+            right = seconds is None or isinstance(seconds, int | float)
+            if not (int(position) >= 0 and right and isinstance(frame["looked_at"], bool)):
+                raise ValueError(f"frame {position}")
+            for box in frame["boxes"]:
+                _check_box(box)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: damaged, these are no answers ({error}). Move the file away, or put a copy "
+            "of it in its place"
+        ) from None
+    return stored
+
+
+def _check_box(box):
+    """Raise ValueError unless it is {"bbox": four numbers, "label": text}; it may have more."""
+    good = isinstance(box, dict) and isinstance(box.get("label"), str)
+    bbox = box.get("bbox") if good else None
+    if not isinstance(bbox, list | tuple) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        raise ValueError(
+            f"got {str(box)[:120]}; a box is {{'bbox': [left, top, width, height], 'label': class}}"
+        )
+
+
+def _is_number(value) -> bool:
+    """A number that a float can hold; NaN is one."""
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and (isinstance(value, float) or abs(value) < 1e300)
 
 
 def write(task: Task, answers: dict, source: str):
@@ -113,7 +149,7 @@ def wanted(run: Run, cycle: int) -> str:
 def answers_digest(run: Run, cycle: int) -> str | None:
     """A digest of a cycle's answers, for the record of step 5; None before the first."""
     path = path_of(run, cycle)
-    return digest(read_json(path)["frames"]) if path.exists() else None
+    return digest(_stored(path)["frames"]) if path.exists() else None
 
 
 def labels(run: Run, cycle: int, seconds_each: float) -> dict:
@@ -130,7 +166,8 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     pool, entry = run.frames("pool").unlabeled(), run.entry("pool")
 
     def boxes(position):
-        own = [(box["bbox"], box["label"]) for box in answers[position].boxes]
+        right = cleaned(task, position, answers[position])  # the file may have been edited
+        own = [(box["bbox"], box["label"]) for box in right.boxes]
         names = [name for _, name in own]
         ignore = np.array([name == IGNORE for name in names], bool)
         # A box to ignore has to pass the filter's classes; which of them does not matter.
@@ -142,7 +179,7 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     frames = entry.filtered(answered, pool.image_size)
     times = [answers[p].seconds for p in task.positions]
     info = {
-        "source": read_json(path_of(run, cycle))["source"],
+        "source": _stored(path_of(run, cycle))["source"],
         "labeling_seconds": sum(seconds_each if t is None else t for t in times),
         "frames_timed": sum(t is not None for t in times),
     }
@@ -171,9 +208,18 @@ def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict
             f"{_frame(task, position)}: {p}" for p in _box_problems(task, position, answer)
         ]
         if all_looked_at:
+            proposed = len(task.proposals[position])
+            if answer.looked_at is False and proposed and not answer.boxes:
+                problems.append(
+                    f"{_frame(task, position)}: not yet looked at, the file says, and it does not "
+                    f"hold the boxes that were exported ({proposed}); mark this frame as finished"
+                )
             continue
         if answer.looked_at is False:
-            problems.append(f"{_frame(task, position)}: not yet looked at, the file says")
+            problems.append(
+                f"{_frame(task, position)}: not yet looked at, the file says. If all frames were, "
+                "give --looked-at-all"
+            )
         elif answer.looked_at is None and not answer.boxes:
             problems.append(
                 f"{_frame(task, position)}: no boxes, and the file does not say that it was looked "
@@ -211,6 +257,11 @@ def _box_problems(task: Task, position: int, answer: Answer) -> list:
     height, width = task.size(position)
     problems, seen = [], []
     for k, box in enumerate(answer.boxes, 1):
+        try:
+            _check_box(box)
+        except ValueError as error:
+            problems.append(f"box {k}: {error}")
+            continue
         bbox, name = box["bbox"], box["label"]
         if name not in task.classes:
             known = ", ".join(task.classes)
@@ -222,6 +273,9 @@ def _box_problems(task: Task, position: int, answer: Answer) -> list:
         if min(left, top) < -SLACK or right > width + SLACK or bottom > height + SLACK:
             numbers = ", ".join(f"{v:g}" for v in bbox)
             problems.append(f"box {k} [{numbers}] reaches out of the {width}×{height} image")
+        elif min(inside(bbox, (height, width))[2:]) <= 0:
+            numbers = ", ".join(f"{v:g}" for v in bbox)
+            problems.append(f"box {k} [{numbers}] has no area in the {width}×{height} image")
         if any(name == other and _same(bbox, before) for other, before in seen):
             problems.append(f"box {k} stands there twice")
         seen.append((name, bbox))
@@ -236,10 +290,7 @@ def _untouched(task: Task, found: dict) -> bool:
     """Whether a file holds nothing but the proposals, and nobody says that they are right."""
     for position in task.positions:
         own, proposed = found[position].boxes, task.proposals[position]
-        # an empty file of YOLO's is also what an export leaves where nothing was found
-        if found[position].looked_at and (own or proposed):
-            return False
-        if len(own) != len(proposed):
+        if found[position].looked_at or len(own) != len(proposed):
             return False
         for box, before in zip(_ordered(own), _ordered(proposed), strict=True):
             if box["label"] != before["label"] or not _same(box["bbox"], before["bbox"]):

@@ -77,7 +77,9 @@ class Canvas(JSComponent):
         problem = ""
         try:
             self._do(message)
-        except (ValueError, OSError, KeyError, TypeError) as error:
+        except KeyError as error:
+            problem = f"the page's message lacks {error}"
+        except (ValueError, OSError, TypeError, OverflowError) as error:
             problem = str(error)
         self.reply = {"n": message.get("n", 0), "problem": problem}
 
@@ -86,9 +88,9 @@ class Canvas(JSComponent):
         if kind == "open":
             self.show(min(max(int(message["index"]), 0), len(self._positions) - 1))
             return
+        if kind not in ("keep", "finish"):
+            raise ValueError(f"the page's message is of kind {kind!r}; keep, open or finish")
         position = int(message["position"])
-        if position not in self._positions:
-            raise ValueError(f"position {position} is none of the chosen frames")
         finished = kind == "finish" or bool(message.get("looked_at"))
         self._session.keep(position, message["boxes"], finished)
         if kind == "finish":
@@ -138,10 +140,10 @@ def page(run: str | Run, cycle: int):
         if "session" in live:
             live["session"].close()
 
+    document.on_session_destroyed(end)
     begin()
     if "session" not in live:
         live["waiting"] = pn.state.add_periodic_callback(begin, RETRY)
-    document.on_session_destroyed(end)
     return place
 
 

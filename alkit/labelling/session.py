@@ -39,7 +39,7 @@ class Holder:
     def __init__(self, run: Run, cycle: int, doing: str):
         path = run.cycle(cycle) / "answers.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+")  # noqa: SIM115: held open
+        self._file = open(path, "a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -81,8 +81,13 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
-def refuse_labelled(task: Task):
-    """Raise ValueError if step 5 of the cycle is complete: its labels are in use."""
+def refuse(task: Task):
+    """Raise ValueError if nobody is asked for labels, or step 5 of the cycle is complete."""
+    if task.run.experiment.labels == "oracle":
+        raise ValueError(
+            f"{task.run.out}: the labels of this experiment are the oracle's. For labels by "
+            "people set `labels: import` or `labels: interactive` in the experiment file"
+        )
     if records.read(task.run, task.cycle, "5_label") is not None:
         raise ValueError(
             f"{task.run.folder}, cycle {task.cycle}: step 5 is complete, its labels are in use. "
@@ -99,17 +104,12 @@ class Session:
     """
 
     def __init__(self, task: Task):
-        if task.run.experiment.labels == "oracle":
-            raise ValueError(
-                f"{task.run.out}: the labels of this experiment are the oracle's. For labels by "
-                "people set `labels: interactive` in the experiment file"
-            )
-        refuse_labelled(task)
+        refuse(task)
         self.task = task
         self._holder = Holder(task.run, task.cycle, "drawing labels")
         try:
             self.answers = answers.read(task)
-        except ValueError:
+        except BaseException:
             self._holder.release()
             raise
         self._last = time.monotonic()
@@ -126,14 +126,20 @@ class Session:
         self._last = time.monotonic()
 
     def keep(self, position: int, boxes: list, looked_at: bool):
-        """Keep the boxes [{"bbox", "label"}] of a frame and whether it is finished, on disk.
+        """Keep the boxes [{"bbox", "label"}] of a frame and whether it is finished, on disk. Where
+        the time spent before is unknown, as after an import, it stays so.
 
-        Raises ValueError, and keeps nothing, for boxes that an import would refuse.
+        Raises ValueError, and keeps nothing, for boxes that an import would refuse, for a frame
+        that is none of the chosen ones, and once step 5 is complete.
         """
-        now = time.monotonic()
-        spent = (self.answer(position).seconds or 0.0) + min(now - self._last, IDLE_SECONDS)
-        new = Answer([{"bbox": b["bbox"], "label": b["label"]} for b in boxes], looked_at, spent)
-        new = answers.cleaned(self.task, position, new)
+        if position not in self.task.positions:
+            raise ValueError(f"position {position} is none of the chosen frames")
+        if not isinstance(boxes, list):
+            raise ValueError(f"boxes are {str(boxes)[:60]}; a list is wanted")
+        refuse(self.task)
+        now, before = time.monotonic(), self.answer(position).seconds
+        spent = None if before is None else before + min(now - self._last, IDLE_SECONDS)
+        new = answers.cleaned(self.task, position, Answer(boxes, bool(looked_at), spent))
         kept = self.answers | {position: new}
         answers.write(self.task, kept, "interactive")
         self.answers, self._last = kept, now

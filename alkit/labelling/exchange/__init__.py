@@ -6,7 +6,9 @@ format cannot say itself is agreed on in the same way for all: a box to ignore h
 "ignore", and the name of an exported image starts with its position in the pool.
 """
 
+import contextlib
 import csv
+import itertools
 import os
 import re
 import shutil
@@ -57,23 +59,31 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
     Raises ValueError that says what is wrong where, and RuntimeError while somebody draws labels.
     """
     path = Path(path)
+    session.refuse(task)
     with session.hold(task.run, task.cycle, f"importing {path.name}"):
-        bundle = Bundle(path)
-        module = _module(format_) if format_ else _guessed(bundle)
-        found = _by_position(task, module.read(bundle), path)
+        with contextlib.closing(Bundle(path)) as bundle:
+            module = _module(format_) if format_ else _guessed(bundle)
+            found = _by_position(task, module.read(bundle), path)
         checked = answers.checked(task, found, path, all_looked_at)
-        session.refuse_labelled(task)
+        session.refuse(task)
         stored = answers.path_of(task.run, task.cycle)
         if stored.exists():
+            aside = _unused(stored)
             if not replace:
                 raise ValueError(
                     f"{stored}: there are answers for this cycle already; --replace sets them "
-                    "aside as answers.replaced.json"
+                    f"aside as {aside.name}"
                 )
-            shutil.copy2(stored, stored.with_name("answers.replaced.json"))
+            shutil.copy2(stored, aside)
         name = next(name for name, other in FORMATS.items() if other is module)
         answers.write(task, checked, f"import of {name}")
     return answers.count(checked)
+
+
+def _unused(stored: Path) -> Path:
+    """A name for answers that are set aside, not yet taken."""
+    names = (stored.with_name(f"answers.replaced_{k}.json") for k in itertools.count(1))
+    return next(path for path in names if not path.exists())
 
 
 def image_name(task: Task, position: int) -> str:
@@ -94,7 +104,7 @@ def _guessed(bundle: Bundle):
             return module
     raise ValueError(
         f"{bundle.path}: this looks like none of {', '.join(FORMATS)}. It holds "
-        f"{', '.join(bundle.names[:5]) or 'no files'}"
+        f"{', '.join(bundle.names[:5]) or 'no annotation files'}"
     )
 
 

@@ -6,7 +6,7 @@ export; where a tool drops it, an image with boxes counts as answered.
 
 from alkit.jsonfile import write_json
 from alkit.labelling.answers import Answer
-from alkit.labelling.exchange.bundle import Bundle, number
+from alkit.labelling.exchange.bundle import Bundle, key, number, size_of
 from alkit.labelling.task import IGNORE, Task
 
 IMAGES = "images"
@@ -56,33 +56,36 @@ def read(bundle: Bundle) -> dict:
     if len(names) != 1:
         raise ValueError(f"{bundle.path}: one COCO json is wanted, found {len(names)} .json files")
     data, where = bundle.json(names[0]), f"{bundle.path}: {names[0]}"
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise ValueError(f"{where}: a COCO json needs the list {key!r} at its top")
-        for i, record in enumerate(data[key]):
+    for part in ("images", "annotations", "categories"):
+        if not isinstance(data, dict) or not isinstance(data.get(part), list):
+            raise ValueError(f"{where}: a COCO json needs the list {part!r} at its top")
+        for i, record in enumerate(data[part]):
             if not isinstance(record, dict):
-                raise ValueError(f"{where}: {key}[{i}] is {str(record)[:60]!r}; a record is wanted")
-    category = {c.get("id"): str(c.get("name")) for c in data["categories"]}
-    found, of_id = {}, {}
+                raise ValueError(f"{where}: {part}[{i}] is {str(record)[:60]!r}; record wanted")
+    category, found, of_id = {}, {}, {}
+    for i, c in enumerate(data["categories"]):
+        at = f"{where}: categories[{i}]"
+        if category.setdefault(key(c.get("id"), f"{at}.id"), str(c.get("name"))) != c.get("name"):
+            raise ValueError(f"{at}: id {c['id']!r} is there twice, or its name is no text")
     for i, image in enumerate(data["images"]):
         name, at = image.get("file_name"), f"{where}: images[{i}]"
         if not isinstance(name, str) or "id" not in image:
             raise ValueError(f"{at}: `id` and `file_name` are wanted, got {str(image)[:120]}")
-        if name in found or image["id"] in of_id:
+        if name in found or key(image["id"], f"{at}.id") in of_id:
             raise ValueError(f"{at}: image {name!r} (id {image['id']!r}) is there twice")
-        sides, size = {k: image.get(k) for k in ("height", "width")}, None
+        sides, size = (image.get("height"), image.get("width")), None
         # Label Studio gives null for both where an image has no boxes and cannot be opened
-        if any(v is not None for v in sides.values()):
-            size = tuple(int(number(v, f"{at}.{k}")) for k, v in sides.items())
+        if sides != (None, None):
+            size = size_of(*sides, at)
         looked_at = image.get("looked_at")
-        if looked_at not in (None, True, False):
+        if looked_at is not None and not isinstance(looked_at, bool):
             raise ValueError(f"{at}.looked_at: true or false is wanted, got {looked_at!r}")
         of_id[image["id"]] = found[name] = Answer([], looked_at, size=size)
     for i, a in enumerate(data["annotations"]):
         at = f"{where}: annotations[{i}]"
-        if a.get("image_id") not in of_id:
+        if key(a.get("image_id"), f"{at}.image_id") not in of_id:
             raise ValueError(f"{at}: image_id {a.get('image_id')!r} is none of the images")
-        if a.get("category_id") not in category:
+        if key(a.get("category_id"), f"{at}.category_id") not in category:
             raise ValueError(
                 f"{at}: category_id {a.get('category_id')!r} is none of the categories"
             )
@@ -90,8 +93,10 @@ def read(bundle: Bundle) -> dict:
         if not isinstance(bbox, list) or len(bbox) != 4:
             raise ValueError(f"{at}.bbox: [left, top, width, height] is wanted, got {bbox!r}")
         bbox = [number(v, f"{at}.bbox") for v in bbox]
-        ignored = a.get("ignore") or a.get("iscrowd")
-        label = IGNORE if ignored else category[a["category_id"]]
+        marks = [a.get(name) or 0 for name in ("ignore", "iscrowd")]
+        if not all(mark in (0, 1) for mark in marks):
+            raise ValueError(f"{at}: ignore and iscrowd are 0 or 1, got {marks}")
+        label = IGNORE if any(marks) else category[a["category_id"]]
         of_id[a["image_id"]].boxes.append({"bbox": bbox, "label": label})
     return found
 

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from alkit.jsonfile import write_json
 from alkit.labelling.answers import Answer
-from alkit.labelling.exchange.bundle import Bundle, number
+from alkit.labelling.exchange.bundle import Bundle, number, size_of
 from alkit.labelling.task import Task
 
 IMAGES = "images"
@@ -63,6 +63,11 @@ def write(task: Task, names: dict, folder):
     ElementTree.ElementTree(root).write(folder / FILE, encoding="utf-8", xml_declaration=True)
 
 
+class _Plain(ElementTree.TreeBuilder):
+    def doctype(self, *_):  # before any entity is declared, in whatever encoding
+        raise ValueError("it has a document type, which CVAT's files have not")
+
+
 def is_it(bundle: Bundle) -> bool:
     return len(bundle.ending(".xml")) == 1
 
@@ -73,12 +78,10 @@ def read(bundle: Bundle) -> dict:
     if len(names) != 1:
         raise ValueError(f"{bundle.path}: one XML file is wanted, found {len(names)}")
     text, where = bundle.read(names[0]), f"{bundle.path}: {names[0]}"
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise ValueError(f"{where}: has a document type, which CVAT's files have not")
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{where}: not XML, or cut off: {error}") from None
+        root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_Plain()))
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"{where}: not XML as CVAT writes it, or cut off: {error}") from None
     if root.tag != "annotations":
         raise ValueError(f"{where}: <annotations> is wanted at the top, got <{root.tag}>")
     if root.find("track") is not None:
@@ -89,7 +92,7 @@ def read(bundle: Bundle) -> dict:
         at = f"{where}: image {name!r}"
         if name is None or name in found:
             raise ValueError(f"{at}: has no name, or is there twice")
-        size = tuple(int(number(image.get(k), f"{at}, {k}")) for k in ("height", "width"))
+        size = size_of(image.get("height"), image.get("width"), at)
         looked_at = any(tag.get("label") == LOOKED_AT for tag in image.iter("tag")) or None
         boxes = []
         for shape in image:

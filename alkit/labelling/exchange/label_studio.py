@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 
 from alkit.jsonfile import write_json
 from alkit.labelling.answers import Answer
-from alkit.labelling.exchange.bundle import Bundle, number
+from alkit.labelling.exchange.bundle import Bundle, number, size_of
 from alkit.labelling.task import Task
 
 IMAGES = "images"
@@ -68,8 +68,8 @@ def _region(k: int, box: dict, size) -> dict:
 def is_it(bundle: Bundle) -> bool:
     names = bundle.ending(".json")
     tasks = bundle.json(names[0]) if len(names) == 1 else None
-    # the label constructor's file in an export for CVAT is a list too
-    return isinstance(tasks, list) and all(isinstance(t, dict) and "data" in t for t in tasks)
+    # a list of records without `data` is that of CVAT's label names
+    return isinstance(tasks, list) and all("data" in t for t in tasks if isinstance(t, dict))
 
 
 def read(bundle: Bundle) -> dict:
@@ -107,7 +107,10 @@ def _answer(item: dict, at: str) -> Answer:
     answer = Answer([], True, None if seconds is None else number(seconds, f"{at}.lead_time"))
     if answer.seconds is not None and not 0 <= answer.seconds < 1e6:
         raise ValueError(f"{at}.lead_time: seconds are wanted, got {answer.seconds}")
-    for k, region in enumerate(annotation.get("result") or [], 1):
+    regions = annotation.get("result") or []
+    if not isinstance(regions, list):
+        raise ValueError(f"{at}: `result` is a list of regions, got {str(regions)[:60]!r}")
+    for k, region in enumerate(regions, 1):
         where = f"{at}, region {k}"
         if not isinstance(region, dict) or region.get("type") != "rectanglelabels":
             raise ValueError(f"{where}: rectangle labels are wanted, got {str(region)[:120]}")
@@ -117,10 +120,11 @@ def _answer(item: dict, at: str) -> Answer:
             raise ValueError(f"{where}: one rectangle label is wanted, got {labels!r}")
         if number(value.get("rotation") or 0, f"{where}.rotation") != 0:
             raise ValueError(f"{where}: the box is rotated; upright boxes are wanted")
-        width = int(number(region.get("original_width"), f"{where}.original_width"))
-        height = int(number(region.get("original_height"), f"{where}.original_height"))
+        size = size_of(region.get("original_height"), region.get("original_width"), where)
+        if size != (answer.size or size):
+            raise ValueError(f"{where}: another image size than that of the region before it")
+        height, width = answer.size = size
         x, y, w, h = (number(value.get(k), f"{where}.{k}") for k in ("x", "y", "width", "height"))
         bbox = [x * width / 100, y * height / 100, w * width / 100, h * height / 100]
         answer.boxes.append({"bbox": bbox, "label": str(labels[0])})
-        answer.size = (height, width)
     return answer

@@ -1,7 +1,7 @@
 """YOLO: a text file for each image, with class number, centre and size in shares of the image.
 
-An empty text file says that there is nothing, a missing one that nobody looked. A text file that
-is exactly as it was exported says neither.
+An empty text file says that there is nothing, a missing one that nobody looked: an export has none
+where the detector found nothing. Text files that are all exactly as they were exported say neither.
 """
 
 import yaml
@@ -17,8 +17,9 @@ OTHERS = (*LISTS, "classes.txt", "readme.txt", "notes.txt", "requirements.txt", 
 
 
 def write(task: Task, names: dict, folder):
-    """Write `labels/train/*.txt`, `data.yaml` (Ultralytics' layout) and `scores/*.txt`, which hold
-    the scores of the boxes line by line, since a line of YOLO has no place for one."""
+    """Write `labels/train/*.txt` of the frames with proposals, `data.yaml` (Ultralytics' layout)
+    and `scores/*.txt`, which hold the scores of the boxes line by line, since a line of YOLO has no
+    place for one."""
     number_of = {name: k for k, name in enumerate(task.classes)}
     (folder / LABELS).mkdir(parents=True)
     (folder / "scores").mkdir()
@@ -30,7 +31,8 @@ def write(task: Task, names: dict, folder):
             shares = (left + w / 2) / width, (top + h / 2) / height, w / width, h / height
             lines.append(" ".join([str(number_of[box["label"]]), *(f"{v:.7f}" for v in shares)]))
         stem = name.removesuffix(".png")
-        (folder / LABELS / f"{stem}.txt").write_text("".join(f"{line}\n" for line in lines))
+        if lines:
+            (folder / LABELS / f"{stem}.txt").write_text("".join(f"{line}\n" for line in lines))
         scores = "".join(f"{box['score']:.6f}\n" for box in task.proposals[position])
         (folder / "scores" / f"{stem}.txt").write_text(scores)
     data = {"path": ".", "train": IMAGES, "val": IMAGES, "names": dict(enumerate(task.classes))}
@@ -73,13 +75,14 @@ def read(bundle: Bundle) -> dict:
 def _classes(bundle: Bundle) -> dict:
     for name in bundle.ending("data.yaml", "data.yml"):
         try:
-            names = (yaml.safe_load(bundle.text(name)) or {}).get("names")
-        except (yaml.YAMLError, AttributeError) as error:
+            names = yaml.safe_load(bundle.text(name))["names"]
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{bundle.path}: {name} is not as YOLO's: {error}") from None
         if isinstance(names, list):
             names = dict(enumerate(names))
-        if not isinstance(names, dict):
-            raise ValueError(f"{bundle.path}: {name} has no `names`")
+        # what else there may be, lists of lists say, could grow without end as text
+        if not isinstance(names, dict) or not all(isinstance(v, str | int) for v in names.values()):
+            raise ValueError(f"{bundle.path}: {name}: `names` is a list or numbers with names")
         return {number(k, f"{bundle.path}: {name}"): str(v) for k, v in names.items()}
     for name in bundle.ending("classes.txt", "obj.names"):
         return {float(k): v.strip() for k, v in enumerate(bundle.text(name).splitlines())}

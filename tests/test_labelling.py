@@ -1,0 +1,715 @@
+"""Labels by people: a run that waits for them, the answers, who draws them, and the page's Python
+side."""
+
+import json
+import os
+import random
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from answering import (
+    IGNORE,
+    PERSON,
+    PROPOSALS,
+    RIDER,
+    SETTINGS,
+    SIZES,
+    TRUTH,
+    contents,
+    create,
+    finish,
+    position_of,
+    with_oracle,
+    write_catalog,
+    write_images,
+)  # fmt: skip
+
+from alkit import branches, cli, cluster, experiment, planning, records, steps
+from alkit.jsonfile import read_json
+from alkit.labelling import LabelsWanted, answers, exchange, session, task, wanted
+from alkit.labelling.answers import Answer
+from alkit.labelling.page import Canvas
+from alkit.labelling.session import Held, Session
+from alkit.runs import open_run
+
+BOX = {"bbox": [5, 6, 20, 50], "label": PERSON}
+# Forks a process for each line read; it keeps answers in a loop until it is killed.
+KEEPER = """
+import os, sys
+from alkit.labelling import task
+from alkit.labelling.session import Session
+from alkit.runs import open_run
+
+run = open_run(sys.argv[1])
+print("ready", flush=True)
+for _ in sys.stdin:
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        continue
+    drawing = Session(task(run, 1))
+    print("process", os.getpid(), flush=True)
+    k = 0
+    while True:
+        k += 1
+        boxes = [{"bbox": [i % 7, i // 7, 9, 10 + k / 100], "label": "person"} for i in range(400)]
+        drawing.keep(int(sys.argv[2]), boxes, False)
+        print("kept", k, flush=True)
+"""
+
+
+@pytest.fixture
+def run(asked):
+    """A run that waits for labels, for a test to change."""
+    return open_run(asked / "divergence/seed_0")
+
+
+@pytest.fixture
+def own(run):
+    """What is to be labelled in it."""
+    return task(run, 1)
+
+
+@pytest.fixture
+def drawing(own):
+    """Somebody who labels it."""
+    with_whom = Session(own)
+    yield with_whom
+    with_whom.close()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The session's clock, to be set."""
+    now = SimpleNamespace(seconds=1000.0)
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    return now
+
+
+@pytest.fixture
+def alkit(monkeypatch, capsys):
+    """The command in this process: exit status, what it prints, what it complains about."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["alkit", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return (ended.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def answer_all(own, boxes=(), seconds=None):
+    """All frames finished, with the same boxes."""
+    found = {p: Answer(list(boxes), True, seconds) for p in own.positions}
+    answers.write(own, found, "a test")
+
+
+def change(file, **changes):
+    file.write_text(json.dumps(read_json(file) | changes))
+
+
+# ---- a run that waits ----------------------------------------------------------------------------
+
+
+def test_a_pool_that_nobody_has_labelled(alkit, tmp_path):
+    """Images alone: the run waits with exit status 3, for each strategy by itself, and goes on."""
+    write_images(tmp_path, [(120, 160)] * 7)
+    catalog = write_catalog(tmp_path, reader="mot")
+    file, out = tmp_path / "asked.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(SETTINGS | {"budget": 2}))
+    command = ["run", file, "--out", out, "--catalog", catalog, "--no-notebooks"]
+    first = subprocess.run(
+        [sys.executable, "-m", "alkit.cli", *map(str, command)], capture_output=True, text=True
+    )
+    assert first.returncode == 3, first.stderr
+    assert "Traceback" not in first.stderr
+    folders = [out / name / "seed_0" for name in SETTINGS["strategies"]]
+    for folder in folders:
+        assert f"{folder}, cycle 1, waits for labels: 0 of 2 frames are finished" in first.stdout
+        assert f"`alkit labels export {folder} --cycle 1 --format FORMAT`" in first.stdout
+    assert "The same `alkit run` then goes on" in first.stdout
+    waiting = experiment.table(out).query("cycle == 1 and state == 'complete'")
+    assert len(waiting) == 5  # steps 1 to 4, and random's step 4
+    assert open_run(folders[0]).frames("pool").boxes is None
+
+    for folder, others in ((folders[0], folders[1:]), (folders[1], [])):
+        given = tmp_path / folder.parent.name
+        done = alkit("labels", "export", folder, "--cycle", 1, "--format", "coco", "--to", given)
+        assert done[0] == 0, done
+        names = [image["file_name"] for image in read_json(given / "annotations.json")["images"]]
+        truth = [None] * 7
+        for name in names:
+            truth[position_of(name)] = [(PERSON, [5, 6, 20, 50]), (IGNORE, [50, 6, 20, 50])]
+        refused = alkit("labels", "import", folder, given, "--cycle", 1)
+        assert refused[0] == 1
+        assert refused[2].startswith(f"alkit: {given}: nothing was imported:\n  frame ")
+        finish(given, "coco", truth)
+        taken = alkit("labels", "import", folder, given, "--cycle", 1)
+        assert taken[:2] == (
+            0, "2 frames; boxes: 2 person, 2 ignore. `alkit run` goes on with them\n"
+        )  # fmt: skip
+        code, printed, _ = alkit(*command)
+        assert code == (3 if others else 0)
+        assert [str(f) for f in folders if f"{f}, cycle 1, waits" in printed] == list(
+            map(str, others)
+        )
+        assert records.read(open_run(folder), 1, "7_evaluate") is not None
+    assert set(experiment.table(out)["state"]) == {"complete"}
+    assert f"{2 * 45 / 3600:.3f}" in printed  # labelling hours, 45 seconds a frame
+    assert alkit(*command)[0] == 0
+
+
+@pytest.mark.parametrize("labels", ["import", "interactive"])
+def test_both_words_ask_people(asked, labels):
+    change(asked / "experiment.json", labels=labels)
+    with pytest.raises(LabelsWanted) as waits:
+        experiment.run(asked, notebooks=False)
+    assert str(waits.value).count("waits for labels: 0 of 5 frames are finished") == 2
+
+
+def test_waiting_changes_nothing(asked):
+    before = contents(asked)
+    with pytest.raises(LabelsWanted):
+        experiment.run(asked, notebooks=False)
+    assert contents(asked) == {**before, "ledger.csv": (asked / "ledger.csv").read_bytes()}
+
+
+def test_half_the_frames_are_not_enough(own, drawing):
+    drawing.keep(own.positions[0], [], True)
+    drawing.keep(own.positions[1], [BOX], False)
+    assert "waits for labels: 1 of 5 frames are finished" in wanted(own.run, 1)
+    with pytest.raises(LabelsWanted, match="1 of 5"):
+        steps.label(own.run, 1)
+    assert records.read(own.run, 1, "5_label") is None
+
+
+def test_a_pool_without_boxes_is_nothing_that_is_missing(tmp_path):
+    write_images(tmp_path, [(120, 160)] * 6)
+    catalog = write_catalog(tmp_path, reader="mot")
+    for labels, said in (("oracle", ["pool crossing: it has no boxes"]), ("import", [])):
+        out = create(tmp_path, catalog, name=labels, labels=labels)
+        assert planning.count_images(open_run(out / "pretrain/seed_0"))[1] == said
+    with pytest.raises(ValueError, match="has no boxes; let people label it with `labels: impo"):
+        experiment.run(tmp_path / "oracle", notebooks=False)
+
+
+def test_waiting_on_workers(workers, alone, asked, monkeypatch):
+    """Side by side a lane that waits ends alone; what it leaves is what one process leaves."""
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    answer_all(task(open_run(asked / "guided-random/seed_0"), 1), [BOX])
+    with pytest.raises(LabelsWanted) as waits:
+        experiment.run(asked, notebooks=False)
+    assert str(waits.value).count("waits for labels") == 1
+    assert "divergence/seed_0, cycle 1, waits" in str(waits.value)
+    assert records.read(open_run(asked / "guided-random/seed_0"), 1, "7_evaluate") is not None
+    answer_all(task(open_run(asked / "divergence/seed_0"), 1), [BOX])
+    experiment.run(asked, notebooks=False)
+    assert set(experiment.table(asked)["state"]) == {"complete"}
+
+
+# ---- step 5 --------------------------------------------------------------------------------------
+
+
+def test_step_5_is_stale_when_the_answers_change(asked, own):
+    for name in SETTINGS["strategies"]:
+        answer_all(task(open_run(asked / name / "seed_0"), 1), [BOX])
+    steps.label(own.run, 1)
+    assert experiment.state(experiment.Task(own.run, 1, steps.label))[0] == "complete"
+    answer_all(own, [BOX, BOX | {"bbox": [50, 6, 20, 50]}])
+    kind, why = experiment.state(experiment.Task(own.run, 1, steps.label))
+    assert (kind, why) == ("stale", "input answers changed")
+    with pytest.raises(records.StaleStep, match="5_label is stale: input answers changed"):
+        experiment.run(asked, notebooks=False)
+    experiment.run(asked, notebooks=False, redo=True)
+    assert len(own.run.labels(1)["annotations"]) == 10
+
+
+def test_answers_that_are_gone_are_waited_for_again(asked, own):
+    answer_all(own, [BOX])
+    steps.label(own.run, 1)
+    answers.path_of(own.run, 1).unlink()
+    with pytest.raises(LabelsWanted, match="divergence/seed_0, cycle 1, waits for labels: 0 of 5"):
+        experiment.run(asked, notebooks=False, redo=True)
+
+
+def test_the_time_spent(own):
+    """A frame of unknown time counts `label_seconds`."""
+    first, *others = own.positions
+    found = {first: Answer([BOX], True, 10.0)} | {p: Answer([], True, None) for p in others}
+    answers.write(own, found, "a test")
+    info = steps.label(own.run, 1).labels(1)["info"]
+    assert info == {"source": "a test", "labeling_seconds": 10 + 4 * 45, "frames_timed": 1}
+
+
+def test_the_ledger_counts_the_hours(asked):
+    for name, seconds in (("divergence", 7.2), ("guided-random", 72)):
+        answer_all(task(open_run(asked / name / "seed_0"), 1), [BOX], seconds)
+    experiment.run(asked, notebooks=False)
+    ledger = experiment.ledger(asked).query("cycle == 1").set_index("strategy")
+    assert ledger["labeling hours"].to_dict() == {"divergence": 0.01, "guided-random": 0.1}
+    assert set(ledger["pedestrians chosen"]) == {5}
+
+
+def test_a_branch_takes_the_answers_along(asked, tmp_path):
+    catalog = read_json(asked / "experiment.json")["catalog"]
+    once = {"name": "two", "cycles": 2, "budget": 2, "strategies": ["guided-random"]}
+    out = create(tmp_path, catalog, **once)
+    run = open_run(out / "guided-random/seed_0")
+    for cycle in (1, 2):
+        with pytest.raises(LabelsWanted, match=f"cycle {cycle}, waits for labels: 0 of 2"):
+            experiment.run(out, notebooks=False)
+        answer_all(task(run, cycle), [BOX])
+    experiment.run(out, notebooks=False)
+    folder = branches.branch(run.folder, 2, {"epochs": 2}, tmp_path / "branch")
+    states = experiment.table(folder).query("cycle < 2")
+    assert set(states["state"]) == {"complete"}
+    branched = open_run(folder / "guided-random/seed_0")
+    assert branched.labels(1) == run.labels(1)
+    assert answers.read(task(branched, 1)) == answers.read(task(run, 1))
+
+
+# ---- answers -------------------------------------------------------------------------------------
+
+
+def test_answers_come_back(own, drawing):
+    first, second = own.positions[:2]
+    drawing.keep(first, [BOX, {"bbox": [1.5, 2.25, 3, 4], "label": RIDER}], True)
+    drawing.keep(second, [], False)
+    found = answers.read(own)
+    assert [box["bbox"] for box in found[first].boxes] == [[5, 6, 20, 50], [1.5, 2.25, 3, 4]]
+    assert [box["label"] for box in found[first].boxes] == [PERSON, RIDER]
+    assert (found[first].looked_at, found[second].looked_at) == (True, False)
+    stored = read_json(answers.path_of(own.run, 1))
+    assert (stored["run"], stored["cycle"]) == ("divergence/seed_0", 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "7", '{"task": 1}', '{"frames": {}}',
+        '{"task": "ID", "run": "", "cycle": 1, "source": "", "frames": []}',
+        '{"task": "ID", "run": "", "cycle": 1, "source": "", "frames": {"x": {}}}',
+        '{"task": "ID", "run": "", "cycle": 1, "source": "", "frames": {"1": FRAME}}',
+    ],
+)  # fmt: skip
+def test_damaged_answers_are_refused_with_where(own, text):
+    frames = [
+        "7", "{}", '{"boxes": [], "looked_at": "yes", "seconds": 1}',
+        '{"boxes": [], "looked_at": true, "seconds": "long"}',
+        '{"boxes": 7, "looked_at": true, "seconds": 1}',
+        '{"boxes": [null], "looked_at": true, "seconds": 1}',
+        '{"boxes": [{"bbox": [1, 2, "3", 4], "label": "person"}], "looked_at": true, "seconds": 1}',
+        '{"boxes": [{"bbox": [1, 2, 3], "label": "person"}], "looked_at": true, "seconds": 1}',
+        '{"boxes": [{"bbox": [1, 2, 3, 4], "label": []}], "looked_at": true, "seconds": 1}',
+    ]  # fmt: skip
+    path = answers.path_of(own.run, 1)
+    for frame in frames if "FRAME" in text else [""]:
+        path.write_text(text.replace("ID", own.id).replace("FRAME", frame))
+        for read in (lambda: answers.read(own), lambda: wanted(own.run, 1), lambda: Session(own),
+                     lambda: answers.answers_digest(own.run, 1)):  # fmt: skip
+            with pytest.raises(ValueError, match=rf"{path}: damaged"):
+                read()
+    path.unlink()
+    Session(own).close()  # nothing holds it
+
+
+def test_answers_edited_by_hand_are_checked(own):
+    answer_all(own, [BOX | {"bbox": [5, 5, 900, 40]}])
+    with pytest.raises(ValueError, match=r"frame \d <.*box 1 \[5, 5, 900, 40\] reaches out of the"):
+        steps.label(own.run, 1)
+
+
+def test_answers_to_another_choice_of_frames(asked, own):
+    answer_all(own, [BOX])
+    file = own.run.artefact(1, "4_select", "selection.json")
+    selection = read_json(file)
+    change(file, chosen=selection["chosen"][::-1])
+    now = task(open_run(own.run.folder), 1)
+    said = "answers are about divergence/seed_0, cycle 1, with other chosen frames than .*Move the"
+    for read in (lambda: answers.read(now), lambda: Session(now), lambda: wanted(now.run, 1)):
+        with pytest.raises(ValueError, match=said):
+            read()
+    with pytest.raises(ValueError, match=said):
+        experiment.run(asked, notebooks=False)
+
+
+def test_boxes_are_in_the_images_own_pixels(own):
+    assert {p: own.factor(p) for p in own.positions} == {
+        p: min(96 / SIZES[p][0], 128 / SIZES[p][1]) for p in own.positions
+    }
+    answer_all(own, [BOX])
+    found = steps.label(own.run, 1).labels(1)
+    for image, a in zip(found["images"], found["annotations"], strict=True):
+        factor = own.factor(image["position"])
+        assert a["bbox"] == pytest.approx([5 * factor, 6 * factor, 20 * factor, 50 * factor])
+        assert (image["height"], image["width"]) == (96, 128)
+
+
+def test_proposals_are_those_of_a_good_score(asked, own):
+    found = {p: [b["bbox"] for b in own.proposals[p]] for p in own.positions}
+    assert found == {p: PROPOSALS[p] for p in own.positions}
+    change(asked / "pretrain/seed_0/evaluation.json", score_at_1=None)
+    assert set(map(len, task(open_run(own.run.folder), 1).proposals.values())) == {0}
+    random_ = task(open_run(asked / "guided-random/seed_0"), 1)
+    assert set(map(len, random_.proposals.values())) == {0}
+
+
+def test_proposals_without_the_step_that_they_need(asked, own):
+    records.record_path(own.run, 0, "7_evaluate").unlink()
+    (asked / "pretrain/seed_0/evaluation.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"Step 7_evaluate of cycle 0 has not run.*alkit"):
+        _ = own.proposals
+    answer_all(own, [BOX])  # who answers otherwise needs none
+    assert len(steps.label(own.run, 1).labels(1)["annotations"]) == 5
+
+
+# ---- who draws -----------------------------------------------------------------------------------
+
+
+def test_one_at_a_time(own, drawing):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(Held) as held:
+            Session(own)
+    said = str(held.value)
+    assert session._user() in said
+    assert f"on {socket.gethostname()} (process {os.getpid()}, drawing labels, since 20" in said
+    assert "One at a time can label a cycle: end that session, or label another" in said
+    assert len(os.listdir("/proc/self/fd")) == before
+    drawing.close()
+    drawing.close()  # harmless
+    Session(own).close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_another_run_can_be_labelled_meanwhile(asked, drawing):
+    Session(task(open_run(asked / "guided-random/seed_0"), 1)).close()
+
+
+@pytest.fixture
+def keeper(own):
+    """Starts a process that keeps answers in a loop: its id, and what it says."""
+    helper = subprocess.Popen(
+        [sys.executable, "-c", KEEPER, str(own.run.folder), str(full_frame(own))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    assert helper.stdout.readline() == "ready\n"
+
+    def start():
+        helper.stdin.write("go\n")
+        said = helper.stdout.readline().split()
+        assert said[0] == "process"
+        return int(said[1]), helper.stdout
+
+    yield start
+    helper.stdin.close()
+    helper.wait(60)
+    helper.stdout.close()
+
+
+def full_frame(own) -> int:
+    return next(p for p in own.positions if len(TRUTH[p]) == 6)
+
+
+def test_killed_at_any_moment_what_was_kept_is_there(own, keeper):
+    """The lock goes with the process, and the file is the last one kept or the one after it."""
+    chance = random.Random(0)
+    for _ in range(12):
+        process, said = keeper()
+        for _ in range(chance.randrange(1, 4)):
+            assert said.readline().startswith("kept")
+        with pytest.raises(Held, match=rf"\(process {process}, drawing labels"):
+            Session(own)
+        time.sleep(chance.random() * 0.01)
+        os.kill(process, signal.SIGKILL)
+        while not free(own):
+            time.sleep(0.01)
+        last = 0
+        while select.select([said], [], [], 0.05)[0]:
+            last = int(said.readline().split()[1])
+        boxes = answers.read(own)[full_frame(own)].boxes
+        heights = {box["bbox"][3] for box in boxes}
+        assert len(boxes) == 400
+        assert len(heights) == 1
+        (height,) = heights
+        assert round((height - 10) * 100) >= last
+
+
+def free(own) -> bool:
+    try:
+        Session(own).close()
+    except Held:
+        return False
+    return True
+
+
+def test_what_is_kept_is_on_disk(own, drawing):
+    for k, position in enumerate(own.positions):
+        drawing.keep(position, [BOX] * (k % 2), True)
+        assert len(answers.read(own)) == k + 1
+        assert answers.read(own) == {p: rounded(a) for p, a in drawing.answers.items()}
+    assert drawing.finished() == 5
+    drawing.close()
+    assert Session(own).finished() == 5
+
+
+def rounded(answer):
+    return Answer(answer.boxes, answer.looked_at, round(answer.seconds, 1))
+
+
+def test_a_write_that_fails_leaves_what_was_there(own, drawing, monkeypatch):
+    drawing.keep(own.positions[0], [BOX], True)
+    before = contents(own.run.out)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        drawing.keep(own.positions[0], [], True)
+    partial = "divergence/seed_0/cycle_01/answers.json.partial"
+    assert {k: v for k, v in contents(own.run.out).items() if k != partial} == before
+    assert drawing.answers[own.positions[0]].boxes != []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (None, "boxes are None; a list is wanted"),
+        ({}, "boxes are {}; a list is wanted"),
+        ([None], "box 1: got None; a box is {'bbox': "),
+        ([[5, 6, 20, 50]], r"box 1: got \[5, 6, 20, 50\]; a box is"),
+        ([{"bbox": [5, 6, 20, 50]}], "box 1: got .*; a box is"),
+        ([{"label": PERSON}], "box 1: got .*; a box is"),
+        ([BOX | {"label": ["person"]}], "box 1: got .*; a box is"),
+        ([BOX | {"label": "car"}], "box 1: class 'car' is unknown; the classes are person, rider"),
+        ([BOX | {"bbox": [5, 6, 20]}], "box 1: got .*; a box is"),
+        ([BOX | {"bbox": "5 6 20 50"}], "box 1: got .*; a box is"),
+        ([BOX | {"bbox": [5, 6, "20", 50]}], "box 1: got .*; a box is"),
+        ([BOX | {"bbox": [5, 6, None, 50]}], "box 1: got .*; a box is"),
+        ([BOX | {"bbox": [5, 6, True, 50]}], "box 1: got .*; a box is"),
+        ([BOX | {"bbox": [5, 6, 10**400, 50]}], "box 1: got .*; a box is"),
+        ([BOX | {"bbox": [5, 6, float("nan"), 50]}], "finite numbers and a positive size"),
+        ([BOX | {"bbox": [5, 6, float("inf"), 50]}], "finite numbers and a positive size"),
+        ([BOX | {"bbox": [5, 6, 0, 50]}], "finite numbers and a positive size"),
+        ([BOX | {"bbox": [5, 6, 20, -50]}], "finite numbers and a positive size"),
+        ([BOX | {"bbox": [5, 6, 999, 50]}], r"box 1 \[5, 6, 999, 50\] reaches out of the 160×120"),
+        ([BOX | {"bbox": [-0.9, 6, 0.5, 50]}], "has no area in the 160×120 image"),
+        ([BOX, BOX], "box 2 stands there twice"),
+    ],
+)
+def test_boxes_that_are_wrong_are_not_kept(own, drawing, boxes, message):
+    position = next(p for p in own.positions if SIZES[p] == (120, 160))
+    drawing.keep(position, [BOX], True)
+    before, kept = contents(own.run.out), dict(drawing.answers)
+    with pytest.raises(ValueError, match=message):
+        drawing.keep(position, boxes, True)
+    assert contents(own.run.out) == before
+    assert drawing.answers == kept
+
+
+def test_only_chosen_frames_can_be_kept(own, drawing):
+    (other,) = set(range(6)) - set(own.positions)
+    with pytest.raises(ValueError, match=f"position {other} is none of the chosen frames"):
+        drawing.keep(other, [], True)
+    assert not answers.path_of(own.run, 1).exists()
+
+
+def test_seconds_are_summed_and_pauses_cut(own, clock):
+    drawing = Session(own)
+    first, second = own.positions[:2]
+    for at, position in ((1005, first), (1012, first), (2000, first), (2003, second)):
+        clock.seconds = at
+        drawing.keep(position, [BOX], True)
+    clock.seconds = 2500
+    drawing.begin()  # another frame comes up
+    clock.seconds = 2504
+    drawing.keep(second, [], True)
+    seconds = {p: answer.seconds for p, answer in answers.read(own).items()}
+    assert session.IDLE_SECONDS == 60
+    assert seconds == {first: 5 + 7 + 60, second: 3 + 4}
+    drawing.close()
+    clock.seconds = 9000
+    drawing = Session(own)  # its time goes on where it was
+    clock.seconds = 9010
+    drawing.keep(second, [], True)
+    assert answers.read(own)[second].seconds == 17
+    drawing.close()
+
+
+def test_an_unknown_time_stays_unknown(own, clock):
+    """A box corrected after an import says nothing about the time before."""
+    answer_all(own, [BOX])
+    drawing = Session(own)
+    clock.seconds += 3
+    drawing.keep(own.positions[0], [], True)
+    drawing.close()
+    assert steps.label(own.run, 1).labels(1)["info"]["labeling_seconds"] == 5 * 45
+
+
+def test_a_new_frame_starts_from_the_proposals(own, drawing):
+    for position in own.positions:
+        answer = drawing.answer(position)
+        assert [box["bbox"] for box in answer.boxes] == PROPOSALS[position]
+        assert (answer.looked_at, answer.seconds) == (False, 0.0)
+
+
+def test_an_oracles_experiment_asks_nobody(asked, own, tmp_path):
+    folder = exchange.export(own, "coco", tmp_path / "given")
+    finish(folder, "coco", TRUTH)
+    oracle = task(open_run(with_oracle(asked, tmp_path / "oracle") / "divergence/seed_0"), 1)
+    before = contents(oracle.run.out)
+    for ask in (lambda: Session(oracle), lambda: exchange.take(oracle, folder)):
+        with pytest.raises(ValueError, match="of this experiment are the oracle's"):
+            ask()
+    assert contents(oracle.run.out) == before
+
+
+def test_labels_in_use_are_left_alone(own, drawing):
+    """Also by somebody who began before the run went on."""
+    answer_all(own, [BOX])
+    steps.label(own.run, 1)
+    before = contents(own.run.out)
+    with pytest.raises(ValueError, match="step 5 is complete, its labels are in use"):
+        drawing.keep(own.positions[0], [], True)
+    drawing.close()
+    with pytest.raises(ValueError, match="step 5 is complete, its labels are in use"):
+        Session(own)
+    assert contents(own.run.out) == before
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_nothing_to_label_before_step_4(alkit, run, tmp_path):
+    for words in (["export", run.folder, "--format", "coco"], ["import", run.folder, tmp_path],
+                  ["draw", run.folder]):  # fmt: skip
+        code, _, said = alkit("labels", *words, "--cycle", 2)
+        assert code == 1
+        assert re.match(r"alkit: .*Step 4_select of cycle 2 has not run", said)
+
+
+def test_an_export_goes_to_the_cycles_folder(alkit, run):
+    code, printed, _ = alkit("labels", "export", run.folder, "--cycle", 1, "--format", "yolo")
+    assert code == 0
+    assert printed.strip() == str(run.cycle(1) / "to_label_yolo")
+    again = alkit("labels", "export", run.folder, "--cycle", 1, "--format", "yolo")
+    assert again[0] == 1
+    assert "the folder is not empty; choose another one with --to" in again[2]
+
+
+def test_a_page_is_not_served_while_somebody_draws(alkit, run, drawing):
+    code, _, said = alkit("labels", "draw", run.folder, "--cycle", 1)
+    assert code == 1
+    assert f"(process {os.getpid()}, drawing labels, since" in said
+
+
+def test_looked_at_all_and_replace(alkit, run, own, tmp_path):
+    given = exchange.export(own, "coco", tmp_path / "given")
+    command = ["labels", "import", run.folder, given, "--cycle", 1]
+    assert alkit(*command)[0] == 1
+    code, printed, _ = alkit(*command, "--looked-at-all")
+    count = sum(len(PROPOSALS[p]) for p in own.positions)
+    assert (code, printed) == (
+        0, f"5 frames; boxes: {count} person. `alkit run` goes on with them\n"
+    )  # fmt: skip
+    assert "--replace sets them aside" in alkit(*command, "--looked-at-all")[2]
+    assert alkit(*command, "--looked-at-all", "--replace")[0] == 0
+
+
+# ---- the page's Python side ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def canvas(drawing):
+    """The page without a browser."""
+    return Canvas(drawing)
+
+
+def test_the_page_shows_the_first_frame_that_is_not_finished(own, drawing, canvas):
+    frame = canvas.frame
+    assert frame["position"] == own.positions[0]
+    assert (frame["height"], frame["width"]) == SIZES[own.positions[0]]
+    assert frame["name"] == f"{own.positions[0]} <script>alert(1)&.png"
+    assert [box["bbox"] for box in frame["boxes"]] == PROPOSALS[own.positions[0]]
+    assert frame["image"].startswith("data:image/jpeg;base64,/9j/")
+    assert canvas.classes == list(own.classes)
+    drawing.keep(own.positions[0], [], True)
+    assert Canvas(drawing).frame["position"] == own.positions[1]
+
+
+def test_what_the_page_says_is_kept(own, canvas):
+    first, second = own.positions[:2]
+    canvas._handle_msg({"n": 1, "kind": "keep", "position": first, "boxes": [BOX]})
+    assert canvas.reply == {"n": 1, "problem": ""}
+    assert answers.read(own)[first].looked_at is False
+    assert canvas.frame["position"] == first
+    canvas._handle_msg({"n": 2, "kind": "finish", "position": first, "boxes": [BOX]})
+    assert canvas.reply == {"n": 2, "problem": ""}
+    assert answers.read(own)[first].looked_at is True
+    assert canvas.done == [True, False, False, False, False]
+    assert canvas.frame["position"] == second
+    message = {"n": 3, "kind": "keep", "position": first, "boxes": [], "looked_at": True}
+    canvas._handle_msg(message)  # sent before the next frame came up
+    assert answers.read(own)[first].boxes == []
+    assert canvas.frame["position"] == second
+
+
+def test_the_next_frame_is_one_that_is_not_finished(own, canvas):
+    def finish_at(index):
+        canvas._handle_msg({"n": 1, "kind": "open", "index": index})
+        assert canvas.frame["index"] == index
+        position = own.positions[index]
+        canvas._handle_msg({"n": 2, "kind": "finish", "position": position, "boxes": []})
+        return canvas.frame["index"]
+
+    assert finish_at(1) == 2
+    assert finish_at(2) == 3
+    assert finish_at(4) == 0  # none after it
+    assert finish_at(0) == 3
+    assert finish_at(3) == 4  # all are finished: simply the next
+    assert all(canvas.done)
+    canvas._handle_msg({"n": 9, "kind": "open", "index": 99})
+    assert canvas.frame["index"] == 4
+    canvas._handle_msg({"n": 9, "kind": "open", "index": -1})
+    assert canvas.frame["index"] == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        ({}, "the page's message lacks 'kind'"),
+        ({"kind": "delete", "position": 0, "boxes": []}, "the page's message is of kind 'delete'"),
+        ({"kind": "open"}, "the page's message lacks 'index'"),
+        ({"kind": "open", "index": "first"}, "invalid literal for int"),
+        ({"kind": "open", "index": float("inf")}, "cannot convert float infinity"),
+        ({"kind": "keep", "boxes": []}, "the page's message lacks 'position'"),
+        ({"kind": "keep", "position": None, "boxes": []}, "NoneType"),
+        ({"kind": "finish", "position": 99, "boxes": []}, "position 99 is none of the chosen fra"),
+        ({"kind": "finish", "position": "OWN"}, "the page's message lacks 'boxes'"),
+        ({"kind": "finish", "position": "OWN", "boxes": None}, "boxes are None; a list is wanted"),
+        ({"kind": "finish", "position": "OWN", "boxes": [{}]}, "box 1: got {}; a box is"),
+        ({"kind": "finish", "position": "OWN", "boxes": [BOX | {"bbox": [1, 2, 3]}]}, "box 1: got"),
+        ({"kind": "finish", "position": "OWN", "boxes": [BOX | {"label": "<b>"}]}, "class '<b>' i"),
+    ],
+)
+def test_a_wrong_message_changes_nothing(own, canvas, message, problem):
+    if message.get("position") == "OWN":
+        message = message | {"position": own.positions[0]}
+    before, frame = contents(own.run.out), canvas.frame
+    canvas._handle_msg({"n": 7, **message})
+    assert canvas.reply["n"] == 7
+    assert problem in canvas.reply["problem"]
+    assert contents(own.run.out) == before
+    assert canvas.frame == frame
+    assert not any(canvas.done)
