@@ -173,7 +173,7 @@ def _coco(folder, truth):
                     }
                 )  # fmt: skip
 
-    edit(folder / "annotations.json", change)
+    edit(folder / "annotations/instances_default.json", change)
 
 
 def _label_studio(folder, truth):

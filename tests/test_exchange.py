@@ -33,7 +33,11 @@ from alkit.labelling import answers, exchange, session, task
 from alkit.labelling.exchange.bundle import LARGEST
 from alkit.runs import open_run
 
-FILES = {"coco": "annotations.json", "label-studio": "tasks.json", "cvat": "annotations.xml"}
+FILES = {
+    "coco": "annotations/instances_default.json",
+    "label-studio": "tasks.json",
+    "cvat": "annotations.xml",
+}
 PIXELS = {"coco": 1e-9, "label-studio": 1e-9, "cvat": 0.011, "yolo": 3e-4}  # what digits leave
 EACH = pytest.mark.parametrize("format_", FORMATS)
 
@@ -704,7 +708,7 @@ def test_a_frame_under_two_names(own, exported, refused):
         ("a.json", b"[" + b"9" * 5000 + b"]", "a.json is not JSON, or cut off"),
         ("a.json", b"17", "this looks like none of coco, label-studio, cvat, yolo. It holds a.js"),
         ("a.json", b'"text"', "this looks like none of"),
-        ("a.json", b"{}", "a COCO json needs the list 'images' at its top"),
+        ("a.json", b"{}", "this looks like none of coco, label-studio, cvat, yolo"),
         ("a.json", b"[]", "not in the file"),
         ("a.xml", b"", "a.xml: not XML as CVAT writes it, or cut off"),
         ("a.xml", b"<annotations>" + b"<a>" * 200_000, "a.xml: not XML as CVAT writes it"),

@@ -146,7 +146,10 @@ def test_a_pool_that_nobody_has_labelled(alkit, tmp_path):
         given = tmp_path / folder.parent.name
         done = alkit("labels", "export", folder, "--cycle", 1, "--format", "coco", "--to", given)
         assert done[0] == 0, done
-        names = [image["file_name"] for image in read_json(given / "annotations.json")["images"]]
+        names = [
+            image["file_name"]
+            for image in read_json(given / "annotations/instances_default.json")["images"]
+        ]
         truth = [None] * 7
         for name in names:
             truth[position_of(name)] = [(PERSON, [5, 6, 20, 50]), (IGNORE, [50, 6, 20, 50])]

@@ -49,7 +49,10 @@ def task(tmp_path):
     names = {p: name for p, (name, _, _) in FRAMES.items()}
     folder = tmp_path / "runs/divergence/seed_0"
     run = SimpleNamespace(
-        folder=folder, out=tmp_path / "runs", cycle=lambda cycle: folder / f"cycle_{cycle:02d}"
+        folder=folder,
+        out=tmp_path / "runs",
+        cycle=lambda cycle: folder / f"cycle_{cycle:02d}",
+        experiment=SimpleNamespace(labels="import"),
     )
     made = Task(run, 1)
     made.__dict__.update(  # what a run would say
@@ -116,8 +119,10 @@ FINISHED_CLOSE = {p: close(boxes) for p, boxes in FINISHED.items()}
 @pytest.mark.parametrize("format_", ["coco", "cvat", "yolo"])
 def test_datumaro_reads_what_is_exported(task, tmp_path, format_):
     saw = theirs("datumaro_read", format_, exchange.export(task, format_, tmp_path / "out"))
-    assert set(saw["frames"]) == {name for _, name, _ in FRAMES.values()}
-    for position, (_, name, size) in FRAMES.items():
+    # a missing file of YOLO's says that nobody looked: datumaro passes over that image
+    seen = {p: frame for p, frame in FRAMES.items() if PROPOSALS[p] or format_ != "yolo"}
+    assert set(saw["frames"]) == {name for _, name, _ in seen.values()}
+    for position, (_, name, size) in seen.items():
         assert saw["frames"][name]["size"] == size
         assert sorted(saw["frames"][name]["boxes"]) == close(PROPOSALS[position])
     assert saw["classes"] == [*CLASSES, *(["looked_at"] if format_ == "cvat" else [])]
@@ -168,7 +173,7 @@ UNSEEN = {
     "coco": "not yet looked at, the file says",
     "label-studio": "not yet looked at, the file says",
     "cvat": "no boxes, and the file does not say",
-    "yolo": "all boxes are exactly those that were exported",
+    "yolo": "not in the file",
 }
 
 
