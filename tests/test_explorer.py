@@ -1,0 +1,445 @@
+"""The explorer without a browser: what it reads, judges, says and computes again."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alkit import aggregation, runs
+from alkit.evaluation import evaluate
+from alkit.explorer import galleries, judging, layers, reasons, trying
+from alkit.explorer.page import Explorer, page
+from alkit.explorer.picture import draw, encoded
+from alkit.explorer.reading import AllBoxes, NotThere, Opened, cycles_of, runs_of
+from alkit.explorer.timeline import Timeline
+from alkit.explorer.timeline import runs as stretches
+from alkit.frames import Boxes
+from alkit.runs import Run
+from alkit.selection import Reason
+
+
+@pytest.fixture(scope="module")
+def opened(toy_experiment):
+    """The second cycle of a complete run: 37 frames are scored, 3 were labelled before."""
+    return Opened(Run(toy_experiment / "divergence/seed_0"), 2)
+
+
+@pytest.fixture(scope="module")
+def explorer(toy_experiment):
+    return Explorer(Run(toy_experiment / "divergence/seed_0"), 2, {})
+
+
+# --- reading
+
+
+def test_the_table_says_what_the_steps_wrote(opened):
+    run, table = opened.run, opened.table
+    scores, selection = run.image_scores(2).set_index("position"), run.selection(2)
+    assert len(table) == len(run.frames("pool")) == 40
+    for position, row in table.iterrows():
+        if position in scores.index:
+            assert row["z"] == scores.loc[position, "z"]
+            assert row["name"] == scores.loc[position, "name"]
+        else:
+            assert math.isnan(row["z"])
+            assert row["reason"] == Reason.LABELED
+            assert opened.labelled[position] == 1
+    chosen = table[table["order"] > 0].sort_values("order")
+    assert chosen.index.tolist() == [frame["position"] for frame in selection["chosen"]]
+
+
+def test_ranks_are_those_of_a_sort_by_hand(opened):
+    values = [(v, -p) for p, v in enumerate(opened.selection["ranked_by"])
+              if v is not None and p not in opened.labelled]  # fmt: skip
+    order = [-p for _, p in sorted(values, reverse=True)]
+    assert [int(opened.rank[p]) for p in order] == list(range(1, 38))
+    assert all(opened.rank[p] == 0 for p in opened.labelled)
+
+
+def test_arrays_are_those_of_the_stores(opened):
+    run = opened.run
+    maps = run.scores(2)
+    for k, position in enumerate(maps["position"].values.tolist()):
+        assert opened.row[position] == k
+    position = int(maps["position"].values[7])
+    np.testing.assert_array_equal(opened.scores(position), maps.isel(frame=7).values)
+    again = opened.scores_again(position, run.numbers(2).pixels(run.numbers(2).radius))
+    assert np.abs(again - opened.scores(position)).max() < 0.01  # the store's quantisation
+    region = run.numbers(2).pixels(run.numbers(2).region)
+    slow = slow_maxima(opened.scores(position), region)
+    np.testing.assert_allclose(opened.region_maxima[7], slow, rtol=1e-3)
+    assert opened.highest == pytest.approx(float(maps.max()), rel=1e-3)
+
+
+def slow_maxima(s, region):
+    height, width = s.shape
+    return [[max(s[y, x] for y in range(top, min(top + region, height))
+                 for x in range(left, min(left + region, width)))
+             for left in range(0, width, region)] for top in range(0, height, region)]  # fmt: skip
+
+
+def test_a_frame_labelled_before_has_an_image_and_a_reason_but_no_map(opened):
+    position = next(iter(opened.labelled))
+    assert opened.image(position).shape == (96, 128, 3)
+    with pytest.raises(NotThere, match=r"labelled in cycle 1: it is no longer predicted"):
+        opened.scores(position)
+
+
+def test_a_strategy_without_predictions_has_no_maps(toy_experiment):
+    opened = Opened(Run(toy_experiment / "guided-random/seed_0"), 1)
+    with pytest.raises(NotThere, match=r"guided-random needs no predictions"):
+        opened.probabilities(0)
+    assert opened.detections == {}
+    assert opened.highest is None
+
+
+def test_a_cleaned_run_says_what_is_missing_and_shows_the_rest(toy_copy):
+    run = Run(toy_copy / "divergence/seed_0")
+    shutil.rmtree(run.cycle(2) / "scores.zarr")
+    shutil.rmtree(run.cycle(2) / "logits.zarr")
+    shown = Explorer(run, 2, {})
+    assert "no maps:" in shown.words.object
+    assert "alkit run" in shown.words.object
+    assert len(shown.galleries[0].items) > 0  # the pictures, without maps
+    position = shown.controls.position.value
+    assert opened_image(shown) == Opened(run, 2).image(position).tobytes()
+
+
+def opened_image(shown):
+    rgba = shown.view.image.data["image"][0].view(np.uint8)
+    return rgba.reshape(*shown.view.size, 4)[..., :3].tobytes()
+
+
+def test_half_written_maps_are_not_shown(toy_copy):
+    import zarr
+
+    run = Run(toy_copy / "divergence/seed_0")
+    group = zarr.open_group(run.cycle(2) / "scores.zarr", mode="r+")
+    group.attrs["unfinished"] = True
+    with pytest.raises(NotThere, match=r"no maps: .*scores.zarr: not there"):
+        Opened(run, 2).scores(int(Opened(run, 2).selection["chosen"][0]["position"]))
+
+
+def test_a_run_that_has_chosen_nothing_is_refused(toy_copy):
+    for path in toy_copy.glob("*/seed_0/cycle_*/4_select.json"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"no cycle of any run has chosen frames yet"):
+        page(Run(toy_copy / "divergence/seed_0"))
+
+
+def test_runs_and_cycles_are_those_with_chosen_frames(toy_copy):
+    run = Run(toy_copy / "divergence/seed_0")
+    assert cycles_of(run) == [1, 2]
+    assert list(runs_of(run)) == ["divergence, seed 0", "guided-random, seed 0"]
+    (run.cycle(2) / "4_select.json").unlink()
+    assert cycles_of(run) == [1]
+
+
+# --- judging
+
+boxes = st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(4, 30), st.integers(8, 50))
+
+
+@given(
+    truth=st.lists(st.tuples(boxes, st.booleans()), max_size=5),
+    found=st.lists(st.tuples(boxes, st.integers(0, 9)), max_size=6),
+)
+@settings(max_examples=60, deadline=None)
+def test_judged_frames_agree_with_the_evaluation(truth, found):
+    """Hits, false detections and misses of frames are those that the evaluation counts."""
+    known = {3: Boxes([b for b, _ in truth], ["pedestrian"] * len(truth), [i for _, i in truth])}
+    detections = {3: [{"bbox": list(b), "score": s / 10} for b, s in found]}
+    judged = judging.judge(detections, known, 0.2)
+    kept = [d for d in detections[3] if d["score"] >= 0.2]
+    coco = {
+        "images": [{"id": 1}],
+        "categories": [{"id": 1, "name": "pedestrian"}],
+        "annotations": [
+            {"id": k + 1, "image_id": 1, "category_id": 1, "bbox": list(b), "ignore": int(i)}
+            for k, (b, i) in enumerate(truth)
+        ],
+    }
+    result = evaluate(coco, [{"image_id": 1, "category_id": 1, **d} for d in kept])
+    real = sum(not i for _, i in truth)
+    false = int(result.fppi[-1]) if len(result.fppi) else 0
+    missed = round(result.miss_rate[-1] * real) if len(result.fppi) and real else real
+    assert (judged.found_kind == judging.FALSE).sum() == false
+    assert (judged.truth_kind == judging.MISSED).sum() == missed
+    assert judged.missed(5).tolist() == [0, 0, 0, missed, 0]
+    assert (judged.truth_kind == judging.IGNORED).sum() == len(truth) - real
+    assert len(judged.found) == len(kept)
+
+
+def test_frames_that_nobody_labelled_have_neither_hits_nor_false_detections():
+    judged = judging.judge({0: [{"bbox": [0, 0, 9, 20], "score": 1.0}]}, {0: None}, 0)
+    assert judged.found_kind.tolist() == [""]
+    assert len(judged.truth) == 0
+
+
+@given(
+    values=st.lists(st.integers(0, 50), min_size=24, max_size=24),
+    at=st.lists(st.tuples(st.sampled_from([2, 5, 9]), st.integers(0, 39), st.integers(0, 29))),
+    most=st.integers(1, 30),
+)
+@settings(max_examples=60, deadline=None)
+def test_tiles_are_the_highest_that_hold_what_is_asked_for(values, at, most):
+    """Three frames (one at a position that has no maps: 5), regions of 10 in 20 × 40 pixels."""
+    maxima = np.array(values, np.float32).reshape(3, 2, 4) / 7
+    positions = np.array([2, 7, 9])
+    edges = aggregation.region_edges(20, 10), aggregation.region_edges(40, 10)
+    centred = [[x - 2, y - 3, 4, 6] for _, x, y in at]
+    n = len(at)
+    judged = judging.Judged(
+        np.array([p for p, _, _ in at], int), np.array(centred, float).reshape(-1, 4), np.zeros(n),
+        np.array([judging.FALSE] * n, object), np.zeros(0, int), np.zeros((0, 4)),
+        np.array([], object),
+    )  # fmt: skip
+    slow = set()
+    for p, x, y in at:
+        if p in (2, 9) and y < 20:
+            slow.add((p, y // 10, x // 10))
+    every = {(p, r, c) for p in (2, 7, 9) for r in range(2) for c in range(4)}
+    for kind, wanted in (("false positive", slow), ("all", every)):
+        found = judging.tiles(maxima, positions, judged, kind, edges, most)
+        value = {k: maxima[[2, 7, 9].index(k[0]), k[1], k[2]] for k in wanted}
+        assert {f[1:] for f in found} <= wanted
+        best = sorted(value.values(), reverse=True)[:most]
+        assert [f[0] for f in found] == pytest.approx(best)
+
+
+def test_blind_spots_are_the_most_missed_and_the_lowest_scored():
+    kinds = np.array([judging.MISSED] * 6 + [judging.FOUND], object)
+    judged = judging.Judged(
+        np.zeros(0, int), np.zeros((0, 4)), np.zeros(0), np.array([], object),
+        np.array([4, 4, 1, 2, 2, 3, 0]), np.zeros((7, 4)), kinds,
+    )  # fmt: skip
+    z = np.array([0.1, 0.5, 0.3, np.nan, 0.2])
+    assert judging.blind_spots(judged, z).tolist() == [4, 2, 1]
+
+
+# --- reasons
+
+
+def test_reasons_name_the_frame_that_kept_one_out(opened):
+    table, sequence = opened.table, opened.table["sequence"]
+    frames = opened.table["frame"]
+    for reason, others, word in (
+        (Reason.EXCLUDED_NOW, table.index[table["order"] > 0].tolist(), "rule 1"),
+        (Reason.EXCLUDED_LATER, list(opened.labelled), "rule 2"),
+    ):
+        for position in table.index[table["reason"] == reason]:
+            same = [p for p in others if sequence[p] == sequence[position]]
+            distance = min(abs(frames[p] - frames[position]) for p in same)
+            said = reasons.sentence(opened, position)
+            assert f"passed over by {word}: {distance:g} frame" in said
+            assert any(table["name"][p] in said for p in same)
+    for k, frame in enumerate(opened.selection["chosen"], 1):
+        assert reasons.sentence(opened, frame["position"]).startswith(f"chosen {k}. of 3")
+
+
+def test_the_nearest_labelled_frames_come_in_order(opened):
+    position = opened.selection["chosen"][0]["position"]
+    found = reasons.nearest_labelled(opened, position)
+    frames = opened.table["frame"]
+    assert [d for _, d in found] == sorted(abs(frames[p] - frames[position]) for p, _ in found)
+    assert {p for p, _ in found} <= set(opened.labelled)
+
+
+# --- trying other numbers
+
+
+def test_the_run_s_own_numbers_give_the_run_s_own_choice(opened):
+    numbers = opened.run.numbers(2)
+    own = trying.Numbers(
+        numbers.pixels(numbers.radius), numbers.pixels(numbers.region),
+        numbers.exclude_now, numbers.exclude_later,
+    )  # fmt: skip
+    _, selection = trying.choose(opened, opened.table["z"].to_numpy(), own)
+    assert selection.indices.tolist() == [f["position"] for f in opened.selection["chosen"]]
+    position = opened.selection["chosen"][1]["position"]
+    said = trying.sentence(opened, position, opened.table["z"].to_numpy(), own)
+    assert f"rank {opened.rank[position]} of 37 frames: chosen. 3 of the run's 3" in said
+
+
+def test_a_trial_computes_every_frame_and_stops_when_told(opened):
+    trial = trying.Trial(opened, 4, 12)
+    position = int(np.flatnonzero(opened.row >= 0)[-1])
+    s = opened.scores_again(position, 4)
+    assert trial.of(position) == pytest.approx(np.mean(slow_maxima(s, 12)), rel=1e-6)
+    for _ in range(400):
+        if trial.finished:
+            break
+        import time
+
+        time.sleep(0.05)
+    assert trial.error is None
+    assert np.isfinite(trial.z).sum() == 37
+    assert np.isnan(trial.z[list(opened.labelled)]).all()
+    part = trial.z.copy()
+    part[np.flatnonzero(opened.row >= 0)[:30]] = np.nan
+    wanted = trying.Numbers(4, 12, 15, 2)
+    assert "of the 7 frames computed so far of 37" in trying.sentence(
+        opened, position, part, wanted
+    )
+
+
+# --- the page's Python side
+
+
+def test_widgets_change_what_is_shown(explorer):
+    c, opened = explorer.controls, explorer.opened
+    position = int(np.flatnonzero(opened.row >= 0)[5])
+    explorer.go_to(position)
+    assert opened.table["name"][position] in explorer.words.object
+    assert opened_image(explorer) == opened.image(position).tobytes()
+    p, score = opened.probabilities(position), opened.scores(position)
+    data = explorer.view.map.data
+    np.testing.assert_allclose(data["map"][0], score)
+    np.testing.assert_allclose(data["p3"][0] / 65535, p[2], atol=1 / 65535)
+    c.layer.value = "Θ⁴"
+    np.testing.assert_allclose(explorer.view.map.data["map"][0], p[3])
+    assert explorer.view.mapper.high == 1.0
+    c.layer.value = "regions"
+    tiles = explorer.view.tiles.data
+    assert len(tiles["value"]) == 16 * 22  # regions of 6 pixels in 96 × 128
+    assert max(tiles["value"]) == pytest.approx(score.max())
+    assert (max(tiles["right"]), max(tiles["bottom"])) == (128, 96)
+    c.layer.value = "score"
+    c.compare.value = "divergence, seed 0, cycle 1"
+    other = Opened(opened.run, 1)
+    np.testing.assert_allclose(explorer.beside.map.data["map"][0], other.scores(position))
+    assert explorer.beside.ranges == explorer.view.ranges
+    c.compare.value = "nothing"
+
+
+def test_default_boxes_stand_around_the_click(explorer):
+    class Click:
+        x, y = 40.0, 50.0
+
+    explorer._tapped(Click)
+    data, numbers = explorer.view.defaults.data, explorer.opened.run.numbers(2)
+    height, width = np.array(numbers.default_boxes).T * numbers.scale
+    np.testing.assert_allclose(data["right"] - data["left"], width)
+    np.testing.assert_allclose((data["bottom"] + data["top"]) / 2, 50)
+    np.testing.assert_allclose(data["bottom"] - data["top"], height)
+
+
+def test_a_link_brings_back_what_it_was_taken_from(toy_experiment, explorer):
+    c = explorer.controls
+    explorer.go_to(17)
+    c.layer.value, c.palette.value, c.opacity.value, c.radius.value = "entropy", "turbo", 0.25, 5
+    link = c.link(explorer.opened)
+    again = page(Run(toy_experiment / "divergence/seed_0"), at=link)
+    assert again is not None
+    from urllib.parse import parse_qsl
+
+    other = Explorer(Run(toy_experiment / "divergence/seed_0"), 0, dict(parse_qsl(link[1:])))
+    assert other.controls.link(other.opened) == link
+    assert (other.controls.position.value, other.controls.radius.value) == (17, 5)
+    assert other.opened.cycle == 2
+    c.restore_numbers(explorer.opened)
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ("cycle=9", "cycle 9 of divergence, seed 0 has no chosen frames; there are cycles 1, 2"),
+        ("run=divergance,+seed+0", "the link's run: .*divergance.*divergence, seed 0"),
+        ("frame=nowhere", "the link's frame 'nowhere' is not in the pool"),
+        ("layer=scores", "the link's layer: .*score"),
+        ("radius=wide", "the link's radius is 'wide', no number"),
+        ("radius=inf", "the link's radius is 'inf', no number"),
+        ("beside=Mars", "the link's beside"),
+    ],
+)
+def test_links_to_what_is_not_there_are_refused(toy_experiment, link, message):
+    with pytest.raises(ValueError, match=message):
+        page(Run(toy_experiment / "divergence/seed_0"), at=link)
+
+
+def test_galleries_hold_what_they_say(explorer):
+    opened = explorer.opened
+    items, said = galleries.ranked(opened, "chosen", 1, 0.5)
+    assert [i["position"] for i in items] == [f["position"] for f in opened.selection["chosen"]]
+    assert "3 were chosen" in said
+    passed, _ = galleries.ranked(opened, galleries.GRID[2], 1, 0.5)
+    last = max(opened.rank[f["position"]] for f in opened.selection["chosen"])
+    assert len(passed) == min(galleries.SHOWN, last - 3)
+    both, _ = galleries.ranked(opened, galleries.GRID[0], 1, 0.5, most=4)
+    assert [opened.rank[i["position"]] for i in both] == [1, 2, 3, 4][: len(both)]
+    tiles, _ = galleries.tiles(opened, "all", None)
+    assert float(tiles[0]["mark"].split()[0]) == pytest.approx(opened.highest, abs=1e-3)
+    assert tiles[0]["image"].startswith("data:image/jpeg;base64,")
+
+
+def test_counts_of_known_pedestrians(opened):
+    found = AllBoxes(opened)
+    for _ in range(200):
+        if found.finished:
+            break
+        import time
+
+        time.sleep(0.05)
+    truth = opened.run.frames("pool").boxes
+    assert found.counts().tolist() == [int((~own.ignore).sum()) for own in truth]
+    timeline = Timeline(opened)
+    timeline.show_counts(found.counts())
+    assert timeline._counts.data["n"].sum() == found.counts().sum()
+
+
+def test_stretches_of_a_mask():
+    assert stretches([0, 1, 1, 0, 0, 1]) == [(0.5, 2.5), (4.5, 5.5)]
+    assert stretches([0, 0]) == []
+
+
+def test_pictures_as_files(opened):
+    position = opened.selection["chosen"][0]["position"]
+    judged = galleries.judged(opened, position, 0.1)
+    score = opened.scores(position)
+    for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
+        figure = draw(
+            opened.image(position), judged, score, float(score.max()), "viridis", 0.5, 0.01,
+            "<b>a & b", "score (nats)", "caption",
+        )  # fmt: skip
+        data = encoded(figure, kind).read()
+        assert data.startswith(start)
+    assert b"<b>a" not in data  # markup in names is escaped
+
+
+def test_layers_are_what_their_names_say(opened):
+    from alkit import scores
+
+    position = opened.selection["chosen"][0]["position"]
+    p, s = opened.probabilities(position), opened.scores(position)
+    np.testing.assert_array_equal(layers.values("score", p, s, 3), s)
+    np.testing.assert_array_equal(layers.values("divergence", p, s, 3), scores.divergence(p, 3))
+    np.testing.assert_array_equal(layers.values("entropy", p, s, 3), scores.entropy(p))
+    for k, name in enumerate(layers.LEVELS):
+        np.testing.assert_array_equal(layers.values(name, p, s, 3), p[k])
+    words = layers.describe(opened, position, "<script>")
+    assert "&lt;script&gt;" in words
+    assert "<script>" not in words
+
+
+@pytest.mark.parametrize("size", [1, 20, 30, 31, 480, 640])
+@pytest.mark.parametrize("grid", aggregation.GRIDS)
+def test_region_edges_bound_what_the_maxima_are_of(size, grid):
+    """A single high pixel lies in the region between its edges."""
+    region = 30
+    edges = aggregation.region_edges(size, region, grid)
+    for pixel in {0, size // 2, size - 1}:
+        s = np.zeros((size, 1))
+        s[pixel] = 1
+        maxima = aggregation.region_maxima(s, region, grid)[:, 0]
+        assert len(maxima) == len(edges) - 1
+        inside = [bool(a <= pixel < b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        assert (maxima == 1).tolist() == inside
+
+
+def test_the_notebook_of_a_complete_demo_names_its_own_folder():
+    """The default run of the notebook is the demo's, from the project's root."""
+    text = (runs.ROOT / "notebooks/explore_scores.ipynb").read_text()
+    assert "runs/demo/divergence/seed_0" in text
