@@ -2,6 +2,9 @@
 
 import math
 import shutil
+import time
+from itertools import pairwise
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -103,7 +106,7 @@ def test_a_cleaned_run_says_what_is_missing_and_shows_the_rest(toy_copy):
     shown = Explorer(run, 2, {})
     assert "no maps:" in shown.words.object
     assert "alkit run" in shown.words.object
-    assert len(shown.galleries[0].items) > 0  # the pictures, without maps
+    assert len(shown.tabs._galleries[0].items) > 0  # the pictures, without maps
     position = shown.controls.position.value
     assert opened_image(shown) == Opened(run, 2).image(position).tobytes()
 
@@ -272,8 +275,6 @@ def test_a_trial_computes_every_frame_and_stops_when_told(opened):
     for _ in range(400):
         if trial.finished:
             break
-        import time
-
         time.sleep(0.05)
     assert trial.error is None
     assert np.isfinite(trial.z).sum() == 37
@@ -334,8 +335,6 @@ def test_a_link_brings_back_what_it_was_taken_from(toy_experiment, explorer):
     link = c.link(explorer.opened)
     again = page(Run(toy_experiment / "divergence/seed_0"), at=link)
     assert again is not None
-    from urllib.parse import parse_qsl
-
     other = Explorer(Run(toy_experiment / "divergence/seed_0"), 0, dict(parse_qsl(link[1:])))
     assert other.controls.link(other.opened) == link
     assert (other.controls.position.value, other.controls.radius.value) == (17, 5)
@@ -380,8 +379,6 @@ def test_counts_of_known_pedestrians(opened):
     for _ in range(200):
         if found.finished:
             break
-        import time
-
         time.sleep(0.05)
     truth = opened.run.frames("pool").boxes
     assert found.counts().tolist() == [int((~own.ignore).sum()) for own in truth]
@@ -435,7 +432,7 @@ def test_region_edges_bound_what_the_maxima_are_of(size, grid):
         s[pixel] = 1
         maxima = aggregation.region_maxima(s, region, grid)[:, 0]
         assert len(maxima) == len(edges) - 1
-        inside = [bool(a <= pixel < b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        inside = [bool(a <= pixel < b) for a, b in pairwise(edges)]
         assert (maxima == 1).tolist() == inside
 
 

@@ -22,34 +22,34 @@ class Controls:
     def __init__(self, runs: dict, own: str):
         w = pn.widgets
         self.runs = runs
-        self.run = w.Select(name="run", options=list(runs), value=own, width=190)
-        self.cycle = w.Select(name="cycle", options=[1], width=70)
-        self.sequence = w.Select(name="sequence", options=["all"], width=150)
-        self.position = w.IntInput(name="position in the pool", value=0, start=0, width=130)
-        self.before = w.Button(name="◀", width=40, align="end", description="the frame before")
-        self.after = w.Button(name="▶", width=40, align="end", description="the next frame")
-        self.compare = w.Select(name="beside it", options=[NOTHING], width=260)
+        self.run = w.Select(label="run", options=list(runs), value=own, width=190)
+        self.cycle = w.Select(label="cycle", options=[1], width=70)
+        self.sequence = w.Select(label="sequence", options=["all"], width=150)
+        self.position = w.IntInput(label="position in the pool", value=0, start=0, width=130)
+        self.before = w.Button(label="◀", width=40, align="end", description="the frame before")
+        self.after = w.Button(label="▶", width=40, align="end", description="the next frame")
+        self.compare = w.Select(label="beside it", options=[NOTHING], width=260)
 
         share = {"start": 0, "end": 1, "step": 0.01}
-        self.layer = w.Select(name="over the image", options=list(layers.LAYERS), width=120)
-        self.palette = w.Select(name="colours", options=list(PALETTES), width=100)
-        self.opacity = w.FloatSlider(name="opacity", value=0.6, width=150, **share)
+        self.layer = w.Select(label="over the image", options=list(layers.LAYERS), width=120)
+        self.palette = w.Select(label="colours", options=list(PALETTES), width=100)
+        self.opacity = w.FloatSlider(label="opacity", value=0.6, width=150, **share)
         self.threshold = w.FloatSlider(
-            name="threshold (share of the highest)", value=0, width=210, **share
+            label="threshold (share of the highest)", value=0, width=210, **share
         )
-        self.limit = w.FloatSlider(name="detections from score", value=0, width=190, **share)
+        self.limit = w.FloatSlider(label="detections from score", value=0, width=190, **share)
         self.boxes = w.CheckButtonGroup(options=list(BOXES), value=list(BOXES))
 
-        self.radius = w.IntSlider(name="radius (pixels)", start=0, end=30, width=180)
-        self.region = w.IntSlider(name="region (pixels)", start=1, end=60, width=180)
-        self.now = w.IntSlider(name="rule 1 (frames)", start=0, end=60, width=180)
-        self.later = w.IntSlider(name="rule 2 (frames)", start=0, end=60, width=180)
-        self.restore = w.Button(name="as in the run", width=110)
+        self.radius = w.IntSlider(label="radius (pixels)", start=0, end=30, width=180)
+        self.region = w.IntSlider(label="region (pixels)", start=1, end=60, width=180)
+        self.now = w.IntSlider(label="rule 1 (frames)", start=0, end=60, width=180)
+        self.later = w.IntSlider(label="rule 2 (frames)", start=0, end=60, width=180)
+        self.restore = w.Button(label="as in the run", width=110)
         self.own = self.numbers()
 
-        self.which = w.Select(name="show", options=list(galleries.GRID), width=220)
-        self.sheet = w.IntInput(name="page", value=1, start=1, width=80)
-        self.holding = w.Select(name="holding", options=list(judging.TILES), width=160)
+        self.which = w.Select(label="show", options=list(galleries.GRID), width=220)
+        self.sheet = w.IntInput(label="page", value=1, start=1, width=80)
+        self.holding = w.Select(label="holding", options=list(judging.TILES), width=160)
 
     def numbers(self) -> Numbers:
         """What the sliders for other numbers say."""

@@ -6,17 +6,16 @@ from urllib.parse import parse_qsl
 import numpy as np
 import panel as pn
 
-from alkit.explorer import galleries, judging, layers, picture, reasons, trying
+from alkit.explorer import galleries, layers, picture, reasons, trying
 from alkit.explorer.controls import BOXES, NOTHING, Controls
 from alkit.explorer.frame import PALETTES, FrameView
-from alkit.explorer.parts import Gallery, Keys
-from alkit.explorer.reading import AllBoxes, NotThere, Opened, runs_of
+from alkit.explorer.parts import Keys
+from alkit.explorer.reading import NotThere, Opened, runs_of
+from alkit.explorer.tabs import STRETCH, Tabs
 from alkit.explorer.timeline import Timeline
 from alkit.runs import Run, open_run
 
-TABS = ("Highest ranked", "Tiles", "Blind spots", "Nearest labelled")
 TICK = 400  # milliseconds between two looks at what threads have done
-STRETCH = {"sizing_mode": "stretch_width"}
 
 
 def page(run: str | Run, cycle: int = 0, at: str = ""):
@@ -52,16 +51,16 @@ class Explorer:
         self._connect()
         self._quiet = False
         self._show_frame()
-        self._show_tab()
+        self.tabs.show()
 
     def _make_parts(self):
-        """What is no widget: words, galleries, files."""
-        self.words, self.words_beside, self.trial_words, self.link, *self.tab_words = (
+        """What is no control: words, tabs, files."""
+        self.words, self.words_beside, self.trial_words, self.link = (
             pn.pane.HTML("", css_classes=[f"alkit-{name}"], **STRETCH)
-            for name in ("words", "words-beside", "trial", "link", *(["about"] * len(TABS)))
+            for name in ("words", "words-beside", "trial", "link")
         )
         self.progress = pn.indicators.Progress(value=0, max=1, width=180, visible=False)
-        self.galleries = [Gallery(self.go_to, **STRETCH) for _ in TABS]
+        self.tabs = Tabs(self.controls, self.go_to)
         self.files = [
             pn.widgets.FileDownload(
                 callback=lambda kind=kind: self._file(kind), filename=f"frame.{kind}",
@@ -94,7 +93,8 @@ class Explorer:
             _link_in_browser(c, view)
         self.timeline = Timeline(opened)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
-        self._all, self._judged, self._counted = AllBoxes(opened), (None, None), False
+        self.tabs.open(opened)
+        self._counted = False
         self._trial, self._told = None, False
         self._set_palette()
         self._set_boxes()
@@ -112,7 +112,7 @@ class Explorer:
         self._timeline_place[:] = [pn.pane.Bokeh(self.timeline.figure, **STRETCH)]
         self._frames_place[:] = self._frames()
         self._show_frame()
-        self._show_tab()
+        self.tabs.show()
 
     # --- going somewhere
 
@@ -162,8 +162,8 @@ class Explorer:
                     "This view again: <code style='overflow-wrap: anywhere'>"
                     f"at = &quot;{escape(query)}&quot;</code>"
                 )
-            if self._tabs.active == TABS.index("Nearest labelled"):
-                self._show_tab()
+            if self.tabs.follows_the_frame:
+                self.tabs.show()
 
     def _maps(self, opened: Opened, position: int) -> tuple:
         """Probabilities (5, y, x), score and shown map (y, x), with what the brightest colour
@@ -251,7 +251,7 @@ class Explorer:
             self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
 
     def _tick(self):
-        trial, boxes = self._trial, self._all
+        trial, boxes = self._trial, self.tabs.boxes
         computing = trial is not None and not trial.finished
         self.progress.visible = computing or not boxes.finished
         if computing:
@@ -266,45 +266,10 @@ class Explorer:
             counts = boxes.counts()
             if counts is not None:
                 self.timeline.show_counts(counts)
-            self._show_tab()
+            self.tabs.show()
         if not computing and boxes.finished and self._ticking is not None:
             self._ticking.stop()
             self._ticking = None
-
-    # --- galleries
-
-    def _show_tab(self):
-        """Fill the gallery that is open."""
-        c, opened, active = self.controls, self.opened, self._tabs.active
-        limit, items = c.limit.value, []
-        self._tabs.loading = True
-        try:
-            match TABS[active]:
-                case "Highest ranked":
-                    items, said = galleries.ranked(opened, c.which.value, c.sheet.value, limit)
-                case "Tiles":
-                    judged = self._everything() if judging.TILES[c.holding.value] else None
-                    items, said = galleries.tiles(opened, c.holding.value, judged)
-                case "Blind spots":
-                    items, said = galleries.blind_spots(opened, self._everything(), limit)
-                case "Nearest labelled":
-                    items, said = galleries.nearest(opened, c.position.value, limit)
-        except NotThere as error:
-            said = str(error)
-        finally:
-            self._tabs.loading = False
-        self.galleries[active].items = items
-        self.tab_words[active].object = escape(said)
-
-    def _everything(self) -> judging.Judged:
-        """All frames' detections and boxes, matched. Raises NotThere while they are read."""
-        if not self._all.finished:
-            raise NotThere(f"reading labelled boxes: {self._all.done} of {self._all.total} frames")
-        limit = self.controls.limit.value
-        if self._judged[0] != limit:
-            found = judging.judge(self.opened.detections, self._all.boxes, limit)
-            self._judged = limit, found
-        return self._judged[1]
 
     # --- taking it along
 
@@ -344,15 +309,6 @@ class Explorer:
         c = self.controls
         self._timeline_place = pn.Column(pn.pane.Bokeh(self.timeline.figure, **STRETCH), **STRETCH)
         self._frames_place = pn.Row(*self._frames(), **STRETCH)
-        above = ([pn.Row(c.which, c.sheet)], [c.holding], [], [])
-        tabs = zip(TABS, above, self.tab_words, self.galleries, strict=True)
-        self._tabs = pn.Tabs(
-            *(
-                (name, pn.Column(*own, words, gallery, **STRETCH))
-                for name, own, words, gallery in tabs
-            ),
-            **STRETCH,
-        )
         tries = pn.Column(
             pn.pane.HTML("<b>Other numbers, from the stored logits</b>"),
             c.radius, c.region, c.now, c.later, c.restore, self.trial_words, self.progress,
@@ -369,7 +325,7 @@ class Explorer:
                 pn.Column(pn.Spacer(height=14), c.boxes),
             ),
             pn.Row(self._frames_place, tries, **STRETCH),
-            self._tabs,
+            self.tabs.layout,
             css_classes=["alkit-explorer"],
             **STRETCH,
         )  # fmt: skip
@@ -384,14 +340,13 @@ class Explorer:
             self._set_palette: [c.palette],
             self._set_boxes: [c.boxes],
             self._place_beside: [c.compare],
-            self._show_tab: [c.which, c.sheet, c.holding],
+            self.tabs.show: [c.which, c.sheet, c.holding],
         }
         for call, widgets in changes.items():
             for widget in widgets:
                 widget.param.watch(self._unless_quiet(call), "value")
         for slider in (c.radius, c.region, c.now, c.later):
             slider.param.watch(self._unless_quiet(self._show_frame), "value_throttled")
-        self._tabs.param.watch(lambda _: self._show_tab(), "active")
         c.before.on_click(lambda _: self._step(-1))
         c.after.on_click(lambda _: self._step(1))
         c.restore.on_click(lambda _: self._restore())
