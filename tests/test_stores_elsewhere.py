@@ -28,6 +28,8 @@ from alkit import (
     scores,
     store,
 )
+from alkit.explorer.page import Explorer
+from alkit.explorer.reading import Opened
 from alkit.runs import Run
 from alkit.settings import checked
 
@@ -165,6 +167,17 @@ def test_stores_at_a_url_are_equal_to_those_in_the_run_folder(url, created, toy_
     assert own == {(*cycle, "logits.zarr"), (*cycle, "scores.zarr")}
     # the keys do not depend on the place: the selection was found in the other experiment
     assert records.read(first_run(out), 1, "4_select")["reused"]
+
+
+def test_the_explorer_reads_stores_at_a_url(bucket, created, toy_experiment):
+    out = created(bucket)
+    experiment.run(out, notebooks=False)
+    there, here = (Opened(first_run(folder), 1) for folder in (out, toy_experiment))
+    position = here.selection["chosen"][0]["position"]
+    for name in ("scores", "probabilities"):
+        np.testing.assert_array_equal(getattr(there, name)(position), getattr(here, name)(position))
+    explorer = Explorer(first_run(out), 1, {})
+    np.testing.assert_array_equal(explorer.view.map.data["map"][0], here.scores(position))
 
 
 def test_workers_write_to_s3_what_one_process_writes_to_the_run_folder(

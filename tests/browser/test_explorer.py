@@ -105,6 +105,28 @@ def test_the_threshold_moves_in_the_browser_and_the_layers_change(browser, explo
             until(lambda v=highest: np.isclose(browser.execute_script(MAPPER)[1], v))
 
 
+def test_the_pointer_reads_the_pixel(browser, explored):
+    """Its score and its five probabilities, as the stores have them."""
+    with serving("explore", explored, "--cycle", 2, "--port", 0) as (_, address):
+        browser.get(address)
+        shown(browser)
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas(browser, 1))
+        plot = canvas(browser, 1)
+        ActionChains(browser).move_to_element_with_offset(plot, -60, 20).perform()
+        said = until(lambda: next((t.text for t in every(browser, ".bk-Tooltip")
+                                   if "score" in t.text and "nats" in t.text), ""))  # fmt: skip
+        x, y = map(int, re.search(r"x (\d+), y (\d+)", said).groups())
+        opened = Opened(Run(explored), 2)
+        position = opened.selection["chosen"][0]["position"]
+        # the words round the place to whole pixels: the pixel is one of its neighbours
+        near = [(v, u) for v in (y - 1, y) for u in (x - 1, x) if v >= 0 and u >= 0]
+        score = float(re.search(r"([\d.]+) nats", said)[1])
+        assert any(abs(opened.scores(position)[v, u] - score) < 1e-5 for v, u in near)
+        p = [float(v) for v in re.findall(r"\b0\.\d{4}\b", said)][-5:]
+        found = opened.probabilities(position)
+        assert any(np.allclose(found[:, v, u], p, atol=1e-4) for v, u in near)
+
+
 def choose(browser, label, value):
     """Choose from a list by its label."""
     for select in every(browser, "select"):
