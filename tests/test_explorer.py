@@ -17,7 +17,7 @@ from alkit.explorer import galleries, judging, layers, reasons, trying
 from alkit.explorer.page import Explorer, page
 from alkit.explorer.picture import draw, encoded
 from alkit.explorer.reading import AllBoxes, NotThere, Opened, cycles_of, runs_of
-from alkit.explorer.timeline import Timeline
+from alkit.explorer.timeline import Timeline, thinned
 from alkit.explorer.timeline import runs as stretches
 from alkit.frames import Boxes
 from alkit.runs import Run
@@ -385,6 +385,23 @@ def test_counts_of_known_pedestrians(opened):
     timeline = Timeline(opened)
     timeline.show_counts(found.counts())
     assert timeline._counts.data["n"].sum() == found.counts().sum()
+
+
+@given(st.lists(st.one_of(st.just(math.nan), st.integers(0, 99)), max_size=300), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_thinned_line_keeps_every_stretch_s_extremes_and_gaps(values, most):
+    values = np.array(values, float)
+    kept = thinned(values, most)
+    assert kept.tolist() == sorted(set(kept.tolist()))
+    assert len(kept) <= max(3 * most, 4 * most)
+    n = len(values)
+    borders = [k * n // most for k in range(most)] + [n] if n > 3 * most else list(range(n + 1))
+    for start, end in pairwise(borders):
+        own, shown = values[start:end], values[kept[(kept >= start) & (kept < end)]]
+        finite = own[np.isfinite(own)]
+        if len(finite):
+            assert (np.nanmin(shown), np.nanmax(shown)) == (finite.min(), finite.max())
+        assert np.isnan(shown).any() == np.isnan(own).any()
 
 
 def test_stretches_of_a_mask():

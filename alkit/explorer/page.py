@@ -1,5 +1,6 @@
 """The explorer's page, in a notebook or served: what each widget changes."""
 
+import contextlib
 from html import escape
 from urllib.parse import parse_qsl
 
@@ -125,11 +126,11 @@ class Explorer:
 
     def _zoom(self):
         sequence, position = self.controls.sequence.value, self.controls.position.value
-        if sequence == "all":
-            self.timeline.zoom(0, len(self.opened.table) - 1)
-            return
-        where = np.flatnonzero(self.opened.table["sequence"] == sequence)
-        self.timeline.zoom(int(where[0]), int(where[-1]))
+        where = np.arange(len(self.opened.table))
+        if sequence != "all":
+            where = np.flatnonzero(self.opened.table["sequence"] == sequence)
+        with self._together():
+            self.timeline.zoom(int(where[0]), int(where[-1]))
         if not where[0] <= position <= where[-1]:
             self.go_to(int(where[0]))
 
@@ -137,15 +138,16 @@ class Explorer:
         if BOXES[2] in self.controls.boxes.value:
             numbers = self.opened.run.numbers(self.opened.cycle)
             sizes = np.array(numbers.default_boxes, float) * numbers.scale
-            for view in (self.view, self.beside):
-                view.show_default_boxes(event.x, event.y, sizes)
+            with self._together():
+                for view in (self.view, self.beside):
+                    view.show_default_boxes(event.x, event.y, sizes)
 
     # --- one frame
 
     def _show_frame(self):
         c, opened = self.controls, self.opened
         position = c.position.value
-        with pn.io.hold():
+        with self._together():
             said = self._show(self.view, opened, position)
             self.words.object = layers.describe(opened, position, said)
             self.timeline.go_to(position)
@@ -164,6 +166,17 @@ class Explorer:
                 )
             if self.tabs.follows_the_frame:
                 self.tabs.show()
+
+    @contextlib.contextmanager
+    def _together(self):
+        """Send changes of Bokeh models at once: a server when all are made, a kernel when told."""
+        if self.served:
+            with pn.io.hold():
+                yield
+            return
+        yield
+        if hasattr(self, "layout"):
+            pn.io.push_notebook(self.layout)
 
     def _maps(self, opened: Opened, position: int) -> tuple:
         """Probabilities (5, y, x), score and shown map (y, x), with what the brightest colour
@@ -195,14 +208,17 @@ class Explorer:
         return ""
 
     def _set_palette(self):
-        for view in (self.view, self.beside):
-            view.mapper.palette = PALETTES[self.controls.palette.value]
+        with self._together():
+            for view in (self.view, self.beside):
+                view.mapper.palette = PALETTES[self.controls.palette.value]
 
     def _set_boxes(self):
-        for view in (self.view, self.beside):
-            view.found_renderer.visible = BOXES[0] in self.controls.boxes.value
-            view.truth_renderer.visible = BOXES[1] in self.controls.boxes.value
-            view.default_renderer.visible = BOXES[2] in self.controls.boxes.value
+        shown = [name in self.controls.boxes.value for name in BOXES]
+        with self._together():
+            for view in (self.view, self.beside):
+                renderers = view.found_renderer, view.truth_renderer, view.default_renderer
+                for renderer, visible in zip(renderers, shown, strict=True):
+                    renderer.visible = visible
 
     def _beside(self) -> Opened:
         name, _, cycle = self.controls.compare.value.rpartition(", cycle ")
@@ -265,7 +281,8 @@ class Explorer:
             self._counted = True
             counts = boxes.counts()
             if counts is not None:
-                self.timeline.show_counts(counts)
+                with self._together():
+                    self.timeline.show_counts(counts)
             self.tabs.show()
         if not computing and boxes.finished and self._ticking is not None:
             self._ticking.stop()

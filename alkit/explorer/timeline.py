@@ -9,25 +9,56 @@ from alkit.selection import Reason
 from alkit.views.drawing import BLACK, BLUE, GREEN, RED, SKY
 
 HEIGHT = 210  # pixels
+MOST = 800  # stretches of a line, about one for each pixel of the figure
 HV = {"responsive": True, "height": HEIGHT, "toolbar": "above", "default_tools": []}
 
 
 class Timeline:
     """A Bokeh figure: a line for z and one for what is ranked by, marks for chosen and labelled
-    frames, bands where the rules kept frames out, known pedestrians at the bottom."""
+    frames, bands where the rules kept frames out, known pedestrians at the bottom.
+
+    The lines of a long pool are thinned to what the figure can show, again at every zoom: a browser
+    draws the whole figure whenever the frame changes.
+    """
 
     def __init__(self, opened: Opened):
-        overlay, self._high = _overlay(opened)
+        table, scored = opened.table, opened.run.strategy.score is not None
+        values = table["ranked_by"].to_numpy()
+        self._n, self._high = len(table), np.nanmax(values, initial=1e-9) * 1.08
+        overlay = _marks(table, self._high, "score (nats)" if scored else "random number")
         self.figure = hv.render(overlay, backend="bokeh")
         self.figure.sizing_mode = "stretch_width"
-        self.figure.x_range = Range1d(-0.5, max(len(opened.pool) - 0.5, 0.5))
+        self.figure.x_range = Range1d(-0.5, max(self._n - 0.5, 0.5))
+        self._lines = []
+        if scored:
+            self._add_line(_gaps(table, "z"), "z", "#aaaaaa")
+            if not np.array_equal(table["z"], values, equal_nan=True):
+                self._add_line(_gaps(table, "ranked_by"), "ẑ", BLACK)
         self._here = Span(location=0, dimension="height", line_color=RED, line_width=1.5)
         self.figure.add_layout(self._here)
         self._counts = ColumnDataSource({"x": [], "top": [], "n": []})
         bars = self.figure.segment("x", 0, "x", "top", source=self._counts, line_color=GREEN,
                                    line_alpha=0.5, line_width=2)  # fmt: skip
-        self.figure.legend.items.append(LegendItem(label="pedestrians", renderers=[bars]))
+        self._add_to_legend("pedestrians", bars)
         self.figure.add_tools(HoverTool(renderers=[bars], tooltips=[("pedestrians", "@n")]))
+        self._thin(0, self._n)
+        self.figure.on_event("rangesupdate", lambda event: self._thin(event.x0, event.x1))
+
+    def _add_line(self, values: np.ndarray, name: str, colour: str):
+        source = ColumnDataSource({"x": [], "y": []})
+        line = self.figure.line("x", "y", source=source, line_color=colour, line_width=1.2)
+        self._lines.append((values, source))
+        self._add_to_legend(name, line)
+
+    def _add_to_legend(self, name: str, renderer):
+        self.figure.legend.items.append(LegendItem(label=name, renderers=[renderer]))
+
+    def _thin(self, first: float, last: float):
+        """Draw the lines from one position to another."""
+        low, high = max(0, int(first)), min(self._n, int(last) + 2)
+        for values, source in self._lines:
+            x = low + thinned(values[low:high])
+            source.data = {"x": x, "y": values[x]}
 
     def show_counts(self, counts: np.ndarray):
         """Known pedestrians of each frame (n,), the most as high as a quarter of the figure."""
@@ -44,14 +75,29 @@ class Timeline:
         self.figure.x_range.start, self.figure.x_range.end = first - 0.5, last + 0.5
 
 
-def _overlay(opened: Opened):
+def thinned(values: np.ndarray, most: int = MOST) -> np.ndarray:
+    """Which of the values (n,) a line has to go through to look the same: all of a few, else the
+    lowest, the highest and a gap (NaN) of each of `most` stretches; ascending int64."""
+    n = len(values)
+    if n <= 3 * most:
+        return np.arange(n)
+    starts = np.linspace(0, n, most, endpoint=False).astype(int)
+    kept = [starts]
+    for start, end in zip(starts, np.append(starts[1:], n), strict=True):
+        part = values[start:end]
+        finite = start + np.flatnonzero(np.isfinite(part))
+        if len(finite):
+            own = values[finite]
+            kept.append([finite[own.argmin()], finite[own.argmax()]])
+        if len(finite) < end - start:
+            kept.append([start + np.flatnonzero(~np.isfinite(part))[0]])
+    return np.unique(np.concatenate(kept))
+
+
+def _marks(table, high: float, y: str):
+    """Bands where the rules kept frames out, and marks of chosen and labelled frames."""
     hv.renderer("bokeh")
-    table, scored = opened.table, opened.run.strategy.score is not None
-    x = np.arange(len(table))
-    values = table["ranked_by"].to_numpy()
-    y = "score (nats)" if scored else "random number"
-    high = np.nanmax(values, initial=1e-9) * 1.08
-    layers = []
+    values, layers = table["ranked_by"].to_numpy(), []
     for reason, colour, words in (
         (Reason.EXCLUDED_NOW, SKY, "rule 1"),
         (Reason.EXCLUDED_LATER, BLUE, "rule 2"),
@@ -59,12 +105,6 @@ def _overlay(opened: Opened):
         bands = [(a, 0, b, high, words) for a, b in runs(table["reason"] == reason)]
         rectangles = hv.Rectangles(bands, ["x0", "y0", "x1", "y1"], "why", label=words)
         layers.append(rectangles.opts(color=colour, alpha=0.22, line_width=0))
-    if scored:
-        z = hv.Curve((x, _gaps(table, "z")), "position in the pool", y, label="z")
-        layers.append(z.opts(color="#aaaaaa", line_width=1))
-        if not np.array_equal(table["z"], values, equal_nan=True):
-            smooth = hv.Curve((x, _gaps(table, "ranked_by")), "position in the pool", y, label="ẑ")
-            layers.append(smooth.opts(color=BLACK, line_width=1.2))
     for mask, marker, colour, size, words in (
         (table["order"] > 0, "star", RED, 13, "chosen"),
         (table["reason"] == Reason.LABELED, "dash", BLACK, 8, "labelled before"),
@@ -73,11 +113,10 @@ def _overlay(opened: Opened):
         heights = np.nan_to_num(values[at])
         points = hv.Scatter((at, heights), "position in the pool", y, label=words)
         layers.append(points.opts(color=colour, marker=marker, size=size))
-    overlay = hv.Overlay(layers).opts(
+    return hv.Overlay(layers).opts(
         **HV, legend_position="right", ylim=(0, high), xlabel="position in the pool", ylabel=y,
         active_tools=["xwheel_zoom"], tools=["tap", "xpan", "xwheel_zoom", "reset"],
     )  # fmt: skip
-    return overlay, high
 
 
 def _gaps(table, column: str) -> np.ndarray:
