@@ -134,14 +134,14 @@ def open_dataset(place: Place) -> xr.Dataset:
     IncompleteStore if frames are missing."""
     with reached(place):
         data = xr.open_zarr(place, consolidated=False, chunks=None)
-        data = data.set_coords(("position", "done")).chunk(frame=_shard(data))
-        missing = int((~data["done"].values).sum())
+        data = data.set_coords(("position", "done"))
+        missing = int((~data["done"].load().values).sum())
     if missing:
         raise IncompleteStore(
             f"{place}: {missing} of {data.sizes['frame']} frames are not complete; run the step "
             "again, it goes on where it stopped"
         )
-    return data
+    return data.chunk(frame=_shard(data))
 
 
 def _shard(data: xr.Dataset) -> int:

@@ -84,6 +84,17 @@ def slow_maxima(s, region):
              for left in range(0, width, region)] for top in range(0, height, region)]  # fmt: skip
 
 
+def test_detections_of_a_frame_are_those_that_step_1_wrote(toy_experiment):
+    run = Run(toy_experiment / "divergence/seed_0")
+    written = {}
+    for d in run.detections(2, "pool"):
+        written.setdefault(d["image_id"] - 1, []).append(d)
+    fresh = Opened(run, 2)
+    for position in range(40):
+        assert fresh.detections_of(position) == written.get(position, [])
+    assert sum(map(len, written.values())) > 0
+
+
 def test_a_frame_labelled_before_has_an_image_and_a_reason_but_no_map(opened):
     position = next(iter(opened.labelled))
     assert opened.image(position).shape == (96, 128, 3)

@@ -27,7 +27,7 @@ def item(opened: Opened, position: int, limit: float, text: str) -> dict:
 
 def judged(opened: Opened, position: int, limit: float) -> judging.Judged:
     """Detections and labelled boxes of one frame."""
-    own = {position: opened.detections.get(position, [])}
+    own = {position: opened.detections_of(position)}
     return judging.judge(own, {position: opened.truth(position)}, limit)
 
 

@@ -85,6 +85,19 @@ class Opened:
             found.setdefault(d["image_id"] - 1, []).append(d)
         return found
 
+    def detections_of(self, position: int) -> list:
+        """The detections of one frame: those of step 1, decoded from its logits again where the
+        file of all of them has not been read; none where it has no logits."""
+        if "detections" in self.__dict__:
+            return self.detections.get(position, [])
+        try:
+            logits = dict(
+                zip((prediction.COARSE, prediction.FINE), self.logits(position), strict=True)
+            )
+        except NotThere:
+            return self.detections.get(position, [])
+        return prediction.detect(logits, position + 1, self.run.numbers(self.cycle))
+
     @cached_property
     def score_at_1(self) -> float | None:
         """The score that gives the predicting detector FPPI 1 on the test set; None if none."""
