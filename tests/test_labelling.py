@@ -34,7 +34,7 @@ from answering import (
 
 from alkit import branches, cli, cluster, experiment, planning, records, steps
 from alkit.jsonfile import read_json
-from alkit.labelling import LabelsWanted, answers, exchange, session, task, wanted
+from alkit.labelling import LabelsWanted, answers, ask, exchange, session, task, wanted
 from alkit.labelling.answers import Answer
 from alkit.labelling.page import Canvas
 from alkit.labelling.session import Held, Session
@@ -572,9 +572,9 @@ def test_an_oracles_experiment_asks_nobody(asked, own, tmp_path):
     finish(folder, "coco", TRUTH)
     oracle = task(open_run(with_oracle(asked, tmp_path / "oracle") / "divergence/seed_0"), 1)
     before = contents(oracle.run.out)
-    for ask in (lambda: Session(oracle), lambda: exchange.take(oracle, folder)):
+    for attempt in (lambda: Session(oracle), lambda: exchange.take(oracle, folder)):
         with pytest.raises(ValueError, match="of this experiment are the oracle's"):
-            ask()
+            attempt()
     assert contents(oracle.run.out) == before
 
 
@@ -628,6 +628,41 @@ def test_looked_at_all_and_replace(alkit, run, own, tmp_path):
     )  # fmt: skip
     assert "--replace sets them aside" in alkit(*command, "--looked-at-all")[2]
     assert alkit(*command, "--looked-at-all", "--replace")[0] == 0
+
+
+# ---- the notebook of step 5 ----------------------------------------------------------------------
+
+
+def test_the_notebook_imports_a_file_and_then_asks_no_more(run, own, tmp_path):
+    folder = str(run.folder)
+    assert "0 of 5 frames are finished" in ask(folder, 1)  # what the experiment says: import
+    assert ask(folder, 1, save=False) == "save is False: nothing is drawn or imported."
+    given = exchange.export(own, "coco", tmp_path / "given")
+    finish(given, "coco", {p: [(PERSON, [10, 20, 20, 50])] for p in own.positions})
+    assert ask(folder, 1, "import", str(given)) == "Imported: 5 frames."
+    assert ask(folder, 1) == "All chosen frames are finished."
+    assert ask(folder, 1, "interactive") == "All chosen frames are finished."
+    steps.label(folder, 1)
+    assert ask(folder, 1, "interactive") == "The labels of this cycle are complete."
+
+
+def test_the_notebook_shows_the_page_where_labels_are_drawn(run):
+    page = ask(str(run.folder), 1, "interactive")
+    again = ask(str(run.folder), 1, "interactive")  # in one kernel the newer page takes over
+    assert isinstance(page, Canvas)
+    assert isinstance(again, Canvas)
+    again._session.close()
+
+
+def test_a_source_that_does_not_go_with_the_experiment_is_refused(run, toy_experiment):
+    with pytest.raises(ValueError, match=r"source: .*interactiv.*interactive"):
+        ask(str(run.folder), 1, "interactiv")
+    with pytest.raises(ValueError, match=r"source is 'oracle', but .* says `labels: import`"):
+        ask(str(run.folder), 1, "oracle")
+    known = str(toy_experiment / "divergence/seed_0")
+    with pytest.raises(ValueError, match=r"source is 'import', but .* says `labels: oracle`"):
+        ask(known, 1, "import")
+    assert "The oracle knows" in ask(known, 1)
 
 
 # ---- the page's Python side ----------------------------------------------------------------------

@@ -139,15 +139,15 @@ class FrameView:
             "h": [height],
             "w": [width],
         }
-        self.tiles.data = dict(NO_TILES)
+        _empty(self.tiles, NO_TILES)
         self.mapper.high = max(float(high), 1e-9)
         self.mapper.low = max(threshold * self.mapper.high, 1e-12)
         self.bar.title = title
 
     def no_map(self):
         """Nothing over the image."""
-        self.map.data = dict(NO_MAP)
-        self.tiles.data = dict(NO_TILES)
+        _empty(self.map, NO_MAP)
+        _empty(self.tiles, NO_TILES)
 
     def show_tiles(self, maxima: np.ndarray, rows: np.ndarray, columns: np.ndarray):
         """Region maxima (row, column) between the edges of rows and columns in pixels."""
@@ -180,7 +180,13 @@ class FrameView:
         self.defaults.data = data
 
     def no_default_boxes(self):
-        self.defaults.data = dict(NO_BOXES)
+        _empty(self.defaults, NO_BOXES)
+
+
+def _empty(source: ColumnDataSource, nothing: dict):
+    """Take the data out of a source; one that is empty is not sent to the browser again."""
+    if any(len(column) for column in source.data.values()):
+        source.data = dict(nothing)
 
 
 def _quads(ltwh: np.ndarray, kinds, what: list, dash) -> dict:

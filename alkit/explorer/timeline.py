@@ -9,7 +9,7 @@ from alkit.selection import Reason
 from alkit.views.drawing import BLACK, BLUE, GREEN, RED, SKY
 
 HEIGHT = 210  # pixels
-MOST = 800  # stretches of a line, about one for each pixel of the figure
+MOST = 400  # stretches of a line: one for each two or three pixels of the figure
 HV = {"responsive": True, "height": HEIGHT, "toolbar": "above", "default_tools": []}
 
 
@@ -46,7 +46,7 @@ class Timeline:
 
     def _add_line(self, values: np.ndarray, name: str, colour: str):
         source = ColumnDataSource({"x": [], "y": []})
-        line = self.figure.line("x", "y", source=source, line_color=colour, line_width=1.2)
+        line = self.figure.line("x", "y", source=source, line_color=colour, line_width=1)
         self._lines.append((values, source))
         self._add_to_legend(name, line)
 
