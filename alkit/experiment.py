@@ -56,7 +56,7 @@ def state(task: Task) -> tuple[str, str]:
     if record is None:
         last = progress.latest(run.cycle(cycle), step.name)
         if last is None:
-            return "waiting", ""
+            return "waiting", _labels_wanted(task)
         said = f"{last['done']}/{last['total']}" + (
             f", loss {last['loss']}" if "loss" in last else ""
         )
@@ -71,6 +71,16 @@ def state(task: Task) -> tuple[str, str]:
     if missing:
         return "cleaned", f"{', '.join(missing)} deleted; made again when needed"
     return "complete", f"as {record['reused']}" if record.get("reused") else ""
+
+
+def _labels_wanted(task: Task) -> str:
+    """How far people have come, where their labels are all that a step waits for."""
+    run, cycle = task.run, task.cycle
+    by_people = task.step is steps.label and run.experiment.labels != "oracle"
+    if not by_people or records.read(run, cycle, "4_select") is None:
+        return ""
+    finished, total = labelling.progress(run, cycle)
+    return f"labels by people: {finished} of {total} frames are finished"
 
 
 def check_data(out: Path):

@@ -180,6 +180,13 @@ def test_both_words_ask_people(asked, labels):
     assert str(waits.value).count("waits for labels: 0 of 5 frames are finished") == 2
 
 
+def test_status_says_how_far_people_have_come(asked, own):
+    answers.write(own, {own.positions[0]: Answer([], True)}, "a test")
+    said = experiment.format_status(asked)
+    assert "divergence/seed_0 cycle 1 5_label: waiting: labels by people: 1 of 5 frames are" in said
+    assert "guided-random/seed_0 cycle 1 5_label: waiting: labels by people: 0 of 5" in said
+
+
 def test_waiting_changes_nothing(asked):
     before = contents(asked)
     with pytest.raises(LabelsWanted):

@@ -5,12 +5,12 @@
 `asking` chooses among them for the notebook.
 """
 
-from alkit.labelling.answers import LabelsWanted, answers_digest, labels, wanted
+from alkit.labelling.answers import LabelsWanted, answers_digest, labels, progress, wanted
 from alkit.labelling.answers import path_of as answers_path
 from alkit.labelling.asking import ask
 from alkit.labelling.task import IGNORE, Task, task
 
 __all__ = [
-    "IGNORE", "LabelsWanted", "Task", "answers_digest", "answers_path", "ask", "labels", "task",
-    "wanted",
+    "IGNORE", "LabelsWanted", "Task", "answers_digest", "answers_path", "ask", "labels", "progress",
+    "task", "wanted",
 ]  # fmt: skip

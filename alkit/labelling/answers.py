@@ -128,12 +128,17 @@ def write(task: Task, answers: dict, source: str):
     )
 
 
-def wanted(run: Run, cycle: int) -> str:
-    """What is missing of a cycle's answers, and what to do; empty if nothing is."""
+def progress(run: Run, cycle: int) -> tuple[int, int]:
+    """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
     answers = read(task)
     finished = sum(bool(answers[p].looked_at) for p in task.positions if p in answers)
-    total = len(task.positions)
+    return finished, len(task.positions)
+
+
+def wanted(run: Run, cycle: int) -> str:
+    """What is missing of a cycle's answers, and what to do; empty if nothing is."""
+    finished, total = progress(run, cycle)
     if finished == total:
         return ""
     folder = _short(run.folder)

@@ -1,12 +1,15 @@
 """What the browser tests look at: a small experiment, and one that waits for labels."""
 
+import io
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from driving import chromium
+from PIL import Image
 
 from alkit import experiment, runs
 from alkit.labelling import LabelsWanted
@@ -61,12 +64,18 @@ def to_label(waiting, tmp_path):
 
 @pytest.fixture
 def keep_screenshot(browser):
-    """Keep what the browser shows, where screenshots are wanted."""
+    """Keep what the browser shows, or an element of it, where screenshots are wanted: small."""
 
-    def keep(name: str):
+    def keep(name: str, element=None):
         if SCREENSHOTS:
+            time.sleep(2)  # until what threads add is there
+            shown = (
+                browser.get_screenshot_as_png() if element is None else element.screenshot_as_png
+            )
+            image = Image.open(io.BytesIO(shown)).convert("RGB")
+            image.thumbnail((1000, 4000))
             folder = Path(SCREENSHOTS)
             folder.mkdir(parents=True, exist_ok=True)
-            browser.save_screenshot(str(folder / f"{name}.png"))
+            image.quantize(256).save(folder / f"{name}.png", optimize=True)
 
     return keep

@@ -72,13 +72,13 @@ def test_a_box_is_drawn_kept_and_found_again_after_a_kill(browser, to_label, kee
         one(browser, CANVAS)
         begun = len(every(browser, "rect[data-box]"))
         assert begun == len(task.proposals[task.positions[0]])  # it starts from the proposals
-        drag(browser, (400, 100), (500, 330))
+        drag(browser, (255, 195), (325, 305))
         saved(browser)
         own = answers(to_label)[first]
         assert not own["looked_at"]
-        assert close_to(own["boxes"][-1], [400, 100, 100, 230])
+        assert close_to(own["boxes"][-1], [255, 195, 70, 110])
         assert own["boxes"][-1]["label"] == "pedestrian"
-        keep_screenshot("labelling")
+        keep_screenshot("labelling", one(browser, ".page"))
 
         os.kill(process.pid, signal.SIGKILL)
         drag(browser, (100, 100), (200, 330))
@@ -89,12 +89,12 @@ def test_a_box_is_drawn_kept_and_found_again_after_a_kill(browser, to_label, kee
         browser.get(address)
         until(lambda: len(every(browser, "rect[data-box]")) == begun + 1, says="the box is lost")
         # move it by dragging its middle, resize it by a corner
-        drag(browser, (450, 215), (420, 225))
+        drag(browser, (290, 250), (260, 260))
         saved(browser)
-        assert close_to(answers(to_label)[first]["boxes"][-1], [370, 110, 100, 230])
-        drag(browser, (470, 340), (500, 400))
+        assert close_to(answers(to_label)[first]["boxes"][-1], [225, 205, 70, 110])
+        drag(browser, (295, 315), (325, 375))
         saved(browser)
-        assert close_to(answers(to_label)[first]["boxes"][-1], [370, 110, 130, 290])
+        assert close_to(answers(to_label)[first]["boxes"][-1], [225, 205, 100, 170])
         # a box to ignore, undone; then deleted, undone
         press(browser, "i")
         until(lambda: answers(to_label)[first]["boxes"][-1]["label"] == "ignore")
