@@ -166,9 +166,9 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="follow a running one")] = False,
 ):
     """Steps, durations and results of an experiment."""
-    from alkit import experiment as driver
+    from alkit import status as tables
 
-    print_status = driver.watch if watch else driver.print_status
+    print_status = tables.watch if watch else tables.print_status
     print_status(out)
 
 

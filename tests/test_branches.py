@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from alkit import branches, experiment, lanes, records, runs, steps, store
+from alkit import branches, experiment, lanes, records, runs, status, steps, store
 from alkit.jsonfile import read_json
 from alkit.runs import Run, open_run
 from alkit.settings import read_experiment
@@ -98,7 +98,7 @@ def test_deleted_maps_are_not_missed_and_made_again_when_needed(toy_copy):
     branches.clean(toy_copy, delete=True)
     experiment.run(toy_copy, notebooks=False)  # everything that reads them is complete
     assert not list(toy_copy.rglob("*.zarr"))
-    assert "cleaned" in experiment.format_status(toy_copy)
+    assert "cleaned" in status.format_status(toy_copy)
     records.record_path(run, 2, "3_aggregate").unlink()
     experiment.run(toy_copy, notebooks=False)
     assert (run.scores(2).values == before).all()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from alkit import experiment, records, runs, stepping, steps
+from alkit import experiment, records, runs, status, stepping, steps
 from alkit.runs import Run, open_run
 from alkit.settings import read_experiment
 
@@ -64,7 +64,7 @@ def results(out) -> dict:
 
 
 def test_a_complete_experiment_is_left_alone(toy_experiment):
-    assert set(experiment.table(toy_experiment)["state"]) == {"complete"}
+    assert set(status.table(toy_experiment)["state"]) == {"complete"}
     before = {p: p.stat().st_mtime_ns for p in toy_experiment.rglob("*.json")}
     experiment.run(toy_experiment, notebooks=False)
     assert {p: p.stat().st_mtime_ns for p in toy_experiment.rglob("*.json")} == before
@@ -200,11 +200,11 @@ def test_a_changed_module_makes_the_steps_that_use_it_stale(toy_copy, monkeypatc
     monkeypatch.setattr(
         stepping, "code_digest", lambda name: "edited" if name == "aggregation" else real(name)
     )
-    states = experiment.table(toy_copy).query("run == 'divergence/seed_0' and cycle == 1")
+    states = status.table(toy_copy).query("run == 'divergence/seed_0' and cycle == 1")
     by_step = dict(zip(states["step"], states["state"], strict=True))
     assert by_step["2_score"] == "complete"
     assert by_step["3_aggregate"] == "stale"
-    assert "code of aggregation changed" in experiment.format_status(toy_copy)
+    assert "code of aggregation changed" in status.format_status(toy_copy)
     before = results(toy_copy)
     with pytest.raises(records.StaleStep, match=r"3_aggregate is stale: code of aggregation"):
         experiment.run(toy_copy, notebooks=False)
@@ -212,7 +212,7 @@ def test_a_changed_module_makes_the_steps_that_use_it_stale(toy_copy, monkeypatc
         steps.aggregate(toy_copy / "divergence/seed_0", 1)
     assert results(toy_copy) == before
     experiment.run(toy_copy, notebooks=False, redo=True)
-    assert set(experiment.table(toy_copy)["state"]) == {"complete"}
+    assert set(status.table(toy_copy)["state"]) == {"complete"}
 
 
 def test_strategies_share_an_equal_first_cycle(toy_copy, toy_settings, tmp_path):

@@ -32,7 +32,7 @@ from answering import (
     write_images,
 )  # fmt: skip
 
-from alkit import branches, cli, cluster, experiment, planning, records, steps
+from alkit import branches, cli, cluster, experiment, planning, records, status, steps
 from alkit.jsonfile import read_json
 from alkit.labelling import LabelsWanted, answers, ask, exchange, session, task, wanted
 from alkit.labelling.answers import Answer
@@ -138,7 +138,7 @@ def test_a_pool_that_nobody_has_labelled(alkit, tmp_path):
         assert f"{folder}, cycle 1, waits for labels: 0 of 2 frames are finished" in first.stdout
         assert f"`alkit labels export {folder} --cycle 1 --format FORMAT`" in first.stdout
     assert "The same `alkit run` then goes on" in first.stdout
-    waiting = experiment.table(out).query("cycle == 1 and state == 'complete'")
+    waiting = status.table(out).query("cycle == 1 and state == 'complete'")
     assert len(waiting) == 5  # steps 1 to 4, and random's step 4
     assert open_run(folders[0]).frames("pool").boxes is None
 
@@ -167,7 +167,7 @@ def test_a_pool_that_nobody_has_labelled(alkit, tmp_path):
             map(str, others)
         )
         assert records.read(open_run(folder), 1, "7_evaluate") is not None
-    assert set(experiment.table(out)["state"]) == {"complete"}
+    assert set(status.table(out)["state"]) == {"complete"}
     assert f"{2 * 45 / 3600:.3f}" in printed  # labelling hours, 45 seconds a frame
     assert alkit(*command)[0] == 0
 
@@ -182,7 +182,7 @@ def test_both_words_ask_people(asked, labels):
 
 def test_status_says_how_far_people_have_come(asked, own):
     answers.write(own, {own.positions[0]: Answer([], True)}, "a test")
-    said = experiment.format_status(asked)
+    said = status.format_status(asked)
     assert "divergence/seed_0 cycle 1 5_label: waiting: labels by people: 1 of 5 frames are" in said
     assert "guided-random/seed_0 cycle 1 5_label: waiting: labels by people: 0 of 5" in said
 
@@ -224,7 +224,7 @@ def test_waiting_on_workers(workers, alone, asked, monkeypatch):
     assert records.read(open_run(asked / "guided-random/seed_0"), 1, "7_evaluate") is not None
     answer_all(task(open_run(asked / "divergence/seed_0"), 1), [BOX])
     experiment.run(asked, notebooks=False)
-    assert set(experiment.table(asked)["state"]) == {"complete"}
+    assert set(status.table(asked)["state"]) == {"complete"}
 
 
 # ---- step 5 --------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_a_branch_takes_the_answers_along(asked, tmp_path):
         answer_all(task(run, cycle), [BOX])
     experiment.run(out, notebooks=False)
     folder = branches.branch(run.folder, 2, {"epochs": 2}, tmp_path / "branch")
-    states = experiment.table(folder).query("cycle < 2")
+    states = status.table(folder).query("cycle < 2")
     assert set(states["state"]) == {"complete"}
     branched = open_run(folder / "guided-random/seed_0")
     assert branched.labels(1) == run.labels(1)

@@ -11,7 +11,7 @@ import realdata
 import yaml
 from typer.testing import CliRunner
 
-from alkit import cli, evaluation, experiment, planning, prediction, profiles, runs
+from alkit import cli, evaluation, experiment, planning, prediction, profiles, runs, status
 from alkit.catalog import load
 from alkit.costs import Costs
 from alkit.settings import checked, read_experiment
@@ -62,7 +62,7 @@ def complete(settings, out):
     """Run an experiment to its end."""
     runs.create(out, settings, runs.ROOT / "data_catalog.yaml")
     experiment.run(out, notebooks=False)
-    assert set(experiment.table(out)["state"]) == {"complete"}
+    assert set(status.table(out)["state"]) == {"complete"}
     return out
 
 

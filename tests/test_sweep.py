@@ -18,7 +18,7 @@ import yaml
 from jupyter_client.channels import HBChannel
 from safetensors import safe_open
 
-from alkit import cluster, experiment, kernels, lanes, records, runs, steps
+from alkit import cluster, experiment, kernels, lanes, records, runs, status, steps
 from alkit.runs import Run, open_run
 from alkit.settings import read_experiment
 
@@ -250,7 +250,7 @@ def test_stale_steps_in_a_sweep(workers, alone, toy_copy, monkeypatch):
     with pytest.raises(records.StaleStep, match="6_retrain is stale: epochs was 2, is 1"):
         experiment.run(toy_copy, notebooks=False)
     experiment.run(toy_copy, notebooks=False, redo=True)
-    assert set(experiment.table(toy_copy)["state"]) == {"complete"}
+    assert set(status.table(toy_copy)["state"]) == {"complete"}
     for name in ("divergence", "guided-random"):
         assert len(open_run(toy_copy / name / "seed_0").losses(2)) == 1
 

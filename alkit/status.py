@@ -1,0 +1,86 @@
+"""What `alkit status` prints of an experiment: steps by cycle, durations, results."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from alkit import records, runs
+from alkit.experiment import ledger, locked, state, tasks
+
+
+def table(out: Path) -> pd.DataFrame:
+    """The state of every step: one row each, with its duration."""
+    rows = []
+    for task in tasks(out):
+        kind, why = state(task)
+        record = records.read(task.run, task.cycle, task.step.name)
+        rows.append(
+            {
+                "run": str(task.run.folder.relative_to(out)),
+                "cycle": task.cycle,
+                "step": task.step.name,
+                "state": kind,
+                "seconds": record["seconds"] if record else None,
+                "note": why,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def format_status(out: Path) -> str:
+    """The tables that `alkit status` prints: steps by cycle, and the ledger."""
+    states = table(out)
+    lines = [f"{out.name}: {(states.state == 'complete').sum()} of {len(states)} steps complete"]
+    marks = {"complete": "", "waiting": "·", "running": "…", "interrupted": "!", "stale": "?"}
+    cells = [
+        marks.get(row.state, row.state)
+        if row.state != "complete"
+        else ("=" if row.note else f"{row.seconds:.0f} s")
+        for row in states.itertuples()
+    ]
+    wide = states.assign(cell=cells).pivot(index=["run", "cycle"], columns="step", values="cell")
+    lines += ["", wide.fillna("").to_string()]
+    lines += [
+        "",
+        "seconds; = shared with another cycle, · waiting, … running, ! interrupted, ? stale",
+    ]
+    notes = states[(states.note != "") & (states.state != "complete")]
+    lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
+    results = ledger(out)
+    if len(results):
+        narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])
+        lines += ["", narrow.round(3).to_string(index=False)]
+    return "\n".join(lines)
+
+
+def print_status(out: Path):
+    """Print the status of an experiment, or of each of its folds, and of the folds together."""
+    folders = runs.experiments(out)
+    for folder in folders:
+        print(format_status(folder), end="\n\n")
+    if len(folders) > 1:
+        print(format_folds(folders))
+
+
+def format_folds(folders: list) -> str:
+    """Miss rate at FPPI 1 of every cycle, a column for each fold."""
+    columns = {}
+    for folder in folders:
+        results = ledger(folder)
+        if len(results):
+            by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
+            columns[folder.name] = by.mean()
+    if not columns:
+        return "no cycle is evaluated yet"
+    return "miss rate at FPPI 1, mean over seeds\n" + pd.DataFrame(columns).round(3).to_string()
+
+
+def watch(out: Path, seconds: float = 2.0):
+    """Print the status again and again while a run works in the folder."""
+    while True:
+        print("\033[2J\033[H", end="")
+        print_status(out)
+        if not any(locked(folder) for folder in runs.experiments(out)):
+            return
+        time.sleep(seconds)
