@@ -233,8 +233,8 @@ def explore(
     from alkit.runs import open_run
 
     opened = open_run(run.resolve())
-    page.page(opened, cycle, at)  # what is wrong is said here, not in the browser
-    query = "?" + urlencode(parse_qsl(at.lstrip("?"))) if at else ""
+    page.check(opened, cycle, at)  # what is wrong is said here, not in the browser
+    query = "?" + urlencode(parse_qsl(at.rpartition("?")[2])) if at else ""
     serving.serve(lambda: page.page(opened, cycle), "Explorer", port, address, query)
 
 

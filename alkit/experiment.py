@@ -79,7 +79,8 @@ def _labels_wanted(task: Task) -> str:
     if not by_people or records.read(run, cycle, "4_select") is None:
         return ""
     finished, total = labelling.progress(run, cycle)
-    return f"labels by people: {finished} of {total} frames are finished"
+    goes_on = ": `alkit run` goes on" if finished == total else ""
+    return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
 def check_data(out: Path):

@@ -208,14 +208,14 @@ def _explored(opened: Opened, boxes: dict, room: int) -> str:
     kind, data = choosing.selection(opened.run, opened.cycle).encoded()
     image = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     parts = [f'<div><img class="timeline" src="{image}" alt="what was chosen, over the pool">']
-    limit = opened.score_at_1 if opened.score_at_1 is not None else 1.0
+    limit = opened.limit
     items, _ = galleries.ranked(opened, galleries.GRID[2], 1, limit, EXPLORED)
     sections = {"Highest of those that the rules passed over": items}
-    if opened.pool.boxes is not None and opened.detections:
+    if opened.run.experiment.labels == "oracle" and opened.detections:
         if not boxes:
             n = tqdm(range(len(opened.pool)), desc="labelled boxes", unit="frame")
             boxes.update({position: opened.truth(position) for position in n})
-        judged = judging.judge(opened.detections, boxes, limit)
+        judged = judging.judge(opened.all_detections(), boxes, limit)
         items, words = galleries.blind_spots(opened, judged, limit, EXPLORED)
         sections[f"Blind spots: {words}"] = items
     room -= len(image)

@@ -1,8 +1,10 @@
 """Pages served to a browser: on loopback unless told otherwise."""
 
 import socket
+from html import escape
 
 import panel as pn
+from panel.io.resources import LOCAL_DIST
 
 LOOPBACK = "127.0.0.1"
 PORT = 5006
@@ -15,14 +17,31 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
     """
     port = _free(address, port)
     names = {address, "localhost", LOOPBACK, socket.gethostname()}
+
+    def page():
+        # without this word Panel's style sheets may be asked of another host
+        pn.state.curdoc.template_variables["dist_url"] = LOCAL_DIST
+        return make()
+
     server = pn.serve(
-        {"/": make}, title={"/": title}, port=port, address=address, show=False, start=False,
+        {"/": page}, title={"/": title}, port=port, address=address, show=False, start=False,
         websocket_origin=[f"{name}:{port}" for name in names],
         check_unused_sessions_milliseconds=FORGET, unused_session_lifetime_milliseconds=FORGET,
     )  # fmt: skip
     server.start()
     print(f"{title}: http://{address}:{port}/{query}   (Ctrl-C ends it)", flush=True)
     server.run_until_shutdown()
+
+
+def served() -> bool:
+    """Whether a page is being made for a browser tab of a server, and not for a notebook."""
+    return pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
+
+
+def notice(text: str):
+    """A page that says what is wrong; the text is shown as it is."""
+    words = f"<pre style='white-space: pre-wrap'>{escape(text)}</pre>"
+    return pn.pane.Alert(words, alert_type="warning", sizing_mode="stretch_width")
 
 
 def _free(address: str, port: int) -> int:

@@ -41,9 +41,10 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def results(toy_experiment, tmp_path_factory):
-    """The folder with the file of a tiny run; kernels, which take long, are left out."""
+    """The folder with the file of a tiny run; kernels, which take long, and the explorer, which
+    wants a browser (tests/browser), are left out."""
     out = tmp_path_factory.mktemp("results")
-    names = [name for name in MODULES if name != "notebook_steps"]
+    names = [name for name in MODULES if name not in ("notebook_steps", "explorer")]
     options = Options(toy_experiment, threads=1, quick=True)
     assert suite.run(names, options, out) == 0
     return out

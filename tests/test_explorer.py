@@ -91,7 +91,8 @@ def test_detections_of_a_frame_are_those_that_step_1_wrote(toy_experiment):
         written.setdefault(d["image_id"] - 1, []).append(d)
     fresh = Opened(run, 2)
     for position in range(40):
-        assert fresh.detections_of(position) == written.get(position, [])
+        predicted = position not in fresh.labelled
+        assert fresh.detections_of(position) == (written.get(position, []) if predicted else None)
     assert sum(map(len, written.values())) > 0
 
 
@@ -185,6 +186,36 @@ def test_judged_frames_agree_with_the_evaluation(truth, found):
     assert judged.missed(5).tolist() == [0, 0, 0, missed, 0]
     assert (judged.truth_kind == judging.IGNORED).sum() == len(truth) - real
     assert len(judged.found) == len(kept)
+
+
+def test_in_frames_that_were_not_predicted_nobody_missed_anything():
+    boxes = {4: Boxes([[0, 0, 9, 20], [30, 0, 9, 20]], ["pedestrian"] * 2, [False, True])}
+    judged = judging.judge({4: None}, boxes, 0)
+    assert judged.truth_kind.tolist() == [judging.LABELLED, judging.IGNORED]
+    assert judged.missed(5).sum() == 0
+
+
+def test_where_people_label_the_hidden_boxes_stay_hidden(toy_copy):
+    file = toy_copy / "experiment.json"
+    file.write_text(file.read_text().replace('"labels": "oracle"', '"labels": "interactive"'))
+    opened = Opened(Run(toy_copy / "divergence/seed_0"), 2)
+    known = {p for p in range(40) if opened.truth(p) is not None}
+    given = [i["position"] for cycle in (1, 2) for i in opened.run.labels(cycle)["images"]]
+    assert known == set(given)
+
+
+def test_boxes_that_cannot_be_read_are_said(opened):
+    class Broken:
+        pool = opened.pool
+
+        def truth(self, position):
+            raise OSError("the disk is gone")
+
+    found = AllBoxes(Broken())
+    while not found.finished:
+        time.sleep(0.01)
+    assert found.error == "OSError: the disk is gone"
+    assert found.counts() is None
 
 
 def test_frames_that_nobody_labelled_have_neither_hits_nor_false_detections():
@@ -363,6 +394,10 @@ def test_a_link_brings_back_what_it_was_taken_from(toy_experiment, explorer):
         ("radius=wide", "the link's radius is 'wide', no number"),
         ("radius=inf", "the link's radius is 'inf', no number"),
         ("beside=Mars", "the link's beside"),
+        ("limit=nan", "the link's limit is 'nan', no number"),
+        ("frme=a", "the link: .*frme.*frame"),
+        ("garbage", "at is 'garbage'; a link such as"),
+        ("http://127.0.0.1:5006/?cycle=9", "cycle 9 of divergence, seed 0"),
     ],
 )
 def test_links_to_what_is_not_there_are_refused(toy_experiment, link, message):

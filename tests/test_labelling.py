@@ -710,6 +710,36 @@ def test_what_the_page_says_is_kept(own, canvas):
     assert canvas.frame["position"] == second
 
 
+def test_no_frame_is_left_before_it_is_saved(own, canvas, monkeypatch):
+    first = canvas.frame["position"]
+
+    def full(*_):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(answers, "write", full)
+        canvas._handle_msg({"kind": "keep", "n": 1, "position": first, "boxes": [],
+                            "looked_at": False})  # fmt: skip
+        assert canvas.reply == {"n": 1, "problem": "the disk is full"}
+        canvas._handle_msg({"kind": "open", "n": 2, "index": 1})
+        assert "another frame is opened when this one is saved" in canvas.reply["problem"]
+        assert canvas.frame["position"] == first
+    canvas._handle_msg({"kind": "keep", "n": 3, "position": first, "boxes": [], "looked_at": False})
+    canvas._handle_msg({"kind": "open", "n": 4, "index": 1})
+    assert canvas.reply == {"n": 4, "problem": ""}
+    assert canvas.frame["index"] == 1
+
+
+def test_a_frame_that_is_only_looked_at_takes_time_too(own, canvas, clock):
+    first = canvas.frame["position"]
+    canvas._session.begin()
+    clock.seconds += 7
+    canvas._handle_msg({"kind": "open", "n": 1, "index": 1})
+    kept = answers.read(own)[first]
+    assert (kept.seconds, kept.looked_at) == (7, False)
+    assert [b["bbox"] for b in kept.boxes] == PROPOSALS[first]
+
+
 def test_the_next_frame_is_one_that_is_not_finished(own, canvas):
     def finish_at(index):
         canvas._handle_msg({"n": 1, "kind": "open", "index": index})

@@ -1,5 +1,6 @@
 """The widgets of the explorer's page, and links to what they say."""
 
+import math
 from urllib.parse import urlencode
 
 import numpy as np
@@ -13,6 +14,8 @@ from alkit.profiles import unknown
 
 BOXES = ("detections", "labelled boxes", "default boxes at a click")
 NOTHING = "nothing"  # beside the frame
+IN_LINK = ("run", "cycle", "frame", "layer", "palette", "beside", "opacity", "threshold", "limit",
+           "radius", "region", "now", "later")  # fmt: skip
 SLIDERS = ("opacity", "threshold", "limit", "radius", "region", "now", "later")  # in a link
 
 
@@ -71,10 +74,7 @@ class Controls:
         if wanted is None:
             wanted = self.cycle.value if self.cycle.value in known else known[-1]
         if str(wanted) not in map(str, known):
-            raise ValueError(
-                f"cycle {wanted} of {self.run.value} has no chosen frames; there are cycles "
-                f"{', '.join(map(str, known))}"
-            )
+            raise ValueError(no_cycle(wanted, self.run.value, known))
         self.cycle.options = known
         self.cycle.value = int(wanted)
 
@@ -86,7 +86,7 @@ class Controls:
         videos = [] if opened.pool.sequence is None else list(dict.fromkeys(table["sequence"]))
         self.sequence.options = ["all", *videos]
         self.sequence.value = "all"
-        self.limit.value = opened.score_at_1 if opened.score_at_1 is not None else 0.0
+        self.limit.value = opened.limit
         self.radius.end, self.region.end = max(size) // 8, max(size) // 2
         self.restore_numbers(opened)
         others = [
@@ -104,6 +104,9 @@ class Controls:
     def follow(self, link: dict, cycle: int):
         """Choose the run, cycle and layer that a link names, or else `cycle` (0: the last). Raises
         ValueError for what is not there."""
+        for name in link:
+            if name not in IN_LINK:
+                raise ValueError(f"the link: {unknown(name, IN_LINK)}")
         for name in ("run", "layer", "palette"):
             widget = getattr(self, name)
             if link.get(name, widget.value) not in widget.options:
@@ -129,7 +132,9 @@ class Controls:
                 try:
                     value = type(widget.value)(float(link[name]))
                 except (ValueError, OverflowError):
-                    raise ValueError(f"the link's {name} is {link[name]!r}, no number") from None
+                    value = math.nan
+                if not math.isfinite(value):
+                    raise ValueError(f"the link's {name} is {link[name]!r}, no number")
                 widget.value = min(max(value, widget.start), widget.end)
         if link.get("beside", NOTHING) not in self.compare.options:
             raise ValueError(f"the link's beside: {unknown(link['beside'], self.compare.options)}")
@@ -150,3 +155,11 @@ class Controls:
 
 def _values(numbers: Numbers) -> tuple:
     return numbers.radius, numbers.region, numbers.exclude_now, numbers.exclude_later
+
+
+def no_cycle(wanted, name: str, known: list) -> str:
+    """What is wrong with a cycle that has no chosen frames."""
+    return (
+        f"cycle {wanted} of {name} has no chosen frames; there are cycles "
+        f"{', '.join(map(str, known))}"
+    )

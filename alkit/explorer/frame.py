@@ -16,7 +16,16 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Inferno256, Turbo256, Viridis256
 from bokeh.plotting import figure
 
-from alkit.explorer.judging import ABSORBED, FALSE, FOUND, HIT, IGNORED, MISSED, Judged
+from alkit.explorer.judging import (
+    ABSORBED,
+    FALSE,
+    FOUND,
+    HIT,
+    IGNORED,
+    LABELLED,
+    MISSED,
+    Judged,
+)  # fmt: skip
 from alkit.views import drawing
 
 
@@ -37,7 +46,7 @@ PALETTES = {
 LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
 COLOUR_OF = {
     HIT: drawing.TRUTH, FALSE: drawing.FOUND, ABSORBED: "#bbbbbb", "": drawing.FOUND,
-    FOUND: drawing.TRUTH, MISSED: drawing.MISSED, IGNORED: "#ffffff",
+    FOUND: drawing.TRUTH, MISSED: drawing.MISSED, IGNORED: "#ffffff", LABELLED: drawing.SKY,
 }  # fmt: skip
 CLEAR = (0, 0, 0, 0)
 STEPS = 65535  # of a probability as it goes to the browser
@@ -58,8 +67,8 @@ class FrameView:
         )
         self.ranges = x, y
         self.figure = figure(
-            x_range=x, y_range=y, match_aspect=True, aspect_ratio=width / height * 0.93,
-            sizing_mode="stretch_width", min_width=320, toolbar_location="above",
+            x_range=x, y_range=y, aspect_ratio=width / height, sizing_mode="scale_width",
+            min_width=320, toolbar_location="above",
             tools="pan,wheel_zoom,box_zoom,reset,save,tap", active_scroll="wheel_zoom",
             x_axis_label="x (pixels)", y_axis_label="y (pixels)",
         )  # fmt: skip

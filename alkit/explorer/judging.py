@@ -9,6 +9,7 @@ from alkit.protocols import PROTOCOLS
 
 HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an ignore box
 FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # a labelled box
+LABELLED = "labelled"  # a labelled box in a frame where nobody looked for it
 TILES = {"all": None, "true positive": HIT, "false positive": FALSE, "false negative": MISSED}
 
 
@@ -22,7 +23,7 @@ class Judged:
     found_kind: np.ndarray  # (n,) HIT, FALSE, ABSORBED; "" where no boxes are known
     truth_at: np.ndarray
     truth: np.ndarray
-    truth_kind: np.ndarray  # FOUND, MISSED, IGNORED
+    truth_kind: np.ndarray  # FOUND, MISSED, IGNORED, LABELLED
 
     def of(self, position: int) -> "Judged":
         """Those of one frame."""
@@ -46,10 +47,11 @@ class Judged:
 def judge(detections: dict, boxes: dict, limit: float) -> Judged:
     """Match the detections of score ≥ `limit` with the labelled boxes, by the Caltech protocol.
 
-    `detections` maps positions to COCO results, `boxes` to `Boxes`, or to None where nobody has
-    labelled the frame: its detections are neither hits nor false.
+    `detections` maps positions to COCO results, or to None where nothing was predicted: no box was
+    missed there. `boxes` maps them to `Boxes`, or to None where nobody has labelled the frame: its
+    detections are neither hits nor false.
     """
-    kept = [(p, d) for p, own in detections.items() for d in own if d["score"] >= limit]
+    kept = [(p, d) for p, own in detections.items() for d in own or () if d["score"] >= limit]
     kept.sort(key=lambda item: -item[1]["score"])
     found_at = np.array([p for p, _ in kept], np.int64)
     found = np.array([d["bbox"] for _, d in kept], float).reshape(-1, 4)
@@ -65,6 +67,8 @@ def judge(detections: dict, boxes: dict, limit: float) -> Judged:
     found_kind = np.where(box >= 0, HIT, np.where(absorbed, ABSORBED, FALSE)).astype(object)
     found_kind[~np.isin(found_at, list(known))] = ""
     truth_kind = np.where(ignore, IGNORED, MISSED).astype(object)
+    unseen = [position for position, own in detections.items() if own is None]
+    truth_kind[np.isin(truth_at, unseen) & ~ignore] = LABELLED
     truth_kind[box[box >= 0]] = FOUND
     return Judged(found_at, found, score, found_kind, truth_at, truth, truth_kind)
 

@@ -40,6 +40,15 @@ def regions(opened: Opened, score: np.ndarray, region: int) -> tuple:
     return maxima, *edges(opened, region)
 
 
+def region_map(opened: Opened, score: np.ndarray, region: int) -> np.ndarray:
+    """The region maxima drawn out over their regions (y, x); NaN where no region lies."""
+    maxima, rows, columns = regions(opened, score, region)
+    drawn = np.full(score.shape, np.nan, np.float32)
+    spread = np.repeat(np.repeat(maxima, np.diff(rows), 0), np.diff(columns), 1)
+    drawn[rows[0] : rows[-1], columns[0] : columns[-1]] = spread
+    return drawn
+
+
 def edges(opened: Opened, region: int) -> tuple:
     """The borders of the regions in pixels, of rows and of columns."""
     numbers = opened.run.numbers(opened.cycle)

@@ -1,19 +1,22 @@
 """The explorer's page, in a notebook or served: what each widget changes."""
 
 import contextlib
+import re
 from html import escape
 from urllib.parse import parse_qsl
 
 import numpy as np
 import panel as pn
 
+from alkit import serving
 from alkit.explorer import galleries, layers, picture, reasons, trying
-from alkit.explorer.controls import BOXES, NOTHING, Controls
+from alkit.explorer.controls import BOXES, NOTHING, Controls, no_cycle
 from alkit.explorer.frame import PALETTES, FrameView
 from alkit.explorer.parts import Keys
-from alkit.explorer.reading import NotThere, Opened, runs_of
+from alkit.explorer.reading import NotThere, Opened, cycles_of, runs_of
 from alkit.explorer.tabs import STRETCH, Tabs
 from alkit.explorer.timeline import Timeline
+from alkit.profiles import unknown
 from alkit.runs import Run, open_run
 
 TICK = 400  # milliseconds between two looks at what threads have done
@@ -21,35 +24,69 @@ TICK = 400  # milliseconds between two looks at what threads have done
 
 def page(run: str | Run, cycle: int = 0, at: str = ""):
     """The explorer of a run's experiment, at a cycle (0: its last) and at what a link says,
-    `?run=…&cycle=…&frame=…`. Raises ValueError for a run that has chosen no frames, and for a link
-    to what is not there."""
-    pn.extension(inline=True)  # in a notebook too nothing comes from another host
+    `?run=…&cycle=…&frame=…`. A served page follows the browser's address, and shows what is wrong.
+
+    Raises ValueError for a run that has chosen no frames, and for a link to what is not there.
+    """
     run = run if isinstance(run, Run) else open_run(run)
-    return Explorer(run, cycle, dict(parse_qsl(at.lstrip("?")))).layout
+    if not serving.served():
+        pn.extension(inline=True)  # in a notebook too nothing comes from another host
+        return Explorer(run, cycle, _link(at)).layout
+    given = {k: v[0].decode("utf-8", "replace") for k, v in pn.state.session_args.items() if v}
+    try:
+        return Explorer(run, cycle, given).layout
+    except (ValueError, NotThere, OSError) as error:
+        return serving.notice(str(error))
+
+
+def _link(at: str) -> dict:
+    """What a link says: all of it, or what follows its question mark."""
+    words = dict(parse_qsl(at.rpartition("?")[2]))
+    if at.strip("? ") and not words:
+        raise ValueError(f"at is {at!r}; a link such as ?cycle=2&frame=NAME is wanted")
+    return words
+
+
+def check(run: Run, cycle: int, at: str = ""):
+    """Raise ValueError for a run or cycle that has chosen no frames: what a server says before it
+    serves."""
+    link = _link(at)
+    runs = _runs(run)
+    names = {other.folder: name for name, other in runs.items()}
+    name = link.get("run", names.get(run.folder, next(iter(runs))))
+    if name not in runs:
+        raise ValueError(f"the link's run: {unknown(name, runs)}")
+    wanted, known = link.get("cycle", cycle), cycles_of(runs[name])
+    if wanted and str(wanted) not in map(str, known):
+        raise ValueError(no_cycle(wanted, name, known))
+
+
+def _runs(run: Run) -> dict:
+    runs = runs_of(run)
+    if not runs:
+        raise ValueError(
+            f"{run.out}: no cycle of any run has chosen frames yet, so there is nothing to "
+            "explore; `alkit run` the experiment first"
+        )
+    return runs
 
 
 class Explorer:
     """One page: the cycle that is open, the frame that is shown, and how widgets change them."""
 
     def __init__(self, run: Run, cycle: int, link: dict):
-        self.served = pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
-        if self.served and not link:
-            arguments = pn.state.session_args
-            link = {k: v[0].decode("utf-8", "replace") for k, v in arguments.items() if v}
-        self.runs = runs_of(run)
-        if not self.runs:
-            raise ValueError(
-                f"{run.out}: no cycle of any run has chosen frames yet, so there is nothing to "
-                "explore; `alkit run` the experiment first"
-            )
+        self.served = serving.served()
+        self.runs = _runs(run)
         names = {other.folder: name for name, other in self.runs.items()}
         self.controls = Controls(self.runs, names.get(run.folder, next(iter(self.runs))))
-        self._cycles, self._quiet, self._ticking = {}, True, None
+        self._cycles, self._quiet, self._ticking, self._trial = {}, True, None, None
         self._make_parts()
         self.controls.follow(link, cycle)
         self._open(link)
         self.layout = self._layout()
         self._connect()
+        if self.served:
+            pn.state.curdoc.on_session_destroyed(lambda _: self._close())
         self._quiet = False
         self._show_frame()
         self.tabs.show()
@@ -79,9 +116,16 @@ class Explorer:
             self._cycles[key] = Opened(self.runs[name], cycle)
         return self._cycles[key]
 
+    def _close(self):
+        """Let the threads end."""
+        self.tabs.close()
+        if self._trial is not None:
+            self._trial.stop()
+
     def _open(self, link: dict | None = None):
         """Open the cycle that the widgets name; `link` says where, else the frame stays."""
         c = self.controls
+        self._close()
         self.opened = opened = self._cycle_of(c.run.value, c.cycle.value)
         c.open(opened)
         if link is not None:
@@ -102,18 +146,30 @@ class Explorer:
         self._watch()
 
     def _change_run(self):
-        self._quiet = True
-        self.controls.offer_cycles()
+        with self._quietly():
+            self.controls.offer_cycles()
         self._reopen()
 
     def _reopen(self):
-        self._quiet = True
-        self._open()
-        self._quiet = False
+        try:
+            with self._quietly():
+                self._open()
+        except (NotThere, ValueError, OSError) as error:  # what is shown stays
+            self.words.object = f"<i>{escape(str(error))}</i>"
+            return
         self._timeline_place[:] = [pn.pane.Bokeh(self.timeline.figure, **STRETCH)]
         self._frames_place[:] = self._frames()
         self._show_frame()
         self.tabs.show()
+
+    @contextlib.contextmanager
+    def _quietly(self):
+        """Set several widgets before any of them is heard."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
 
     # --- going somewhere
 
@@ -156,16 +212,23 @@ class Explorer:
                 said = self._show(self.beside, other, position)
                 self.words_beside.object = layers.describe(other, position, said)
             self._try()
-            query = c.link(opened)
-            if self.served and pn.state.location is not None:
-                pn.state.location.search = query
-            else:
-                self.link.object = (
-                    "This view again: <code style='overflow-wrap: anywhere'>"
-                    f"at = &quot;{escape(query)}&quot;</code>"
-                )
+            self._say_link()
+            for file in self.files:
+                name = re.sub(r"[^A-Za-z0-9]+", "-", opened.table["name"].iloc[position])
+                file.filename = f"{name}.{file.label.lower()}"
             if self.tabs.follows_the_frame:
                 self.tabs.show()
+
+    def _say_link(self):
+        """The link to what is shown: the address of a served page, else words."""
+        query = self.controls.link(self.opened)
+        if self.served and pn.state.location is not None:
+            pn.state.location.search = query
+            return
+        self.link.object = (
+            "This view again: <code style='overflow-wrap: anywhere'>"
+            f"at = &quot;{escape(query)}&quot;</code>"
+        )
 
     @contextlib.contextmanager
     def _together(self):
@@ -192,7 +255,11 @@ class Explorer:
     def _show(self, view: FrameView, opened: Opened, position: int) -> str:
         """Fill a view; what is not there comes back as a sentence."""
         c = self.controls
-        view.show_image(opened.image(position))
+        try:
+            image = opened.image(position)
+        except (ValueError, OSError) as error:
+            return str(error)
+        view.show_image(image)
         view.no_default_boxes()
         view.show_boxes(galleries.judged(opened, position, c.limit.value))
         view.map_renderer.visible = c.layer.value not in ("regions", "none")
@@ -208,6 +275,7 @@ class Explorer:
         return ""
 
     def _set_palette(self):
+        self._say_link()
         with self._together():
             for view in (self.view, self.beside):
                 view.mapper.palette = PALETTES[self.controls.palette.value]
@@ -256,9 +324,8 @@ class Explorer:
         return trying.sentence(opened, position, self._trial.z.copy(), wanted)
 
     def _restore(self):
-        self._quiet = True
-        self.controls.restore_numbers(self.opened)
-        self._quiet = False
+        with self._quietly():
+            self.controls.restore_numbers(self.opened)
         self._show_frame()
 
     def _watch(self):
@@ -296,18 +363,24 @@ class Explorer:
         shown, high, label, said = None, 1.0, "", ""
         if c.layer.value != "none":
             try:
-                _, _, shown, high, label = self._maps(opened, position)
+                _, score, shown, high, label = self._maps(opened, position)
+                if c.layer.value == "regions":
+                    shown = layers.region_map(opened, score, c.region.value)
             except NotThere as error:
                 said = str(error)
+        words = {
+            BOXES[0]: f"Detections from score {c.limit.value:.2f}: green hit, orange false.",
+            BOXES[1]: "Labelled: green found, red missed, blue not looked for, white to ignore.",
+        }
         caption = (
             f"{c.run.value}, cycle {c.cycle.value}; {reasons.sentence(opened, position)}. "
-            f"Detections from score {c.limit.value:.2f}; green: hit or found; red: missed; "
-            f"orange: false; white: to ignore. {said}"
+            f"{' '.join(text for name, text in words.items() if name in c.boxes.value)} {said}"
         )
         figure = picture.draw(
             opened.image(position), galleries.judged(opened, position, c.limit.value), shown, high,
             c.palette.value, c.opacity.value, c.threshold.value * high,
             opened.table["name"].iloc[position], label, caption,
+            [name in c.boxes.value for name in BOXES[:2]],
         )  # fmt: skip
         return picture.encoded(figure, kind)
 
@@ -364,6 +437,8 @@ class Explorer:
                 widget.param.watch(self._unless_quiet(call), "value")
         for slider in (c.radius, c.region, c.now, c.later):
             slider.param.watch(self._unless_quiet(self._show_frame), "value_throttled")
+        for slider in (c.opacity, c.threshold):
+            slider.param.watch(self._unless_quiet(self._say_link), "value_throttled")
         c.before.on_click(lambda _: self._step(-1))
         c.after.on_click(lambda _: self._step(1))
         c.restore.on_click(lambda _: self._restore())

@@ -3,31 +3,46 @@
 import io
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 
-from alkit.explorer.judging import FALSE, FOUND, HIT, IGNORED, MISSED, Judged
+from alkit.explorer.frame import COLOUR_OF, PALETTES
+from alkit.explorer.judging import (
+    ABSORBED,
+    FALSE,
+    FOUND,
+    HIT,
+    IGNORED,
+    LABELLED,
+    MISSED,
+    Judged,
+)
 from alkit.views import drawing
 
 
-def draw(image: np.ndarray, judged: Judged | None, values, high: float, palette: str,
-         opacity: float, threshold: float, title: str, label: str, caption: str):  # fmt: skip
-    """A figure of an image (y, x, 3) under a map (y, x), or without one where `values` is None."""
+def draw(image: np.ndarray, judged: Judged, values, high: float, palette: str,
+         opacity: float, threshold: float, title: str, label: str, caption: str,
+         with_boxes=(True, True)):  # fmt: skip
+    """A figure of an image (y, x, 3) under a map (y, x), or without one where `values` is None, in
+    the page's colours; `with_boxes` says whether detections and labelled boxes are drawn."""
     height = 8.2 * image.shape[0] / image.shape[1] + 0.9
     figure = drawing.picture(height, title, caption)
     axes = figure.subplots()
     drawing.photograph(axes, image)
     if values is not None:
-        shown = np.ma.masked_less_equal(values, threshold)
-        mappable = axes.imshow(shown, cmap=palette, vmin=0, vmax=high, alpha=opacity)
+        shown = np.ma.masked_invalid(np.where(values > threshold, values, np.nan))
+        colours = ListedColormap(PALETTES[palette])
+        mappable = axes.imshow(shown, cmap=colours, vmin=0, vmax=high, alpha=opacity)
         figure.colorbar(mappable, ax=axes, label=label, fraction=0.035, pad=0.01)
-    if judged is not None:
-        truth, found = judged.truth, judged.found
-        drawing.boxes(axes, truth[judged.truth_kind == IGNORED], "white", dashed=True)
-        drawing.boxes(axes, truth[judged.truth_kind == FOUND], drawing.TRUTH)
-        drawing.boxes(axes, truth[judged.truth_kind == MISSED], drawing.MISSED)
-        for kind, colour in ((HIT, drawing.TRUTH), (FALSE, drawing.FOUND), ("", drawing.FOUND)):
+    detections, labelled = with_boxes
+    if labelled:
+        for kind in (FOUND, MISSED, LABELLED, IGNORED):
+            own = judged.truth[judged.truth_kind == kind]
+            drawing.boxes(axes, own, COLOUR_OF[kind], dashed=True)
+    if detections:
+        for kind in (HIT, FALSE, ABSORBED, ""):
             own = judged.found_kind == kind
             texts = [f"{score:.2f}" for score in judged.score[own]]
-            drawing.boxes(axes, found[own], colour, texts=texts)
+            drawing.boxes(axes, judged.found[own], COLOUR_OF[kind], texts=texts)
     return figure
 
 

@@ -85,26 +85,35 @@ class Opened:
             found.setdefault(d["image_id"] - 1, []).append(d)
         return found
 
-    def detections_of(self, position: int) -> list:
+    def detections_of(self, position: int) -> list | None:
         """The detections of one frame: those of step 1, decoded from its logits again where the
-        file of all of them has not been read; none where it has no logits."""
-        if "detections" in self.__dict__:
-            return self.detections.get(position, [])
-        try:
-            logits = dict(
-                zip((prediction.COARSE, prediction.FINE), self.logits(position), strict=True)
-            )
-        except NotThere:
-            return self.detections.get(position, [])
-        return prediction.detect(logits, position + 1, self.run.numbers(self.cycle))
+        file of all of them has not been read; None where nothing was predicted."""
+        if self.run.strategy.score is None or self.row[position] < 0:
+            return None
+        if "detections" not in self.__dict__:
+            try:
+                maps = zip((prediction.COARSE, prediction.FINE), self.logits(position), strict=True)
+            except NotThere:
+                return self.detections.get(position, [])
+            return prediction.detect(dict(maps), position + 1, self.run.numbers(self.cycle))
+        return self.detections.get(position, [])
+
+    def all_detections(self) -> dict:
+        """`detections_of` all frames, by position."""
+        scored = self.run.strategy.score is not None
+        return {
+            position: self.detections.get(position, []) if scored and row >= 0 else None
+            for position, row in enumerate(self.row.tolist())
+        }
 
     @cached_property
-    def score_at_1(self) -> float | None:
-        """The score that gives the predicting detector FPPI 1 on the test set; None if none."""
+    def limit(self) -> float:
+        """The score that gives the predicting detector FPPI 1 on the test set; 0 where there is no
+        such score, or no evaluation yet."""
         try:
-            return self.run.evaluation(self.cycle - 1)["score_at_1"]
+            return self.run.evaluation(self.cycle - 1)["score_at_1"] or 0.0
         except FileNotFoundError:
-            return None
+            return 0.0
 
     @cached_property
     def rank(self) -> np.ndarray:
@@ -180,10 +189,11 @@ class Opened:
         return to_numpy(prediction.pixel_scores(score, *self.logits(position), numbers))
 
     def truth(self, position: int) -> Boxes | None:
-        """The frame's boxes where they are known: the data set's hidden ones, or the labels."""
-        if self.pool.boxes is not None:
-            return self.pool.boxes[position]
-        return self._given.get(position)
+        """The frame's boxes where they are known: what people said, where they label, else the
+        data set's hidden ones."""
+        if self.run.experiment.labels != "oracle":
+            return self._given.get(position)
+        return self.pool.boxes[position]
 
     @cached_property
     def _given(self) -> dict:
@@ -216,17 +226,27 @@ class Opened:
 
 
 class AllBoxes:
-    """The labelled boxes of all frames of a pool, read by a thread."""
+    """The labelled boxes of all frames of a pool, read by a thread; `error` is what stopped it."""
 
     def __init__(self, opened: Opened):
         self.boxes, self.total, self.finished = {}, len(opened.pool), False
-        self._opened = opened
+        self.error, self._opened, self._stopped = "", opened, threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
-        for position in range(self.total):
-            self.boxes[position] = self._opened.truth(position)
-        self.finished = True
+        try:
+            for position in range(self.total):
+                if self._stopped.is_set():
+                    return
+                self.boxes[position] = self._opened.truth(position)
+        except Exception as error:  # the page shows it
+            self.error = f"{type(error).__name__}: {error}"
+        finally:
+            self.finished = True
+
+    def stop(self):
+        """Read no more."""
+        self._stopped.set()
 
     @property
     def done(self) -> int:
@@ -235,7 +255,7 @@ class AllBoxes:
 
     def counts(self) -> np.ndarray | None:
         """Pedestrians in each frame (n,); None where no frame's boxes are known."""
-        if all(own is None for own in self.boxes.values()):
+        if self.done < self.total or all(own is None for own in self.boxes.values()):
             return None
         known = self.boxes.values()
         return np.array([0 if own is None else int((~own.ignore).sum()) for own in known])

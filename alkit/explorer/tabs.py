@@ -17,7 +17,7 @@ class Tabs:
     """The tabs of a page; `go_to(position)` hears of a click on a picture."""
 
     def __init__(self, controls: Controls, go_to):
-        self._controls = controls
+        self._controls, self.boxes = controls, None
         self._galleries = [Gallery(go_to, **STRETCH) for _ in NAMES]
         self._words = [pn.pane.HTML("", css_classes=["alkit-about"], **STRETCH) for _ in NAMES]
         above = ([pn.Row(controls.which, controls.sheet)], [controls.holding], [], [])
@@ -33,7 +33,13 @@ class Tabs:
 
     def open(self, opened: Opened):
         """Show another cycle from now on, whose labelled boxes a thread begins to read."""
+        self.close()
         self._opened, self.boxes, self._judged = opened, AllBoxes(opened), (None, None)
+
+    def close(self):
+        """Let the thread end."""
+        if self.boxes is not None:
+            self.boxes.stop()
 
     @property
     def follows_the_frame(self) -> bool:
@@ -70,10 +76,12 @@ class Tabs:
     def _everything(self) -> judging.Judged:
         """All frames' detections and boxes, matched. Raises NotThere while they are read."""
         done, total = self.boxes.done, self.boxes.total
+        if self.boxes.error:
+            raise NotThere(f"labelled boxes cannot be read: {self.boxes.error}")
         if not self.boxes.finished:
             raise NotThere(f"reading labelled boxes: {done} of {total} frames")
         limit = self._controls.limit.value
         if self._judged[0] != limit:
-            found = judging.judge(self._opened.detections, self.boxes.boxes, limit)
+            found = judging.judge(self._opened.all_detections(), self.boxes.boxes, limit)
             self._judged = limit, found
         return self._judged[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alkit.aggregation import image_score
-from alkit.explorer.reading import NotThere, Opened
+from alkit.explorer.reading import Opened
 from alkit.selection import Selection, select
 from alkit.steps.step_4_select import smoothed
 
@@ -66,8 +66,8 @@ class Trial:
                     return
                 self.of(position)
                 time.sleep(YIELD)
-        except (NotThere, OSError, ValueError) as error:
-            self.error = str(error)
+        except Exception as error:  # the page shows it
+            self.error = f"{type(error).__name__}: {error}"
 
 
 def score_of(opened: Opened, position: int, radius: int, region: int) -> float:

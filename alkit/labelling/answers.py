@@ -321,4 +321,4 @@ def _frame(task: Task, position: int) -> str:
 def _short(folder: Path) -> str:
     """A folder as a person would type it."""
     relative = os.path.relpath(folder)
-    return str(folder) if relative.startswith("../..") else relative
+    return str(folder) if relative.startswith("..") else relative

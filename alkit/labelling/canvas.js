@@ -26,14 +26,14 @@ const STYLE = `
     border: 1px solid #ccc; background: #fff; border-radius: 3px; }
   .strip button.done { background: #c9f0e0; } .strip button.here { outline: 2px solid #333; }
   .quiet { color: #666; font-size: 12px; }`;
-const HELP = "Drag: draw. Drag a box or its corners: move, resize. Del: delete. 1–9: class. " +
+const HELP = "Drag: draw (with Shift also over a box). Drag a box or its corners: move, resize. Del: delete. 1–9: class. " +
   "i: ignore. Ctrl+Z: undo. Enter: finished, next. PgUp/PgDn: other frames. Arrows: move by a " +
   "pixel. Wheel: zoom, right button: pan, 0: whole image.";
 
 export function render({ model }) {
   const state = {
     frame: null, boxes: [], selected: -1, label: null, history: [], drag: null, view: null,
-    sent: 0, timer: null,
+    sent: 0, timer: null, failed: false, busy: false, // busy: until another frame is there
   };
 
   function make(parent, tag, className = "", text = "") {
@@ -93,10 +93,9 @@ export function render({ model }) {
     saved.className = `${className} status`;
     saved.textContent = text;
   }
-  function keep(finished = null) {
-    const now = model.frame.looked_at;
-    send("keep", { position: model.frame.position, boxes: state.boxes,
-      looked_at: finished === null ? now : finished });
+  function keep() {
+    const { position, looked_at } = model.frame;
+    send("keep", { position, boxes: state.boxes, looked_at });
   }
   function change(boxes, selected) {
     state.history.push({ boxes: state.boxes, selected: state.selected });
@@ -106,6 +105,7 @@ export function render({ model }) {
     show();
   }
   function undo() {
+    state.drag = null;
     const before = state.history.pop();
     if (!before) return;
     state.boxes = before.boxes;
@@ -114,6 +114,7 @@ export function render({ model }) {
     show();
   }
   function remove() {
+    state.drag = null;
     if (state.selected < 0) return;
     change(state.boxes.filter((_, k) => k !== state.selected), -1);
   }
@@ -129,8 +130,15 @@ export function render({ model }) {
     const own = state.boxes[state.selected];
     name((own ? own.label : state.label) === IGNORE ? model.classes[0] : IGNORE);
   }
-  const open = (index) => send("open", { index });
+  function open(index) {
+    if (state.busy) return;
+    if (state.failed) keep(); // Python opens no other frame before this one is saved
+    state.busy = true;
+    send("open", { index });
+  }
   function finish() {
+    if (state.busy) return;
+    state.busy = true;
     send("finish", { position: model.frame.position, boxes: state.boxes });
   }
 
@@ -230,11 +238,15 @@ export function render({ model }) {
   svg.addEventListener("pointerdown", (event) => {
     page.focus({ preventScroll: true });
     event.preventDefault();
+    if (state.busy) return;
     svg.setPointerCapture(event.pointerId);
     const from = at(event), own = state.boxes[state.selected];
     const { handle, box: number } = event.target.dataset;
     if (event.button !== 0) {
       state.drag = { kind: "pan", from };
+    } else if (event.shiftKey) {
+      state.selected = -1;
+      state.drag = { kind: "draw", from };
     } else if (handle && own) {
       const [fx, fy] = handle.split(" ").map(Number);
       state.drag = { kind: "resize", from, fx, fy, start: own.bbox };
@@ -285,6 +297,7 @@ export function render({ model }) {
       else show();
     } else show();
   });
+  svg.addEventListener("pointercancel", () => { state.drag = null; show(); });
   svg.addEventListener("contextmenu", (event) => event.preventDefault());
   svg.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -304,10 +317,12 @@ export function render({ model }) {
     const own = state.boxes[state.selected], index = model.frame.index;
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     let known = true;
-    if (event.key === "Delete" || event.key === "Backspace") remove();
+    if (state.busy) known = event.key === "Enter"; // one press finishes one frame
+    else if (event.key === "Delete" || event.key === "Backspace") remove();
     else if ((event.ctrlKey || event.metaKey) && event.key === "z") undo();
     else if (event.ctrlKey || event.metaKey || event.altKey) known = false;
-    else if (event.key === "Enter") finish();
+    else if (event.key === "Enter" && event.composedPath()[0].tagName === "BUTTON") known = false;
+    else if (event.key === "Enter") { if (!event.repeat) finish(); }
     else if (event.key === "Escape") { state.selected = -1; state.drag = null; show(); }
     else if (event.key === "i") ignore();
     else if (event.key === "0") { begin(); state.view = [0, 0, model.frame.width,
@@ -327,10 +342,17 @@ export function render({ model }) {
   model.on("frame", begin);
   model.on("done", show);
   model.on("reply", () => {
-    if (model.reply.n !== state.sent) return;
+    const { n, problem } = model.reply;
+    if (problem) {
+      state.failed = true;
+      say("lost", `NOT SAVED: ${problem}`);
+    }
+    if (n !== state.sent) return;
     clearTimeout(state.timer);
-    if (model.reply.problem) say("lost", `NOT SAVED: ${model.reply.problem}`);
-    else say("saved", model.reply.n ? "saved" : "");
+    state.busy = false;
+    if (problem) return;
+    state.failed = false;
+    say("saved", n ? "saved" : "");
   });
   state.label = model.classes[0];
   begin();

@@ -1,7 +1,6 @@
 """The labelling page: the chosen frames of a cycle in order, in a notebook or served."""
 
 import base64
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -9,6 +8,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
+from alkit import serving
 from alkit.labelling.session import Held, Session
 from alkit.labelling.task import Task, task
 from alkit.runs import Run, open_run
@@ -30,7 +30,7 @@ class Canvas(JSComponent):
     _esm = Path(__file__).with_name("canvas.js")
 
     def __init__(self, session: Session, **params):
-        self._session = session
+        self._session, self._unsaved = session, ""
         super().__init__(classes=list(session.task.classes), **params)
         self.show(self._first())
 
@@ -81,12 +81,18 @@ class Canvas(JSComponent):
             problem = f"the page's message lacks {error}"
         except (ValueError, OSError, TypeError, OverflowError) as error:
             problem = str(error)
+        if message.get("kind") != "open":
+            self._unsaved = problem
         self.reply = {"n": message.get("n", 0), "problem": problem}
 
     def _do(self, message: dict):
         kind = message["kind"]
         if kind == "open":
-            self.show(min(max(int(message["index"]), 0), len(self._positions) - 1))
+            if self._unsaved:
+                raise ValueError(f"another frame is opened when this one is saved: {self._unsaved}")
+            index = min(max(int(message["index"]), 0), len(self._positions) - 1)
+            self._session.leave(self.frame["position"])
+            self.show(index)
             return
         if kind not in ("keep", "finish"):
             raise ValueError(f"the page's message is of kind {kind!r}; keep, open or finish")
@@ -95,7 +101,7 @@ class Canvas(JSComponent):
         self._session.keep(position, message["boxes"], finished)
         if kind == "finish":
             self.show(self._next(self._positions.index(position)))
-        elif position == self.frame["position"]:
+        else:
             self.done = self._done()
 
     def _next(self, index: int) -> int:
@@ -112,11 +118,10 @@ def page(run: str | Run, cycle: int):
 
     Raises ValueError and RuntimeError where `Session` does, in a notebook Held too.
     """
-    pn.extension(inline=True)  # in a notebook too nothing comes from another host
     run = run if isinstance(run, Run) else open_run(run)
     wanted = task(run, cycle)
-    served = pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
-    if not served:
+    if not serving.served():
+        pn.extension(inline=True)  # in a notebook too nothing comes from another host
         folder = run.cycle(cycle).resolve()
         if folder in _open:
             _open.pop(folder).close()
@@ -129,7 +134,7 @@ def page(run: str | Run, cycle: int):
         try:
             session = Session(wanted)
         except (Held, ValueError) as error:
-            place[:] = [pn.pane.Alert(_plain(str(error)), alert_type="warning")]
+            place[:] = [serving.notice(str(error))]
             return
         live["session"] = session
         place[:] = [Canvas(session, sizing_mode="stretch_width")]
@@ -139,17 +144,14 @@ def page(run: str | Run, cycle: int):
     def end(_):
         if "session" in live:
             live["session"].close()
+        if "waiting" in live:
+            live["waiting"].stop()
 
     document.on_session_destroyed(end)
     begin()
     if "session" not in live:
         live["waiting"] = pn.state.add_periodic_callback(begin, RETRY)
     return place
-
-
-def _plain(text: str) -> str:
-    """Text for a pane that takes Markdown and HTML."""
-    return f"<pre style='white-space: pre-wrap'>{escape(text)}</pre>"
 
 
 def _jpeg(image) -> str:

@@ -144,6 +144,11 @@ class Session:
         answers.write(self.task, kept, "interactive")
         self.answers, self._last = kept, now
 
+    def leave(self, position: int):
+        """Count the time since the last action for a frame that is left as it is."""
+        left = self.answer(position)
+        self.keep(position, left.boxes, left.looked_at)
+
     def finished(self) -> int:
         """How many frames are finished."""
         return sum(bool(answer.looked_at) for answer in self.answers.values())

@@ -12,7 +12,7 @@ THUMBNAIL = 240  # pixels wide
 QUALITY = 78  # of JPEG
 MOST = 48  # frames of a cycle that are read
 GREEN, WHITE = (43, 217, 154), (255, 255, 255)
-ORANGE, RED = (255, 176, 0), (255, 45, 96)
+ORANGE, RED, SKY = (255, 176, 0), (255, 45, 96), (86, 180, 233)
 
 
 def jpeg(image: np.ndarray) -> str:
@@ -49,7 +49,8 @@ def with_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.nda
 
 def thumbnail(image: np.ndarray, judged=None, scores=None, highest: float = 1.0) -> str:
     """A small picture of a frame as an address, under its score map and with boxes if given:
-    found pedestrians green, missed ones red, false detections orange."""
+    found pedestrians green, missed ones red, those where nobody looked blue, false detections
+    orange."""
     small, factor = shrunk(image)
     if scores is not None:
         small = with_scores(small, scores, highest)
@@ -58,6 +59,7 @@ def thumbnail(image: np.ndarray, judged=None, scores=None, highest: float = 1.0)
             (judged.found, judged.found_kind, "false", ORANGE),
             (judged.truth, judged.truth_kind, "found", GREEN),
             (judged.truth, judged.truth_kind, "missed", RED),
+            (judged.truth, judged.truth_kind, "labelled", SKY),
         ):
             small = with_boxes(small, boxes[kinds == kind], factor, colour)
     return jpeg(small)

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import papermill.iorw
 import papermill.parameterize
+import pytest
 from conftest import DEMO
 from driving import every, jupyter, run_all, serving, text, until
 from selenium.webdriver.common.action_chains import ActionChains
@@ -13,7 +14,10 @@ from selenium.webdriver.common.keys import Keys
 
 from alkit import runs
 from alkit.explorer.reading import Opened
+from alkit.jsonfile import read_json
 from alkit.runs import Run
+from benchmarks import suite
+from benchmarks.measuring import Options
 
 # What Bokeh's models hold in the browser.
 SOURCE = """
@@ -211,3 +215,36 @@ def test_in_jupyterlab_the_notebook_shows_the_same(browser, explored, tmp_path):
         until(lambda: shown(browser) == first)
         go(browser, 0.6, 0.5, 0)
         until(lambda: shown(browser) != first)
+
+
+def test_nothing_comes_from_another_host_and_pixels_are_square(browser, explored):
+    with serving("explore", explored, "--cycle", 2, "--port", 0) as (_, address):
+        for host in ("127.0.0.1", "localhost", "127.0.0.1"):
+            browser.get(address.replace("127.0.0.1", host))
+            shown(browser)
+            until(lambda: every(browser, ".gallery figure"))
+            links = [e.get_attribute("href") or "" for e in every(browser, "link")]
+            links += [e.get_attribute("src") or "" for e in every(browser, "script")]
+            assert not [link for link in links if "cdn" in link]
+        inside = browser.execute_script("""
+          const view = Object.values(Bokeh.index).flatMap((v) => [...(v.owner ?? v).query(
+            (o) => o.model.type === "Figure" && o.model.y_range.start > o.model.y_range.end)])[0];
+          const box = view.frame.bbox;
+          return [box.width, box.height];""")
+        assert inside[0] / inside[1] == pytest.approx(128 / 96, rel=0.08)
+
+
+def test_a_wrong_link_is_said_on_the_page(browser, explored):
+    with serving("explore", explored, "--port", 0) as (_, address):
+        browser.get(f"{address}?frame=<b>nowhere")
+        said = until(lambda: every(browser, ".alert"))[0].text
+        assert "the link's frame '<b>nowhere' is not in the pool" in said
+
+
+def test_the_benchmark_of_the_explorer_measures(toy_experiment, tmp_path):
+    """At a tiny size, where nothing is judged."""
+    assert suite.run(["explorer"], Options(toy_experiment, quick=True), tmp_path) == 0
+    (file,) = tmp_path.glob("*.json")
+    rows = {row["key"]: row["ours"] for row in read_json(file)["rows"]}
+    assert set(rows) == {f"explorer.{what}" for what in ("open", "frame", "read", "memory")}
+    assert all(value > 0 for value in rows.values())

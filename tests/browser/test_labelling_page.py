@@ -108,6 +108,20 @@ def test_a_box_is_drawn_kept_and_found_again_after_a_kill(browser, to_label, kee
         saved(browser)
 
 
+def test_an_enter_that_is_held_down_finishes_one_frame(browser, to_label):
+    with serving("labels", "draw", to_label, "--cycle", 1, "--port", 0) as (_, address):
+        browser.get(address)
+        page = one(browser, ".page")
+        held = """
+          for (let k = 0; k < 8; k++) arguments[0].dispatchEvent(
+            new KeyboardEvent("keydown", { key: "Enter", repeat: k > 0, bubbles: true }));"""
+        browser.execute_script(held, page)
+        until(lambda: title(browser).startswith("Frame 2 of"))
+        browser.execute_script(held.replace("k > 0", "true"), page)
+        saved(browser)
+        assert [frame["looked_at"] for frame in answers(to_label).values()] == [True]
+
+
 def test_all_frames_finished_and_the_run_goes_on(browser, to_label):
     task = Task(Run(to_label), 1)
     with serving("labels", "draw", to_label, "--cycle", 1, "--port", 0) as (_, address):
