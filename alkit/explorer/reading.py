@@ -191,7 +191,7 @@ class Opened:
     def truth(self, position: int) -> Boxes | None:
         """The frame's boxes where they are known: what people said, where they label, else the
         data set's hidden ones."""
-        if self.run.experiment.labels != "oracle":
+        if self.run.experiment.labels != "oracle" or self.pool.boxes is None:
             return self._given.get(position)
         return self.pool.boxes[position]
 
