@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 
@@ -51,7 +52,10 @@ def rows(options: Options) -> list[Row]:
             driving.chromium(Path(profile)) as browser,
             driving.serving("explore", run.folder, "--port", 0) as (process, address),
         ):
-            opened = [_open(driving, browser, address) for _ in range(options.pick(3, 1))]
+            # from the middle of the pool, where every key has a frame to go to
+            middle = urlencode({"frame": run.frames("pool").name[n // 2]})
+            link = f"{address}?{middle}"
+            opened = [_open(driving, browser, link) for _ in range(options.pick(3, 1))]
             before = _read(process.pid)
             keys = ["ArrowRight" if k % 3 else "ArrowLeft" for k in range(options.pick(KEYS, 3))]
             changed = []
