@@ -319,6 +319,8 @@ class Explorer:
                 self._trial.stop()
             self._trial, self._told = trying.Trial(opened, wanted.radius, wanted.region), False
             self._watch()
+        if self._trial.error:
+            raise NotThere(f"other frames cannot be computed: {self._trial.error}")
         if opened.row[position] >= 0:
             self._trial.of(position)
         return trying.sentence(opened, position, self._trial.z.copy(), wanted)
