@@ -320,7 +320,11 @@ def test_an_interrupt_stops_kernels_and_workers(notebooks, long_training, tmp_pa
     out = made(tmp_path, "endless", settings)
     command = [sys.executable, "-m", "alkit.cli", "run", tmp_path / "endless.yaml", "--out", out]
     command = [*map(str, command), "--scheduler", "local:2", notebooks]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.PIPE, text=True,
+        # a shell's background jobs ignore it, and so would what these tests start there
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     try:
         wait_until(lambda: epochs_kept(out) >= 2 or process.poll() is not None)
         started = psutil.Process(process.pid).children(recursive=True)
