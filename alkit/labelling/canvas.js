@@ -82,12 +82,17 @@ export function render({ model }) {
 
   function send(kind, rest = {}) {
     state.sent += 1;
-    model.send_msg({ kind, n: state.sent, ...rest });
     say("saving", "saving …");
+    deliver({ kind, n: state.sent, ...rest });
+  }
+  function deliver(message) { // again and again until it is answered: each says all of the frame
+    model.send_msg(message);
     clearTimeout(state.timer);
-    state.timer = setTimeout(() => say("lost",
-      "NOT SAVED: no answer. The kernel or server may be gone; what was saved is safe there. " +
-      "Start it again and reload this page."), PATIENCE);
+    state.timer = setTimeout(() => {
+      say("lost", "NOT SAVED: no answer. The kernel or server may be gone; what was saved is safe " +
+        "there. Start it again and reload this page.");
+      deliver(message);
+    }, PATIENCE);
   }
   function say(className, text) {
     saved.className = `${className} status`;

@@ -132,12 +132,16 @@ def run_all(browser, address: str, name: str):
     """Open a notebook in JupyterLab and run all its cells."""
     browser.get(f"{address}/lab/tree/{name}?reset")
     one(browser, ".jp-Notebook .jp-CodeCell")
-    until(
-        lambda: browser.execute_script(
-            "return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset?.status"
-        ) == "idle",
-        says="the kernel is not ready",
-    )  # fmt: skip
+    idle(browser)
     entries = browser.find_elements("css selector", ".lm-MenuBar-item")
     next(entry for entry in entries if entry.text == "Run").click()
     one(browser, "li[data-command='runmenu:run-all']").click()
+    time.sleep(1)
+    idle(browser)  # what is sent to a page before its cell has ended may be lost
+
+
+def idle(browser):
+    """Wait until the notebook's kernel has nothing to do."""
+    status = "return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset?.status"
+    until(lambda: browser.execute_script(status) == "idle", says="the kernel is not ready")
+    time.sleep(1)
