@@ -14,9 +14,8 @@ from alkit.profiles import unknown
 
 BOXES = ("detections", "labelled boxes", "default boxes at a click")
 NOTHING = "nothing"  # beside the frame
-IN_LINK = ("run", "cycle", "frame", "layer", "palette", "beside", "opacity", "threshold", "limit",
-           "radius", "region", "now", "later")  # fmt: skip
 SLIDERS = ("opacity", "threshold", "limit", "radius", "region", "now", "later")  # in a link
+IN_LINK = ("run", "cycle", "frame", "layer", "palette", "beside", *SLIDERS)
 
 
 class Controls:
