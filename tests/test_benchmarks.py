@@ -39,12 +39,14 @@ FIELDS = {
 }  # fmt: skip
 
 
+NOT_HERE = ("notebook_steps", "explorer")  # kernels take long; a browser, in tests/browser
+
+
 @pytest.fixture(scope="module")
 def results(toy_experiment, tmp_path_factory):
-    """The folder with the file of a tiny run; kernels, which take long, and the explorer, which
-    wants a browser (tests/browser), are left out."""
+    """The folder with the file of a tiny run."""
     out = tmp_path_factory.mktemp("results")
-    names = [name for name in MODULES if name not in ("notebook_steps", "explorer")]
+    names = [name for name in MODULES if name not in NOT_HERE]
     options = Options(toy_experiment, threads=1, quick=True)
     assert suite.run(names, options, out) == 0
     return out
@@ -60,7 +62,7 @@ def test_every_row_of_a_tiny_run_has_its_fields(results):
     assert {"processor", "cores", "threads", "bfloat16", "amx", "versions"} <= {*result["machine"]}
     assert {"python", "torch", "numpy", "zarr"} <= {*result["machine"]["versions"]}
     rows = result["rows"]
-    assert {row["module"] for row in rows} == {*MODULES} - {"notebook_steps"}
+    assert {row["module"] for row in rows} == {*MODULES} - {*NOT_HERE}
     assert len({row["key"] for row in rows}) == len(rows)
     for row in rows:
         assert {*row} == FIELDS
