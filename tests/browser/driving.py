@@ -129,19 +129,20 @@ def jupyter(folder: Path, **environment):
 
 
 def run_all(browser, address: str, name: str):
-    """Open a notebook in JupyterLab and run all its cells."""
+    """Open a notebook in JupyterLab and begin to run all its cells."""
     browser.get(f"{address}/lab/tree/{name}?reset")
     one(browser, ".jp-Notebook .jp-CodeCell")
-    idle(browser)
+    until(lambda: kernel_is(browser, "idle"), says="no kernel is ready")
     entries = browser.find_elements("css selector", ".lm-MenuBar-item")
     next(entry for entry in entries if entry.text == "Run").click()
     one(browser, "li[data-command='runmenu:run-all']").click()
-    time.sleep(1)
-    idle(browser)  # what is sent to a page before its cell has ended may be lost
 
 
-def idle(browser):
-    """Wait until the notebook's kernel has nothing to do."""
-    status = "return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset?.status"
-    until(lambda: browser.execute_script(status) == "idle", says="the kernel is not ready")
-    time.sleep(1)
+def kernel_is(browser, status: str) -> bool:
+    """Whether JupyterLab says that the notebook has a kernel, "idle" or "busy"."""
+    script = """
+      const name = document.querySelector(".jp-Toolbar-kernelName")?.innerText;
+      const indicator = document.querySelector(".jp-Notebook-ExecutionIndicator");
+      return [name, indicator?.dataset?.status];"""
+    name, stands = browser.execute_script(script)
+    return name not in (None, "", "No Kernel") and stands == status

@@ -1,6 +1,5 @@
 """The explorer in a real browser: as a served page, and in JupyterLab."""
 
-import contextlib
 import json
 import re
 
@@ -9,7 +8,7 @@ import papermill.iorw
 import papermill.parameterize
 import pytest
 from conftest import DEMO
-from driving import every, jupyter, run_all, serving, text, until
+from driving import every, jupyter, kernel_is, run_all, serving, text, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -198,33 +197,42 @@ def test_two_cycles_side_by_side(browser, explored, keep_screenshot):
         assert first == second  # one range: zooming one zooms the other
 
 
-def test_in_jupyterlab_the_notebook_shows_the_same(browser, explored, tmp_path):
+def in_jupyterlab(run, folder, last_cell=None):
+    """A copy of the explorer's notebook in a folder, about a run; its last cell may be another."""
     notebook = papermill.iorw.load_notebook_node(str(runs.ROOT / "notebooks/explore_scores.ipynb"))
-    values = {"run": str(explored), "cycle": 2}
+    values = {"run": str(run), "cycle": 2}
     notebook = papermill.parameterize.parameterize_notebook(notebook, values)
-    (tmp_path / "explore.ipynb").write_text(json.dumps(notebook))
+    if last_cell:
+        notebook.cells[-1].source = last_cell
+    (folder / "explore.ipynb").write_text(json.dumps(notebook))
+    return jupyter(folder)
+
+
+def test_in_jupyterlab_the_notebook_shows_the_same(browser, explored, tmp_path):
     order = names(explored, 2)
-    with jupyter(tmp_path) as (_, address):
+    with in_jupyterlab(explored, tmp_path) as (_, address):
         run_all(browser, address, "explore.ipynb")
         first = shown(browser)
-        assert first in order
         after = next(b for b in every(browser, ".bk-btn") if b.text == "▶")
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", after)
+        after.click()
+        until(lambda: shown(browser) == order[order.index(first) + 1])
+        ActionChains(browser).send_keys(Keys.ARROW_LEFT).perform()
+        until(lambda: shown(browser) == first)
+        go(browser, 0.6, 0.5, 0)
+        until(lambda: shown(browser) != first)
 
-        def changed(act):
-            """Act until another frame is shown: JupyterLab may lose what comes early."""
-            before = shown(browser)
-            for _ in range(6):
-                act()
-                with contextlib.suppress(AssertionError):
-                    return until(lambda: shown(browser) != before and shown(browser), seconds=10)
-            raise AssertionError(f"{before} is still shown")
 
-        second = changed(after.click)
-        assert order.index(second) > order.index(first)
-        third = changed(lambda: ActionChains(browser).send_keys(Keys.ARROW_LEFT).perform())
-        assert order.index(third) < order.index(second)
-        changed(lambda: go(browser, 0.6, 0.5, 0))
+def test_in_jupyterlab_what_is_done_while_the_kernel_is_busy_is_heard(browser, explored, tmp_path):
+    order = names(explored, 2)
+    with in_jupyterlab(explored, tmp_path, "import time; time.sleep(15)") as (_, address):
+        run_all(browser, address, "explore.ipynb")
+        first = shown(browser)
+        after = next(b for b in every(browser, ".bk-btn") if b.text == "▶")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", after)
+        after.click()
+        assert kernel_is(browser, "busy")
+        until(lambda: shown(browser) == order[order.index(first) + 1])
 
 
 def test_nothing_comes_from_another_host_and_pixels_are_square(browser, explored):

@@ -241,15 +241,15 @@ def test_in_jupyterlab_a_box_outlives_its_kernel(browser, to_label, tmp_path):
     first = str(Task(Run(to_label), 1).positions[0])
     with jupyter(folder) as (_, address):
         run_all(browser, address, "label.ipynb")
-        svg = one(browser, CANVAS)
+        waits = until(lambda: [e for e in browser.find_elements("css selector", ".jp-RenderedText")
+                               if "LabelsWanted" in e.text])  # fmt: skip
+        assert "0 of 3 frames are finished" in waits[0].text
+        svg = one(browser, CANVAS)  # JupyterLab has scrolled to the error above
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)
         begun = len(every(browser, "rect[data-box]"))
         drag(browser, (300, 100), (400, 330))
         saved(browser)
         assert close_to(answers(to_label)[first]["boxes"][-1], [300, 100, 100, 230], within=4)
-        waits = until(lambda: [e for e in browser.find_elements("css selector", ".jp-RenderedText")
-                               if "LabelsWanted" in e.text])  # fmt: skip
-        assert "0 of 3 frames are finished" in waits[0].text
 
     with jupyter(folder) as (_, address):  # another server, another kernel
         run_all(browser, address, "label.ipynb")
