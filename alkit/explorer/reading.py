@@ -15,6 +15,8 @@ from alkit.plugins import load_score
 from alkit.runs import Run
 from alkit.selection import Reason
 
+HERE = {"scheduler": "synchronous"}  # one chunk is read sooner without Dask's threads
+
 
 class NotThere(RuntimeError):
     """Something that this cycle does not have, in words for the page."""
@@ -162,10 +164,20 @@ class Opened:
         """The frame's image uint8 (y, x, 3)."""
         return self.pool.images(position)
 
+    @cached_property
+    def _recent(self) -> dict:
+        """The frame whose logits were read last, which detections and maps both want."""
+        return {}
+
     def logits(self, position: int) -> tuple:
         """The frame's logits, (view, level, y8, x8) and (view, y4, x4). Raises NotThere."""
-        part = self._logits.isel(frame=self._row(position)).load()
-        return part[prediction.COARSE].values, part[prediction.FINE].values
+        found = self._recent.get(position)
+        if found is None:
+            part = self._logits.isel(frame=self._row(position)).load(**HERE)
+            found = part[prediction.COARSE].values, part[prediction.FINE].values
+            self._recent.clear()
+            self._recent[position] = found
+        return found
 
     def probabilities(self, position: int) -> np.ndarray:
         """The frame's five probability maps float32 (level, y, x). Raises NotThere."""
@@ -173,7 +185,7 @@ class Opened:
 
     def scores(self, position: int) -> np.ndarray:
         """The frame's stored score map float32 (y, x) in nats. Raises NotThere."""
-        return self._scores.isel(frame=self._row(position)).values
+        return self._scores.isel(frame=self._row(position)).load(**HERE).values
 
     @property
     def logits_give_score(self) -> bool:
