@@ -31,6 +31,8 @@ from answering import (
     write_catalog,
     write_images,
 )  # fmt: skip
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alkit import branches, cli, cluster, experiment, planning, records, status, steps
 from alkit.jsonfile import read_json
@@ -526,6 +528,37 @@ def test_boxes_that_are_wrong_are_not_kept(own, drawing, boxes, message):
         drawing.keep(position, boxes, True)
     assert contents(own.run.out) == before
     assert drawing.answers == kept
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 6), st.sampled_from(["pedestrian", "ignore"])),
+        max_size=8,
+    )
+)
+def test_the_same_box_twice_is_found_as_by_comparing_all_with_all(places):
+    """Boxes at multiples of 0.03 pixels, around half a pixel: one step apart is the same, two are
+    not."""
+    boxes = [
+        {"bbox": [9.41 + 0.03 * x, 9.41 + 0.03 * y, 20.0, 50.0], "label": label}
+        for x, y, label in places
+    ]
+    twice = [
+        f"box {k + 1} stands there twice"
+        for k, (x, y, label) in enumerate(places)
+        if any(abs(x - u) <= 1 and abs(y - v) <= 1 and label == other
+               for u, v, other in places[:k])
+    ]  # fmt: skip
+    image = SimpleNamespace(
+        classes=("pedestrian", "ignore"), size=lambda position: (480, 640),
+        frames=SimpleNamespace(name=["a"]),
+    )  # fmt: skip
+    if not twice:
+        assert len(answers.cleaned(image, 0, Answer(boxes)).boxes) == len(boxes)
+        return
+    with pytest.raises(ValueError, match="stands there twice") as error:
+        answers.cleaned(image, 0, Answer(boxes))
+    assert str(error.value) == f"frame a (position 0): {'; '.join(twice)}"
 
 
 def test_only_chosen_frames_can_be_kept(own, drawing):

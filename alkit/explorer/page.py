@@ -9,14 +9,14 @@ import numpy as np
 import panel as pn
 
 from alkit import serving
-from alkit.explorer import galleries, layers, picture, reasons, trying
-from alkit.explorer.controls import BOXES, NOTHING, Controls, no_cycle
+from alkit.explorer import layers, showing
+from alkit.explorer.controls import BOXES, NOTHING, Controls
 from alkit.explorer.frame import PALETTES, FrameView
 from alkit.explorer.parts import Keys
-from alkit.explorer.reading import NotThere, Opened, cycles_of, runs_of
+from alkit.explorer.reading import NotThere, Opened, runs_of
 from alkit.explorer.tabs import STRETCH, Tabs
 from alkit.explorer.timeline import Timeline
-from alkit.profiles import unknown
+from alkit.explorer.trials import Trials
 from alkit.runs import Run, open_run
 
 TICK = 400  # milliseconds between two looks at what threads have done
@@ -50,25 +50,19 @@ def _link(at: str) -> dict:
 def check(run: Run, cycle: int, at: str = ""):
     """Raise ValueError for a run or cycle that has chosen no frames: what a server says before it
     serves."""
-    link = _link(at)
-    runs = _runs(run)
-    names = {other.folder: name for name, other in runs.items()}
-    name = link.get("run", names.get(run.folder, next(iter(runs))))
-    if name not in runs:
-        raise ValueError(f"the link's run: {unknown(name, runs)}")
-    wanted, known = link.get("cycle", cycle), cycles_of(runs[name])
-    if wanted and str(wanted) not in map(str, known):
-        raise ValueError(no_cycle(wanted, name, known))
+    _controls(run).follow(_link(at), cycle)
 
 
-def _runs(run: Run) -> dict:
+def _controls(run: Run) -> Controls:
+    """The widgets for all runs of the experiment that have chosen frames, at this run."""
     runs = runs_of(run)
     if not runs:
         raise ValueError(
             f"{run.out}: no cycle of any run has chosen frames yet, so there is nothing to "
             "explore; `alkit run` the experiment first"
         )
-    return runs
+    names = {other.folder: name for name, other in runs.items()}
+    return Controls(runs, names.get(run.folder, next(iter(runs))))
 
 
 class Explorer:
@@ -76,10 +70,8 @@ class Explorer:
 
     def __init__(self, run: Run, cycle: int, link: dict):
         self.served = serving.served()
-        self.runs = _runs(run)
-        names = {other.folder: name for name, other in self.runs.items()}
-        self.controls = Controls(self.runs, names.get(run.folder, next(iter(self.runs))))
-        self._cycles, self._quiet, self._ticking, self._trial = {}, True, None, None
+        self.controls = _controls(run)
+        self._cycles, self._quiet, self._ticking = {}, True, None
         self._make_parts()
         self.controls.follow(link, cycle)
         self._open(link)
@@ -93,10 +85,11 @@ class Explorer:
 
     def _make_parts(self):
         """What is no control: words, tabs, files."""
-        self.words, self.words_beside, self.trial_words, self.link = (
+        self.words, self.words_beside, self.link = (
             pn.pane.HTML("", css_classes=[f"alkit-{name}"], **STRETCH)
-            for name in ("words", "words-beside", "trial", "link")
+            for name in ("words", "words-beside", "link")
         )
+        self.trials = Trials(self.controls)
         self.progress = pn.indicators.Progress(value=0, max=1, width=180, visible=False)
         self.tabs = Tabs(self.controls, self.go_to)
         self.files = [
@@ -113,19 +106,17 @@ class Explorer:
     def _cycle_of(self, name: str, cycle: int) -> Opened:
         key = name, cycle
         if key not in self._cycles:
-            self._cycles[key] = Opened(self.runs[name], cycle)
+            self._cycles[key] = Opened(self.controls.runs[name], cycle)
         return self._cycles[key]
 
     def _close(self):
         """Let the threads end."""
         self.tabs.close()
-        if self._trial is not None:
-            self._trial.stop()
+        self.trials.close()
 
     def _open(self, link: dict | None = None):
         """Open the cycle that the widgets name; `link` says where, else the frame stays."""
         c = self.controls
-        self._close()
         self.opened = opened = self._cycle_of(c.run.value, c.cycle.value)
         c.open(opened)
         if link is not None:
@@ -139,8 +130,8 @@ class Explorer:
         self.timeline = Timeline(opened)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
         self.tabs.open(opened)
+        self.trials.open(opened)
         self._counted = False
-        self._trial, self._told = None, False
         self._set_palette()
         self._set_boxes()
         self._watch()
@@ -192,11 +183,9 @@ class Explorer:
 
     def _tapped(self, event):
         if BOXES[2] in self.controls.boxes.value:
-            numbers = self.opened.run.numbers(self.opened.cycle)
-            sizes = np.array(numbers.default_boxes, float) * numbers.scale
             with self._together():
                 for view in (self.view, self.beside):
-                    view.show_default_boxes(event.x, event.y, sizes)
+                    showing.show_default_boxes(view, self.opened, event.x, event.y)
 
     # --- one frame
 
@@ -204,14 +193,17 @@ class Explorer:
         c, opened = self.controls, self.opened
         position = c.position.value
         with self._together():
-            said = self._show(self.view, opened, position)
+            said = showing.fill(self.view, c, opened, position, c.radius.value)
             self.words.object = layers.describe(opened, position, said)
             self.timeline.go_to(position)
             if c.compare.value != NOTHING:
                 other = self._beside()
-                said = self._show(self.beside, other, position)
+                own = other.run.numbers(other.cycle)  # other numbers are tried in the open cycle
+                said = showing.fill(self.beside, c, other, position, own.pixels(own.radius))
                 self.words_beside.object = layers.describe(other, position, said)
-            self._try()
+            self.trials.say()
+            if self.trials.pending:
+                self._watch()
             self._say_link()
             for file in self.files:
                 name = re.sub(r"[^A-Za-z0-9]+", "-", opened.table["name"].iloc[position])
@@ -241,39 +233,6 @@ class Explorer:
         if hasattr(self, "layout"):
             pn.io.push_notebook(self.layout)
 
-    def _maps(self, opened: Opened, position: int) -> tuple:
-        """Probabilities (5, y, x), score and shown map (y, x), with what the brightest colour
-        stands for and its title. A radius that is tried counts in the open cycle. Raises NotThere.
-        """
-        c = self.controls
-        p, radius = opened.probabilities(position), c.radius.value
-        tried = radius != c.own.radius and opened is self.opened and opened.logits_give_score
-        score = opened.scores_again(position, radius) if tried else opened.scores(position)
-        shown = layers.values(c.layer.value, p, score, radius)
-        return p, score, shown, *layers.scale(c.layer.value, opened, shown)
-
-    def _show(self, view: FrameView, opened: Opened, position: int) -> str:
-        """Fill a view; what is not there comes back as a sentence."""
-        c = self.controls
-        try:
-            image = opened.image(position)
-        except (ValueError, OSError) as error:
-            return str(error)
-        view.show_image(image)
-        view.no_default_boxes()
-        view.show_boxes(galleries.judged(opened, position, c.limit.value))
-        view.map_renderer.visible = c.layer.value not in ("regions", "none")
-        view.tile_renderer.visible = c.layer.value == "regions"
-        try:
-            p, score, shown, high, title = self._maps(opened, position)
-        except NotThere as error:
-            view.no_map()
-            return str(error)
-        view.show_map(shown, score, p, high, title, c.threshold.value)
-        if c.layer.value == "regions":
-            view.show_tiles(*layers.regions(opened, score, c.region.value))
-        return ""
-
     def _set_palette(self):
         self._say_link()
         with self._together():
@@ -292,43 +251,19 @@ class Explorer:
         name, _, cycle = self.controls.compare.value.rpartition(", cycle ")
         return self._cycle_of(name, int(cycle))
 
-    def _place_beside(self):
-        self._frames_place[:] = self._frames()
-        self._show_frame()
-
-    # --- trying other numbers
-
-    def _try(self):
-        """z of this frame with the sliders' numbers, and its rank among what is computed."""
-        c, opened = self.controls, self.opened
-        try:
-            self.trial_words.object = escape(self._tried(c.numbers(), opened, c.position.value))
-        except NotThere as error:
-            self.trial_words.object = escape(str(error))
-
-    def _tried(self, wanted: trying.Numbers, opened: Opened, position: int) -> str:
-        own = self.controls.own
-        if wanted == own:
-            return "The sliders stand as in the run."
-        if (wanted.radius, wanted.region) == (own.radius, own.region):
-            return trying.sentence(opened, position, opened.table["z"].to_numpy(), wanted)
-        if not opened.logits_give_score:
-            raise NotThere("the stored logits do not give this strategy's score; try the rules")
-        if self._trial is None or not self._trial.is_of(wanted):
-            if self._trial is not None:
-                self._trial.stop()
-            self._trial, self._told = trying.Trial(opened, wanted.radius, wanted.region), False
-            self._watch()
-        if self._trial.error:
-            raise NotThere(f"other frames cannot be computed: {self._trial.error}")
-        if opened.row[position] >= 0:
-            self._trial.of(position)
-        return trying.sentence(opened, position, self._trial.z.copy(), wanted)
+    def _file(self, kind: str):
+        return showing.as_file(kind, self.controls, self.opened, self.controls.position.value)
 
     def _restore(self):
         with self._quietly():
             self.controls.restore_numbers(self.opened)
         self._show_frame()
+
+    def _place_beside(self):
+        self._frames_place[:] = self._frames()
+        self._show_frame()
+
+    # --- what threads do
 
     def _watch(self):
         """Look again and again at what the threads have done, until they are done."""
@@ -336,16 +271,12 @@ class Explorer:
             self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
 
     def _tick(self):
-        trial, boxes = self._trial, self.tabs.boxes
-        computing = trial is not None and not trial.finished
-        self.progress.visible = computing or not boxes.finished
-        if computing:
-            self.progress.max, self.progress.value = trial.total, trial.done
-        elif not boxes.finished:
-            self.progress.max, self.progress.value = max(1, boxes.total), boxes.done
-        if trial is not None and not self._told:
-            self._try()
-            self._told = not computing
+        self.trials.tick()
+        boxes = self.tabs.boxes
+        under_way = self.trials.progress or (None if boxes.finished else (boxes.done, boxes.total))
+        self.progress.visible = under_way is not None
+        if under_way:
+            self.progress.value, self.progress.max = under_way[0], max(1, under_way[1])
         if boxes.finished and not self._counted:
             self._counted = True
             counts = boxes.counts()
@@ -353,38 +284,9 @@ class Explorer:
                 with self._together():
                     self.timeline.show_counts(counts)
             self.tabs.show()
-        if not computing and boxes.finished and self._ticking is not None:
+        if boxes.finished and not self.trials.pending and self._ticking is not None:
             self._ticking.stop()
             self._ticking = None
-
-    # --- taking it along
-
-    def _file(self, kind: str):
-        """What is shown of the frame, as a file."""
-        c, opened, position = self.controls, self.opened, self.controls.position.value
-        shown, high, label, said = None, 1.0, "", ""
-        if c.layer.value != "none":
-            try:
-                _, score, shown, high, label = self._maps(opened, position)
-                if c.layer.value == "regions":
-                    shown = layers.region_map(opened, score, c.region.value)
-            except NotThere as error:
-                said = str(error)
-        words = {
-            BOXES[0]: f"Detections from score {c.limit.value:.2f}: green hit, orange false.",
-            BOXES[1]: "Labelled: green found, red missed, blue not looked for, white to ignore.",
-        }
-        caption = (
-            f"{c.run.value}, cycle {c.cycle.value}; {reasons.sentence(opened, position)}. "
-            f"{' '.join(text for name, text in words.items() if name in c.boxes.value)} {said}"
-        )
-        figure = picture.draw(
-            opened.image(position), galleries.judged(opened, position, c.limit.value), shown, high,
-            c.palette.value, c.opacity.value, c.threshold.value * high,
-            opened.table["name"].iloc[position], label, caption,
-            [name in c.boxes.value for name in BOXES[:2]],
-        )  # fmt: skip
-        return picture.encoded(figure, kind)
 
     # --- the layout
 
@@ -403,7 +305,7 @@ class Explorer:
         self._frames_place = pn.Row(*self._frames(), **STRETCH)
         tries = pn.Column(
             pn.pane.HTML("<b>Other numbers, from the stored logits</b>"),
-            c.radius, c.region, c.now, c.later, c.restore, self.trial_words, self.progress,
+            c.radius, c.region, c.now, c.later, c.restore, self.trials.words, self.progress,
             pn.Row(*self.files), self.link, width=270,
         )  # fmt: skip
         return pn.Column(

@@ -24,6 +24,7 @@ FILE = "answers.json"
 SHOWN = 20  # problems of a file that an error lists
 SLACK = 1.0  # pixels that a box may reach over the border, cut off without a word
 SAME = 0.05  # pixels: boxes that differ by less in all sides are the same box
+AROUND = [(x, y) for x in (0, -1, 1) for y in (0, -1, 1)]  # whole pixels that a same box may be at
 
 
 class LabelsWanted(RuntimeError):
@@ -52,9 +53,14 @@ def read(task: Task) -> dict:
 
     Raises ValueError if the file is damaged or answers another choice of frames.
     """
+    return _read(task)[0]
+
+
+def _read(task: Task) -> tuple[dict, str]:
+    """`read`, and where the answers are from."""
     path = path_of(task.run, task.cycle)
     if not path.exists():
-        return {}
+        return {}, ""
     stored = _stored(path)
     if stored["task"] != task.id:
         raise ValueError(
@@ -62,10 +68,11 @@ def read(task: Task) -> dict:
             f"with other chosen frames than {task.run.folder} now has in cycle {task.cycle}. Move "
             "the file away to label the frames chosen now"
         )
-    return {
+    answers = {
         int(position): Answer(frame["boxes"], frame["looked_at"], frame["seconds"])
         for position, frame in stored["frames"].items()
     }
+    return answers, stored["source"]
 
 
 def _stored(path: Path) -> dict:
@@ -131,17 +138,25 @@ def write(task: Task, answers: dict, source: str):
 def progress(run: Run, cycle: int) -> tuple[int, int]:
     """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
-    answers = read(task)
+    return _progress(task, read(task))
+
+
+def _progress(task: Task, answers: dict) -> tuple[int, int]:
     finished = sum(bool(answers[p].looked_at) for p in task.positions if p in answers)
     return finished, len(task.positions)
 
 
 def wanted(run: Run, cycle: int) -> str:
     """What is missing of a cycle's answers, and what to do; empty if nothing is."""
-    finished, total = progress(run, cycle)
+    task = Task(run, cycle)
+    return _wanted(task, read(task))
+
+
+def _wanted(task: Task, answers: dict) -> str:
+    finished, total = _progress(task, answers)
     if finished == total:
         return ""
-    folder = _short(run.folder)
+    folder, cycle = _short(task.run.folder), task.cycle
     return (
         f"{folder}, cycle {cycle}, waits for labels: {finished} of {total} frames are finished. "
         f"Draw them with `alkit labels draw {folder} --cycle {cycle}` or in notebooks/5_label.ipynb"
@@ -164,10 +179,10 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     Raises LabelsWanted if a frame is not finished.
     """
     task = Task(run, cycle)
-    missing = wanted(run, cycle)
+    answers, source = _read(task)  # once: somebody may still correct them
+    missing = _wanted(task, answers)
     if missing:
         raise LabelsWanted(missing)
-    answers = read(task)
     pool, entry = run.frames("pool").unlabeled(), run.entry("pool")
 
     def boxes(position):
@@ -184,7 +199,7 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     frames = entry.filtered(answered, pool.image_size)
     times = [answers[p].seconds for p in task.positions]
     info = {
-        "source": _stored(path_of(run, cycle))["source"],
+        "source": source,
         "labeling_seconds": sum(seconds_each if t is None else t for t in times),
         "frames_timed": sum(t is not None for t in times),
     }
@@ -260,7 +275,7 @@ def _cut(task: Task, position: int, answer: Answer) -> Answer:
 
 def _box_problems(task: Task, position: int, answer: Answer) -> list:
     height, width = task.size(position)
-    problems, seen = [], []
+    problems, seen = [], {}
     for k, box in enumerate(answer.boxes, 1):
         try:
             _check_box(box)
@@ -281,9 +296,10 @@ def _box_problems(task: Task, position: int, answer: Answer) -> list:
         elif min(inside(bbox, (height, width))[2:]) <= 0:
             numbers = ", ".join(f"{v:g}" for v in bbox)
             problems.append(f"box {k} [{numbers}] has no area in the {width}×{height} image")
-        if any(name == other and _same(bbox, before) for other, before in seen):
+        near = [(name, round(left) + step, round(top) + other) for step, other in AROUND]
+        if any(_same(bbox, before) for place in near for before in seen.get(place, ())):
             problems.append(f"box {k} stands there twice")
-        seen.append((name, bbox))
+        seen.setdefault(near[0], []).append(bbox)
     return problems
 
 

@@ -1,9 +1,7 @@
 """The labelling page: the chosen frames of a cycle in order, in a notebook or served."""
 
-import base64
 from pathlib import Path
 
-import cv2
 import panel as pn
 import param
 from panel.custom import JSComponent
@@ -12,6 +10,7 @@ from alkit import serving
 from alkit.labelling.session import Held, Session
 from alkit.labelling.task import Task, task
 from alkit.runs import Run, open_run
+from alkit.views.gallery import jpeg
 
 QUALITY = 95  # of JPEG
 RETRY = 2000  # milliseconds between two looks whether the answers are free
@@ -64,7 +63,7 @@ class Canvas(JSComponent):
                 "position": position,
                 "name": str(task.frames.name[position]),
                 "about": about,
-                "image": _jpeg(image),
+                "image": jpeg(image, QUALITY),
                 "width": width,
                 "height": height,
                 "boxes": answer.boxes,
@@ -152,9 +151,3 @@ def page(run: str | Run, cycle: int):
     if "session" not in live:
         live["waiting"] = pn.state.add_periodic_callback(begin, RETRY)
     return place
-
-
-def _jpeg(image) -> str:
-    """An image uint8 RGB (y, x, 3) as the address of an embedded JPEG."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode()

@@ -15,9 +15,9 @@ GREEN, WHITE = (43, 217, 154), (255, 255, 255)
 ORANGE, RED, SKY = (255, 176, 0), (255, 45, 96), (86, 180, 233)
 
 
-def jpeg(image: np.ndarray) -> str:
+def jpeg(image: np.ndarray, quality: int = QUALITY) -> str:
     """An image uint8 RGB (y, x, 3) as the address of an embedded JPEG."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
