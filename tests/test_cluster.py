@@ -91,6 +91,31 @@ def test_workers_give_what_one_process_gives(workers, alone, toy_copy, monkeypat
     assert not (run.cycle(1) / "pool_detections").exists()
 
 
+@pytest.fixture
+def as_with_a_gpu(monkeypatch):
+    """Shards by turns in two threads, as beside a GPU; how many were written at once at most."""
+    monkeypatch.setattr(cluster, "device", lambda: torch.device("cuda"))
+    write, meeting, met = store.write_shard, threading.Barrier(2, timeout=60), Counter()
+
+    def meet(group, block, arrays):
+        if block.start < 2 * SHARD:  # the first two wait for each other
+            meeting.wait()
+            met["shards"] += 1
+        write(group, block, arrays)
+
+    monkeypatch.setattr(store, "write_shard", meet)
+    return met
+
+
+def test_two_threads_give_what_one_gives(alone, toy_copy, as_with_a_gpu):
+    run = open_run(toy_copy / "divergence/seed_0")
+    single = results(run)
+    forget(run)
+    predict_score_aggregate(run)
+    assert results(run) == single
+    assert as_with_a_gpu["shards"] == 4  # two of step 1, two of step 2
+
+
 def test_mc_dropout_draws_the_same_numbers_on_workers(workers, alone, toy_copy, monkeypatch):
     run = grown(toy_copy, strategies=["divergence", "mc-dropout"])
     predict_score_aggregate(run)
@@ -116,6 +141,33 @@ def test_the_work_is_done_by_the_workers_with_one_thread_each(workers, alone, mo
             assert list(client.run(torch.get_num_threads).values()) == [1]
         finally:
             client.close()
+
+
+ALONE_PLUGIN = '''
+"""Entropy that cannot be computed twice at a time."""
+import threading
+import time
+from alkit.scores import entropy
+from alkit.selection import Strategy
+
+busy = threading.Lock()
+
+def alone(p):
+    assert busy.acquire(blocking=False), "called by two threads at once"
+    time.sleep(0.02)
+    busy.release()
+    return entropy(p)
+
+scores = {"alone": alone}
+strategies = {"alone": Strategy("alone")}
+'''
+
+
+def test_two_threads_call_a_plugin_one_after_the_other(alone, toy_copy, tmp_path, as_with_a_gpu):
+    (tmp_path / "plugin.py").write_text(ALONE_PLUGIN)
+    run = grown(toy_copy, strategies=["divergence", "alone"], plugins=[str(tmp_path / "plugin.py")])
+    predict_score_aggregate(run)
+    assert as_with_a_gpu["shards"] == 2  # of step 2; step 1 is another run's
 
 
 # ---- faults --------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Step 2: a score for every pixel."""
 
+import contextlib
+import threading
+
 import numpy as np
 import torch
 
@@ -43,10 +46,12 @@ def _maps(job: Job, score):
     logits = job.run.logits(job.cycle)
     own = job.run.strategy.score in SCORES
     on = device() if own else "cpu"
-    each = in_threads if own else map  # a plugin's function may not stand several threads
+    # a plugin's function may not stand several threads
+    each, alone = (in_threads, contextlib.nullcontext()) if own else (map, threading.Lock())
 
     def of_frame(maps):
-        return prediction.pixel_scores(score, *maps, job.numbers, on)
+        with alone:
+            return prediction.pixel_scores(score, *maps, job.numbers, on)
 
     def of_block(block):
         part = logits.isel(frame=block).load()
