@@ -68,8 +68,8 @@ def unquantised(run: Run, n: int) -> np.ndarray:
 
 
 def bound(maps) -> np.ndarray:
-    """The largest error that half a step of the scale makes: with q = 255 · √(s / highest), an
-    error of 1/2 in q is at most √(s · highest) / 255 + highest / 4 / 255² in s."""
+    """The largest error that half a step of the scale makes: with q = Q · √(s / highest), an error
+    of 1/2 in q is at most √(s · highest) / Q + highest / 4 / Q² in s."""
     h = store.HIGHEST_SCORE
     rounding = 1e-6 * h  # float32
     return np.sqrt(maps.astype(np.float64) * h) / store.QUANTA + h / 4 / store.QUANTA**2 + rounding
@@ -85,7 +85,7 @@ def seconds_of_writing(path: Path, maps) -> float:
 def write(path: Path, maps, n: int):
     """A store of n frames, as step 2 writes it; the maps again and again."""
     size = maps.shape[1:]
-    arrays = {"score_root": (("y", "x"), size, np.uint8)}
+    arrays = {"score_root": (("y", "x"), size, store.STORED)}
     group = store.create(path, np.arange(n), arrays, "a benchmark")
     for block in store.shards(group):
         chosen = np.arange(block.start, block.stop) % len(maps)

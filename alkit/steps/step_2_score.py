@@ -16,7 +16,7 @@ from alkit.steps.shared import IMAGES, in_threads
 
 def _score(job: Job):
     positions = job.run.logits(job.cycle)["position"].values
-    arrays = {"score_root": (("y", "x"), job.numbers.image_size, np.uint8)}
+    arrays = {"score_root": (("y", "x"), job.numbers.image_size, store.STORED)}
     group = store.create(job.place("scores.zarr"), positions, arrays, job.key)
     cluster.fill(score, job, group)
 
@@ -32,7 +32,7 @@ def _open(job: Job):
     def work(block, tick):
         if store.is_done(store.reopen(path, job.key), block):
             return
-        maps = np.empty((block.stop - block.start, *job.numbers.image_size), np.uint8)
+        maps = np.empty((block.stop - block.start, *job.numbers.image_size), store.STORED)
         for i, s in enumerate(maps_of_block(block)):
             maps[i] = store.quantise(s)
             tick()
