@@ -1,9 +1,9 @@
 """Whether bfloat16 and the maps' quantisation change which frames are selected.
 
-The demo's W_l on frames of the pool of `street`, by steps 1 to 4: in bfloat16 against float32 from
-end to end, and as they are against the same with maps that are not quantised. bfloat16 is on here
-also where steps leave it off because it gains too little. At the demo's size: the full width would
-take an hour on two cores.
+By steps 1 to 4 on frames of the pool of `street`: in bfloat16 against float32 from end to end, and
+as they are against the same with maps that are not quantised. At the demo's size with its W_l,
+where bfloat16 is on here also if steps leave it off because it gains too little; with --long also
+at the paper's size and width, with a W_l that is trained first: half an hour on two cores.
 """
 
 import numpy as np
@@ -19,14 +19,42 @@ from alkit.selection import select, smooth
 from benchmarks import toy
 from benchmarks.measuring import Options, Row
 
+REFERENCE_SIZE = Profile().image_size  # the paper's
 SHARE = 0.1  # of the frames, the first selected ones that are compared
 
 
 def rows(options: Options) -> list[Row]:
     run = toy.demo(options)
-    frames = fidelity.open_pool(run, "street-pool", options.pick(1000, 12, 5000))
     numbers = run.experiment.numbers
-    z = image_scores(run, frames, numbers)
+    detector = training.load_weights(run.weights(0), numbers).eval()
+    n = options.pick(1000, 12, 5000)
+    found = compared(detector, pool(run, numbers, n), numbers, "")
+    if options.long or options.quick:
+        full = options.pick({"width": 1.0, "image_size": REFERENCE_SIZE}, {})
+        numbers = numbers.model_copy(update=full)
+        detector = trained(run, numbers, options)
+        found += compared(
+            detector, pool(run, numbers, options.pick(1000, 12)), numbers, ".full_width"
+        )
+    return found
+
+
+def pool(run: Run, numbers: Profile, n: int) -> FrameSet:
+    """The first n frames of the pool of `street`."""
+    return run.catalog["street-pool"].open(numbers.image_size, frames=n).unlabeled()
+
+
+def trained(run: Run, numbers: Profile, options: Options):
+    """A detector trained on the stills of `street`, for a part of what `pretrain_epochs` says."""
+    stills = run.catalog["street-source"].open(numbers.image_size, frames=options.pick(300, 4))
+    detector = training.new_detector(numbers, np.random.SeedSequence(0))
+    training.train(detector, stills, numbers, options.pick(5, 1), np.random.SeedSequence(1))
+    return detector.eval()
+
+
+def compared(detector, frames: FrameSet, numbers: Profile, suffix: str) -> list[Row]:
+    """The rows of one detector; `suffix` follows their keys."""
+    z = image_scores(detector, frames, numbers)
     n = max(1, round(SHARE * len(frames)))
     order = {name: selected(scores, frames, numbers, n) for name, scores in z.items()}
     size = "×".join(map(str, numbers.image_size))
@@ -42,7 +70,7 @@ def rows(options: Options) -> list[Row]:
         note = where + ("" if both == n else f"; the rules leave {both} of {n}")
         rows.append(
             Row(
-                key, f"first {both} of {len(frames)} selected, {what}", share, "%",
+                key + suffix, f"first {both} of {len(frames)} selected, {what}, {size}", share, "%",
                 at_least=at_least, note=f"{note}; of the {n} highest z {ranked:.1f} % agree",
                 details={"ranked_percent": ranked},
             )
@@ -50,10 +78,9 @@ def rows(options: Options) -> list[Row]:
     return rows
 
 
-def image_scores(run: Run, frames: FrameSet, numbers: Profile) -> dict:
+def image_scores(detector, frames: FrameSet, numbers: Profile) -> dict:
     """z (n,) of step 3 by steps 1 to 3 as they are ("ours"), and with maps that are not quantised:
     by the logits of step 1, in float32 from end to end, and from a network in bfloat16."""
-    detector = training.load_weights(run.weights(0), numbers).eval()
     radius, region = numbers.pixels(numbers.radius), numbers.pixels(numbers.region)
     z = {name: np.zeros(len(frames)) for name in ("ours", "unquantised", "float32", "bfloat16")}
     for i in range(len(frames)):

@@ -17,7 +17,7 @@ class Missing(RuntimeError):
 @dataclass(frozen=True)
 class Options:
     """`run` is the folder of a complete demo, from the project's root; `quick` takes tiny sizes,
-    for tests; `long` those that take half an hour."""
+    for tests; `long` those that take more than an hour."""
 
     run: Path = Path("runs/demo")
     threads: int = 1

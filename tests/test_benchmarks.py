@@ -14,7 +14,7 @@ import torch
 import zarr
 from zarr.storage import LocalStore
 
-from alkit import evaluation, prediction, protocols, records, runs, scores, steps, store
+from alkit import evaluation, prediction, protocols, records, runs, scores, steps, store, training
 from alkit.profiles import profile
 from alkit.views import performance
 from benchmarks import (
@@ -28,6 +28,7 @@ from benchmarks import (
     selection,
     stored_maps,
     suite,
+    sweep,
 )
 from benchmarks import evaluation as evaluating
 from benchmarks.__main__ import MODULES, main
@@ -224,7 +225,9 @@ def test_bytes_read_are_counted(tmp_path):
 def test_image_scores_of_the_agreement_are_those_of_the_steps(toy_experiment):
     run = runs.Run(toy_experiment / "divergence/seed_0")
     frames = run.frames("pool").unlabeled().take(range(5))
-    z = agreement.image_scores(run, frames, run.experiment.numbers)
+    numbers = run.experiment.numbers
+    detector = training.load_weights(run.weights(0), numbers).eval()
+    z = agreement.image_scores(detector, frames, numbers)
     stored = run.image_scores(1)["z"].to_numpy()[:5]
     np.testing.assert_allclose(z["ours"], stored, rtol=1e-6)
     assert (z["ours"] != z["unquantised"]).all()
@@ -259,6 +262,21 @@ def test_workers_and_processes_are_set_beside_each_other(results):
     assert row["ours"] == pytest.approx(rates["2 workers"] / rates["1 worker"], rel=1e-2)
     assert row["reference"] == pytest.approx(rates["2 processes"] / rates["1 process"], rel=1e-2)
     assert row["ratio"] == row["ours"] / row["reference"]
+
+
+def test_a_sweep_by_workers_is_set_beside_two_commands(results):
+    row = {row["key"]: row for row in performance.load(results)["rows"]}["sweep.workers"]
+    one, two, workers = (row["details"]["seconds"][name] for name in
+                         ("1 process", "2 processes", "2 workers"))  # fmt: skip
+    assert row["ours"] == pytest.approx(one / workers, rel=1e-3)
+    assert row["reference"] == pytest.approx(one / two, rel=1e-3)
+    assert row["ratio"] == pytest.approx(two / workers, rel=1e-3)
+
+
+def test_a_sweep_that_fails_is_no_figure():
+    commands = [[sys.executable, "-c", code] for code in ("", "print('not today'); exit(3)")]
+    with pytest.raises(RuntimeError, match=r"(?s)exit status 3.*not today"):
+        sweep.side_by_side(commands)
 
 
 def test_speed_ups_by_hand():

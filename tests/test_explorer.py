@@ -116,8 +116,8 @@ def test_a_cleaned_run_says_what_is_missing_and_shows_the_rest(toy_copy):
     shutil.rmtree(run.cycle(2) / "scores.zarr")
     shutil.rmtree(run.cycle(2) / "logits.zarr")
     shown = Explorer(run, 2, {})
-    assert "no maps:" in shown.words.object
-    assert "alkit run" in shown.words.object
+    assert "no maps:" in shown.words.value
+    assert "alkit run" in shown.words.value
     assert len(shown.tabs._galleries[0].items) > 0  # the pictures, without maps
     position = shown.controls.position.value
     assert opened_image(shown) == Opened(run, 2).image(position).tobytes()
@@ -336,7 +336,7 @@ def test_widgets_change_what_is_shown(explorer):
     c, opened = explorer.controls, explorer.opened
     position = int(np.flatnonzero(opened.row >= 0)[5])
     explorer.go_to(position)
-    assert opened.table["name"][position] in explorer.words.object
+    assert opened.table["name"][position] in explorer.words.value
     assert opened_image(explorer) == opened.image(position).tobytes()
     p, score = opened.probabilities(position), opened.scores(position)
     data = explorer.view.map.data

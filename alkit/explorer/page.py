@@ -12,9 +12,9 @@ from alkit import serving
 from alkit.explorer import layers, showing
 from alkit.explorer.controls import BOXES, NOTHING, Controls
 from alkit.explorer.frame import PALETTES, FrameView
-from alkit.explorer.parts import Keys
+from alkit.explorer.parts import STRETCH, Keys, words
 from alkit.explorer.reading import NotThere, Opened, runs_of
-from alkit.explorer.tabs import STRETCH, Tabs
+from alkit.explorer.tabs import Tabs
 from alkit.explorer.timeline import Timeline
 from alkit.explorer.trials import Trials
 from alkit.runs import Run, open_run
@@ -85,10 +85,8 @@ class Explorer:
 
     def _make_parts(self):
         """What is no control: words, tabs, files."""
-        self.words, self.words_beside, self.link = (
-            pn.pane.HTML("", css_classes=[f"alkit-{name}"], **STRETCH)
-            for name in ("words", "words-beside", "link")
-        )
+        names = "words", "words-beside", "link"
+        self.words, self.words_beside, self.link = (words(name=name) for name in names)
         self.trials = Trials(self.controls)
         self.progress = pn.indicators.Progress(value=0, max=1, width=180, visible=False)
         self.tabs = Tabs(self.controls, self.go_to)
@@ -146,7 +144,7 @@ class Explorer:
             with self._quietly():
                 self._open()
         except (NotThere, ValueError, OSError) as error:  # what is shown stays
-            self.words.object = f"<i>{escape(str(error))}</i>"
+            self.words.value = f"<i>{escape(str(error))}</i>"
             return
         self._timeline_place[:] = [pn.pane.Bokeh(self.timeline.figure, **STRETCH)]
         self._frames_place[:] = self._frames()
@@ -194,13 +192,13 @@ class Explorer:
         position = c.position.value
         with self._together():
             said = showing.fill(self.view, c, opened, position, c.radius.value)
-            self.words.object = layers.describe(opened, position, said)
+            self.words.value = layers.describe(opened, position, said)
             self.timeline.go_to(position)
             if c.compare.value != NOTHING:
                 other = self._beside()
                 own = other.run.numbers(other.cycle)  # other numbers are tried in the open cycle
                 said = showing.fill(self.beside, c, other, position, own.pixels(own.radius))
-                self.words_beside.object = layers.describe(other, position, said)
+                self.words_beside.value = layers.describe(other, position, said)
             self.trials.say()
             if self.trials.pending:
                 self._watch()
@@ -217,7 +215,7 @@ class Explorer:
         if self.served and pn.state.location is not None:
             pn.state.location.search = query
             return
-        self.link.object = (
+        self.link.value = (
             "This view again: <code style='overflow-wrap: anywhere'>"
             f"at = &quot;{escape(query)}&quot;</code>"
         )
@@ -304,7 +302,7 @@ class Explorer:
         self._timeline_place = pn.Column(pn.pane.Bokeh(self.timeline.figure, **STRETCH), **STRETCH)
         self._frames_place = pn.Row(*self._frames(), **STRETCH)
         tries = pn.Column(
-            pn.pane.HTML("<b>Other numbers, from the stored logits</b>"),
+            words("<b>Other numbers, from the stored logits</b>"),
             c.radius, c.region, c.now, c.later, c.restore, self.trials.words, self.progress,
             pn.Row(*self.files), self.link, width=270,
         )  # fmt: skip

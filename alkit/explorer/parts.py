@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
+import panel as pn
 import param
 from panel.custom import JSComponent
 
 HERE = Path(__file__).parent
+STRETCH = {"sizing_mode": "stretch_width"}
+
+
+def words(html: str = "", name: str = "about"):
+    """Words whose `value`, HTML, may change. (A pane of HTML would ask another host for its style
+    sheets then, in a notebook.)"""
+    return pn.widgets.StaticText(value=html, css_classes=[f"alkit-{name}"], **STRETCH)
 
 
 class Keys(JSComponent):

@@ -6,10 +6,9 @@ import panel as pn
 
 from alkit.explorer import galleries, judging
 from alkit.explorer.controls import Controls
-from alkit.explorer.parts import Gallery
+from alkit.explorer.parts import STRETCH, Gallery, words
 from alkit.explorer.reading import AllBoxes, NotThere, Opened
 
-STRETCH = {"sizing_mode": "stretch_width"}
 NAMES = ("Highest ranked", "Tiles", "Blind spots", "Nearest labelled")
 
 
@@ -19,7 +18,7 @@ class Tabs:
     def __init__(self, controls: Controls, go_to):
         self._controls, self.boxes = controls, None
         self._galleries = [Gallery(go_to, **STRETCH) for _ in NAMES]
-        self._words = [pn.pane.HTML("", css_classes=["alkit-about"], **STRETCH) for _ in NAMES]
+        self._words = [words() for _ in NAMES]
         above = ([pn.Row(controls.which, controls.sheet)], [controls.holding], [], [])
         parts = zip(NAMES, above, self._words, self._galleries, strict=True)
         self.layout = pn.Tabs(
@@ -57,7 +56,7 @@ class Tabs:
         finally:
             self.layout.loading = False
         self._galleries[active].items = items
-        self._words[active].object = escape(said)
+        self._words[active].value = escape(said)
 
     def _filled(self, name: str) -> tuple[list, str]:
         c, opened = self._controls, self._opened

@@ -34,7 +34,10 @@ class Timeline:
             self._add_line(_gaps(table, "z"), "z", "#aaaaaa")
             if not np.array_equal(table["z"], values, equal_nan=True):
                 self._add_line(_gaps(table, "ranked_by"), "ẑ", BLACK)
-        self._here = Span(location=0, dimension="height", line_color=RED, line_width=1.5)
+        # on the canvas of overlays: the figure itself is not drawn again when the frame changes
+        self._here = Span(
+            location=0, dimension="height", line_color=RED, line_width=1.5, level="overlay"
+        )
         self.figure.add_layout(self._here)
         self._counts = ColumnDataSource({"x": [], "top": [], "n": []})
         bars = self.figure.segment("x", 0, "x", "top", source=self._counts, line_color=GREEN,

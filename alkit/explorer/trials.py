@@ -2,10 +2,9 @@
 
 from html import escape
 
-import panel as pn
-
 from alkit.explorer import trying
 from alkit.explorer.controls import Controls
+from alkit.explorer.parts import words
 from alkit.explorer.reading import NotThere, Opened
 
 
@@ -14,7 +13,7 @@ class Trials:
 
     def __init__(self, controls: Controls):
         self._controls, self._trial, self._told = controls, None, False
-        self.words = pn.pane.HTML("", css_classes=["alkit-trial"], sizing_mode="stretch_width")
+        self.words = words(name="trial")
 
     def open(self, opened: Opened):
         """Try on another cycle from now on."""
@@ -39,7 +38,7 @@ class Trials:
             text = self._said(self._controls.numbers(), self._controls.position.value)
         except NotThere as error:
             text = str(error)
-        self.words.object = escape(text)
+        self.words.value = escape(text)
 
     @property
     def pending(self) -> bool:

@@ -197,6 +197,12 @@ def test_two_cycles_side_by_side(browser, explored, keep_screenshot):
         assert first == second  # one range: zooming one zooms the other
 
 
+def asked_for(browser) -> list:
+    """The addresses of all that the page has loaded, or tried to."""
+    script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+    return [name for name in browser.execute_script(script) if name.startswith("http")]
+
+
 def in_jupyterlab(run, folder, last_cell=None):
     """A copy of the explorer's notebook in a folder, about a run; its last cell may be another."""
     notebook = papermill.iorw.load_notebook_node(str(runs.ROOT / "notebooks/explore_scores.ipynb"))
@@ -221,6 +227,7 @@ def test_in_jupyterlab_the_notebook_shows_the_same(browser, explored, tmp_path):
         until(lambda: shown(browser) == first)
         go(browser, 0.6, 0.5, 0)
         until(lambda: shown(browser) != first)
+        assert not [name for name in asked_for(browser) if not name.startswith(address)]
 
 
 def test_in_jupyterlab_what_is_done_while_the_kernel_is_busy_is_heard(browser, explored, tmp_path):
