@@ -20,7 +20,9 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, help="folder of the JSON file")
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is judged")
-    parser.add_argument("--long", action="store_true", help="10,000 frames, full width; takes more than an hour")
+    parser.add_argument(
+        "--long", action="store_true", help="10,000 frames, full width: over an hour"
+    )
     given = parser.parse_args(arguments)
     for name in given.rows:
         if name not in MODULES:

@@ -216,7 +216,10 @@ def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict
     problems = []
     for position in task.positions:
         if position not in found:
-            problems.append(f"{_frame(task, position)}: not in the file")
+            problems.append(
+                f"{_frame(task, position)}: not in the file. One that shows nothing has to be "
+                "there too, without boxes (YOLO: an empty text file)"
+            )
             continue
         answer = found[position]
         if answer.size is not None and tuple(answer.size) != task.size(position):

@@ -43,6 +43,7 @@ def chromium(profile: Path):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
     browser.set_script_timeout(PATIENCE)
+    browser.set_page_load_timeout(PATIENCE)
     try:
         yield browser
     finally:
