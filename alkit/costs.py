@@ -80,7 +80,7 @@ def _dropout_score(score, detector, image, numbers: Profile):
 
 
 def _aggregate(numbers: Profile):
-    stored = np.zeros(numbers.image_size, np.uint8)
+    stored = np.zeros(numbers.image_size, store.STORED)
     image_score(store.dequantise(stored), numbers.pixels(numbers.region), grid=numbers.region_grid)
 
 

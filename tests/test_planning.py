@@ -172,8 +172,8 @@ def test_many_workers_are_planned_from_the_same_tasks(sharing):
     assert first["seconds"].to_list() == [9 * 12.125, 9 * 14.125]
     assert first["frames/s"].to_list() == pytest.approx([1 / 12.125, 1 / 14.125])
     assert first["tasks/s"].to_list() == pytest.approx([3 / 9 / 12.125, 3 / 9 / 14.125])
-    logits = 0.5 * 2 * 2 * (4 * 8 * 12 + 16 * 24)  # as stored; two views, two bytes
-    stored = [logits + 0.1 * 64 * 96, logits + 0.33 * 64 * 96]
+    logits = 0.75 * 2 * 2 * (4 * 8 * 12 + 16 * 24)  # as stored; two views, two bytes
+    stored = [logits + 0.1 * 2 * 64 * 96, logits + 0.24 * 2 * 64 * 96]
     assert first["bytes/s"].to_list() == pytest.approx(
         [stored[0] / 12.125, stored[1] / 14.125], rel=1e-3
     )
@@ -261,9 +261,9 @@ def test_a_plan_of_street_lacks_nothing(toy_settings, dry_run):
     assert "In all " in text
     assert "a kernel for each of 24 steps" in text
     assert "On paper with 64 workers" in text
-    # 32 · 12.125 s, which the fuller of two shards takes
+    # 32 · 12.125 s, which the fuller of two shards takes; 282,624 bytes in it
     assert "40 frames in 2 shards; a Dask scheduler manages about 1000 tasks/s" in text
-    assert re.search(r"^divergence +6.5 min +0.103 +0 kB +0.015$", text, re.MULTILINE)
+    assert re.search(r"^divergence +6.5 min +0.103 +1 kB +0.015$", text, re.MULTILINE)
     assert "2 runs (strategies × seeds), and its cost in worker-hours" in text
     assert re.search(r"^side by side, 32 of 64 each ( +\S+){6}$", text, re.MULTILINE)
     assert text.endswith("\nNothing is missing.\n")

@@ -28,6 +28,7 @@ class Timeline:
         overlay = _marks(table, self._high, "score (nats)" if scored else "random number")
         self.figure = hv.render(overlay, backend="bokeh")
         self.figure.sizing_mode = "stretch_width"
+        self.figure.output_backend = "canvas"  # WebGL, HoloViews' own, is slow without a GPU
         self.figure.x_range = Range1d(-0.5, max(self._n - 0.5, 0.5))
         self._lines = []
         if scored:
