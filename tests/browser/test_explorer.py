@@ -262,7 +262,7 @@ def test_nothing_comes_from_another_host_and_pixels_are_square(browser, explored
 def test_a_wrong_link_is_said_on_the_page(browser, explored):
     with serving("explore", explored, "--port", 0) as (_, address):
         browser.get(f"{address}?frame=<b>nowhere")
-        said = until(lambda: every(browser, ".alert"))[0].text
+        said = until(lambda: text(browser, ".alert"))
         assert "the link's frame '<b>nowhere' is not in the pool" in said
 
 
