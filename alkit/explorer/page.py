@@ -264,7 +264,14 @@ class Explorer:
     # --- what threads do
 
     def _watch(self):
-        """Look again and again at what the threads have done, until they are done."""
+        """Look again and again at what the threads have done, until they are done. A served page
+        waits until the browser has it: a change before that may be lost on the way."""
+        if self.served:
+            pn.state.onload(self._start_ticking)
+        else:
+            self._start_ticking()
+
+    def _start_ticking(self):
         if self._ticking is None:
             self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
 

@@ -34,6 +34,12 @@ return [mapper.low, mapper.high];
 """
 
 
+COUNTED = """
+const models = Bokeh.documents.flatMap((d) => [...d._all_models.values()]);
+return models.map((m) => m.get_column && m.get_column("n")).find((c) => c)?.length;
+"""
+
+
 def shown(browser):
     """The name of the frame that the page shows."""
     return until(lambda: text(browser, ".alkit-words").partition(" · ")[0])
@@ -63,6 +69,7 @@ def test_the_timeline_the_keys_and_the_pictures_change_the_frame(browser, explor
         first = shown(browser)
         chosen = Run(explored).selection(2)["chosen"][0]
         assert first == chosen["name"]
+        until(lambda: browser.execute_script(COUNTED), says="no pedestrians in the timeline")
         before = browser.execute_script(SOURCE)
 
         go(browser, 0.3, 0.5, 0)  # the timeline
