@@ -57,7 +57,7 @@ test-browser: $(BROWSER)  ## Test the pages in a real browser; installs Debian's
 	$(BIN)/python -m pytest tests/browser
 
 .PHONY: bench
-bench: $(READY)  ## Measure speed, memory and disk against references, about ten minutes
+bench: $(READY)  ## Measure speed, memory and disk against references, a quarter of an hour
 	$(BIN)/python -m benchmarks
 
 check: $(READY)  ## Ruff on code and notebooks; notebooks must be stripped

@@ -47,7 +47,6 @@ def rows(options: Options) -> list[Row]:
         )
         for step in (steps.predict, steps.score, steps.aggregate, steps.choose):
             step(run, 1)
-        os.sync()  # a browser that starts while so much is being written may hang
         with (
             tempfile.TemporaryDirectory() as profile,
             driving.chromium(Path(profile)) as browser,

@@ -73,7 +73,10 @@ class Controls:
         if wanted is None:
             wanted = self.cycle.value if self.cycle.value in known else known[-1]
         if str(wanted) not in map(str, known):
-            raise ValueError(no_cycle(wanted, self.run.value, known))
+            raise ValueError(
+                f"cycle {wanted} of {self.run.value} has no chosen frames; there are cycles "
+                f"{', '.join(map(str, known))}"
+            )
         self.cycle.options = known
         self.cycle.value = int(wanted)
 
@@ -154,11 +157,3 @@ class Controls:
 
 def _values(numbers: Numbers) -> tuple:
     return numbers.radius, numbers.region, numbers.exclude_now, numbers.exclude_later
-
-
-def no_cycle(wanted, name: str, known: list) -> str:
-    """What is wrong with a cycle that has no chosen frames."""
-    return (
-        f"cycle {wanted} of {name} has no chosen frames; there are cycles "
-        f"{', '.join(map(str, known))}"
-    )

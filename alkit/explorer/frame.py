@@ -16,16 +16,8 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Inferno256, Turbo256, Viridis256
 from bokeh.plotting import figure
 
-from alkit.explorer.judging import (
-    ABSORBED,
-    FALSE,
-    FOUND,
-    HIT,
-    IGNORED,
-    LABELLED,
-    MISSED,
-    Judged,
-)  # fmt: skip
+from alkit.explorer import judging
+from alkit.explorer.judging import Judged
 from alkit.views import drawing
 
 
@@ -45,8 +37,9 @@ PALETTES = {
 }
 LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
 COLOUR_OF = {
-    HIT: drawing.TRUTH, FALSE: drawing.FOUND, ABSORBED: "#bbbbbb", "": drawing.FOUND,
-    FOUND: drawing.TRUTH, MISSED: drawing.MISSED, IGNORED: "#ffffff", LABELLED: drawing.SKY,
+    judging.HIT: drawing.TRUTH, judging.FALSE: drawing.FOUND, judging.ABSORBED: "#bbbbbb",
+    "": drawing.FOUND, judging.FOUND: drawing.TRUTH, judging.MISSED: drawing.MISSED,
+    judging.IGNORED: "#ffffff", judging.LABELLED: drawing.SKY,
 }  # fmt: skip
 CLEAR = (0, 0, 0, 0)
 STEPS = 65535  # of a probability as it goes to the browser
@@ -77,8 +70,8 @@ class FrameView:
             palette=PALETTES["inferno"],
             low=0,
             high=1,
-            low_color=(0, 0, 0, 0),
-            nan_color=(0, 0, 0, 0),
+            low_color=CLEAR,
+            nan_color=CLEAR,
         )
         self.image = ColumnDataSource({"image": []})
         self.map = ColumnDataSource(dict(NO_MAP))

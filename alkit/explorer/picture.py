@@ -5,17 +5,9 @@ import io
 import numpy as np
 from matplotlib.colors import ListedColormap
 
+from alkit.explorer import judging
 from alkit.explorer.frame import COLOUR_OF, PALETTES
-from alkit.explorer.judging import (
-    ABSORBED,
-    FALSE,
-    FOUND,
-    HIT,
-    IGNORED,
-    LABELLED,
-    MISSED,
-    Judged,
-)
+from alkit.explorer.judging import Judged
 from alkit.views import drawing
 
 
@@ -35,11 +27,11 @@ def draw(image: np.ndarray, judged: Judged, values, high: float, palette: str,
         figure.colorbar(mappable, ax=axes, label=label, fraction=0.035, pad=0.01)
     detections, labelled = with_boxes
     if labelled:
-        for kind in (FOUND, MISSED, LABELLED, IGNORED):
+        for kind in (judging.FOUND, judging.MISSED, judging.LABELLED, judging.IGNORED):
             own = judged.truth[judged.truth_kind == kind]
             drawing.boxes(axes, own, COLOUR_OF[kind], dashed=True)
     if detections:
-        for kind in (HIT, FALSE, ABSORBED, ""):
+        for kind in (judging.HIT, judging.FALSE, judging.ABSORBED, ""):
             own = judged.found_kind == kind
             texts = [f"{score:.2f}" for score in judged.score[own]]
             drawing.boxes(axes, judged.found[own], COLOUR_OF[kind], texts=texts)
