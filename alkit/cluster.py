@@ -14,17 +14,16 @@ import itertools
 import os
 import re
 import sys
-import threading
 import time
 import uuid
 import warnings
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 
 import dask
 
 from alkit import records, store
-from alkit.detector import device
 from alkit.runs import Run
+from alkit.threads import made_ahead
 from alkit.worker import do_shard, do_step
 
 SCHEDULER = "ALKIT_SCHEDULER"
@@ -122,36 +121,28 @@ def fill(step, job, group):
 def over_shards(step, job, blocks: list, total: int) -> list:
     """What a step's work gives for each block of frames, in the order of `blocks`; `total` frames
     are in the whole pool, for the progress. Raises as `fill` does."""
-    done, counting = total - sum(block.stop - block.start for block in blocks), threading.Lock()
+    done = total - sum(block.stop - block.start for block in blocks)
 
     def tick(frames=1):
         nonlocal done
-        with counting:
-            done += frames
-            job.progress(done, total)
+        done += frames
+        job.progress(done, total)
 
     if not blocks:
         return []
     with address() as where:
         if not where:
             work = step.open_shards(job)
-            return list(_in_turn(lambda block: work(block, tick), blocks))
+            # a thread compresses and writes a shard while the next one is computed
+            return list(
+                made_ahead(lambda finish: finish(), (work(block, tick) for block in blocks))
+            )
         # what a worker opened for another call may be out of date
         shared = (step.name, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
         calls = [(*shared, block.start, block.stop) for block in blocks]
         return _on_workers(
             where, step, "shard", do_shard, calls, lambda call: tick(call[-1] - call[-2])
         )
-
-
-def _in_turn(work, blocks: list):
-    """work(block) of each block, in order. Beside a GPU two threads do them by turns: while it
-    predicts one shard, the other is decoded, compressed and written."""
-    if device().type == "cpu":
-        yield from map(work, blocks)
-        return
-    with ThreadPoolExecutor(2) as threads:
-        yield from threads.map(work, blocks)
 
 
 def abandon():

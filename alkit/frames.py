@@ -1,7 +1,6 @@
 """FrameSet: the one view of a data set, with lazy images, boxes, sequence and frame number."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -167,19 +166,6 @@ class FrameSet:
 
             boxes = LazySequence(len(self), boxes_of)
         return replace(self, read=read, image_size=size, boxes=boxes)
-
-
-def made_ahead(make: Callable, items):
-    """make(item) of each item, in order; a thread makes the next one while one is used."""
-    with ThreadPoolExecutor(1) as thread:
-        ahead = None
-        for item in items:
-            coming = thread.submit(make, item)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = coming
-        if ahead is not None:
-            yield ahead.result()
 
 
 def fit_factor(shape: tuple[int, int], size: tuple[int, int]) -> float:

@@ -6,8 +6,9 @@ import torch
 from alkit.arrays import to_numpy
 from alkit.boxes import decode
 from alkit.detector import Detector, autocast, logit_shapes, to_probabilities
-from alkit.frames import FrameSet, made_ahead
+from alkit.frames import FrameSet
 from alkit.profiles import Profile
+from alkit.threads import in_threads, made_ahead
 
 GPU_BATCH = 16  # frames in one pass; results do not depend on it
 COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
@@ -44,21 +45,21 @@ def predict_batch(detector: Detector, images: np.ndarray, profile: Profile) -> l
     return [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
 
 
-def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile):
-    """(position, logits) of the frames at the positions, one by one as they come.
+def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use):
+    """use(position, logits) of the frames at the positions, in that order; threads do it.
 
-    A GPU gets them in batches, which a thread reads ahead. A processor is fastest with one frame at
-    a time, and a reading thread would take it from the network.
+    A processor is fastest with a frame a thread, from the image to what `use` gives. A GPU gets
+    batches. Images are read in order, because a video's later frames take its earlier ones.
     """
     if detector.device.type == "cpu":
-        for position in positions:
-            yield position, predict(detector, frames.images(position), profile)
-        return
-    yield from in_batches(detector, frames, positions, profile, GPU_BATCH)
+        images = ((position, frames.images(position)) for position in positions)
+        return in_threads(lambda one: use(one[0], predict(detector, one[1], profile)), images)
+    logits = in_batches(detector, frames, positions, profile, GPU_BATCH)
+    return in_threads(lambda one: use(*one), logits)
 
 
 def in_batches(detector: Detector, frames: FrameSet, positions, profile: Profile, size: int):
-    """`predict_all` with `size` frames in a batch, the next of which a thread reads meanwhile."""
+    """(position, logits) of each frame, `size` of them in a batch; a thread reads the next one."""
 
     def read(batch):
         return batch, np.stack([frames.images(position) for position in batch])
@@ -132,8 +133,13 @@ def detect(logits: dict, image_id: int, profile: Profile) -> list:
 
 def detect_all(detector: Detector, frames: FrameSet, profile: Profile, progress) -> list:
     """Detections of all frames as COCO results; image ids count from 1."""
+
+    def use(position, logits):
+        return detect(logits, position + 1, profile)
+
     found = []
-    for i, logits in predict_all(detector, frames, range(len(frames)), profile):
-        found += detect(logits, i + 1, profile)
+    everyone = range(len(frames))
+    for i, own in enumerate(predict_all(detector, frames, everyone, profile, use)):
+        found += own
         progress(i + 1, len(frames))
     return found

@@ -21,7 +21,9 @@ import numpy as np
 
 from alkit.arrays import computing_dtype, is_torch, like, to_numpy
 
-BLOCK = 1 << 15  # pixels in one step of the entropy: its temporaries stay in the processor's cache
+# Pixels in one step of the entropy: few enough for its temporaries to stay near the processor, many
+# enough for threads that score a frame each not to wait for each other between the steps.
+BLOCK = 1 << 17
 
 
 def divergence(p, radius: int = 9):

@@ -65,7 +65,8 @@ class Step:
     inputs: Callable[[Run, int], dict]
     parameters: tuple  # numbers of the profile
     code: tuple  # modules of alkit beside its own
-    open_shards: Callable | None = None  # Job -> work(block of frames, tick); see alkit.cluster
+    # Job -> work(block of frames, tick), which computes a shard -> a function that finishes it
+    open_shards: Callable | None = None
     whole: bool = False  # takes long and has no shards: one task of a scheduler's workers
 
     def plan(self, run: Run, cycle: int) -> records.Plan:

@@ -165,8 +165,11 @@ def quantise(scores: np.ndarray) -> np.ndarray:
 
 def dequantise(stored):
     """What `quantise` gives to float32 nats; NumPy or dask."""
-    root = stored.astype(np.float32) / np.float32(QUANTA)
-    return root * root * np.float32(HIGHEST_SCORE)
+    scores = stored.astype(np.float32)
+    scores /= np.float32(QUANTA)
+    scores *= scores
+    scores *= np.float32(HIGHEST_SCORE)
+    return scores
 
 
 class _InNats(BackendArray):

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from alkit.boxes import mirrored, targets
 from alkit.detector import Detector, autocast, device
-from alkit.frames import FrameSet, made_ahead
+from alkit.frames import FrameSet
 from alkit.profiles import Profile
+from alkit.threads import made_ahead
 
 IMAGE_CACHE_BYTES = 1 << 30  # decoded training images kept in memory
 RMSPROP_DECAY = 0.9  # TensorFlow's default; neither paper nor code names another

@@ -31,7 +31,8 @@ def _alone():
 def do_shard(step: str, folder: str, cycle: int, key: str, call: str, start: int, stop: int):
     """The work of a step on the frames start … stop. The model is loaded once for a `call`."""
     with _alone():
-        return _opened(step, folder, cycle, key, call)(slice(start, stop), _nothing)
+        finish = _opened(step, folder, cycle, key, call)(slice(start, stop), _nothing)
+        return finish()
 
 
 def do_step(step: str, folder: str, cycle: int, key: str) -> tuple[dict, list, dict]:

@@ -2,7 +2,8 @@
 
 The steps are the real ones on a real experiment in a temporary folder: they decode images and
 boxes, compute maps, compress and write. The reference is the network alone on images that lie in
-memory as tensors: both views of a frame in one pass, or each in its own, whichever is faster.
+memory as tensors: both views of a frame in one pass, each in its own, or with a thread for every
+frame as the steps have it, whichever is fastest.
 """
 
 import tempfile
@@ -17,6 +18,7 @@ from alkit.frames import FrameSet
 from alkit.profiles import Profile
 from alkit.runs import Run
 from alkit.store import SHARD_FRAMES
+from alkit.threads import in_threads
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, rounded, seconds, slower
 
@@ -77,13 +79,17 @@ def measure(run: Run, repeats: int) -> dict:
         "views alone": [x for pair in batches(frames, numbers.double_evaluation) for x in pair],
     }
     passes["views alone"] = [x[None] for x in passes["views alone"]]
-    taken = {step.name: [] for step in PARTS} | {name: [] for name in passes}
+    calls = {
+        name: lambda images=images: forward(detector, images) for name, images in passes.items()
+    }
+    calls["a thread a view"] = lambda: in_parallel(detector, passes["views alone"])
+    taken = {step.name: [] for step in PARTS} | {name: [] for name in calls}
     for _ in range(repeats + 1):
         toy.clear(run)
         for step in PARTS:
             taken[step.name].append(seconds(lambda step=step: step(run, 1)))
-        for name, images in passes.items():
-            taken[name].append(seconds(lambda images=images: forward(detector, images)))
+        for name, call in calls.items():
+            taken[name].append(seconds(call))
     taken = {name: np.array(times[1:]) / len(frames) for name, times in taken.items()}
     return taken | {"detections": len(run.detections(1, "pool")) / len(frames)}
 
@@ -102,15 +108,23 @@ def forward(detector, images):
             detector(image)
 
 
+def in_parallel(detector, images):
+    """The same by as many threads as torch has, each with one thread of torch's and its share."""
+    count = torch.get_num_threads()
+    shares = [images[k::count] for k in range(count)]
+    list(in_threads(lambda share: forward(detector, share), shares))
+
+
 def row(key, what, taken, at_most, n, note) -> Row:
     ours = sum(taken[step.name] for step in PARTS)
-    how = min(("views together", "views alone"), key=lambda name: np.median(taken[name]))
+    bare = [name for name in taken if "view" in name]
+    how = min(bare, key=lambda name: np.median(taken[name]))
     parts = {step.name: float(np.median(taken[step.name])) for step in PARTS}
     in_words = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in parts.items())
     details = {
         "frames": n,
         "detections_a_frame": taken["detections"],
-        "forward_ms": {name: rounded(taken[name], 1e3) for name in taken if "views" in name},
+        "forward_ms": {name: rounded(taken[name], 1e3) for name in bare},
         "steps_ms": {step.name: rounded(taken[step.name], 1e3) for step in PARTS},
     }
     note = f"{n} frames, {taken['detections']:.0f} detections a frame; {in_words}; {note}"

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from answering import make_asked
+from torchthreads import torch_threads
 
 from alkit import cluster, experiment, runs
 from alkit.settings import read_experiment
@@ -94,7 +94,12 @@ def alone(workers, monkeypatch):
 @pytest.fixture
 def one_thread():
     """What a worker has, for the single process that it is compared with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture
+def two_threads():
+    """What a process on two cores has."""
+    with torch_threads(2):
+        yield

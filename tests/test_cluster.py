@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from firststeps import NAMES, results
+from torchthreads import torch_threads
 
 from alkit import cluster, experiment, prediction, records, scores, steps, store, worker
+from alkit.frames import FrameSet
 from alkit.runs import Run, open_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
@@ -91,29 +93,60 @@ def test_workers_give_what_one_process_gives(workers, alone, toy_copy, monkeypat
     assert not (run.cycle(1) / "pool_detections").exists()
 
 
-@pytest.fixture
-def as_with_a_gpu(monkeypatch):
-    """Shards by turns in two threads, as beside a GPU; how many were written at once at most."""
-    monkeypatch.setattr(cluster, "device", lambda: torch.device("cuda"))
-    write, meeting, met = store.write_shard, threading.Barrier(2, timeout=60), Counter()
-
-    def meet(group, block, arrays):
-        if block.start < 2 * SHARD:  # the first two wait for each other
-            meeting.wait()
-            met["shards"] += 1
-        write(group, block, arrays)
-
-    monkeypatch.setattr(store, "write_shard", meet)
-    return met
-
-
-def test_two_threads_give_what_one_gives(alone, toy_copy, as_with_a_gpu):
+def test_a_shard_is_written_while_the_next_one_is_computed(alone, toy_copy, monkeypatch):
     run = open_run(toy_copy / "divergence/seed_0")
     single = results(run)
     forget(run)
+    computing, write, waited = threading.Event(), store.write_shard, []
+    predict = prediction.predict
+
+    def predicted(*arguments):
+        if frames_read["n"] >= SHARD:
+            computing.set()  # the second shard's first frame
+        frames_read["n"] += 1
+        return predict(*arguments)
+
+    def written(group, block, arrays):
+        if block.start == 0 and not waited:
+            waited.append(computing.wait(60))
+        write(group, block, arrays)
+
+    frames_read = Counter()
+    monkeypatch.setattr(prediction, "predict", predicted)
+    monkeypatch.setattr(store, "write_shard", written)
     predict_score_aggregate(run)
+    assert waited == [True]
     assert results(run) == single
-    assert as_with_a_gpu["shards"] == 4  # two of step 1, two of step 2
+
+
+def test_a_frame_that_cannot_be_read_loses_no_shard_before_its_own(alone, toy_copy, monkeypatch):
+    run = open_run(toy_copy / "divergence/seed_0")
+    forget(run)
+    images, pool = FrameSet.images, len(run.frames("pool"))
+
+    def broken(frames, i):
+        if len(frames) == pool and i == 2 * SHARD + 3:
+            raise ValueError(f"frame {i} is broken")
+        return images(frames, i)
+
+    monkeypatch.setattr(FrameSet, "images", broken)
+    with pytest.raises(ValueError, match="frame 19 is broken"):
+        steps.predict(run, 1)
+    done = store.reopen(run.cycle(1) / "logits.zarr", steps.predict.plan(run, 1).key)["done"][:]
+    assert done.tolist() == [True] * 2 * SHARD + [False] * (pool - 2 * SHARD)
+
+
+@pytest.mark.parametrize("strategy", ["divergence", "mc-dropout"])
+def test_the_number_of_threads_changes_no_bit(alone, toy_copy, strategy):
+    run = grown(toy_copy, strategies=["divergence", strategy])
+    forget(open_run(toy_copy / "divergence/seed_0"))
+    predict_score_aggregate(run)
+    single = results(run)
+    forget(run)
+    with torch_threads(3):
+        predict_score_aggregate(run)
+        assert torch.get_num_threads() == 3
+    assert results(run) == single
 
 
 def test_mc_dropout_draws_the_same_numbers_on_workers(workers, alone, toy_copy, monkeypatch):
@@ -163,11 +196,10 @@ strategies = {"alone": Strategy("alone")}
 '''
 
 
-def test_two_threads_call_a_plugin_one_after_the_other(alone, toy_copy, tmp_path, as_with_a_gpu):
+def test_a_plugin_is_called_by_one_thread_at_a_time(toy_copy, tmp_path, two_threads):
     (tmp_path / "plugin.py").write_text(ALONE_PLUGIN)
     run = grown(toy_copy, strategies=["divergence", "alone"], plugins=[str(tmp_path / "plugin.py")])
     predict_score_aggregate(run)
-    assert as_with_a_gpu["shards"] == 2  # of step 2; step 1 is another run's
 
 
 # ---- faults --------------------------------------------------------------------------------------
@@ -350,7 +382,7 @@ def test_a_store_that_was_replaced_meanwhile_is_not_written_to(alone, toy_copy):
     work = predict.open_shards(predict.job(run, 1, "old", None))
     store.create(path, positions, arrays, "new")
     with pytest.raises(RuntimeError, match="was replaced by one made from something else"):
-        work(slice(0, SHARD), lambda *_: None)
+        work(slice(0, SHARD), lambda *_: None)()
     assert not store.reopen(path, "new")["done"][:].any()
 
 

@@ -75,7 +75,7 @@ def test_batches_of_any_size_give_what_frames_one_by_one_give(detector, size):
     images[1] //= 8  # a dark one, whose statistics differ
     frames = FrameSet("made", list("abcde"), lambda i: images[i], SIZE)
     positions = [4, 1, 0, 3, 2]
-    alone = list(prediction.predict_all(detector, frames, positions, numbers()))
+    alone = list(prediction.predict_all(detector, frames, positions, numbers(), lambda *pair: pair))
     together = list(prediction.in_batches(detector, frames, positions, numbers(), size))
     assert [position for position, _ in alone] == positions
     assert [position for position, _ in together] == positions

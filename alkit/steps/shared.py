@@ -1,9 +1,6 @@
 """What several steps do: train a detector, measure one, list frames; and what they depend on."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pandas as pd
-import torch
 
 from alkit import labels, prediction, training
 from alkit.evaluation import evaluate
@@ -27,17 +24,6 @@ DETECTING = (
     "image_size", "width", "half_pixel", "default_boxes", "double_evaluation", "double_average",
     "decode_mean", "decode_window", "decode_threshold", "decode_area", "suppression",
 )  # fmt: skip
-
-
-def in_threads(function, items):
-    """function(item) of each item, in order, by as many threads as torch has. Each item's result
-    is its own, so that it does not depend on the number."""
-    count = torch.get_num_threads()
-    if count == 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(count) as threads:
-        yield from threads.map(function, items)
 
 
 def train(job: Job, detector, frames: FrameSet, epochs: int):

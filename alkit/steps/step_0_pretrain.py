@@ -36,6 +36,6 @@ pretrain = Step(
             (*TRAINING, *DETECTING, "pretrain_epochs", "protocol", "replay", "empty_labeled")
         )
     ),
-    code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction", "training"),
+    code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction", "threads", "training"),
     whole=True,
 )

@@ -1,6 +1,5 @@
 """Step 1: predictions of every unlabelled frame."""
 
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from alkit import cluster, prediction, store, training
 from alkit.jsonfile import read_json, write_json
 from alkit.runs import Run
 from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
-from alkit.steps.shared import DETECTING, IMAGES, in_threads
+from alkit.steps.shared import DETECTING, IMAGES
 
 
 def unlabeled_positions(run: Run, cycle: int, n: int) -> np.ndarray:
@@ -40,28 +39,32 @@ def _part(job: Job, block: slice) -> Path:
 
 
 def _open(job: Job):
-    """The work on a shard: logits and detections of its frames."""
+    """The work on a shard: logits and detections of its frames; then writes them."""
     path = job.place("logits.zarr")
     pool = job.run.frames("pool").unlabeled()
     positions = store.reopen(path, job.key)["position"][:]
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     names = prediction.logit_arrays(job.numbers)
 
-    def detect(frame):
-        maps, position = frame
-        return prediction.detect(maps, position + 1, job.numbers)
+    def detected(position, maps):
+        return maps, prediction.detect(maps, position + 1, job.numbers)
 
     def work(block, tick):
         if store.is_done(store.reopen(path, job.key), block):
-            return
-        own, logits = positions[block].tolist(), []
-        for _, maps in prediction.predict_all(detector, pool, own, job.numbers):
+            return lambda: None
+        logits, found = [], []
+        own = positions[block].tolist()
+        for maps, boxes in prediction.predict_all(detector, pool, own, job.numbers, detected):
             logits.append(maps)
+            found += boxes
             tick()
-        found = list(chain.from_iterable(in_threads(detect, zip(logits, own, strict=True))))
-        group = store.reopen(path, job.key)
-        write_json(_part(job, block), found)
-        store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in names})
+
+        def write():
+            group = store.reopen(path, job.key)
+            write_json(_part(job, block), found)
+            store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in names})
+
+        return write
 
     return work
 
@@ -76,6 +79,6 @@ predict = Step(
         **labels_keys(run, range(1, cycle)),
     },
     parameters=DETECTING,
-    code=(*IMAGES, "boxes", "detector", "prediction", "store"),
+    code=(*IMAGES, "boxes", "detector", "prediction", "store", "threads"),
     open_shards=_open,
 )

@@ -1,8 +1,5 @@
 """Step 2: a score for every pixel."""
 
-import contextlib
-import threading
-
 import numpy as np
 import torch
 
@@ -11,7 +8,8 @@ from alkit.arrays import to_numpy
 from alkit.detector import device
 from alkit.plugins import SCORES, load_score
 from alkit.stepping import Job, Step, key_of
-from alkit.steps.shared import IMAGES, in_threads
+from alkit.steps.shared import IMAGES
+from alkit.threads import in_threads
 
 
 def _score(job: Job):
@@ -22,7 +20,7 @@ def _score(job: Job):
 
 
 def _open(job: Job):
-    """The work on a shard: the score maps of its frames."""
+    """The work on a shard: the score maps of its frames; then writes them."""
     path = job.place("scores.zarr")
     name = job.run.strategy.score
     of_pixels = load_score(name, job.run.experiment.plugins, job.numbers.pixels(job.numbers.radius))
@@ -31,27 +29,25 @@ def _open(job: Job):
 
     def work(block, tick):
         if store.is_done(store.reopen(path, job.key), block):
-            return
+            return lambda: None
         maps = np.empty((block.stop - block.start, *job.numbers.image_size), store.STORED)
-        for i, s in enumerate(maps_of_block(block)):
-            maps[i] = store.quantise(s)
+        for i, stored in enumerate(maps_of_block(block)):
+            maps[i] = stored
             tick()
-        store.write_shard(store.reopen(path, job.key), block, {"score_root": maps})
+        return lambda: store.write_shard(store.reopen(path, job.key), block, {"score_root": maps})
 
     return work
 
 
 def _maps(job: Job, score):
-    """Score maps of a block of frames from their logits."""
+    """Score maps of a block of frames from their logits, as they are stored."""
     logits = job.run.logits(job.cycle)
     own = job.run.strategy.score in SCORES
-    on = device() if own else "cpu"
-    # a plugin's function may not stand several threads
-    each, alone = (in_threads, contextlib.nullcontext()) if own else (map, threading.Lock())
+    # a plugin's function may know nothing of GPUs, and not stand several threads
+    on, each = (device(), in_threads) if own else ("cpu", map)
 
     def of_frame(maps):
-        with alone:
-            return prediction.pixel_scores(score, *maps, job.numbers, on)
+        return store.quantise(prediction.pixel_scores(score, *maps, job.numbers, on))
 
     def of_block(block):
         part = logits.isel(frame=block).load()
@@ -62,7 +58,7 @@ def _maps(job: Job, score):
 
 
 def _dropout_maps(job: Job, score):
-    """Score maps of a block of frames under MC dropout, whose passes share the features.
+    """The same under MC dropout, whose passes share the features.
 
     Each frame has its own random numbers, so that it does not matter where a run was interrupted,
     or which process does a frame.
@@ -72,12 +68,17 @@ def _dropout_maps(job: Job, score):
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     seeds = job.seed("dropout").generate_state(len(pool), np.uint64) >> np.uint64(1)
 
+    # the passes of several frames may be too much for a GPU's memory
+    each = in_threads if detector.device.type == "cpu" else map
+
+    def of_frame(frame):
+        position, image = frame
+        generator = torch.Generator().manual_seed(int(seeds[position]))
+        passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
+        return store.quantise(to_numpy(score(passes)))
+
     def of_block(block):
-        for position in positions[block].tolist():
-            image = pool.images(position)
-            generator = torch.Generator().manual_seed(int(seeds[position]))
-            passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
-            yield to_numpy(score(passes))
+        return each(of_frame, ((i, pool.images(i)) for i in positions[block].tolist()))
 
     return of_block
 
@@ -100,6 +101,15 @@ score = Step(
         "mc_passes",
         "mc_ratio",
     ),
-    code=(*IMAGES, "arrays", "detector", "plugins", "prediction", "scores", "store"),
+    code=(
+        *IMAGES,
+        "arrays",
+        "detector",
+        "plugins",
+        "prediction",
+        "scores",
+        "store",
+        "threads",
+    ),
     open_shards=_open,
 )

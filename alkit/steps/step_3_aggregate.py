@@ -31,9 +31,15 @@ def _open(job: Job):
 
     def work(block, tick):
         own = maps.isel(frame=block).values
-        z = image_score(own, region, how=how, grid=grid)
-        tick(len(z))
-        return np.asarray(z, np.float64), region_maxima(own, region, grid).astype(np.float16)
+        tick(len(own))
+
+        def finish():
+            highest = region_maxima(own, region, grid)
+            # the mean of the regions' maxima is Eq. (5)
+            z = image_score(highest if how == "max" else own, how="mean")
+            return np.asarray(z, np.float64), highest.astype(np.float16)
+
+        return finish
 
     return work
 

@@ -32,6 +32,6 @@ retrain = Step(
         "cycle": cycle,
     },
     parameters=(*TRAINING, "epochs", "replay", "empty_labeled"),
-    code=(*IMAGES, "boxes", "detector", "labels", "training"),
+    code=(*IMAGES, "boxes", "detector", "labels", "threads", "training"),
     whole=True,
 )

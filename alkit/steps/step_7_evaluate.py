@@ -29,6 +29,6 @@ evaluate = Step(
         **labels_keys(run, range(1, cycle + 1)),
     },
     parameters=(*DETECTING, "protocol"),
-    code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction"),
+    code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction", "threads"),
     whole=True,
 )

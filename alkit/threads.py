@@ -1,0 +1,38 @@
+"""Work in threads beside this one, its results in order; few of them are ever in memory."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+
+
+def made_ahead(make: Callable, items, threads: int = 1, initializer: Callable | None = None):
+    """make(item) of each item, in order; threads make the next ones while one is used.
+
+    This thread takes the items, one after the other, as many ahead as keep the others busy. Where
+    an item or what is made of it raises, all that was begun is finished first. Each thread calls
+    `initializer` when it starts.
+    """
+    with ThreadPoolExecutor(threads, initializer=initializer) as workers:
+        coming = deque()
+        for item in items:
+            coming.append(workers.submit(make, item))
+            if len(coming) > 2 * threads - 1:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def in_threads(function: Callable, items):
+    """function(item) of each item, in order, by as many threads as torch has, in each of which
+    torch has one. A result depends neither on their number nor on the other items."""
+    count = torch.get_num_threads()
+    if count == 1:
+        yield from map(function, items)
+        return
+    try:
+        yield from made_ahead(function, items, count, partial(torch.set_num_threads, 1))
+    finally:
+        torch.set_num_threads(count)  # for threads that come later, and for MKL, which has one word
