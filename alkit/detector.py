@@ -229,10 +229,10 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(detector: Detector):
+def autocast(detector: Detector, cache: bool = True):
     """bfloat16 autocast where it gains a fifth of the forward pass's time or more: on GPUs and
     processors that multiply matrices in bfloat16 (AMX), and on those with bfloat16 vectors alone
-    (AVX-512) from half the paper's width on."""
+    (AVX-512) from half the paper's width on. `cache` is autocast's, of the weights' casts."""
     kind = detector.device.type
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -240,4 +240,4 @@ def autocast(detector: Detector):
         able = torch.cpu.get_capabilities()
         wide = detector.width >= 0.5
         fast = able.get("amx_bf16", False) or (able.get("avx512_bf16", False) and wide)
-    return torch.autocast(kind, torch.bfloat16, enabled=bool(fast))
+    return torch.autocast(kind, torch.bfloat16, enabled=bool(fast), cache_enabled=cache)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -77,17 +78,17 @@ def train(
     samples = Samples(frames, profile)
     detector.train()
     saved = time.monotonic()
-    for epoch, epoch_seed in enumerate(seed.spawn(epochs)):
-        if epoch < len(losses):
-            continue
-        order_seed, draw_seed = epoch_seed.spawn(2)
-        rng = np.random.default_rng(order_seed)
-        torch_seed = int(draw_seed.generate_state(1, np.uint64)[0] >> 1)
-        generator = torch.Generator().manual_seed(torch_seed)
-        total = 0.0
-        # dropout draws from PyTorch's own generator
-        with torch.random.fork_rng(gpus), flushed_denormals():
+    # dropout draws from PyTorch's own generator
+    with torch.random.fork_rng(gpus), flushed_denormals(), captured(detector, profile):
+        for epoch, epoch_seed in enumerate(seed.spawn(epochs)):
+            if epoch < len(losses):
+                continue
+            order_seed, draw_seed = epoch_seed.spawn(2)
+            rng = np.random.default_rng(order_seed)
+            torch_seed = int(draw_seed.generate_state(1, np.uint64)[0] >> 1)
+            generator = torch.Generator().manual_seed(torch_seed)
             torch.manual_seed(torch_seed)
+            total = 0.0
             for batch, (images, labels) in enumerate(samples.epoch(rng)):
                 for group in optimiser.param_groups:
                     group["lr"] = profile.learning_rate * decay ** (epoch * batches + batch)
@@ -100,15 +101,15 @@ def train(
                 optimiser.step()
                 total += float(loss.detach())
                 progress(epoch * batches + batch + 1, epochs * batches, float(loss.detach()))
-        losses.append(total / batches)
-        if not np.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"{frames.dataset}: the loss is {losses[-1]} in epoch {epoch + 1} of {epochs}; "
-                f"lower learning_rate (now {profile.learning_rate})"
-            )
-        if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            keep(checkpoint, key, detector, optimiser, losses)
-            saved = time.monotonic()
+            losses.append(total / batches)
+            if not np.isfinite(losses[-1]):
+                raise FloatingPointError(
+                    f"{frames.dataset}: the loss is {losses[-1]} in epoch {epoch + 1} of {epochs}; "
+                    f"lower learning_rate (now {profile.learning_rate})"
+                )
+            if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                keep(checkpoint, key, detector, optimiser, losses)
+                saved = time.monotonic()
     detector.eval()
     return losses
 
@@ -119,6 +120,25 @@ def new_optimiser(detector: Detector, profile: Profile) -> torch.optim.Optimizer
     if profile.optimiser == "momentum":
         return torch.optim.SGD(detector.parameters(), momentum=MOMENTUM, **own)
     return torch.optim.RMSprop(detector.parameters(), alpha=RMSPROP_DECAY, **own)
+
+
+@contextlib.contextmanager
+def captured(detector: Detector, profile: Profile):
+    """On a GPU at batch size 1, where kernels take longer to start than to work: replay the passes
+    of the training as CUDA graphs. Without them, and with a warning, where they cannot be had."""
+    if detector.device.type != "cuda" or profile.batch_size != 1:
+        yield
+        return
+    images = detector.logits.weight.new_zeros(1, 3, *profile.image_size, dtype=torch.uint8)
+    try:
+        with autocast(detector, cache=False):  # a graph must not refer to weights cast outside it
+            torch.cuda.make_graphed_callables(detector, (images,))
+    except RuntimeError as error:
+        warnings.warn(f"training goes without CUDA graphs: {error}", stacklevel=2)
+    try:
+        yield
+    finally:
+        detector.__dict__.pop("forward", None)  # the class's own again
 
 
 @contextlib.contextmanager

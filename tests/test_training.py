@@ -206,3 +206,66 @@ def test_optimisers_take_the_steps_of_their_rules():
     second = 0.9 * first + 0.1 * 1.0
     expected = 2 - 0.1 * 3.0 / first**0.5 + 0.1 / second**0.5
     assert two_steps("rmsprop") == pytest.approx(expected, rel=1e-6)
+
+
+# ---- on a GPU ------------------------------------------------------------------------------------
+
+
+class OnGpu(Detector):
+    """Says that it is on a GPU; its weights are not."""
+
+    device = torch.device("cuda")
+
+
+def graphed(monkeypatch, fails=False):
+    """A play of CUDA graphs: the batches that they were captured for, and those replayed."""
+    captured, replayed = [], []
+
+    def make(detector, arguments):
+        captured.append((arguments[0].shape, arguments[0].dtype, detector.training))
+        if fails:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        eager = detector.forward
+
+        def replay(images):
+            replayed.append(images.shape)
+            return eager(images)
+
+        detector.forward = replay
+        return detector
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", make)
+    return captured, replayed
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_batches_of_one_are_replayed_as_cuda_graphs_on_a_gpu(monkeypatch):
+    captured, replayed = graphed(monkeypatch)
+    one = NUMBERS.model_copy(update={"batch_size": 1})
+    images = torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
+    for detector, numbers, times in (
+        (OnGpu(0.125), one, 1),
+        (OnGpu(0.125), NUMBERS, 0),  # of two images: the last batch may be smaller
+        (Detector(0.125), one, 0),
+    ):
+        captured.clear(), replayed.clear()
+        with training.captured(detector.train(), numbers):
+            detector(images)
+        assert captured == [(images.shape, torch.uint8, True)] * times
+        assert len(replayed) == times
+        detector(images)  # what comes after the training goes through the network itself
+        assert len(replayed) == times
+        assert "forward" not in vars(detector)
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDA is not available")
+def test_where_a_gpu_cannot_capture_training_goes_without(monkeypatch):
+    captured, replayed = graphed(monkeypatch, fails=True)
+    detector = OnGpu(0.125)
+    with (
+        pytest.warns(UserWarning, match="goes without CUDA graphs: operation not permitted"),
+        training.captured(detector, NUMBERS.model_copy(update={"batch_size": 1})),
+    ):
+        detector(torch.zeros(1, 3, *SIZE, dtype=torch.uint8))
+    assert len(captured) == 1
+    assert replayed == []
