@@ -8,15 +8,23 @@ from pathlib import Path
 import numpy as np
 
 
-def write_json(path: Path, value, compress=False):
+def write_json(path: Path, value):
     """Write JSON atomically; floats keep every digit."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=None if compress else 1)
     partial = path.with_name(path.name + ".partial")
-    if compress:
-        partial.write_bytes(gzip.compress(text.encode(), mtime=0))
-    else:
-        partial.write_text(text)
+    partial.write_text(json.dumps(value, indent=1))
+    os.replace(partial, path)
+
+
+def write_json_list(path: Path, items):
+    """Write items as one gzipped JSON list, atomically; no two of them need be in memory."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        before = b"["
+        for item in items:
+            packed.write(before + json.dumps(item).encode())
+            before = b", "
+        packed.write(b"[]" if before == b"[" else b"]")
     os.replace(partial, path)
 
 

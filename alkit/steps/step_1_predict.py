@@ -1,11 +1,12 @@
 """Step 1: predictions of every unlabelled frame."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from alkit import cluster, prediction, store, training
-from alkit.jsonfile import read_json, write_json
+from alkit.jsonfile import read_json, write_json, write_json_list
 from alkit.runs import Run
 from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
 from alkit.steps.shared import DETECTING, IMAGES
@@ -23,8 +24,8 @@ def _predict(job: Job):
     cluster.fill(predict, job, group)
     if not group.attrs.get("detections_collected"):
         parts = [_part(job, block) for block in store.all_shards(group)]
-        found = [d for part in parts for d in read_json(part)]
-        write_json(job.folder / "pool_detections.json.gz", found, compress=True)
+        found = chain.from_iterable(map(read_json, parts))  # of a long pool too many for memory
+        write_json_list(job.folder / "pool_detections.json.gz", found)
         group.attrs["detections_collected"] = True  # before the parts go: a kill loses nothing
     store.remove(_parts(job))
 

@@ -1,7 +1,7 @@
 """Step 7: miss rate against false positives per image."""
 
 from alkit import labels, training
-from alkit.jsonfile import write_json
+from alkit.jsonfile import write_json, write_json_list
 from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
 from alkit.steps.shared import DETECTING, IMAGES, MEASURING, measure
 
@@ -16,7 +16,7 @@ def _evaluate(job: Job):
         own = labels.count(given) | {"labeling_seconds": given["info"]["labeling_seconds"]}
         counts = {name: counts[name] + own[name] for name in counts}
     write_json(job.folder / "evaluation.json", {"labeled": counts, **result})
-    write_json(job.folder / "test_detections.json.gz", found, compress=True)
+    write_json_list(job.folder / "test_detections.json.gz", found)
 
 
 evaluate = Step(
