@@ -16,9 +16,10 @@ from alkit import prediction, store, training
 from alkit.aggregation import image_score
 from alkit.arrays import to_numpy
 from alkit.frames import NO_BOXES, FrameSet
-from alkit.plugins import load_score
+from alkit.plugins import SCORES, load_score
 from alkit.profiles import Profile
 from alkit.settings import Experiment
+from alkit.threads import in_threads
 
 REPEATS, SECONDS = 3, 0.5  # of a measurement: the median of so many, fewer where they take longer
 
@@ -58,7 +59,8 @@ def measure(experiment: Experiment, names, sizes) -> Costs:
 
     seconds = {"aggregate": {}, "score": {}, "predict": {}, "train": {}}
     for (what, of), call in tqdm(work.items(), desc="measuring unit costs", leave=False):
-        seconds[what][of] = _seconds(call)
+        by_threads = what == "predict" or of in SCORES  # as steps 1 and 2 do it
+        seconds[what][of] = _of_many(call) if by_threads else _seconds(call)
     (aggregate,) = seconds.pop("aggregate").values()
     return Costs(**seconds, aggregate=aggregate, weights=4 * training.count_parameters(detector))
 
@@ -92,6 +94,12 @@ def _iteration(detector, image, numbers: Profile):
     n = numbers.batch_size
     frames = FrameSet("noise", ["noise"] * n, lambda i: image, numbers.image_size, [NO_BOXES] * n)
     training.train(detector, frames, numbers, 1, np.random.SeedSequence(0))
+
+
+def _of_many(call) -> float:
+    """Seconds of a call where every thread is at one."""
+    count = torch.get_num_threads()
+    return _seconds(lambda: list(in_threads(lambda _: call(), range(count)))) / count
 
 
 def _seconds(call) -> float:
