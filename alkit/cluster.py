@@ -2,8 +2,8 @@
 
 A task is one shard of steps 1 to 3, or the whole of step 0, 6 or 7; `alkit.worker` does it. This
 process does the same by the same functions when there is no scheduler, so that the results are
-equal bit for bit where a process has as many threads. Records are written by this side, and their
-keys know nothing of workers.
+equal bit for bit, those of training where a process has as many threads. Records are written by
+this side, and their keys know nothing of workers.
 
 `alkit run --scheduler` names the scheduler in the environment variable ALKIT_SCHEDULER, which
 kernels inherit.

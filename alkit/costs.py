@@ -54,13 +54,18 @@ def measure(experiment: Experiment, names, sizes) -> Costs:
         work["score", name] = kind(score, detector, image, numbers)
     for size, image in images.items():
         work["predict", size] = partial(_predict, detector, image, numbers.at(size))
-    for size, image in images.items():  # last, since it changes the detector
-        work["train", size] = partial(_iteration, detector, image, numbers.at(size))
 
     seconds = {"aggregate": {}, "score": {}, "predict": {}, "train": {}}
     for (what, of), call in tqdm(work.items(), desc="measuring unit costs", leave=False):
-        by_threads = what == "predict" or of in SCORES  # as steps 1 and 2 do it
-        seconds[what][of] = _of_many(call) if by_threads else _seconds(call)
+        # as steps 1 and 2 do it: a frame a thread, but for a plugin's score, and on a GPU
+        threads = what == "predict" or (what == "score" and of in SCORES)
+        threads = threads and detector.device.type == "cpu"
+        seconds[what][of] = _of_many(call) if threads else _seconds(call)
+    detector.train()
+    for size, image in images.items():  # last, since it changes the detector
+        own = numbers.at(size)
+        with training.flushed_denormals(), training.captured(detector, own):
+            seconds["train"][size] = _seconds(_iteration(detector, image, own))
     (aggregate,) = seconds.pop("aggregate").values()
     return Costs(**seconds, aggregate=aggregate, weights=4 * training.count_parameters(detector))
 
@@ -93,7 +98,17 @@ def _predict(detector, image, numbers: Profile):
 def _iteration(detector, image, numbers: Profile):
     n = numbers.batch_size
     frames = FrameSet("noise", ["noise"] * n, lambda i: image, numbers.image_size, [NO_BOXES] * n)
-    training.train(detector, frames, numbers, 1, np.random.SeedSequence(0))
+    samples, optimiser = (
+        training.Samples(frames, numbers),
+        training.new_optimiser(detector, numbers),
+    )
+    generator = torch.Generator().manual_seed(0)
+
+    def call():
+        images, labels = samples.batch(range(n), [False] * n)
+        training.iteration(detector, optimiser, images, labels, numbers, generator)
+
+    return call
 
 
 def _of_many(call) -> float:

@@ -48,8 +48,8 @@ def predict_batch(detector: Detector, images: np.ndarray, profile: Profile) -> l
 def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use):
     """use(position, logits) of the frames at the positions, in that order; threads do it.
 
-    A processor is fastest with a frame a thread, from the image to what `use` gives. A GPU gets
-    batches. Images are read in order, because a video's later frames take its earlier ones.
+    On a processor each has a frame, from the image to what `use` gives; a GPU gets batches. Images
+    are read in order, because a video's later frames take its earlier ones.
     """
     if detector.device.type == "cpu":
         images = ((position, frames.images(position)) for position in positions)

@@ -22,7 +22,7 @@ import numpy as np
 from alkit.arrays import computing_dtype, is_torch, like, to_numpy
 
 # Pixels in one step of the entropy: few enough for its temporaries to stay near the processor, many
-# enough for threads that score a frame each not to wait for each other between the steps.
+# enough for threads that score a frame each not to wait for Python's lock between the steps.
 BLOCK = 1 << 17
 
 

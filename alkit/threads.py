@@ -12,8 +12,8 @@ def made_ahead(make: Callable, items, threads: int = 1, initializer: Callable | 
     """make(item) of each item, in order; threads make the next ones while one is used.
 
     This thread takes the items, one after the other, as many ahead as keep the others busy. Where
-    an item or what is made of it raises, all that was begun is finished first. Each thread calls
-    `initializer` when it starts.
+    an item or what is made of it raises, what was made of all items taken so far is finished
+    first. Each thread calls `initializer` when it starts.
     """
     with ThreadPoolExecutor(threads, initializer=initializer) as workers:
         coming = deque()
@@ -25,14 +25,17 @@ def made_ahead(make: Callable, items, threads: int = 1, initializer: Callable | 
             yield coming.popleft().result()
 
 
-def in_threads(function: Callable, items):
-    """function(item) of each item, in order, by as many threads as torch has, in each of which
-    torch has one. A result depends neither on their number nor on the other items."""
+def in_threads(function: Callable, items, threads: int | None = None):
+    """function(item) of each item, in order, by as many threads as torch has, or by `threads`.
+
+    Within each of them torch has one thread, so that no result depends on how many there are. Other
+    threads that come to torch for the first time meanwhile have one too.
+    """
     count = torch.get_num_threads()
     if count == 1:
         yield from map(function, items)
         return
     try:
-        yield from made_ahead(function, items, count, partial(torch.set_num_threads, 1))
+        yield from made_ahead(function, items, threads or count, partial(torch.set_num_threads, 1))
     finally:
-        torch.set_num_threads(count)  # for threads that come later, and for MKL, which has one word
+        torch.set_num_threads(count)  # what threads that come later have

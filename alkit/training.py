@@ -1,6 +1,7 @@
 """Sampling, loss, optimiser and schedule of the detector (paper Eq. 7; step 6)."""
 
 import contextlib
+import gc
 import json
 import os
 import time
@@ -67,8 +68,7 @@ def train(
     `key` says what the training is made from, and a checkpoint of another is left alone.
     Returns the mean loss of every epoch. Raises FloatingPointError if the loss diverges.
     """
-    where = detector.device
-    gpus = [where] if where.type == "cuda" else []
+    gpus = [detector.device] if detector.device.type == "cuda" else []
     optimiser = new_optimiser(detector, profile)
     batches = -(-len(frames) // profile.batch_size)
     last = max(1, epochs * batches - 1)
@@ -92,15 +92,9 @@ def train(
             for batch, (images, labels) in enumerate(samples.epoch(rng)):
                 for group in optimiser.param_groups:
                     group["lr"] = profile.learning_rate * decay ** (epoch * batches + batch)
-                with autocast(detector):
-                    logits = detector(images.to(where))
-                labels = [label.to(where) for label in labels]
-                loss = sampling_loss(logits, labels, profile, generator)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                total += float(loss.detach())
-                progress(epoch * batches + batch + 1, epochs * batches, float(loss.detach()))
+                loss = iteration(detector, optimiser, images, labels, profile, generator)
+                total += loss
+                progress(epoch * batches + batch + 1, epochs * batches, loss)
             losses.append(total / batches)
             if not np.isfinite(losses[-1]):
                 raise FloatingPointError(
@@ -112,6 +106,20 @@ def train(
                 saved = time.monotonic()
     detector.eval()
     return losses
+
+
+def iteration(
+    detector: Detector, optimiser, images, labels, profile: Profile, generator: torch.Generator
+) -> float:
+    """One step of the optimiser on a batch as `Samples` has it; its loss."""
+    where = detector.device
+    with autocast(detector):
+        logits = detector(images.to(where))
+    loss = sampling_loss(logits, [label.to(where) for label in labels], profile, generator)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return float(loss.detach())
 
 
 def new_optimiser(detector: Detector, profile: Profile) -> torch.optim.Optimizer:
@@ -130,15 +138,19 @@ def captured(detector: Detector, profile: Profile):
         yield
         return
     images = detector.logits.weight.new_zeros(1, 3, *profile.image_size, dtype=torch.uint8)
+    stream = torch.cuda.current_stream()
     try:
         with autocast(detector, cache=False):  # a graph must not refer to weights cast outside it
             torch.cuda.make_graphed_callables(detector, (images,))
     except RuntimeError as error:
+        torch.cuda.set_stream(stream)  # a capture that failed may leave its own
         warnings.warn(f"training goes without CUDA graphs: {error}", stacklevel=2)
     try:
         yield
     finally:
         detector.__dict__.pop("forward", None)  # the class's own again
+        gc.collect()  # the graphs, whose memory they hold, refer to themselves
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -131,7 +131,7 @@ def images_trained_a_second(numbers: Profile, images: list, batch: int, graphs=T
     )  # fmt: skip
     detector = training.new_detector(numbers, np.random.SeedSequence(0))
     training.train(detector, frames, numbers, 1, np.random.SeedSequence(0))
-    epochs = 4
+    epochs = 20  # a small part of which goes to the capture of graphs
     taken = seconds(
         lambda: training.train(detector, frames, numbers, epochs, np.random.SeedSequence(0))
     )

@@ -2,8 +2,8 @@
 
 The steps are the real ones on a real experiment in a temporary folder: they decode images and
 boxes, compute maps, compress and write. The reference is the network alone on images that lie in
-memory as tensors: both views of a frame in one pass, each in its own, or with a thread for every
-frame as the steps have it, whichever is fastest.
+memory as tensors: both views of a frame in one pass, each in its own, or each in its own by threads
+side by side as the steps have it, whichever is fastest.
 """
 
 import tempfile
@@ -82,7 +82,7 @@ def measure(run: Run, repeats: int) -> dict:
     calls = {
         name: lambda images=images: forward(detector, images) for name, images in passes.items()
     }
-    calls["a thread a view"] = lambda: in_parallel(detector, passes["views alone"])
+    calls["views side by side"] = lambda: in_parallel(detector, passes["views alone"])
     taken = {step.name: [] for step in PARTS} | {name: [] for name in calls}
     for _ in range(repeats + 1):
         toy.clear(run)
@@ -117,7 +117,7 @@ def in_parallel(detector, images):
 
 def row(key, what, taken, at_most, n, note) -> Row:
     ours = sum(taken[step.name] for step in PARTS)
-    bare = [name for name in taken if "view" in name]
+    bare = [name for name in taken if name.startswith("views")]
     how = min(bare, key=lambda name: np.median(taken[name]))
     parts = {step.name: float(np.median(taken[step.name])) for step in PARTS}
     in_words = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in parts.items())

@@ -43,8 +43,8 @@ def _maps(job: Job, score):
     """Score maps of a block of frames from their logits, as they are stored."""
     logits = job.run.logits(job.cycle)
     own = job.run.strategy.score in SCORES
-    # a plugin's function may know nothing of GPUs, and not stand several threads
-    on, each = (device(), in_threads) if own else ("cpu", map)
+    # a plugin's function may know nothing of GPUs, and not stand several threads at a time
+    on, threads = (device(), None) if own else ("cpu", 1)
 
     def of_frame(maps):
         return store.quantise(prediction.pixel_scores(score, *maps, job.numbers, on))
@@ -52,7 +52,7 @@ def _maps(job: Job, score):
     def of_block(block):
         part = logits.isel(frame=block).load()
         frames = part[prediction.COARSE].values, part[prediction.FINE].values
-        return each(of_frame, zip(*frames, strict=True))
+        return in_threads(of_frame, zip(*frames, strict=True), threads)
 
     return of_block
 
