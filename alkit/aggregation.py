@@ -51,13 +51,12 @@ def region_maxima(s, region: int = 30, grid: str = "tiles"):
     if is_torch(s) and s.is_cuda:
         return _region_maxima_in_torch(s, region, grid)
     maps = to_numpy(s)
-    maps = maps.astype(computing_dtype(maps.dtype), copy=False)
     (top, bottom), (left, right) = (_extent(size, region, grid) for size in maps.shape[-2:])
     rows, columns = np.arange(top, bottom, region), np.arange(left, right, region)
     maps = maps[..., :bottom, :right]  # what lies beyond is in no window
     maps = np.maximum.reduceat(maps, rows.clip(min=0), axis=-2)
     maps = np.maximum.reduceat(maps, columns.clip(min=0), axis=-1)
-    return like(maps, s)
+    return like(maps.astype(computing_dtype(maps.dtype), copy=False), s)
 
 
 def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):

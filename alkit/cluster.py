@@ -132,11 +132,8 @@ def over_shards(step, job, blocks: list, total: int) -> list:
         return []
     with address() as where:
         if not where:
-            work = step.open_shards(job)
-            # a thread compresses and writes a shard while the next one is computed
-            return list(
-                made_ahead(lambda finish: finish(), (work(block, tick) for block in blocks))
-            )
+            # a thread writes a shard while the next one is computed
+            return list(made_ahead(lambda finish: finish(), step.open_shards(job)(blocks, tick)))
         # what a worker opened for another call may be out of date
         shared = (step.name, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
         calls = [(*shared, block.start, block.stop) for block in blocks]

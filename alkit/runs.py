@@ -227,6 +227,10 @@ class Run:
         """Step 2: dense score maps (frame, y, x) in nats, lazily."""
         return store.open_scores(self.artefact(cycle, "2_score", "scores.zarr"))
 
+    def stored_scores(self, cycle: int) -> xr.DataArray:
+        """The same as whole numbers, as `store.quantise` makes them."""
+        return store.open_dataset(self.artefact(cycle, "2_score", "scores.zarr"))["score_root"]
+
     def image_scores(self, cycle: int) -> pd.DataFrame:
         """Step 3: z of every unlabelled frame."""
         path = self.artefact(cycle, "3_aggregate", "image_scores.csv")

@@ -65,8 +65,10 @@ class Step:
     inputs: Callable[[Run, int], dict]
     parameters: tuple  # numbers of the profile
     code: tuple  # modules of alkit beside its own
-    # Job -> work(block of frames, tick), which computes a shard -> a function that finishes it
+    # Job -> work(blocks of frames, tick), which computes one after the other and gives for each a
+    # function that finishes it: a thread calls that while the next one is computed
     open_shards: Callable | None = None
+    store: str | None = None  # the artefact that shards are written to
     whole: bool = False  # takes long and has no shards: one task of a scheduler's workers
 
     def plan(self, run: Run, cycle: int) -> records.Plan:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -11,14 +11,26 @@ import torch
 def made_ahead(make: Callable, items, threads: int = 1, initializer: Callable | None = None):
     """make(item) of each item, in order; threads make the next ones while one is used.
 
-    This thread takes the items, one after the other, as many ahead as keep the others busy. Where
-    an item or what is made of it raises, what was made of all items taken so far is finished
-    first. Each thread calls `initializer` when it starts.
+    This thread takes the items, one after the other, as many ahead as keep the others busy. An
+    error, of an item or of what is made of it, comes in its turn, after all results before it.
+    Each thread calls `initializer` when it starts.
     """
+    items = iter(items)
+
+    def begin():
+        try:
+            return workers.submit(make, next(items))
+        except StopIteration:
+            return None
+        except Exception as error:
+            failed = Future()
+            failed.set_exception(error)
+            return failed
+
     with ThreadPoolExecutor(threads, initializer=initializer) as workers:
         coming = deque()
-        for item in items:
-            coming.append(workers.submit(make, item))
+        while (future := begin()) is not None:
+            coming.append(future)
             if len(coming) > 2 * threads - 1:
                 yield coming.popleft().result()
         while coming:

@@ -13,7 +13,7 @@ import warnings
 
 import dask
 
-from alkit import records
+from alkit import records, store
 from alkit.runs import open_run
 
 _busy = threading.Lock()
@@ -31,7 +31,12 @@ def _alone():
 def do_shard(step: str, folder: str, cycle: int, key: str, call: str, start: int, stop: int):
     """The work of a step on the frames start … stop. The model is loaded once for a `call`."""
     with _alone():
-        finish = _opened(step, folder, cycle, key, call)(slice(start, stop), _nothing)
+        written_to, work = _opened(step, folder, cycle, key, call)
+        block = slice(start, stop)
+        # a shard is asked for again where its answer got lost
+        if written_to and store.is_done(store.reopen(written_to, key), block):
+            return None
+        (finish,) = work([block], _nothing)
         return finish()
 
 
@@ -65,8 +70,10 @@ def _stop_if_dropped():
 
 @functools.lru_cache(maxsize=4)  # shards of several runs may come by turns
 def _opened(name: str, folder: str, cycle: int, key: str, call: str):
+    """Where a step's shards are written to, None if nowhere, and the work on them."""
     step, run = _checked(name, folder, cycle, key)
-    return step.open_shards(step.job(run, cycle, key, _nothing))
+    job = step.job(run, cycle, key, _nothing)
+    return step.store and job.place(step.store), step.open_shards(job)
 
 
 def _checked(name: str, folder: str, cycle: int, key: str):

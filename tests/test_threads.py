@@ -49,22 +49,32 @@ def test_as_many_threads_work_as_were_asked_for():
     assert threading.get_ident() not in one
 
 
-def test_what_was_begun_is_finished_before_an_error_comes():
-    begun, finished = threading.Event(), []
-
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_an_error_of_an_item_comes_after_all_results_before_it(threads):
     def items():
-        yield "good"
-        begun.wait(60)
+        yield from range(4)
+        raise ValueError("the fifth is broken")
+
+    def make(item):
+        time.sleep(0.05)
+        return item
+
+    results = made_ahead(make, items(), threads)
+    assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="the fifth is broken"):
+        next(results)
+
+
+def test_of_two_errors_the_first_in_order_comes():
+    def items():
+        yield "unwritten"
         raise ValueError("the second is broken")
 
     def make(item):
-        begun.set()
-        time.sleep(0.2)
-        finished.append(item)
+        raise OSError("disk full")
 
-    with pytest.raises(ValueError, match="the second is broken"):
+    with pytest.raises(OSError, match="disk full"):
         list(made_ahead(make, items()))
-    assert finished == ["good"]
 
 
 def test_an_error_of_making_one_comes_in_its_turn():

@@ -1,6 +1,7 @@
 """Step 1: predictions of every unlabelled frame."""
 
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def _part(job: Job, block: slice) -> Path:
 
 
 def _open(job: Job):
-    """The work on a shard: logits and detections of its frames; then writes them."""
+    """The work on shards: logits and detections of their frames, then writes them."""
     path = job.place("logits.zarr")
     pool = job.run.frames("pool").unlabeled()
     positions = store.reopen(path, job.key)["position"][:]
@@ -50,22 +51,21 @@ def _open(job: Job):
     def detected(position, maps):
         return maps, prediction.detect(maps, position + 1, job.numbers)
 
-    def work(block, tick):
-        if store.is_done(store.reopen(path, job.key), block):
-            return lambda: None
-        logits, found = [], []
-        own = positions[block].tolist()
-        for maps, boxes in prediction.predict_all(detector, pool, own, job.numbers, detected):
-            logits.append(maps)
-            found += boxes
-            tick()
+    def work(blocks, tick):
+        own = np.concatenate([positions[block] for block in blocks]).tolist()
+        frames = prediction.predict_all(detector, pool, own, job.numbers, detected)
+        for block in blocks:
+            logits, found = [], []
+            for maps, boxes in islice(frames, len(positions[block])):
+                logits.append(maps)
+                found.extend(boxes)
+                tick()
+            yield partial(write, block, logits, found)
 
-        def write():
-            group = store.reopen(path, job.key)
-            write_json(_part(job, block), found)
-            store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in names})
-
-        return write
+    def write(block, logits, found):
+        group = store.reopen(path, job.key)
+        write_json(_part(job, block), found)
+        store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in names})
 
     return work
 
@@ -81,5 +81,6 @@ predict = Step(
     },
     parameters=DETECTING,
     code=(*IMAGES, "boxes", "detector", "prediction", "store", "threads"),
+    store="logits.zarr",
     open_shards=_open,
 )

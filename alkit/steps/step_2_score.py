@@ -1,5 +1,8 @@
 """Step 2: a score for every pixel."""
 
+from functools import partial
+from itertools import islice
+
 import numpy as np
 import torch
 
@@ -20,41 +23,46 @@ def _score(job: Job):
 
 
 def _open(job: Job):
-    """The work on a shard: the score maps of its frames; then writes them."""
+    """The work on shards: the score maps of their frames, then writes them."""
     path = job.place("scores.zarr")
     name = job.run.strategy.score
     of_pixels = load_score(name, job.run.experiment.plugins, job.numbers.pixels(job.numbers.radius))
-    maps_of = _dropout_maps if name == "mutual_information" else _maps
-    maps_of_block = maps_of(job, of_pixels)
+    open_maps = _dropout_maps if name == "mutual_information" else _maps
+    maps_of = open_maps(job, of_pixels)
 
-    def work(block, tick):
-        if store.is_done(store.reopen(path, job.key), block):
-            return lambda: None
-        maps = np.empty((block.stop - block.start, *job.numbers.image_size), store.STORED)
-        for i, stored in enumerate(maps_of_block(block)):
-            maps[i] = stored
-            tick()
-        return lambda: store.write_shard(store.reopen(path, job.key), block, {"score_root": maps})
+    def work(blocks, tick):
+        coming = maps_of(blocks)
+        for block in blocks:
+            maps = np.empty((block.stop - block.start, *job.numbers.image_size), store.STORED)
+            for i, stored in enumerate(islice(coming, len(maps))):
+                maps[i] = stored
+                tick()
+            yield partial(write, block, maps)
+
+    def write(block, maps):
+        store.write_shard(store.reopen(path, job.key), block, {"score_root": maps})
 
     return work
 
 
 def _maps(job: Job, score):
-    """Score maps of a block of frames from their logits, as they are stored."""
+    """Score maps of blocks of frames from their logits, one by one, as they are stored."""
     logits = job.run.logits(job.cycle)
     own = job.run.strategy.score in SCORES
     # a plugin's function may know nothing of GPUs, and not stand several threads at a time
     on, threads = (device(), None) if own else ("cpu", 1)
 
+    def read(blocks):
+        for block in blocks:
+            part = logits.isel(frame=block).load()
+            yield from zip(
+                part[prediction.COARSE].values, part[prediction.FINE].values, strict=True
+            )
+
     def of_frame(maps):
         return store.quantise(prediction.pixel_scores(score, *maps, job.numbers, on))
 
-    def of_block(block):
-        part = logits.isel(frame=block).load()
-        frames = part[prediction.COARSE].values, part[prediction.FINE].values
-        return in_threads(of_frame, zip(*frames, strict=True), threads)
-
-    return of_block
+    return lambda blocks: in_threads(of_frame, read(blocks), threads)
 
 
 def _dropout_maps(job: Job, score):
@@ -71,16 +79,18 @@ def _dropout_maps(job: Job, score):
     # the passes of several frames may be too much for a GPU's memory
     each = in_threads if detector.device.type == "cpu" else map
 
+    def read(blocks):
+        for block in blocks:
+            for position in positions[block].tolist():
+                yield position, pool.images(position)
+
     def of_frame(frame):
         position, image = frame
         generator = torch.Generator().manual_seed(int(seeds[position]))
         passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
         return store.quantise(to_numpy(score(passes)))
 
-    def of_block(block):
-        return each(of_frame, ((i, pool.images(i)) for i in positions[block].tolist()))
-
-    return of_block
+    return lambda blocks: each(of_frame, read(blocks))
 
 
 score = Step(
@@ -111,5 +121,6 @@ score = Step(
         "store",
         "threads",
     ),
+    store="scores.zarr",
     open_shards=_open,
 )

@@ -1,5 +1,7 @@
 """Step 3: a score for every image."""
 
+from functools import partial
+
 import numpy as np
 
 from alkit import cluster, store
@@ -23,23 +25,24 @@ def _aggregate(job: Job):
 
 
 def _open(job: Job):
-    """The work on a block of frames: their image scores, float64, and the maxima of their regions,
+    """The work on blocks of frames: their image scores, float64, and the maxima of their regions,
     float16: enough to find the regions worth a look."""
-    maps = job.run.scores(job.cycle)
+    stored = job.run.stored_scores(job.cycle)
     region = job.numbers.pixels(job.numbers.region)
     how, grid = job.run.strategy.aggregation, job.numbers.region_grid
 
-    def work(block, tick):
-        own = maps.isel(frame=block).values
-        tick(len(own))
+    def work(blocks, tick):
+        for block in blocks:
+            maps = stored.isel(frame=block).values
+            tick(len(maps))
+            yield partial(aggregated, maps)
 
-        def finish():
-            highest = region_maxima(own, region, grid)
-            # the mean of the regions' maxima is Eq. (5)
-            z = image_score(highest if how == "max" else own, how="mean")
-            return np.asarray(z, np.float64), highest.astype(np.float16)
-
-        return finish
+    def aggregated(maps):
+        # a higher score is a higher number in the store, and of those there is less to go through
+        highest = store.dequantise(region_maxima(maps, region, grid))
+        # the mean of the regions' maxima is Eq. (5)
+        z = image_score(highest if how == "max" else store.dequantise(maps), how="mean")
+        return np.asarray(z, np.float64), highest.astype(np.float16)
 
     return work
 
