@@ -46,26 +46,25 @@ def measure(experiment: Experiment, names, sizes) -> Costs:
     rng = np.random.default_rng(0)
     images = {size: rng.integers(0, 256, (*size, 3), np.uint8) for size in sorted(sizes)}
 
-    work = {("aggregate", "a map"): partial(_aggregate, numbers)}
+    # as steps 1 and 2 do it: a frame a thread, but for a plugin's score, and on a GPU
+    a_thread = _seconds_of_many if detector.device.type == "cpu" else _seconds
+    work = {("aggregate", "a map"): partial(_seconds, partial(_aggregate, numbers))}
     for name in sorted(names):
         score = load_score(name, experiment.plugins, numbers.pixels(numbers.radius))
         image = images[numbers.image_size]
         kind = _dropout_score if name == "mutual_information" else _logit_score
-        work["score", name] = kind(score, detector, image, numbers)
+        timed = a_thread if name in SCORES else _seconds
+        work["score", name] = partial(timed, kind(score, detector, image, numbers))
     for size, image in images.items():
-        work["predict", size] = partial(_predict, detector, image, numbers.at(size))
+        work["predict", size] = partial(
+            a_thread, partial(_predict, detector, image, numbers.at(size))
+        )
+    for size, image in images.items():  # last, since it changes the detector
+        work["train", size] = partial(_seconds_of_iteration, detector, image, numbers.at(size))
 
     seconds = {"aggregate": {}, "score": {}, "predict": {}, "train": {}}
-    for (what, of), call in tqdm(work.items(), desc="measuring unit costs", leave=False):
-        # as steps 1 and 2 do it: a frame a thread, but for a plugin's score, and on a GPU
-        threads = what == "predict" or (what == "score" and of in SCORES)
-        threads = threads and detector.device.type == "cpu"
-        seconds[what][of] = _of_many(call) if threads else _seconds(call)
-    detector.train()
-    for size, image in images.items():  # last, since it changes the detector
-        own = numbers.at(size)
-        with training.flushed_denormals(), training.captured(detector, own):
-            seconds["train"][size] = _seconds(_iteration(detector, image, own))
+    for (what, of), measured in tqdm(work.items(), desc="measuring unit costs", leave=False):
+        seconds[what][of] = measured()
     (aggregate,) = seconds.pop("aggregate").values()
     return Costs(**seconds, aggregate=aggregate, weights=4 * training.count_parameters(detector))
 
@@ -95,23 +94,22 @@ def _predict(detector, image, numbers: Profile):
     prediction.detect(prediction.predict(detector, image, numbers), 1, numbers)
 
 
-def _iteration(detector, image, numbers: Profile):
+def _seconds_of_iteration(detector, image, numbers: Profile) -> float:
     n = numbers.batch_size
     frames = FrameSet("noise", ["noise"] * n, lambda i: image, numbers.image_size, [NO_BOXES] * n)
-    samples, optimiser = (
-        training.Samples(frames, numbers),
-        training.new_optimiser(detector, numbers),
-    )
+    samples = training.Samples(frames, numbers)
+    optimiser = training.new_optimiser(detector.train(), numbers)
     generator = torch.Generator().manual_seed(0)
 
     def call():
         images, labels = samples.batch(range(n), [False] * n)
         training.iteration(detector, optimiser, images, labels, numbers, generator)
 
-    return call
+    with training.flushed_denormals(), training.captured(detector, numbers):
+        return _seconds(call)
 
 
-def _of_many(call) -> float:
+def _seconds_of_many(call) -> float:
     """Seconds of a call where every thread is at one."""
     count = torch.get_num_threads()
     return _seconds(lambda: list(in_threads(lambda _: call(), range(count)))) / count

@@ -29,13 +29,26 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back.
     """
-    (logits,) = predict_batch(detector, image[None], profile)
+    (logits,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
     return logits
 
 
-def predict_batch(detector: Detector, images: np.ndarray, profile: Profile) -> list:
+def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Images as a tensor on the device; a GPU takes them while it computes something else."""
+    x = torch.from_numpy(np.ascontiguousarray(images))
+    if device.type == "cpu":
+        return x
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.stream(stream):
+        x = x.pin_memory().to(device, non_blocking=True)
+    stream.synchronize()
+    x.record_stream(torch.cuda.default_stream(device))  # whose work may still need it when it goes
+    return x
+
+
+def predict_batch(detector: Detector, images: torch.Tensor, profile: Profile) -> list:
     """The same for several images uint8 (n, y, x, 3), whatever number of them: one dict each."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(detector.device).permute(0, 3, 1, 2)
+    x = images.permute(0, 3, 1, 2)
     views = [x, x.flip(-1)] if profile.double_evaluation else [x]
     with torch.inference_mode(), autocast(detector):
         # one after the other: on a processor faster than together
@@ -59,10 +72,12 @@ def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profil
 
 
 def in_batches(detector: Detector, frames: FrameSet, positions, profile: Profile, size: int):
-    """(position, logits) of each frame, `size` of them in a batch; a thread reads the next one."""
+    """(position, logits) of each frame, `size` of them in a batch; a thread reads and uploads the
+    next one."""
 
     def read(batch):
-        return batch, np.stack([frames.images(position) for position in batch])
+        images = np.stack([frames.images(position) for position in batch])
+        return batch, uploaded(images, detector.device)
 
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
     for batch, images in made_ahead(read, batches):
