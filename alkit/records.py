@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -25,6 +26,9 @@ from alkit.runs import Run, is_there
 
 PACKAGE = Path(alkit.__file__).parent
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
+# CPython 3.11 counts the depth of a tree for all threads together: where several parse at a time, as
+# runs side by side do, it may raise SystemError.
+_parsing = threading.Lock()
 TRACKED_PACKAGES = ("torch", "numpy", "opencv-python-headless", "zarr", "xarray", "dask", "scipy")
 
 
@@ -55,7 +59,8 @@ def code_digest(name: str) -> str:
 
 
 def _without_docstrings(file: Path) -> str:
-    tree = ast.parse(file.read_text())
+    with _parsing:
+        tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
