@@ -26,8 +26,8 @@ from alkit.runs import Run, is_there
 
 PACKAGE = Path(alkit.__file__).parent
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
-# CPython 3.11 counts the depth of a tree for all threads together: where several parse at a time, as
-# runs side by side do, it may raise SystemError.
+# CPython 3.11 counts the depth of a tree for all threads together: where several parse at a time,
+# as runs side by side do, it may raise SystemError.
 _parsing = threading.Lock()
 TRACKED_PACKAGES = ("torch", "numpy", "opencv-python-headless", "zarr", "xarray", "dask", "scipy")
 
