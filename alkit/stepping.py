@@ -68,8 +68,12 @@ class Step:
     # Job -> work(blocks of frames, tick), which computes one after the other and gives for each a
     # function that finishes it: a thread calls that while the next one is computed
     open_shards: Callable | None = None
-    store: str | None = None  # the artefact that shards are written to
     whole: bool = False  # takes long and has no shards: one task of a scheduler's workers
+
+    @property
+    def store(self) -> str | None:
+        """The artefact that shards are written to, None where they are not."""
+        return next((name for name in self.artefacts if name.endswith(".zarr")), None)
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is

@@ -199,7 +199,8 @@ strategies = {"alone": Strategy("alone")}
 def test_a_plugin_is_called_by_one_thread_at_a_time(toy_copy, tmp_path, two_threads):
     (tmp_path / "plugin.py").write_text(ALONE_PLUGIN)
     run = grown(toy_copy, strategies=["divergence", "alone"], plugins=[str(tmp_path / "plugin.py")])
-    predict_score_aggregate(run)
+    predict_score_aggregate(run)  # in which the plugin asserts it
+    assert len(run.scores(1)) == len(run.frames("pool"))
 
 
 # ---- faults --------------------------------------------------------------------------------------

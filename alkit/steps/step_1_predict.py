@@ -81,6 +81,5 @@ predict = Step(
     },
     parameters=DETECTING,
     code=(*IMAGES, "boxes", "detector", "prediction", "store", "threads"),
-    store="logits.zarr",
     open_shards=_open,
 )

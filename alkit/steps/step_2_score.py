@@ -77,7 +77,7 @@ def _dropout_maps(job: Job, score):
     seeds = job.seed("dropout").generate_state(len(pool), np.uint64) >> np.uint64(1)
 
     # the passes of several frames may be too much for a GPU's memory
-    each = in_threads if detector.device.type == "cpu" else map
+    threads = None if detector.device.type == "cpu" else 1
 
     def read(blocks):
         for block in blocks:
@@ -90,7 +90,7 @@ def _dropout_maps(job: Job, score):
         passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
         return store.quantise(to_numpy(score(passes)))
 
-    return lambda blocks: each(of_frame, read(blocks))
+    return lambda blocks: in_threads(of_frame, read(blocks), threads)
 
 
 score = Step(
@@ -121,6 +121,5 @@ score = Step(
         "store",
         "threads",
     ),
-    store="scores.zarr",
     open_shards=_open,
 )
