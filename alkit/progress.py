@@ -17,8 +17,9 @@ def follow(folder: Path, step: str):
     threads than the main one have no bar: several of them would write over each other."""
     folder.mkdir(parents=True, exist_ok=True)
     last = 0.0
-    alone = threading.current_thread() is threading.main_thread()
-    hidden = {} if alone else {"disable": True}  # else TQDM_DISABLE has the word
+    hidden = {}  # TQDM_DISABLE has the word
+    if threading.current_thread() is not threading.main_thread():
+        hidden = {"disable": True}
     with (
         open(folder / f"{step}.log", "a") as log,
         tqdm(desc=step, leave=False, mininterval=0.5, **hidden) as bar,

@@ -119,7 +119,10 @@ def test_a_shard_is_written_while_the_next_one_is_computed(alone, toy_copy, monk
     assert results(run) == single
 
 
-def test_a_frame_that_cannot_be_read_loses_no_shard_before_its_own(alone, toy_copy, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_frame_that_cannot_be_read_loses_no_shard_before_its_own(
+    alone, toy_copy, monkeypatch, threads
+):
     run = open_run(toy_copy / "divergence/seed_0")
     forget(run)
     images, pool = FrameSet.images, len(run.frames("pool"))
@@ -130,7 +133,7 @@ def test_a_frame_that_cannot_be_read_loses_no_shard_before_its_own(alone, toy_co
         return images(frames, i)
 
     monkeypatch.setattr(FrameSet, "images", broken)
-    with pytest.raises(ValueError, match="frame 16 is broken"):
+    with torch_threads(threads), pytest.raises(ValueError, match="frame 16 is broken"):
         steps.predict(run, 1)
     done = store.reopen(run.cycle(1) / "logits.zarr", steps.predict.plan(run, 1).key)["done"][:]
     assert done.tolist() == [True] * 2 * SHARD + [False] * (pool - 2 * SHARD)
