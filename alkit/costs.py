@@ -46,19 +46,20 @@ def measure(experiment: Experiment, names, sizes) -> Costs:
     rng = np.random.default_rng(0)
     images = {size: rng.integers(0, 256, (*size, 3), np.uint8) for size in sorted(sizes)}
 
-    # as steps 1 and 2 do it: a frame a thread, but for a plugin's score, and on a GPU
-    a_thread = _seconds_of_many if detector.device.type == "cpu" else _seconds
     work = {("aggregate", "a map"): partial(_seconds, partial(_aggregate, numbers))}
     for name in sorted(names):
         score = load_score(name, experiment.plugins, numbers.pixels(numbers.radius))
         image = images[numbers.image_size]
-        kind = _dropout_score if name == "mutual_information" else _logit_score
-        timed = a_thread if name in SCORES else _seconds
-        work["score", name] = partial(timed, kind(score, detector, image, numbers))
+        on = detector.device if name in SCORES else torch.device("cpu")
+        if name == "mutual_information":
+            call = _dropout_score(score, detector, image, numbers)
+        else:
+            call = _logit_score(score, detector, image, numbers, on)
+        # as step 2 does it: a frame a thread, but for a plugin's score, and on a GPU
+        a_thread = name in SCORES and on.type == "cpu"
+        work["score", name] = partial(_seconds_of_many if a_thread else _seconds, call)
     for size, image in images.items():
-        work["predict", size] = partial(
-            a_thread, partial(_predict, detector, image, numbers.at(size))
-        )
+        work["predict", size] = partial(_seconds_of_prediction, detector, image, numbers.at(size))
     for size, image in images.items():  # last, since it changes the detector
         work["train", size] = partial(_seconds_of_iteration, detector, image, numbers.at(size))
 
@@ -69,10 +70,10 @@ def measure(experiment: Experiment, names, sizes) -> Costs:
     return Costs(**seconds, aggregate=aggregate, weights=4 * training.count_parameters(detector))
 
 
-def _logit_score(score, detector, image, numbers: Profile):
+def _logit_score(score, detector, image, numbers: Profile, on):
     logits = prediction.predict(detector, image, numbers)
     maps = logits[prediction.COARSE], logits[prediction.FINE]
-    return lambda: store.quantise(prediction.pixel_scores(score, *maps, numbers))
+    return lambda: store.quantise(prediction.pixel_scores(score, *maps, numbers, on))
 
 
 def _dropout_score(score, detector, image, numbers: Profile):
@@ -90,8 +91,19 @@ def _aggregate(numbers: Profile):
     image_score(store.dequantise(stored), numbers.pixels(numbers.region), grid=numbers.region_grid)
 
 
-def _predict(detector, image, numbers: Profile):
-    prediction.detect(prediction.predict(detector, image, numbers), 1, numbers)
+def _seconds_of_prediction(detector, image, numbers: Profile) -> float:
+    """Seconds of a frame where, as in step 1, every thread or a GPU's batch is full."""
+    gpu = detector.device.type != "cpu"
+    n = prediction.GPU_BATCH if gpu else torch.get_num_threads()
+    frames = FrameSet("noise", ["noise"] * n, lambda i: image, numbers.image_size)
+
+    def detected(position, maps):
+        return prediction.detect(maps, position + 1, numbers)
+
+    def call():
+        list(prediction.predict_all(detector, frames, range(n), numbers, detected))
+
+    return _seconds(call) / n
 
 
 def _seconds_of_iteration(detector, image, numbers: Profile) -> float:

@@ -1,4 +1,5 @@
-"""The detector over many frames: logits of each view, probabilities, detections (steps 1 and 7)."""
+"""The detector over many frames: logits of each view, probabilities, detections (steps 1 and 7),
+and score maps of the same pass or of stored logits (steps 1 and 2)."""
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from alkit.threads import in_threads, made_ahead
 
 GPU_BATCH = 16  # frames in one pass; results do not depend on it
 COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
+SCORE = "score"
 
 
 def logit_arrays(profile: Profile) -> dict:
@@ -24,13 +26,14 @@ def logit_arrays(profile: Profile) -> dict:
     }
 
 
-def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
+def predict(detector: Detector, image: np.ndarray, profile: Profile, score=None) -> dict:
     """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back.
+    With a `score`, a function as `pixel_scores` takes, also its map (y, x), of the same pass.
     """
-    (logits,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
-    return logits
+    (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile, score)
+    return maps
 
 
 def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -46,33 +49,42 @@ def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
     return x
 
 
-def predict_batch(detector: Detector, images: torch.Tensor, profile: Profile) -> list:
+def predict_batch(
+    detector: Detector, images: torch.Tensor, profile: Profile, score=None
+) -> list[dict]:
     """The same for several images uint8 (n, y, x, 3), whatever number of them: one dict each."""
     x = images.permute(0, 3, 1, 2)
     views = [x, x.flip(-1)] if profile.double_evaluation else [x]
     with torch.inference_mode(), autocast(detector):
         # one after the other: on a processor faster than together
         levels = zip(*(detector(view) for view in views), strict=True)
-        maps = [torch.stack(level, 1).to(torch.float16).cpu().numpy() for level in levels]
+        levels = [torch.stack(level, 1).to(torch.float16) for level in levels]  # (n, view, y, x)
+    # of the logits as they are stored, so that step 2 would give the same
+    scores = [_scores_of(score, frame, profile) for frame in zip(*levels, strict=True) if score]
+    maps = [level.cpu().numpy() for level in levels]
     coarse, fine = np.stack(maps[:4], axis=2), maps[4]
-    return [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
+    frames = [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
+    return [f | {SCORE: s} for f, s in zip(frames, scores, strict=True)] if score else frames
 
 
-def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use):
-    """use(position, logits) of the frames at the positions, in that order; threads do it.
+def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use, score=None):
+    """use(position, maps) of the frames at the positions, in that order; threads do it. The maps
+    are what `predict` gives.
 
     On a processor each has a frame, from the image to what `use` gives; a GPU gets batches. Images
     are read in order, because a video's later frames take its earlier ones.
     """
     if detector.device.type == "cpu":
         images = ((position, frames.images(position)) for position in positions)
-        return in_threads(lambda one: use(one[0], predict(detector, one[1], profile)), images)
-    logits = in_batches(detector, frames, positions, profile, GPU_BATCH)
-    return in_threads(lambda one: use(*one), logits)
+        return in_threads(
+            lambda one: use(one[0], predict(detector, one[1], profile, score)), images
+        )
+    maps = in_batches(detector, frames, positions, profile, GPU_BATCH, score)
+    return in_threads(lambda one: use(*one), maps)
 
 
-def in_batches(detector: Detector, frames: FrameSet, positions, profile: Profile, size: int):
-    """(position, logits) of each frame, `size` of them in a batch; a thread reads and uploads the
+def in_batches(detector, frames: FrameSet, positions, profile: Profile, size: int, score=None):
+    """(position, maps) of each frame, `size` of them in a batch; a thread reads and uploads the
     next one."""
 
     def read(batch):
@@ -81,14 +93,18 @@ def in_batches(detector: Detector, frames: FrameSet, positions, profile: Profile
 
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
     for batch, images in made_ahead(read, batches):
-        yield from zip(batch, predict_batch(detector, images, profile), strict=True)
+        yield from zip(batch, predict_batch(detector, images, profile, score), strict=True)
 
 
-def view_probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile, on="cpu") -> list:
-    """Logits of one frame to probabilities float32 (level, y, x) of each view, the mirror image's
-    mirrored back: torch tensors, computed on the device `on`."""
+def _levels(coarse: np.ndarray, fine: np.ndarray, on="cpu") -> list:
+    """Stored logits of one frame as five tensors (view, y, x) on the device `on`."""
     levels = [*np.moveaxis(coarse, 1, 0), fine]
-    levels = [torch.from_numpy(np.ascontiguousarray(level)).to(on) for level in levels]
+    return [torch.from_numpy(np.ascontiguousarray(level)).to(on) for level in levels]
+
+
+def _view_probabilities(levels, profile: Profile) -> list:
+    """Logits of one frame (view, y, x) to probabilities float32 (level, y, x) of each view, the
+    mirror image's mirrored back: torch tensors on the device of the logits."""
     p = to_probabilities(levels, profile.image_size, profile.half_pixel)
     return [p[0], *(mirrored.flip(-1) for mirrored in p[1:])]
 
@@ -99,7 +115,7 @@ def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.
     Double evaluation: the mean of the image's probabilities and its mirror image's, mirrored
     back. Where it averages scores, detections come from the image alone.
     """
-    return _averaged(view_probabilities(coarse, fine, profile), profile).numpy()
+    return _averaged(_view_probabilities(_levels(coarse, fine), profile), profile).numpy()
 
 
 def _averaged(views: list, profile: Profile) -> torch.Tensor:
@@ -115,7 +131,12 @@ def pixel_scores(
     """The score map (y, x) of one frame from its logits, computed on the device `on`; `score` maps
     probabilities, a torch tensor (level, y, x), to it. Double evaluation averages probabilities
     before, or score maps after (released)."""
-    views = view_probabilities(coarse, fine, profile, on)
+    return _scores_of(score, _levels(coarse, fine, on), profile)
+
+
+def _scores_of(score, levels, profile: Profile) -> np.ndarray:
+    """The same from logits as tensors (view, y, x), computed on their device."""
+    views = _view_probabilities(levels, profile)
     if profile.double_average == "probabilities":
         return to_numpy(score(_averaged(views, profile)))
     return np.mean([to_numpy(score(view)) for view in views], axis=0)

@@ -1,7 +1,10 @@
 """What steps 1 to 3 leave, for tests that compare two ways to do them."""
 
+import json
+from pathlib import Path
+
 from alkit import records
-from alkit.runs import Run
+from alkit.runs import Run, open_run
 
 NAMES = ("1_predict", "2_score", "3_aggregate")
 
@@ -14,3 +17,10 @@ def results(run: Run) -> dict:
     found["detections"] = run.detections(1, "pool")
     found["keys"] = [records.read(run, 1, name)["key"] for name in NAMES]
     return found
+
+
+def grown(out: Path, **changes) -> Run:
+    """The toy experiment at `out` with another strategy, as a run of it."""
+    settings = json.loads((out / "experiment.json").read_text())
+    (out / "experiment.json").write_text(json.dumps(settings | changes))
+    return open_run(out / changes["strategies"][-1] / "seed_0")

@@ -9,12 +9,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from firststeps import NAMES, results
+from firststeps import NAMES, grown, results
 from torchthreads import torch_threads
 
 from alkit import cluster, experiment, prediction, records, scores, steps, store, worker
@@ -61,13 +60,6 @@ def forget(run: Run, names=NAMES):
 def predict_score_aggregate(run: Run):
     for step in (steps.predict, steps.score, steps.aggregate):
         step(run, 1)
-
-
-def grown(out: Path, **changes) -> Run:
-    """The toy experiment at `out` with another strategy, as a run of it."""
-    settings = json.loads((out / "experiment.json").read_text())
-    (out / "experiment.json").write_text(json.dumps(settings | changes))
-    return open_run(out / changes["strategies"][-1] / "seed_0")
 
 
 def wait_until(is_time):

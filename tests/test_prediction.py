@@ -69,6 +69,22 @@ def test_without_double_evaluation_there_is_one_view_to_score(detector, image):
         np.testing.assert_array_equal(s, divergence(one_view(detector, image), 3))
 
 
+@pytest.mark.parametrize("average", ["probabilities", "scores"])
+def test_scores_of_the_same_pass_are_those_of_the_logits_that_come_with_them(
+    detector, image, average
+):
+    both = numbers(double_average=average)
+    frames = FrameSet("made", ["a", "b"], lambda i: image[:: (-1) ** i].copy(), SIZE)
+
+    def score(p):
+        return divergence(p, 3)
+
+    for _, of_frame in prediction.in_batches(detector, frames, [1, 0], both, 2, score):
+        expected = prediction.pixel_scores(score, *maps(of_frame), both)
+        np.testing.assert_array_equal(of_frame[prediction.SCORE], expected)
+        assert expected.max() > 0
+
+
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_batches_of_any_size_give_what_frames_one_by_one_give(detector, size):
     images = np.random.default_rng(1).integers(0, 256, (5, *SIZE, 3), np.uint8)

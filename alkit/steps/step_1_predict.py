@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from alkit import cluster, prediction, store, training
+from alkit.detector import device
 from alkit.jsonfile import read_json, write_json, write_json_list
 from alkit.runs import Run
 from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
+from alkit.steps import step_2_score
 from alkit.steps.shared import DETECTING, IMAGES
 
 
@@ -22,6 +24,8 @@ def _predict(job: Job):
     positions = unlabeled_positions(job.run, job.cycle, len(job.run.frames("pool")))
     arrays = prediction.logit_arrays(job.numbers)
     group = store.create(job.place("logits.zarr"), positions, arrays, job.key)
+    if device().type == "cuda" and (scoring := step_2_score.job_ahead(job)):
+        step_2_score.new_store(scoring, positions)  # for the same pass to fill
     cluster.fill(predict, job, group)
     if not group.attrs.get("detections_collected"):
         parts = [_part(job, block) for block in store.all_shards(group)]
@@ -41,31 +45,41 @@ def _part(job: Job, block: slice) -> Path:
 
 
 def _open(job: Job):
-    """The work on shards: logits and detections of their frames, then writes them."""
+    """The work on shards: logits and detections of their frames, then writes them. Where step 2's
+    store is there to be filled, its maps too."""
     path = job.place("logits.zarr")
     pool = job.run.frames("pool").unlabeled()
     positions = store.reopen(path, job.key)["position"][:]
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     names = prediction.logit_arrays(job.numbers)
+    scoring = step_2_score.job_ahead(job)
+    score = step_2_score.score_of(scoring) if scoring and step_2_score.is_ahead(scoring) else None
 
-    def detected(position, maps):
+    def use(position, maps):
+        if score:
+            maps[prediction.SCORE] = store.quantise(maps[prediction.SCORE])
         return maps, prediction.detect(maps, position + 1, job.numbers)
 
     def work(blocks, tick):
         own = np.concatenate([positions[block] for block in blocks]).tolist()
-        frames = prediction.predict_all(detector, pool, own, job.numbers, detected)
+        frames = prediction.predict_all(detector, pool, own, job.numbers, use, score)
         for block in blocks:
-            logits, found = [], []
-            for maps, boxes in islice(frames, len(positions[block])):
-                logits.append(maps)
+            maps, found = [], []
+            for of_frame, boxes in islice(frames, len(positions[block])):
+                maps.append(of_frame)
                 found.extend(boxes)
                 tick()
-            yield partial(write, block, logits, found)
+            yield partial(write, block, maps, found)
 
-    def write(block, logits, found):
+    def write(block, maps, found):
+        def stacked(name):
+            return np.stack([of_frame[name] for of_frame in maps])
+
         group = store.reopen(path, job.key)
         write_json(_part(job, block), found)
-        store.write_shard(group, block, {k: np.stack([x[k] for x in logits]) for k in names})
+        if score:  # first: with its logits a shard is done
+            step_2_score.write(scoring, block, stacked(prediction.SCORE))
+        store.write_shard(group, block, {name: stacked(name) for name in names})
 
     return work
 

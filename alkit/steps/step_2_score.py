@@ -1,4 +1,8 @@
-"""Step 2: a score for every pixel."""
+"""Step 2: a score for every pixel.
+
+On a GPU step 1 does this work too, in the same pass: the maps are computed from logits that are
+still there, and go straight to this step's store. The step then finds its shards done.
+"""
 
 from functools import partial
 from itertools import islice
@@ -6,7 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from alkit import cluster, prediction, store, training
+from alkit import cluster, prediction, records, store, training
 from alkit.arrays import to_numpy
 from alkit.detector import device
 from alkit.plugins import SCORES, load_score
@@ -16,19 +20,23 @@ from alkit.threads import in_threads
 
 
 def _score(job: Job):
-    positions = job.run.logits(job.cycle)["position"].values
+    cluster.fill(score, job, new_store(job, job.run.logits(job.cycle)["position"].values))
+
+
+def new_store(job: Job, positions):
+    """The store of score maps of frames at `positions`, made, or opened as it was left."""
     arrays = {"score_root": (("y", "x"), job.numbers.image_size, store.STORED)}
-    group = store.create(job.place("scores.zarr"), positions, arrays, job.key)
-    cluster.fill(score, job, group)
+    return store.create(_place(job), positions, arrays, job.key)
+
+
+def _place(job: Job):
+    return job.place("scores.zarr")
 
 
 def _open(job: Job):
     """The work on shards: the score maps of their frames, then writes them."""
-    path = job.place("scores.zarr")
-    name = job.run.strategy.score
-    of_pixels = load_score(name, job.run.experiment.plugins, job.numbers.pixels(job.numbers.radius))
-    open_maps = _dropout_maps if name == "mutual_information" else _maps
-    maps_of = open_maps(job, of_pixels)
+    open_maps = _dropout_maps if job.run.strategy.score == "mutual_information" else _maps
+    maps_of = open_maps(job, score_of(job))
 
     def work(blocks, tick):
         coming = maps_of(blocks)
@@ -37,12 +45,37 @@ def _open(job: Job):
             for i, stored in enumerate(islice(coming, len(maps))):
                 maps[i] = stored
                 tick()
-            yield partial(write, block, maps)
-
-    def write(block, maps):
-        store.write_shard(store.reopen(path, job.key), block, {"score_root": maps})
+            yield partial(write, job, block, maps)
 
     return work
+
+
+def score_of(job: Job):
+    """The function of the strategy's score: probabilities to a score map."""
+    radius = job.numbers.pixels(job.numbers.radius)
+    return load_score(job.run.strategy.score, job.run.experiment.plugins, radius)
+
+
+def write(job: Job, block: slice, maps):
+    """Write one shard of maps, as they are stored."""
+    store.write_shard(store.reopen(_place(job), job.key), block, {"score_root": maps})
+
+
+def job_ahead(predicting: Job) -> Job | None:
+    """The job of this step on what step 1 is about to predict; None where step 1 has to leave it
+    alone: for a score that is not computed from logits, or by a plugin, which may know nothing of
+    GPUs, and where the step has a record already."""
+    run, cycle = predicting.run, predicting.cycle
+    alone = run.strategy.score not in SCORES - {"mutual_information"}
+    if alone or records.read(run, cycle, score.name):
+        return None
+    key = score.plan(run, cycle, predictions=predicting.key).key
+    return score.job(run, cycle, key, predicting.progress)
+
+
+def is_ahead(job: Job) -> bool:
+    """Whether step 1 has made the store of `job_ahead`, and so is to fill it."""
+    return store.being_made_from(_place(job)) == job.key
 
 
 def _maps(job: Job, score):
@@ -97,8 +130,8 @@ score = Step(
     "2_score",
     _score,
     artefacts=("scores.zarr",),
-    inputs=lambda run, cycle: {
-        "input_predictions": key_of(run, cycle, "1_predict"),
+    inputs=lambda run, cycle, predictions=None: {
+        "input_predictions": predictions or key_of(run, cycle, "1_predict"),
         "score": run.strategy.score,
         **({"seed": run.seed} if run.strategy.score == "mutual_information" else {}),
     },
