@@ -9,7 +9,8 @@ from benchmarks import THREAD_SETTINGS
 
 MODULES = (
     "divergence", "bfloat16", "agreement", "stored_maps", "one_map", "evaluation", "selection",
-    "steps", "scaling", "sweep", "memory", "notebook_steps", "explorer", "unit_costs", "gpu",
+    "steps", "scaling", "sweep", "memory", "notebook_steps", "explorer", "unit_costs", "cycle",
+    "gpu",
 )  # fmt: skip
 
 

@@ -101,8 +101,7 @@ def frames_a_second(options: Options, numbers: Profile, images: list, detector) 
     found, n = {}, options.pick(1024, 8)
     overrides = {"image_size": numbers.image_size, "width": numbers.width}
     with tempfile.TemporaryDirectory() as folder:
-        run = toy.experiment(Path(folder), "paper", overrides, images, n, detector.cpu())
-        detector.cuda()
+        run = toy.experiment(Path(folder), "paper", overrides, images, n, detector)
 
         def all_steps():
             toy.clear(run)

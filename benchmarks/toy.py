@@ -3,6 +3,9 @@
 import math
 import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
-from alkit import runs, training
+from alkit import labels, profiles, runs, training
 from alkit.frames import FrameSet
 from alkit.jsonfile import write_json
 from alkit.profiles import Profile
@@ -46,8 +49,8 @@ def untrained(numbers: Profile, image: np.ndarray):
     otherwise it would find nothing, or a pedestrian at every pixel."""
     detector = training.new_detector(numbers, np.random.SeedSequence(0)).eval()
     with torch.no_grad():
-        maps = detector(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
-        logits = np.concatenate([x.numpy().ravel() for x in maps])
+        maps = detector(torch.from_numpy(image.transpose(2, 0, 1).copy())[None].to(detector.device))
+        logits = np.concatenate([x.cpu().numpy().ravel() for x in maps])
         factor = SPREAD / logits.std()
         threshold = math.log(numbers.decode_threshold / (1 - numbers.decode_threshold))
         detector.logits.weight.mul_(float(factor))
@@ -66,16 +69,49 @@ def experiment(folder: Path, profile: str, overrides: dict, images, n: int, dete
             Image.fromarray(images[i]).save(file, quality=90)
         else:
             os.link(pool / f"{i % len(images):06d}.jpg", file)
-    entry = {
-        "title": "Images of a benchmark", "reader": "mot", "root": str(pool), "kind": "video",
-        "image_size": list(images[0].shape[:2]), "license": "–", "citation": "–", "homepage": "–",
+    entry = {"reader": "mot", "root": str(pool)}
+    return _experiment(folder, entry, profile, overrides, 1, detector)
+
+
+def street_experiment(folder: Path, profile: str, overrides: dict, n: int, budget: int, detector):
+    """The same with n frames of the pool of `street`, with their boxes, and `budget` frames a
+    cycle; its steps 1 to 6 can be done. Processes draw the frames."""
+    size = profiles.profile(profile, overrides).image_size
+    pool = folder / "images"
+    pool.mkdir(parents=True)
+    boxes = labels.to_coco(street.read(domain="pool", frames=n, image_size=size))
+    for i, image in enumerate(boxes["images"]):
+        image["file_name"] = f"{i:06d}.jpg"
+    write_json(folder / "boxes.json", boxes)
+    parts = [range(n)[start : start + 64] for start in range(0, n, 64)]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as processes:
+        list(processes.map(partial(_draw, pool, n, size), parts))
+    arguments = {"annotations": "boxes.json", "images": "images"}
+    entry = {"reader": "coco", "root": str(folder), "args": arguments}
+    return _experiment(folder, entry, profile, overrides, budget, detector)
+
+
+def _draw(folder: Path, n: int, image_size, positions):
+    """JPEG files of some of n frames of the pool of `street`."""
+    frames = street.read(domain="pool", frames=n, image_size=image_size)
+    for i in positions:
+        Image.fromarray(frames.images(i)).save(folder / f"{i:06d}.jpg", quality=90)
+
+
+def _experiment(folder: Path, entry: dict, profile: str, overrides, budget: int, detector) -> Run:
+    """An experiment of one cycle with `detector` for W_l and a video for a pool, whose catalog
+    entry says how it is read."""
+    size = profiles.profile(profile, overrides).image_size
+    entry = entry | {
+        "title": "Images of a benchmark", "kind": "video", "image_size": list(size),
+        "license": "–", "citation": "–", "homepage": "–",
     }  # fmt: skip
     catalog = yaml.safe_load((runs.ROOT / "data_catalog.yaml").read_text())
     catalog["datasets"][POOL] = entry
     (folder / "catalog.yaml").write_text(yaml.safe_dump(catalog))
     settings = Experiment(
         name="benchmark", labeled="street-source", pool=POOL, test="street-test",
-        profile=profile, set=overrides, cycles=1, budget=1,
+        profile=profile, set=overrides, cycles=1, budget=budget,
     )  # fmt: skip
     out = runs.create(folder / "run", settings, folder / "catalog.yaml")
     run = Run(out / "divergence" / "seed_0")
