@@ -62,17 +62,17 @@ def data_stats(
 ):
     """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
     data sets share and how near in time they are; a pair that shares anything warns."""
-    from alkit import comparison, data, profiles
+    from alkit import comparison, data, overlap, profiles
     from alkit.catalog import load
 
     numbers, entries = profiles.profile(profile), load(catalog)
     surveys = [data.survey(entry) for entry in [entries[name] for name in names]]
     ceilings = [data.decoder_ceiling(found, numbers) for found in surveys]
     print(comparison.counts(surveys, ceilings, profile))
-    pairs = comparison.pairs(surveys)
+    pairs = overlap.pairs(surveys)
     for found in pairs:
-        print(comparison.sentence(found))
-    for line in comparison.warnings(pairs):
+        print(overlap.sentence(found))
+    for line in overlap.warnings(pairs):
         print(f"warning: {line}", file=sys.stderr)
 
 
@@ -107,7 +107,7 @@ def run(
     """Run the cycles of an experiment; complete steps are skipped. With a scheduler its runs,
     strategies × seeds, go side by side, as many as there are workers. Where only people's labels
     are missing it says what to do, with exit status 3."""
-    from alkit import cluster, comparison, runs
+    from alkit import cluster, overlap, runs
     from alkit import experiment as driver
     from alkit.catalog import load
     from alkit.jsonfile import write_json
@@ -145,7 +145,7 @@ def run(
     if "" not in folds:
         write_json(out / "folds.json", list(folds))
     for settings in folds.values():
-        for line in comparison.leaks(settings, load(file)):
+        for line in overlap.leaks(settings, load(file)):
             print(f"warning: {line}", file=sys.stderr)
     waiting = []
     with cluster.scheduler(scheduler):

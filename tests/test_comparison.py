@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from alkit import catalog, comparison, data, profiles
+from alkit import catalog, comparison, data, overlap, profiles
 from alkit.boxes import default_boxes
 from alkit.catalog import Entry, UnknownDataSet
 from alkit.ceiling import ceiling
 from alkit.cli import main
-from alkit.comparison import Member, Origin, Shared
 from alkit.frames import FrameSet
+from alkit.overlap import Member, Origin, Shared
 from alkit.profiles import DEMO
 from alkit.views import datasets as views
 
@@ -82,7 +82,7 @@ def json_of(name, **fields):
 
 
 def pair(entries) -> Shared:
-    (found,) = comparison.pairs([data.survey(entry, progress=False) for entry in entries.values()])
+    (found,) = overlap.pairs([data.survey(entry, progress=False) for entry in entries.values()])
     return found
 
 
@@ -130,11 +130,11 @@ def test_two_parts_of_a_video(tmp_path):
     entries = load(tmp_path, a=json_of("a.json", step=30), b=json_of("b.json", step=2))
     found = pair(entries)
     assert found == Shared("a", "b", (), ("u", "v"), None, 15, None, True)
-    assert comparison.sentence(found) == (
+    assert overlap.sentence(found) == (
         "a and b share: 2 sequences, identities not comparable, no frames "
         "(the nearest are 15 raw frames apart)"
     )
-    assert comparison.warning(found) == (
+    assert overlap.warning(found) == (
         "a and b share sequences u, v (the nearest are 15 raw frames apart): neighbouring frames "
         "are near-copies, so a test on b is no test"
     )
@@ -145,9 +145,9 @@ def test_two_videos_share_nothing(tmp_path):
     video(tmp_path, "b.json", ("u", 0))
     found = pair(load(tmp_path, a=json_of("a.json"), b=json_of("b.json")))
     assert not found.anything
-    assert comparison.warning(found) is None
-    assert comparison.warnings([found]) == []
-    assert comparison.sentence(found) == "a and b: no frame, sequence or identity in common"
+    assert overlap.warning(found) is None
+    assert overlap.warnings([found]) == []
+    assert overlap.sentence(found) == "a and b: no frame, sequence or identity in common"
 
 
 def test_a_frame_of_both_is_at_distance_zero(tmp_path):
@@ -156,7 +156,7 @@ def test_a_frame_of_both_is_at_distance_zero(tmp_path):
     found = pair(load(tmp_path, a=json_of("a.json", step=7), b=json_of("b.json")))
     assert (found.frames, found.nearest) == (("v-7.png",), 0)
     assert "share sequence v and 1 frame (the nearest are 0 raw frames apart): the same images" in (
-        comparison.warning(found)
+        overlap.warning(found)
     )
 
 
@@ -166,7 +166,7 @@ def test_videos_of_one_name_in_two_folders_may_be_the_same(tmp_path):
     here, there = (json_of("a.json", root=str(tmp_path / f)) for f in ("here", "there"))
     found = pair(load(tmp_path, a=here, b=there))
     assert (found.sequences, found.nearest, found.certain) == (("v",), 1, False)
-    warning = comparison.warning(found)
+    warning = overlap.warning(found)
     assert warning.startswith("a and b lie in two folders, and both have the sequence v (the near")
     assert "1 raw frame apart). If that is the same video" in warning
 
@@ -192,7 +192,7 @@ def test_the_distance_against_a_plain_loop(seed):
             for b, t in zip(*second[1:], strict=True)
             if s == t
         ]
-        found = comparison.shared(first[0], second[0])
+        found = overlap.shared(first[0], second[0])
         assert found.nearest == (min(distances) if distances else None)
 
 
@@ -205,10 +205,10 @@ def test_seconds_where_the_entry_has_a_rate():
         frames = FrameSet(name, [name], None, None, None, np.array(["v"]), np.array([number]))
         return Member(entry, Origin(False, "one", 0), frames, frozenset())
 
-    found = comparison.shared(part("a", 500.0, 7), part("b", 596.0, 7))
+    found = overlap.shared(part("a", 500.0, 7), part("b", 596.0, 7))
     assert found.seconds == pytest.approx(96 / 7)
-    assert "(the nearest are 96 raw frames = 13.7 s apart)" in comparison.sentence(found)
-    assert comparison.shared(part("a", 0.0, None), part("b", 1.0, None)).seconds is None
+    assert "(the nearest are 96 raw frames = 13.7 s apart)" in overlap.sentence(found)
+    assert overlap.shared(part("a", 0.0, None), part("b", 1.0, None)).seconds is None
 
 
 # --- stills
@@ -220,7 +220,7 @@ def test_stills_of_one_folder_share_frames_by_name(tmp_path):
     stills = {"kind": "stills"}
     found = pair(load(tmp_path, a=json_of("a.json", **stills), b=json_of("b.json", **stills)))
     assert found == Shared("a", "b", ("2.png",), (), None, None, None, True)
-    assert comparison.warning(found) == (
+    assert overlap.warning(found) == (
         "a and b share 1 frame: the same images are in both, so a test on b is no test"
     )
 
@@ -245,7 +245,7 @@ def test_people_of_one_video_are_known_by_number(tmp_path):
     first, second = own | {"args": {"frames": [1, 3]}}, own | {"args": {"frames": [8, 20]}}
     found = pair(load(tmp_path, a=first, b=second))
     assert (found.sequences, found.identities, found.nearest) == (("m",), (2, 3), 5)
-    assert "a and b share sequence m and 2 identities (the" in comparison.warning(found)
+    assert "a and b share sequence m and 2 identities (the" in overlap.warning(found)
     found = pair(load(tmp_path, a=first, c={"reader": "mot", "root": str(tmp_path / "other")}))
     assert (found.sequences, found.identities) == ((), None)
     assert not found.anything
@@ -257,23 +257,23 @@ def test_identities_alone_warn():
         frames = FrameSet(name, [name], None, None, None, np.array([name]), np.zeros(1))
         return Member(entry, Origin(False, "one", "one"), frames, frozenset(identities))
 
-    found = comparison.shared(part("a", 3, 5, 9), part("b", 5, 9, 2))
+    found = overlap.shared(part("a", 3, 5, 9), part("b", 5, 9, 2))
     assert found == Shared("a", "b", (), (), (5, 9), None, None, True)
-    assert comparison.warning(found) == (
+    assert overlap.warning(found) == (
         "a and b share 2 identities: who was seen in the one is seen again in the other, so a test "
         "on b is no test"
     )
-    assert not comparison.shared(part("a", 1), part("b", 2)).anything
+    assert not overlap.shared(part("a", 1), part("b", 2)).anything
 
 
 def test_other_annotations_may_number_otherwise(tmp_path):
     video(tmp_path, "a.json", ("v", 0))
     video(tmp_path, "b.json", ("v", 0))
     entries = load(tmp_path, a=json_of("a.json"), b=json_of("b.json"))
-    first, second = (comparison.origin(entry) for entry in entries.values())
+    first, second = (overlap.origin(entry) for entry in entries.values())
     assert first.place == second.place
     assert first.numbering != second.numbering
-    part = comparison.origin(entries["a"], sequences=["v"], frames=[0, 0])
+    part = overlap.origin(entries["a"], sequences=["v"], frames=[0, 0])
     assert part.numbering == first.numbering
 
 
@@ -298,7 +298,7 @@ def test_street_shares_only_within_a_domain_and_a_world(tmp_path):
         elsewhere=street("pool", 60, world=1),
     )
     surveys = [data.survey(entry, progress=False) for entry in entries.values()]
-    found = {(s.first, s.second): s for s in comparison.pairs(surveys) if s.anything}
+    found = {(s.first, s.second): s for s in overlap.pairs(surveys) if s.anything}
     assert set(found) == {("source", "later"), ("later", "after"), ("pool", "smaller")}
     assert found["source", "later"].frames == ("source-000004", "source-000005")
     assert found["pool", "smaller"].sequences == ("pool-000",)
@@ -436,7 +436,7 @@ def test_the_command_on_one_data_set_and_on_an_unknown_one(tmp_path, monkeypatch
 
 def leaks(entries, pool, test, labeled="source", **changes):
     experiment = {"pool": pool, "test": test, "labeled": labeled, "data": {}, "seeds": [0, 1]}
-    return comparison.leaks(SimpleNamespace(**experiment | changes), entries)
+    return overlap.leaks(SimpleNamespace(**experiment | changes), entries)
 
 
 def test_an_experiment_whose_test_set_leaks(tmp_path):
@@ -547,7 +547,7 @@ def test_the_checked_line_sees_what_is_wrong(three):
 
 def test_the_table_of_what_is_shared(three):
     _, surveys, _ = three
-    table = views.in_common(comparison.pairs(surveys))
+    table = views.in_common(overlap.pairs(surveys))
     assert table.loc["a and b"].to_dict() == {
         "sequences in common": 1, "identities in common": "–", "frames in common": 0,
         "nearest (raw frames)": "4", "nearest (s)": "–", "a fair test": "no",
@@ -641,8 +641,8 @@ def test_samples_where_images_are_missing(tmp_path):
 def test_pets_pool_and_test_share_a_video_and_people():
     entries = catalog.load()
     pool, test = entries["pets09-pool"], entries["pets09-test"]
-    found = comparison.shared(
-        *(comparison.member(data.survey(entry, progress=False)) for entry in (pool, test))
+    found = overlap.shared(
+        *(overlap.member(data.survey(entry, progress=False)) for entry in (pool, test))
     )
     people = {"pool": set(), "test": set()}
     for line in (pool.folder() / "gt" / "gt.txt").read_text().split():
@@ -660,7 +660,7 @@ def test_camvid_by_sequence_shares_nothing_but_its_own_split_does():
 
     def both(first, second):
         surveys = [data.survey(entries[name], progress=False) for name in (first, second)]
-        return comparison.pairs(surveys)[0]
+        return overlap.pairs(surveys)[0]
 
     for sequence in ("0001TP", "0006R0", "0016E5"):
         assert not both(f"camvid-not-{sequence}", f"camvid-{sequence}").anything

@@ -5,8 +5,9 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from alkit.catalog import Entry
-from alkit.comparison import Shared, number, size, tracks
+from alkit.comparison import number, size, tracks
 from alkit.data import Survey
+from alkit.overlap import Shared
 from alkit.views import drawing
 from alkit.views.drawing import BLACK, BLUE, FOUND, TRUTH
 from alkit.views.predicting import evenly
