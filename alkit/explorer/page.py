@@ -9,7 +9,7 @@ import numpy as np
 import panel as pn
 
 from alkit import serving
-from alkit.explorer import layers, showing
+from alkit.explorer import layers, layout, showing
 from alkit.explorer.controls import BOXES, NOTHING, Controls
 from alkit.explorer.frame import PALETTES, FrameView
 from alkit.explorer.parts import STRETCH, Keys, words
@@ -147,7 +147,7 @@ class Explorer:
             self.words.value = f"<i>{escape(str(error))}</i>"
             return
         self._timeline_place[:] = [pn.pane.Bokeh(self.timeline.figure, **STRETCH)]
-        self._frames_place[:] = self._frames()
+        self._frames_place[:] = layout.frames(self)
         self._show_frame()
         self.tabs.show()
 
@@ -258,7 +258,7 @@ class Explorer:
         self._show_frame()
 
     def _place_beside(self):
-        self._frames_place[:] = self._frames()
+        self._frames_place[:] = layout.frames(self)
         self._show_frame()
 
     # --- what threads do
@@ -293,41 +293,12 @@ class Explorer:
             self._ticking.stop()
             self._ticking = None
 
-    # --- the layout
-
-    def _frames(self) -> list:
-        # at the start: two beside each other are else stretched to one height
-        column = {"align": "start", **STRETCH}
-        view = pn.Column(self.words, pn.pane.Bokeh(self.view.figure, **STRETCH), **column)
-        if self.controls.compare.value == NOTHING:
-            return [view]
-        other = pn.pane.Bokeh(self.beside.figure, **STRETCH)
-        return [view, pn.Column(self.words_beside, other, **column)]
+    # --- how the parts are put together
 
     def _layout(self):
-        c = self.controls
         self._timeline_place = pn.Column(pn.pane.Bokeh(self.timeline.figure, **STRETCH), **STRETCH)
-        self._frames_place = pn.Row(*self._frames(), **STRETCH)
-        tries = pn.Column(
-            words("<b>Other numbers, from the stored logits</b>"),
-            c.radius, c.region, c.now, c.later, c.restore, self.trials.words, self.progress,
-            pn.Row(*self.files), self.link, width=270,
-        )  # fmt: skip
-        return pn.Column(
-            pn.FlexBox(
-                c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.compare,
-                pn.Column(pn.Spacer(height=22), self.keys),
-            ),
-            self._timeline_place,
-            pn.FlexBox(
-                c.layer, c.palette, c.opacity, c.threshold, c.limit,
-                pn.Column(pn.Spacer(height=14), c.boxes),
-            ),
-            pn.Row(self._frames_place, tries, **STRETCH),
-            self.tabs.layout,
-            css_classes=["alkit-explorer"],
-            **STRETCH,
-        )  # fmt: skip
+        self._frames_place = pn.Row(*layout.frames(self), **STRETCH)
+        return layout.whole(self, self._timeline_place, self._frames_place)
 
     def _connect(self):
         c = self.controls
