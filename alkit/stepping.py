@@ -62,7 +62,7 @@ class Step:
     name: str
     work: Callable[[Job], None]
     artefacts: tuple
-    inputs: Callable[..., dict]
+    inputs: Callable[..., dict]  # of run, cycle
     parameters: tuple  # numbers of the profile
     code: tuple  # modules of alkit beside its own
     # Job -> work(blocks of frames, tick), which computes one after the other and gives for each a
@@ -75,10 +75,10 @@ class Step:
         """The artefact that shards are written to, None where they are not."""
         return next((name for name in self.artefacts if name.endswith(".zarr")), None)
 
-    def plan(self, run: Run, cycle: int, **keys) -> records.Plan:
+    def plan(self, run: Run, cycle: int, **coming) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
-        not complete, unless `keys`, which the step's `inputs` takes, say what key it will have."""
-        inputs = self.inputs(run, cycle, **keys)
+        not complete, unless `coming`, which `inputs` takes, says what key it is going to have."""
+        inputs = self.inputs(run, cycle, **coming)
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}
