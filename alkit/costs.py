@@ -55,7 +55,7 @@ def measure(experiment: Experiment, names, sizes) -> Costs:
             call = _dropout_score(score, detector, image, numbers)
         else:
             call = _logit_score(score, detector, image, numbers, on)
-        # as step 2 does it: a frame a thread, but for a plugin's score, and on a GPU
+        # as step 2 does it: a frame a thread, but for a plugin's score; a GPU's map by itself
         a_thread = name in SCORES and on.type == "cpu"
         work["score", name] = partial(_seconds_of_many if a_thread else _seconds, call)
     for size, image in images.items():
@@ -92,9 +92,9 @@ def _aggregate(numbers: Profile):
 
 
 def _seconds_of_prediction(detector, image, numbers: Profile) -> float:
-    """Seconds of a frame where, as in step 1, every thread or a GPU's batch is full."""
+    """Seconds of a frame where, as in step 1, every thread has one, or a GPU full batches."""
     gpu = detector.device.type != "cpu"
-    n = prediction.GPU_BATCH if gpu else torch.get_num_threads()
+    n = 4 * prediction.GPU_BATCH if gpu else torch.get_num_threads()
     frames = FrameSet("noise", ["noise"] * n, lambda i: image, numbers.image_size)
 
     def detected(position, maps):

@@ -59,12 +59,13 @@ def predict_batch(
         # one after the other: on a processor faster than together
         levels = zip(*(detector(view) for view in views), strict=True)
         levels = [torch.stack(level, 1).to(torch.float16) for level in levels]  # (n, view, y, x)
-    # of the logits as they are stored, so that step 2 would give the same
-    scores = [_scores_of(score, frame, profile) for frame in zip(*levels, strict=True) if score]
     maps = [level.cpu().numpy() for level in levels]
     coarse, fine = np.stack(maps[:4], axis=2), maps[4]
     frames = [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
-    return [f | {SCORE: s} for f, s in zip(frames, scores, strict=True)] if score else frames
+    if score:  # of the logits as they are stored, so that step 2 would give the same
+        for frame, of_frame in zip(frames, _scores_of(score, levels, profile), strict=True):
+            frame[SCORE] = of_frame
+    return frames
 
 
 def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use, score=None):
@@ -103,10 +104,13 @@ def _levels(coarse: np.ndarray, fine: np.ndarray, on="cpu") -> list:
 
 
 def _view_probabilities(levels, profile: Profile) -> list:
-    """Logits of one frame (view, y, x) to probabilities float32 (level, y, x) of each view, the
-    mirror image's mirrored back: torch tensors on the device of the logits."""
-    p = to_probabilities(levels, profile.image_size, profile.half_pixel)
-    return [p[0], *(mirrored.flip(-1) for mirrored in p[1:])]
+    """Logits (..., view, y, x) of five levels to probabilities float32 (..., level, y, x) of each
+    view, the mirror image's mirrored back: torch tensors on the device of the logits."""
+    views = levels[0].shape[:-2]  # those of all frames are a batch of images to the resizing
+    flat = [level.flatten(0, -3) for level in levels]
+    p = to_probabilities(flat, profile.image_size, profile.half_pixel)
+    image, *mirrored = p.unflatten(0, views).unbind(len(views) - 1)
+    return [image, *(view.flip(-1) for view in mirrored)]
 
 
 def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.ndarray:
@@ -135,7 +139,8 @@ def pixel_scores(
 
 
 def _scores_of(score, levels, profile: Profile) -> np.ndarray:
-    """The same from logits as tensors (view, y, x), computed on their device."""
+    """The same from logits as tensors, computed on their device; several frames at once where they
+    are (frame, view, y, x), and `score` takes (frame, level, y, x)."""
     views = _view_probabilities(levels, profile)
     if profile.double_average == "probabilities":
         return to_numpy(score(_averaged(views, profile)))

@@ -22,7 +22,7 @@ def main(arguments=None):
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is judged")
     parser.add_argument(
-        "--long", action="store_true", help="10,000 frames, full width: over an hour"
+        "--long", action="store_true", help="longer pools, full width: over an hour"
     )
     given = parser.parse_args(arguments)
     for name in given.rows:

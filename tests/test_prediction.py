@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from alkit import prediction, training
 from alkit.frames import FrameSet
@@ -83,6 +84,16 @@ def test_scores_of_the_same_pass_are_those_of_the_logits_that_come_with_them(
         expected = prediction.pixel_scores(score, *maps(of_frame), both)
         np.testing.assert_array_equal(of_frame[prediction.SCORE], expected)
         assert expected.max() > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("average", ["probabilities", "scores"])
+def test_on_a_gpu_scores_of_the_same_pass_are_those_of_stored_logits(detector, image, average):
+    both = numbers(double_average=average)
+    assert detector.device.type == "cuda"
+    of_frame = prediction.predict(detector, image, both, divergence)
+    expected = prediction.pixel_scores(divergence, *maps(of_frame), both, detector.device)
+    np.testing.assert_array_equal(of_frame[prediction.SCORE], expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from firststeps import NAMES, grown, results
@@ -20,6 +21,11 @@ SHARD = 8  # frames: 40 are five shards
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     monkeypatch.setattr(store, "SHARD_FRAMES", SHARD)
+
+
+@pytest.fixture
+def as_on_a_processor(monkeypatch):
+    monkeypatch.setattr(step_1_predict, "device", lambda: torch.device("cpu"))
 
 
 @pytest.fixture
@@ -126,6 +132,17 @@ def test_maps_that_are_complete_are_not_touched(run, as_on_a_gpu):
     assert results(run) == apart
 
 
+def test_nor_are_complete_ones_whose_record_is_lost(run, as_on_a_gpu, monkeypatch):
+    """Killed after the last shard, before the record."""
+    apart = results(run)
+    kept = files_of(run.cycle(1) / "scores.zarr")
+    forget(run, "logits.zarr", names=("2_score",))
+    steps.predict(run, 1)
+    assert files_of(run.cycle(1) / "scores.zarr") == kept
+    aggregate_what_step_1_left(run, monkeypatch)
+    assert results(run) == apart
+
+
 def test_nor_are_those_of_a_stale_step(run, as_on_a_gpu):
     path = records.record_path(run, 1, "2_score")
     old = records.read(run, 1, "2_score")["key"]
@@ -136,6 +153,24 @@ def test_nor_are_those_of_a_stale_step(run, as_on_a_gpu):
     assert files_of(run.cycle(1) / "scores.zarr") == kept
     with pytest.raises(records.StaleStep):
         steps.score(run, 1)
+
+
+@pytest.mark.parametrize("place", ["gpu", "processor"])
+def test_maps_left_by_other_numbers_are_replaced(run, place, request):
+    request.getfixturevalue(f"as_on_a_{place}")
+    apart = results(run)
+    forget(run, "logits.zarr", "scores.zarr")
+    path, pool = run.cycle(1) / "scores.zarr", len(run.frames("pool"))
+    size = run.numbers(1).image_size
+    arrays = {"score_root": (("y", "x"), size, store.STORED)}
+    left = store.create(path, range(pool), arrays, "other numbers")
+    store.write_shard(left, slice(0, SHARD), {"score_root": np.ones((SHARD, *size), store.STORED)})
+    steps.predict(run, 1)
+    key = steps.score.plan(run, 1).key
+    assert store.being_made_from(path) == (key if place == "gpu" else "other numbers")
+    steps.score(run, 1)
+    steps.aggregate(run, 1)
+    assert results(run) == apart
 
 
 def files_of(folder: Path) -> dict:
@@ -156,7 +191,7 @@ def test_a_plugins_score_and_mc_dropout_wait_for_step_2(alone, toy_copy, as_on_a
         assert len(run.scores(1)) == len(run.frames("pool"))
 
 
-def test_on_a_processor_step_2_is_left_its_work(run):
+def test_on_a_processor_step_2_is_left_its_work(run, as_on_a_processor):
     forget(run, "logits.zarr", "scores.zarr")
     steps.predict(run, 1)
     assert not (run.cycle(1) / "scores.zarr").exists()

@@ -6,7 +6,7 @@ from alkit.explorer.controls import NOTHING
 from alkit.explorer.parts import STRETCH, words
 
 
-def whole(page, timeline, frames):
+def whole(page, timeline_place, frames_place):
     """The page of an `Explorer` around the places of its timeline and of its `frames`."""
     c = page.controls
     tries = pn.Column(
@@ -19,12 +19,12 @@ def whole(page, timeline, frames):
             c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.compare,
             pn.Column(pn.Spacer(height=22), page.keys),
         ),
-        timeline,
+        timeline_place,
         pn.FlexBox(
             c.layer, c.palette, c.opacity, c.threshold, c.limit,
             pn.Column(pn.Spacer(height=14), c.boxes),
         ),
-        pn.Row(frames, tries, **STRETCH),
+        pn.Row(frames_place, tries, **STRETCH),
         page.tabs.layout,
         css_classes=["alkit-explorer"],
         **STRETCH,

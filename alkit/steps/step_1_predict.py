@@ -53,7 +53,9 @@ def _open(job: Job):
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     names = prediction.logit_arrays(job.numbers)
     scoring = step_2_score.job_ahead(job)
-    score = step_2_score.score_of(scoring) if scoring and step_2_score.is_ahead(scoring) else None
+    score = None
+    if scoring and step_2_score.to_be_filled(scoring):
+        score = step_2_score.score_of(scoring)
 
     def use(position, maps):
         if score:

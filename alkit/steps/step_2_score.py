@@ -1,7 +1,9 @@
 """Step 2: a score for every pixel.
 
 On a GPU step 1 does this work too, in the same pass: the maps are computed from logits that are
-still there, and go straight to this step's store. The step then finds its shards done.
+still there, and go straight to this step's store. Here is left what it did not do: the scores of
+predictions that another run has made, or of a step that is made again, scores by plugins, and MC
+dropout.
 """
 
 from functools import partial
@@ -57,8 +59,10 @@ def score_of(job: Job):
 
 
 def write(job: Job, block: slice, maps):
-    """Write one shard of maps, as they are stored."""
-    store.write_shard(store.reopen(_place(job), job.key), block, {"score_root": maps})
+    """Write one shard of maps, as they are stored, unless it is done."""
+    group = store.reopen(_place(job), job.key)
+    if not store.is_done(group, block):
+        store.write_shard(group, block, {"score_root": maps})
 
 
 def job_ahead(predicting: Job) -> Job | None:
@@ -73,8 +77,8 @@ def job_ahead(predicting: Job) -> Job | None:
     return score.job(run, cycle, key, predicting.progress)
 
 
-def is_ahead(job: Job) -> bool:
-    """Whether step 1 has made the store of `job_ahead`, and so is to fill it."""
+def to_be_filled(job: Job) -> bool:
+    """Whether the store of `job_ahead` is there and not whole, so that step 1 is to fill it."""
     return store.being_made_from(_place(job)) == job.key
 
 
