@@ -27,12 +27,13 @@ const STYLE = `
   .strip button.done { background: #c9f0e0; } .strip button.here { outline: 2px solid #333; }
   .quiet { color: #666; font-size: 12px; }`;
 const HELP = "Drag: draw (with Shift also over a box). Drag a box or its corners: move, resize. Del: delete. 1–9: class. " +
-  "i: ignore. Ctrl+Z: undo. Enter: finished, next. PgUp/PgDn: other frames. Arrows: move by a " +
-  "pixel. Wheel: zoom, right button: pan, 0: whole image.";
+  "i: ignore. Ctrl+Z: undo. Enter: finished, next. u: not finished after all. PgUp/PgDn: other " +
+  "frames. Arrows: move by a pixel. Wheel: zoom, right button: pan, 0: whole image.";
 
 export function render({ model }) {
   const state = {
-    frame: null, boxes: [], selected: -1, label: null, history: [], drag: null, view: null,
+    frame: null, boxes: [], finished: false, selected: -1, label: null, history: [], drag: null,
+    view: null,
     sent: 0, timer: null, failed: false, busy: false, // busy: until another frame is there
   };
 
@@ -99,8 +100,14 @@ export function render({ model }) {
     saved.textContent = text;
   }
   function keep() {
-    const { position, looked_at } = model.frame;
-    send("keep", { position, boxes: state.boxes, looked_at });
+    const { position } = model.frame;
+    send("keep", { position, boxes: state.boxes, looked_at: state.finished });
+  }
+  function takeBack() {
+    if (state.busy || !state.finished) return;
+    state.finished = false;
+    keep();
+    show();
   }
   function change(boxes, selected) {
     state.history.push({ boxes: state.boxes, selected: state.selected });
@@ -154,6 +161,7 @@ export function render({ model }) {
     if (frame.key !== state.frame) {
       state.frame = frame.key;
       state.boxes = frame.boxes;
+      state.finished = frame.looked_at;
       state.history = [];
       state.selected = -1;
       state.drag = null;
@@ -168,7 +176,7 @@ export function render({ model }) {
     const frame = model.frame, counts = {};
     for (const b of state.boxes) counts[b.label] = (counts[b.label] || 0) + 1;
     title.textContent = `Frame ${frame.index + 1} of ${model.done.length}: ${frame.name}`;
-    about.textContent = (frame.looked_at ? "finished" : "not finished") +
+    about.textContent = (state.finished ? "finished" : "not finished") +
       ` · ${model.done.filter(Boolean).length} finished in all · ${frame.about}`;
     bar.replaceChildren();
     const own = state.boxes[state.selected];
@@ -182,6 +190,8 @@ export function render({ model }) {
     });
     button(bar, "Delete", "key Del", remove).disabled = !own;
     button(bar, "Undo", "Ctrl+Z", undo).disabled = !state.history.length;
+    if (state.finished)
+      button(bar, "Not finished", "key u: not finished after all", takeBack);
     make(bar, "span", "space");
     button(bar, "Previous", "key PgUp", () => open(frame.index - 1)).disabled = frame.index === 0;
     button(bar, "Later", "key PgDn: go on, this frame is not finished", () => open(frame.index + 1))
@@ -330,6 +340,7 @@ export function render({ model }) {
     else if (event.key === "Enter") { if (!event.repeat) finish(); }
     else if (event.key === "Escape") { state.selected = -1; state.drag = null; show(); }
     else if (event.key === "i") ignore();
+    else if (event.key === "u") takeBack();
     else if (event.key === "0") { begin(); state.view = [0, 0, model.frame.width,
       model.frame.height]; show(); }
     else if (/^[1-9]$/.test(event.key) && model.classes[event.key - 1])

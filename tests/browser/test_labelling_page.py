@@ -122,6 +122,31 @@ def test_an_enter_that_is_held_down_finishes_one_frame(browser, to_label):
         assert [frame["looked_at"] for frame in answers(to_label).values()] == [True]
 
 
+def test_a_finished_frame_is_taken_back_and_stays_so(browser, to_label):
+    position = str(Task(Run(to_label), 1).positions[0])
+    with serving("labels", "draw", to_label, "--cycle", 1, "--port", 0) as (_, address):
+        browser.get(address)
+        one(browser, CANVAS)
+        assert "Not finished" not in {b.text for b in every(browser, ".bar button")}
+        drag(browser, (60, 60), (160, 260))
+        press(browser, "u")  # nothing to take back
+        press(browser, Keys.ENTER)
+        until(lambda: title(browser).startswith("Frame 2 of"))
+        press(browser, Keys.PAGE_UP)
+        until(lambda: title(browser).startswith("Frame 1 of"))
+        saved(browser)
+        assert answers(to_label)[position]["looked_at"]
+        next(b for b in every(browser, ".bar button") if b.text == "Not finished").click()
+        until(lambda: not answers(to_label)[position]["looked_at"])
+        until(lambda: text(browser, ".about").startswith("not finished · 0 finished in all"))
+        boxes = len(answers(to_label)[position]["boxes"])
+        drag(browser, (255, 195), (325, 305))
+        until(lambda: len(answers(to_label)[position]["boxes"]) == boxes + 1)
+        saved(browser)
+        assert not answers(to_label)[position]["looked_at"]
+        assert not every(browser, ".strip button.done")
+
+
 def test_all_frames_finished_and_the_run_goes_on(browser, to_label):
     task = Task(Run(to_label), 1)
     with serving("labels", "draw", to_label, "--cycle", 1, "--port", 0) as (_, address):
