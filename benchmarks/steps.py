@@ -51,13 +51,13 @@ def at_demo_size(options: Options) -> list[Row]:
         what = "steps 1 + 2 + 3 at the demo's size, a frame"
         return [Row("steps.demo", what, None, "ms", judged="ratio", at_most=1.6, note=str(error))]
     numbers = demo.experiment.numbers
-    n = options.pick(160, 6)
+    n = options.pick(500, 6)  # the demo's own pool
     images = toy.pictures(numbers.image_size, min(n, toy.DIFFERENT))
     detector = training.load_weights(demo.weights(0), numbers)
     profile, overrides = demo.experiment.profile, demo.experiment.set
     with tempfile.TemporaryDirectory() as folder:
         run = toy.experiment(Path(folder), profile, overrides, images, n, detector)
-        taken = measure(run, options.pick(5, 1))
+        taken = measure(run, options.pick(3, 1))
     what = f"steps 1 + 2 + 3, {size_of(numbers)}, a frame"
     return [row("steps.demo", what, taken, 1.6, n, "the demo's W_l")]
 
