@@ -13,7 +13,7 @@ from alkit.threads import in_threads, made_ahead
 
 GPU_BATCH = 16  # frames in one pass; results do not depend on it
 COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
-SCORE = "score"
+SCORE = "score"  # the map of the same pass, where there is one
 
 
 def logit_arrays(profile: Profile) -> dict:

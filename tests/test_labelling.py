@@ -404,8 +404,12 @@ def test_one_at_a_time(own, drawing):
     assert len(os.listdir("/proc/self/fd")) == before - 1
 
 
-def test_another_run_can_be_labelled_meanwhile(asked, drawing):
-    Session(task(open_run(asked / "guided-random/seed_0"), 1)).close()
+def test_another_run_can_be_labelled_meanwhile(asked, own, drawing):
+    other = Session(task(open_run(asked / "guided-random/seed_0"), 1))
+    assert other.task.run.folder != drawing.task.run.folder
+    other.close()
+    with pytest.raises(Held):  # its end frees nobody else's answers
+        Session(own)
 
 
 @pytest.fixture
