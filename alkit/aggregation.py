@@ -15,7 +15,7 @@ import numpy as np
 
 from alkit.arrays import computing_dtype, is_torch, like, to_numpy
 
-HOW = ("max", "mean")
+HOW = ("max", "mean", "sum", "percentile", "top_mean")
 GRIDS = ("tiles", "sampled")
 
 
@@ -26,12 +26,11 @@ def region_maxima(s, region: int = 30, grid: str = "tiles"):
     ones at the right and bottom count as regions. 480 × 640 pixels in tiles of 30 give 16 × 22 =
     352. A region larger than the map is one partial tile.
 
-    `grid="sampled"` is the released code's: a max filter with stride 1, sampled at every
-    region-th pixel from the first. That description leaves open where an even window lies. Taken
-    is TensorFlow's SAME padding, the code's framework: around pixel i the window
-    [i − (region − 1) // 2, i + region // 2], cut at the border; for 30, [i − 14, i + 15]. So these
-    are tiles as well, as many as the paper's but shifted: the first is 0 … 15, then 16 … 45, and
-    the last ends 15 pixels after the last sampled one: of 480 rows, the last 14 lie in no window.
+    `grid="sampled"` is the released code's, SciPy's `maximum_filter(s, region)[::region,
+    ::region]`: around every region-th pixel i from the first the window
+    [i − region // 2, i + (region − 1) // 2], cut at the border; for 30, [i − 15, i + 14]. So these
+    are tiles as well, as many as the paper's but shifted: the first is 0 … 14, then 15 … 44, and
+    the last ends 14 pixels after the last sampled one: of 480 rows, the last 15 lie in no window.
 
     Raises ValueError for a region that is not a whole number of 1 or more, an unknown grid, and an
     array without pixels.
@@ -63,10 +62,11 @@ def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):
     """One score for each image: s (..., y, x) → z (...).
 
     `how="max"` is Eq. (5), the mean over all regions of the region's largest score; a partial
-    region counts as much as a whole one, and `grid` is that of `region_maxima`. `how="mean"` is
-    the paper's ablation, the plain mean over all pixels, and takes no notice of `region` and
-    `grid`. Means are taken in float64. Raises ValueError for another `how` and where
-    `region_maxima` does.
+    region counts as much as a whole one, and `grid` is that of `region_maxima`. The others take all
+    pixels, and no notice of `region` and `grid`: "mean", the paper's ablation; and what the
+    released code offers beside it: "sum", "percentile", the 90th, between two pixels linearly, and
+    "top_mean", the mean over the highest 90 % of the pixels, ⌊0.9 · n⌋ of them. Means and sums are
+    taken in float64. Raises ValueError for another `how` and where `region_maxima` does.
     """
     if how not in HOW:
         raise ValueError(f"how is {how!r}; one of {', '.join(map(repr, HOW))} is wanted")
@@ -83,12 +83,31 @@ def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):
             drop_axis=[s.ndim - 2, s.ndim - 1],
             meta=np.empty((0,) * (s.ndim - 2), dtype),
         )
-    if is_torch(s) and s.is_cuda:
+    if is_torch(s) and s.is_cuda and how in ("max", "mean"):
         values = _region_maxima_in_torch(s, region, grid) if how == "max" else _floating(s)
         return values.double().mean((-2, -1)).to(values.dtype)
-    values = region_maxima(to_numpy(s), region, grid) if how == "max" else to_numpy(s)
-    z = values.mean(axis=(-2, -1), dtype=np.float64)
+    values = to_numpy(s) if how != "max" else region_maxima(to_numpy(s), region, grid)
+    z = _AGGREGATIONS[how](values)
     return like(np.asarray(z, computing_dtype(values.dtype)), s)
+
+
+def _mean(values):
+    return values.mean(axis=(-2, -1), dtype=np.float64)
+
+
+def _top_mean(values, share=0.9):
+    pixels = values.reshape(*values.shape[:-2], -1)
+    lowest = pixels.shape[-1] - max(1, int(share * pixels.shape[-1]))
+    return np.partition(pixels, lowest, axis=-1)[..., lowest:].mean(axis=-1, dtype=np.float64)
+
+
+_AGGREGATIONS = {
+    "max": _mean,  # of the regions' maxima
+    "mean": _mean,
+    "sum": lambda values: values.sum(axis=(-2, -1), dtype=np.float64),
+    "percentile": lambda values: np.percentile(values, 90, axis=(-2, -1)),
+    "top_mean": _top_mean,
+}
 
 
 def region_edges(size: int, region: int = 30, grid: str = "tiles") -> np.ndarray:
@@ -102,7 +121,7 @@ def _extent(size, region, grid):
     """Where the windows of a row of `size` pixels begin and end: every `region` pixels from the
     first of the two, which may lie before the row, up to the second, which may lie after it."""
     regions = -(-size // region)
-    first = -((region - 1) // 2) if grid == "sampled" else 0
+    first = -(region // 2) if grid == "sampled" else 0
     return first, first + regions * region
 
 

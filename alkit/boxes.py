@@ -5,14 +5,16 @@ import math
 import cv2
 import numpy as np
 
-from alkit.detector import logit_shapes
+from alkit.detector import LEVELS, STRIDES, logit_shapes
 from alkit.frames import Boxes
 from alkit.profiles import Profile
 
 
 def default_boxes(profile: Profile) -> np.ndarray:
-    """(level, 2) float64: height and width of Θ¹ … Θ⁵'s boxes in the profile's pixels."""
-    return np.array(profile.default_boxes, np.float64) * profile.scale
+    """(level, 2) float64: height and width of Θ¹ … Θ⁵'s boxes in the profile's pixels. With
+    `whole_pixels` their halves are whole: 55×31 counts as 54×30 (released code)."""
+    sizes = np.array(profile.default_boxes, np.float64) * profile.scale
+    return sizes // 2 * 2 if profile.whole_pixels else sizes
 
 
 def iou(a, b) -> np.ndarray:
@@ -44,34 +46,31 @@ def mirrored(boxes: Boxes, width: int) -> Boxes:
 
 
 def cell_pixels(cells: int, pixels: int, half_pixel: bool) -> np.ndarray:
-    """The image coordinate of each cell of a map, by nearest-neighbour downsampling: the centre
-    of the pixel that the cell takes its label from."""
+    """The pixel, counted from 0, that each cell of a map takes its label from: nearest-neighbour
+    downsampling."""
     offset = 0.5 if half_pixel else 0.0
-    return np.floor((np.arange(cells) + offset) * pixels / cells) + 0.5
+    return np.floor((np.arange(cells) + offset) * pixels / cells).astype(int)
 
 
-def targets(boxes: Boxes, profile: Profile) -> list:
-    """Label maps of Θ¹ … Θ⁵ at the logits' own size, int8: 1 pedestrian, 0 background, −1 neither.
+def targets(boxes: Boxes, profile: Profile) -> np.ndarray:
+    """Label maps of Θ¹ … Θ⁵ at image resolution, int8 (level, y, x): 1 pedestrian, 0 background,
+    −1 neither.
 
     A box goes to every default box whose IoU with it, centred, is over `assign_iou`, and always
     to the best. Around its centre a patch is set to background in all channels, then a smaller
     one to 1 in the assigned channel; the best channel comes last (released code). Pixels of
     ignored boxes are −1, unless the profile drops them.
     """
-    height, width = profile.image_size
-    shapes = logit_shapes(profile.image_size)
-    rows = [cell_pixels(shape[0], height, profile.half_pixel) for shape in shapes]
-    columns = [cell_pixels(shape[1], width, profile.half_pixel) for shape in shapes]
-    maps = [np.zeros(shape, np.int8) for shape in shapes]
-
+    maps = np.zeros((LEVELS, *profile.image_size), np.int8)
     if profile.filtered_boxes == "ignore":
-        for left, top, w, h in boxes.ltwh[boxes.ignore]:
-            for level, label in enumerate(maps):
-                inside_rows = (rows[level] >= top) & (rows[level] <= top + h)
-                inside_columns = (columns[level] >= left) & (columns[level] <= left + w)
-                label[np.ix_(inside_rows, inside_columns)] = -1
+        for left, top, width, height in boxes.ltwh[boxes.ignore]:
+            rows, columns = between(top, top + height), between(left, left + width)
+            maps[:, rows, columns] = -1
 
     real = boxes.ltwh[~boxes.ignore]
+    if profile.whole_pixels:
+        corners = np.trunc(np.column_stack([real[:, :2], real[:, :2] + real[:, 2:]]))
+        real = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
     if len(real) == 0:
         return maps
     overlaps = centred_iou(real[:, [3, 2]], default_boxes(profile))
@@ -80,57 +79,55 @@ def targets(boxes: Boxes, profile: Profile) -> list:
         best = int(overlap.argmax())
         fitting = [k for k in np.flatnonzero(overlap > profile.assign_iou) if k != best]
         for level in [*fitting, best]:
-            clear = patch_half(profile, level, profile.clear_patch)
-            positive = patch_half(profile, level, profile.positive_patch)
-            for k, label in enumerate(maps):
-                label[patch(rows[k], columns[k], centre, clear)] = 0
-            inside = patch(rows[level], columns[level], centre, positive)
-            maps[level][inside] = 1
+            maps[:, *patch(profile, level, profile.clear_patch, centre)] = 0
+            maps[level, *patch(profile, level, profile.positive_patch, centre)] = 1
     return maps
 
 
-def patch_half(profile: Profile, level: int, factor: float) -> tuple[float, float]:
-    """Half-height and half-width 5 + ⌊√(factor · size)⌋ of a level's patch, scaled (released)."""
-    return tuple(
-        (5 + math.floor(math.sqrt(factor * size))) * profile.scale
-        for size in profile.default_boxes[level]
-    )
+def at_cells(maps: np.ndarray, half_pixel: bool) -> list:
+    """Maps (level, y, x) at image resolution, at the sizes of the logits of Θ¹ … Θ⁵."""
+    size = maps.shape[1:]
+    cells = [
+        [cell_pixels(n, pixels, half_pixel) for n, pixels in zip(shape, size, strict=True)]
+        for shape in logit_shapes(size)
+    ]
+    return [plane[np.ix_(*own)] for plane, own in zip(maps, cells, strict=True)]
 
 
-def patch(rows, columns, centre, half):
-    """Index of the cells within a patch, 2·half + 1 pixels wherever the centre lies; never less
-    than the cell nearest to the centre."""
-    index = []
-    for cells, middle, reach in zip((rows, columns), centre, half, strict=True):
-        distance = cells - middle
-        # One end open: around a centre between two pixels there would be one too many.
-        inside = np.flatnonzero((distance > -reach - 0.5) & (distance <= reach + 0.5))
-        if len(inside) == 0:
-            inside = [np.abs(distance).argmin()]
-        index.append(slice(inside[0], inside[-1] + 1))
-    return tuple(index)
+def patch(profile: Profile, level: int, factor: float, centre) -> tuple[slice, slice]:
+    """The pixels of a level's patch around a centre (y, x): half-height and half-width are
+    5 + ⌊√(factor · size)⌋, scaled, so that there are 2·half + 1 pixels on a side wherever the
+    centre lies (released code). In small images a side is never less than a cell."""
+    least = (STRIDES[level] - 1) / 2
+    found = []
+    for middle, size in zip(centre, profile.default_boxes[level], strict=True):
+        half = max(least, (5 + math.floor(math.sqrt(factor * size))) * profile.scale)
+        low, high = math.floor(middle - half), math.floor(middle + half) + 1
+        found.append(slice(max(0, low), max(0, high)))
+    return tuple(found)
+
+
+def between(low: float, high: float) -> slice:
+    """The pixels whose centres lie from `low` to `high`, both included, inside the image."""
+    return slice(max(0, math.ceil(low - 0.5)), max(0, math.floor(high - 0.5) + 1))
 
 
 def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     """Detections from the probabilities of one image.
 
     p is float32 (level, y, x). A detection is a local maximum, in its own channel, of the mean
-    probability; the channel's default box is centred there (released code).
+    probability; the channel's default box is centred there, on the pixel's near corner where
+    boxes are in whole pixels (released code).
     Returns boxes float64 (n, 4) [left, top, width, height] and scores float64 (n,), descending.
     """
-    mean = profile.odd_pixels(profile.decode_mean)
     boxes, scores = [], []
+    centre = 0.0 if profile.whole_pixels else 0.5
     for (height, width), plane in zip(default_boxes(profile), p, strict=True):
-        if plane.max() <= profile.decode_threshold:
-            continue
-        smooth = cv2.blur(plane, (mean, mean))
-        y, x = peaks(plane, smooth, profile)
-        box = np.column_stack([x + 0.5 - width / 2, y + 0.5 - height / 2, 0 * x, 0 * y])
+        y, x, score = peaks(plane, profile)
+        box = np.column_stack([x + centre - width / 2, y + centre - height / 2, 0 * x, 0 * y])
         box[:, 2:] = width, height
         boxes.append(box)
-        scores.append(smooth[y, x])
-    if not boxes:
-        return np.zeros((0, 4)), np.zeros(0)
+        scores.append(score)
     boxes, scores = np.concatenate(boxes), np.concatenate(scores).astype(np.float64)
     order = np.argsort(-scores, kind="stable")
     boxes, scores = boxes[order], scores[order]
@@ -140,25 +137,48 @@ def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     return boxes, scores
 
 
-def peaks(plane: np.ndarray, smooth: np.ndarray, profile: Profile):
-    """Positions (y, x) of the local maxima of `smooth` over the threshold, one for each plateau,
-    around which enough pixels of `plane` are over it; both float32 (y, x)."""
-    threshold = profile.decode_threshold
+def peaks(plane: np.ndarray, profile: Profile):
+    """Positions (y, x) and scores of the local maxima of the mean of `plane`, float32 (y, x), over
+    the threshold, around which enough pixels are over it: of `plane` itself where the score is the
+    peak's mean; of the means where it is the highest threshold that leaves enough."""
+    threshold, mean = profile.decode_threshold, profile.odd_pixels(profile.decode_mean)
     window = profile.odd_pixels(profile.decode_window)
-    candidates = np.flatnonzero(smooth > threshold)
-    y, x = np.divmod(candidates, plane.shape[1])
+    area = profile.decode_area * profile.scale**2
+    if plane.max() <= threshold:
+        return np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)
+    smooth = mean_inside(plane, mean)
+    y, x = np.nonzero(smooth > threshold)
     if len(y) == 0:
-        return y, x
+        return y, x, smooth[y, x]
     # Maxima and counts are needed around the candidates alone, which are few.
     top, left = max(0, y.min() - window // 2), max(0, x.min() - window // 2)
     part = np.s_[top : y.max() + window // 2 + 1, left : x.max() + window // 2 + 1]
     highest = cv2.dilate(smooth[part], np.ones((window, window), np.uint8))
-    over = (plane[part] > threshold).astype(np.float32)
+    peak = smooth[y, x] == highest[y - top, x - left]
+    counted = plane if profile.decode_score == "peak" else smooth
+    over = (counted[part] > threshold).astype(np.float32)
     count = cv2.boxFilter(over, -1, (window, window), normalize=False, borderType=0)
-    inside = y - top, x - left
-    peak = smooth[y, x] == highest[inside]
-    peak &= count[inside] >= profile.decode_area * profile.scale**2
-    return one_per_plateau(y[peak], x[peak])
+    peak &= count[y - top, x - left] >= area
+    y, x = y[peak], x[peak]
+    if profile.plateaus == "middle":
+        y, x = one_per_plateau(y, x)
+    if profile.decode_score == "peak":
+        return y, x, smooth[y, x]
+    around = np.pad(smooth, window // 2)  # with zeros, which are over no threshold
+    windows = np.lib.stride_tricks.sliding_window_view(around, (window, window))[y, x]
+    nth = window**2 - max(1, math.ceil(area))
+    return y, x, np.partition(windows.reshape(len(y), window**2), nth, axis=1)[:, nth]
+
+
+def mean_inside(plane: np.ndarray, size: int) -> np.ndarray:
+    """The mean over the size × size pixels around each, at the border over those inside the image,
+    float32 (y, x)."""
+    total = cv2.boxFilter(plane, -1, (size, size), normalize=False, borderType=0)
+    rows, columns = (
+        np.minimum(np.arange(n), size // 2) + np.minimum(np.arange(n)[::-1], size // 2) + 1
+        for n in plane.shape
+    )
+    return total / np.outer(rows, columns).astype(np.float32)
 
 
 def one_per_plateau(y: np.ndarray, x: np.ndarray):

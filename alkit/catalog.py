@@ -146,22 +146,33 @@ class Entry(_Model):
             )
         return Path(os.path.normpath(PROJECT_ROOT / Path(data).expanduser() / root))
 
-    def open(self, image_size: tuple[int, int] | None = None, **args) -> FrameSet:
-        """The frames with their boxes under the entry's filter, at native pixels or at
-        `image_size` = (height, width). `args` replace the reader's arguments of the same name.
+    def open(
+        self,
+        image_size: tuple[int, int] | None = None,
+        scale: float | None = None,
+        resizing: str = "area",
+        **args,
+    ) -> FrameSet:
+        """The frames with their boxes under the entry's filter, at native pixels or, by `resizing`
+        (see `frames.fit`), at `image_size` = (height, width). `args` replace the reader's arguments
+        of the same name.
 
-        The filter measures heights at the paper's scale, 480 pixels high: with `image_size` they
-        count 480 / image_size[0], at native pixels the filter's own `scale`.
+        The filter measures heights at the paper's scale, `scale` pixels of it for each of these:
+        if None, 480 / image_size[0], at native pixels the filter's own `scale`.
         """
-        return self.filtered(self.open_unfiltered(image_size, **args), image_size)
+        frames = self.open_unfiltered(image_size, resizing, **args)
+        return self.filtered(frames, image_size, scale)
 
-    def filtered(self, frames: FrameSet, image_size: tuple[int, int] | None = None) -> FrameSet:
+    def filtered(self, frames: FrameSet, image_size=None, scale: float | None = None) -> FrameSet:
         """Frames of this data set, at native pixels or at `image_size`, with their boxes under the
         entry's filter."""
-        scale = None if image_size is None else 480 / image_size[0]
+        if scale is None and image_size is not None:
+            scale = 480 / image_size[0]
         return frames.with_boxes(lambda boxes: filters.apply(self.filter, boxes, scale))
 
-    def open_unfiltered(self, image_size: tuple[int, int] | None = None, **args) -> FrameSet:
+    def open_unfiltered(
+        self, image_size: tuple[int, int] | None = None, resizing: str = "area", **args
+    ) -> FrameSet:
         """As `open`, with all labelled objects."""
         if image_size is not None:
             image_size = tuple(int(side) for side in image_size)
@@ -180,7 +191,7 @@ class Entry(_Model):
         frames = replace(frames, dataset=self.name)
         if self.kind == "stills":
             frames = replace(frames, sequence=None, frame=None)
-        return frames if image_size is None else frames.resized(image_size)
+        return frames if image_size is None else frames.resized(image_size, resizing)
 
     def reader_module(self):
         """The module that reads this entry's format."""

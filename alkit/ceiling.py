@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from alkit import labels, prediction
-from alkit.boxes import centred_iou, default_boxes, targets
+from alkit.boxes import at_cells, centred_iou, default_boxes, targets
 from alkit.evaluation import MIN_OVERLAP, evaluate
 from alkit.frames import Boxes, FrameSet
 from alkit.profiles import Profile
@@ -19,7 +19,7 @@ def perfect_logits(boxes: Boxes, profile: Profile) -> dict:
     `boxes` say; where the targets leave it open, it says background."""
     maps = [
         np.where(label == 1, CERTAIN, -CERTAIN).astype(np.float16)[None]
-        for label in targets(boxes, profile)
+        for label in at_cells(targets(boxes, profile), profile.half_pixel)
     ]
     return {prediction.COARSE: np.stack(maps[:4], axis=1), prediction.FINE: maps[4]}
 

@@ -5,6 +5,8 @@ It returns the same sentence for every sound result, and one that says what is w
 so that a notebook's stored output then differs.
 """
 
+import math
+
 import numpy as np
 
 SAMPLED = 64  # maps of a large store that are read, evenly chosen
@@ -20,9 +22,12 @@ def training(run, cycle: int) -> str:
     """Steps 0 and 6: finite weights, and a finite loss for each epoch."""
     from safetensors.numpy import load_file
 
+    from alkit.training import pretraining_epochs
+
     losses = run.losses(cycle)
-    numbers = run.numbers(cycle)
-    epochs = numbers.pretrain_epochs if cycle == 0 else numbers.epochs
+    numbers, epochs = run.numbers(cycle), run.numbers(cycle).epochs
+    if cycle == 0:
+        epochs = math.ceil(pretraining_epochs(numbers, len(run.frames("labeled"))) - 1e-9)
     weights = load_file(run.weights(cycle))
     problems = [f"{name} is not finite" for name, w in weights.items() if not finite(w)]
     if len(losses) != epochs:
@@ -67,9 +72,11 @@ def scores(run, cycle: int) -> str:
 
 
 def image_scores(run, cycle: int) -> str:
-    """Step 3: one z for each unlabelled frame, in the range of its map."""
+    """Step 3: one z for each frame, in the range of its map."""
     table = run.image_scores(cycle)
     z = table["z"].to_numpy()
+    if run.aggregation(cycle) == "sum":
+        z = z / math.prod(run.numbers(cycle).image_size)
     problems = unlabeled_problems(run, cycle, table["position"].to_numpy())
     if not finite(z):
         problems.append("a score is not finite")
@@ -90,6 +97,8 @@ def image_scores(run, cycle: int) -> str:
 
 def selection(run, cycle: int) -> str:
     """Step 4: within the budget, no frame twice, the temporal rules kept."""
+    from alkit.steps.step_4_select import timeline
+
     result = run.selection(cycle)
     chosen = [frame["position"] for frame in result["chosen"]]
     labeled = run.labeled_positions(cycle)
@@ -100,23 +109,25 @@ def selection(run, cycle: int) -> str:
         problems.append("a frame is chosen twice")
     problems += [f"frame {p} was labelled before" for p in set(chosen) & set(labeled)]
     if result["rules"]:
-        pool, numbers = run.frames("pool"), run.numbers(cycle)
+        numbers = run.numbers(cycle)
+        places = timeline(run.frames("pool"), numbers)
         now, later = numbers.exclude_now, numbers.exclude_later
-        under_rule_1 = len(chosen) - result["without_rule_1"]
+        under_rule_1 = len(chosen) - result["relaxed"]
         for i, p in enumerate(chosen):
-            before = chosen[:i] if i < under_rule_1 else []
-            problems += [f"{p} is too near to {q}" for q in before if near(pool, q, p, now)]
-            problems += [f"{p} is too near to {q}" for q in labeled if near(pool, q, p, later)]
+            rule = now if i < under_rule_1 else later
+            problems += [f"{p} is too near to {q}" for q in chosen[:i] if near(places, q, p, rule)]
+            problems += [f"{p} is too near to {q}" for q in labeled if near(places, q, p, later)]
     claim = "selection: within the budget, no frame twice, temporal rules kept"
     return sentence(claim, problems[:5])
 
 
-def near(pool, chosen: int, other: int, exclusion) -> bool:
+def near(places, chosen: int, other: int, exclusion) -> bool:
     """Whether a rule forbids `other` beside `chosen`; an exclusion is a distance or (before, after)
     the chosen frame."""
     before, after = exclusion if np.ndim(exclusion) else (exclusion, exclusion)
-    distance = pool.frame[other] - pool.frame[chosen]
-    return pool.sequence[other] == pool.sequence[chosen] and -before <= distance <= after
+    sequence, frame = places
+    distance = frame[other] - frame[chosen]
+    return sequence[other] == sequence[chosen] and -before <= distance <= after
 
 
 def labels(run, cycle: int) -> str:
@@ -195,10 +206,12 @@ def ledger(folders) -> str:
 
 
 def unlabeled_problems(run, cycle: int, positions) -> list:
-    """What is wrong with positions that should be those of the unlabelled frames, in order."""
-    wanted = np.setdiff1d(np.arange(len(run.frames("pool"))), run.labeled_positions(cycle))
+    """What is wrong with positions that should be those of the frames to score, in order."""
+    from alkit.steps.step_1_predict import positions_to_score
+
+    wanted = positions_to_score(run, cycle)
     if len(positions) != len(wanted):
-        return [f"{len(positions)} frames, but {len(wanted)} unlabelled ones"]
+        return [f"{len(positions)} frames, but {len(wanted)} to score"]
     other = np.flatnonzero(positions != wanted)
     return [f"frame {positions[k]} where {wanted[k]} is wanted" for k in other[:1]]
 

@@ -109,13 +109,13 @@ def _seconds_of_prediction(detector, image, numbers: Profile) -> float:
 def _seconds_of_iteration(detector, image, numbers: Profile) -> float:
     n = numbers.batch_size
     frames = FrameSet("noise", ["noise"] * n, lambda i: image, numbers.image_size, [NO_BOXES] * n)
-    samples = training.Samples(frames, numbers)
+    samples = training.Samples(frames, numbers, "none")
     optimiser = training.new_optimiser(detector.train(), numbers)
     generator = torch.Generator().manual_seed(0)
 
     def call():
-        images, labels = samples.batch(range(n), [False] * n)
-        training.iteration(detector, optimiser, images, labels, numbers, generator)
+        sample = samples.batch(range(n), [None] * n)
+        training.iteration(detector, optimiser, *sample, numbers, generator)
 
     with training.flushed_denormals(), training.captured(detector, numbers):
         return _seconds(call)

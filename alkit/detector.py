@@ -18,21 +18,21 @@ NORM_EPSILON = 1e-3
 
 
 class ImageNorm(nn.Module):
-    """Batch norm by each image's own statistics, in training and evaluation alike.
+    """Batch norm by each image's own statistics, in training and evaluation alike, with a shift and
+    no scale (released code).
 
     This is what batch norm does at batch size 1, so the images beside it never change a result.
     """
 
     def __init__(self, channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x):
         if len(x) > 1 and x.is_cuda:
-            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=NORM_EPSILON)
+            return F.instance_norm(x, bias=self.bias, eps=NORM_EPSILON)
         # On a processor image by image: the fastest kernel, which keeps channels-last.
-        own = None, None, self.weight, self.bias, True, 0.0, NORM_EPSILON
+        own = None, None, None, self.bias, True, 0.0, NORM_EPSILON
         images = [F.batch_norm(image, *own) for image in x.split(1)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
@@ -82,7 +82,7 @@ class Fire(nn.Module):
 
     def forward(self, x):
         squeezed = self.squeeze(x)
-        return x + self.drop(torch.cat([self.expand3(squeezed), self.expand1(squeezed)], 1))
+        return self.drop(x + torch.cat([self.expand3(squeezed), self.expand1(squeezed)], 1))
 
 
 class Gate(nn.Module):
@@ -125,9 +125,8 @@ class Detector(nn.Module):
         self.dec5 = Gate(cd, c2)
         self.logits = nn.Conv2d(cd, 1, 1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-        nn.init.normal_(self.logits.weight, std=0.01)
+            if isinstance(module, nn.Conv2d):  # the logits' too, as in the released code
+                nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(self.logits.bias)
 
     @property

@@ -82,12 +82,11 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
       are Caltech's and not that script's: the exact references of FPPI (it rounds them to four
       digits), miss rate 1 where a curve starts late (it takes the curve's end), and no limit of
       1,000 detections an image.
-    - "released" is what the authors' code does, on the boxes as given: a detection hits the real
-      box of highest IoU ≥ 0.3, taken or not, and is false only if there is none. The miss rate is
-      1 − the mean over images of the share of the image's boxes that are hit. Ours, where the
-      facts are silent: the threshold is inclusive; a detection hits one box only; ignore boxes
-      absorb as above, from a share of 0.3 on; images without real boxes have no recall, and count
-      only in FPPI.
+    - "released" is what the authors' code does, on the boxes as given without ignore boxes: a
+      detection hits every box with IoU > 0.3, taken or not, and is false only if there is none. The
+      miss rate is 1 − the mean over all images of the share of the image's boxes that are hit,
+      which is 0 in an image without boxes; its detections count neither way. (The code's own curve
+      has eleven of these points, at the thresholds 0.01, 0.1, …, 0.9, 0.99.)
 
     A visible box is the annotation's "vis_bbox" (or one of the spellings in
     `alkit.protocols.VISIBLE_BOX`), or its share "vis_ratio"; a box without either is fully visible.
@@ -107,27 +106,32 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
 
 def curve(n_images: int, truth: Truth, found: Found, rules: Protocol) -> Evaluation:
     """The curve of arrays that `alkit.protocols.prepare` has made ready."""
-    box, absorbed = assign(truth, found, rules)
+    detection, box, uncounted = hits(truth, found, rules)
+    real = ~truth.ignore
+    if rules.by_image:
+        uncounted |= ~np.isin(found.image, truth.image[real])
     by_image = np.argsort(found.image, kind="stable")
     pool = by_image[_descending(found.score[by_image])]  # by score, then by image
-    pool = pool[~absorbed[pool]]
-    box, scores = box[pool], found.score[pool]
+    pool = pool[~uncounted[pool]]
 
-    hits = np.flatnonzero(box >= 0)[::-1]
+    place = np.empty(len(found.score), int)  # of a counted detection in the pool
+    place[pool] = np.arange(len(pool))
+    latest = np.argsort(-place[detection], kind="stable")
     first = np.full(len(truth.ignore), -1)
-    first[box[hits]] = hits  # the last to be written is the first to hit the box
-    real = ~truth.ignore
+    first[box[latest]] = place[detection[latest]]  # the last to be written is the first to hit
+    false = np.ones(len(pool), bool)
+    false[place[detection]] = False
     n_boxes = int(np.count_nonzero(real))
     if n_boxes == 0:
-        miss_rate = np.full(len(box), np.nan)
+        miss_rate = np.full(len(pool), np.nan)
     elif rules.by_image:
-        miss_rate = _mean_over_images(truth.image[real], first[real], len(box))
+        miss_rate = _mean_over_images(truth.image[real], first[real], len(pool), n_images)
     else:
-        miss_rate = _missed(first[real], len(box)) / n_boxes
+        miss_rate = _missed(first[real], len(pool)) / n_boxes
     return Evaluation(
-        fppi=np.cumsum(box < 0) / n_images,
+        fppi=np.cumsum(false) / n_images,
         miss_rate=miss_rate,
-        scores=scores,
+        scores=found.score[pool],
         n_images=n_images,
         n_boxes=n_boxes,
     )
@@ -139,14 +143,15 @@ def _missed(first, points):
     return len(first) - np.cumsum(np.bincount(first[first >= 0], minlength=points))
 
 
-def _mean_over_images(image, first, points):
-    """The mean over images of the share of an image's boxes that is missed, float64 (points,)."""
+def _mean_over_images(image, first, points, n_images):
+    """The mean over images of the share of an image's boxes that is missed, float64 (points,); an
+    image without boxes counts as missed."""
     size = np.bincount(image)[image]  # boxes in the image of each box
-    missed = np.zeros(points)
+    missed = np.full(points, float(n_images - len(np.unique(image))))
     for n in np.unique(size):
         # Images of one size together: an integer is divided, and no miss at all is exactly 0.
         missed += _missed(first[size == n], points) / n
-    return missed / len(np.unique(image))
+    return missed / n_images
 
 
 def match(truth: Truth, found: Found) -> tuple[np.ndarray, np.ndarray]:
@@ -160,19 +165,28 @@ def assign(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.
     """The real box that each detection hits, int64 (n,), −1 where none; and whether an ignore box
     absorbs it, bool (n,). Both are in the order of `found`, which is also that in which detections
     of one image and of equal scores choose."""
-    detection, box, overlap = _overlapping(truth, found, rules.min_overlap)
+    detection, box, absorbed = hits(truth, found, rules)
+    hit = np.full(len(found.score), -1)
+    hit[detection] = box
+    return hit, absorbed
+
+
+def hits(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same as pairs: detection and the box that it hits, int64 (pairs,), and who is absorbed.
+    Under a protocol that shares boxes a detection may hit several, and is in as many pairs."""
+    detection, box, overlap = _overlapping(truth, found, rules)
     ignore = truth.ignore[box]
     absorbed = np.zeros(len(found.score), bool)
     absorbed[detection[ignore]] = True
     real = np.flatnonzero(~ignore)
     detection, box, overlap = detection[real], box[real], overlap[real]
-    hit = np.full(len(found.score), -1)
-    if rules.shared:
-        best_last = np.lexsort((box, overlap, detection))
-        hit[detection[best_last]] = box[best_last]
-    else:
+    if not rules.shared:
+        hit = np.full(len(found.score), -1)
         _take(hit, len(truth.ignore), found.score, detection, box, overlap)
-    return hit, absorbed & (hit < 0)
+        detection = np.flatnonzero(hit >= 0)
+        box = hit[detection]
+    absorbed[detection] = False
+    return detection, box, absorbed
 
 
 def _take(hit, n_boxes, score, detection, box, overlap):
@@ -213,7 +227,7 @@ def _descending(score):
     return np.sort(before * len(score) + order) - before * len(score)
 
 
-def _overlapping(truth, found, min_overlap):
+def _overlapping(truth, found, rules):
     """All pairs of one image that overlap enough: detection, box (positions) and overlap, (pairs,)
     each, by detection. The overlap is the IoU with a real box, and the share of the detection's
     area that is inside an ignore box."""
@@ -238,7 +252,9 @@ def _overlapping(truth, found, min_overlap):
         intersection = x * np.maximum(y, 0)
         whole = np.where(ignore[b], area[d], area[d] + box_area[b] - intersection)
         overlap = np.divide(intersection, whole, out=np.zeros(len(whole)), where=whole > 0)
-        enough = np.flatnonzero(overlap >= min_overlap)
+        enough = np.flatnonzero(
+            overlap > rules.min_overlap if rules.strict else overlap >= rules.min_overlap
+        )
         pairs.append((d[enough], by_image[b[enough]], overlap[enough]))
     return tuple(np.concatenate(column) for column in zip(*pairs, strict=True))
 

@@ -19,7 +19,8 @@ from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.profiles import PAPER, RELEASED, Profile
 from alkit.runs import Run
-from alkit.selection import select, smooth
+from alkit.selection import select
+from alkit.steps.step_4_select import ranked_by, timeline
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements
 BASE, ALL = "paper", "all of them"
@@ -32,10 +33,22 @@ ROWS = {
     "no double evaluation": ("double_evaluation",),
     "double evaluation of scores": ("double_average",),
     "TensorFlow 1's bilinear resizing": ("half_pixel",),
-    "Eq. (6) across videos": ("smooth_across_videos",),
+    "Eq. (6) and rules across videos": ("one_video",),
+    "Eq. (6): zeros beyond the ends": ("zero_padding",),
     "rule 1: one frame less after": ("exclude_now",),
-    "filled up without rule 1": ("fill",),
+    "filled up in three passes": ("fill",),
 }
+# What the code does, or offers, and the profile `released` leaves out.
+OPTIONS = {
+    "each frame with the next one's score": {"score_of_next": True},
+    "sum over all pixels": {"aggregation": "sum"},
+    "90th percentile of the pixels": {"aggregation": "percentile"},
+    "mean of the highest 90 % of the pixels": {"aggregation": "top_mean"},
+}
+# A second cycle, after the paper's first `LABELED` frames, by the same detector.
+LABELED = 50
+SECOND = "second cycle, paper"
+SECOND_ROWS = {"second cycle: labelled frames scored": ("score_labeled",)}
 MC_ROWS = {
     "MC dropout, other random numbers": {},
     "MC dropout, paper: 30 passes, ratio 0.1": {"mc_ratio": 0.1},
@@ -45,12 +58,22 @@ MC_ROWS = {
 }  # fmt: skip
 # What needs other weights, or acts only on detections, and what it changes.
 LISTED = {
+    "resizing": "images made smaller, CityPersons' above all: another W_l",
+    "whole_pixels": "targets of boxes between two sizes; detections, by half a pixel",
+    "loss_mean": "what the sum of Eq. (7) is divided by: another W_l and other Θ",
+    "augmentation": "the images of the retraining: other Θ",
+    "pretrain_augmentation": "the images of the pretraining: another W_l",
+    "pretrain_epochs": "the length of the pretraining: another W_l",
+    "pretrain_iterations": "the same: 600,000 are 327 epochs of CityPersons",
     "default_boxes": "which box each map stands for, and the targets: another W_l and other Θ; "
     "the scores of given maps do not depend on it, they are summed over the maps",
     "box_filter": "which labelled boxes are positives (least height and aspect, CityPersons' and "
     "Caltech's rules): another X_l, other labels of the chosen frames",
     "optimiser": "RMSProp or momentum: another W_l and other Θ",
     "learning_rate": "the rate it starts from: another W_l and other Θ",
+    "decode_threshold": "detections alone: where the curve starts",
+    "decode_score": "detections alone: their scores, and so the curve",
+    "plateaus": "detections alone: several for one peak",
     "suppression": "detections alone",
     "protocol": "the evaluation alone",
 }
@@ -73,18 +96,21 @@ class Ranking:
 
 def variants(numbers: Profile) -> dict[str, Profile]:
     """The profiles to compare, by name, at the size, and with the exclusion, of `numbers`: the
-    paper's, one for each of `ROWS`, and all of them together."""
+    paper's, one for each of `ROWS`, all of them together, one for each of `OPTIONS`, and those of a
+    second cycle."""
     after = _sides(numbers.exclude_now)[1]
     released = {"exclude_now": (after, max(0, after - 1))}
-    own = {name for names in ROWS.values() for name in names}
+    rows = ROWS | SECOND_ROWS
+    own = {name for names in rows.values() for name in names}
     base = numbers.model_copy(update={name: getattr(PAPER, name) for name in own - {*released}})
     changes = {
         row: {name: released.get(name, getattr(RELEASED, name)) for name in names}
-        for row, names in ROWS.items()
+        for row, names in rows.items()
     }
-    together = {name: value for change in changes.values() for name, value in change.items()}
-    found = {BASE: base} | {row: base.model_copy(update=c) for row, c in changes.items()}
-    return found | {ALL: base.model_copy(update=together)}
+    together = {name: value for row in ROWS for name, value in changes[row].items()}
+    changes = {BASE: {}, **{row: changes[row] for row in ROWS}, ALL: together, **OPTIONS,
+               SECOND: {}, **{row: changes[row] for row in SECOND_ROWS}}  # fmt: skip
+    return {name: base.model_copy(update=change) for name, change in changes.items()}
 
 
 def mc_variants(numbers: Profile) -> dict[str, Profile]:
@@ -119,7 +145,8 @@ def image_scores(weights: Path, frames: FrameSet, numbers: Profile, mc=True, pro
         logits = {half: prediction.predict(detectors[half], image, p) for half, p in views.items()}
         done = {}  # rows that differ only later have the same maps
         for name, p in local.items():
-            key = (p.radius, p.double_evaluation, p.double_average, p.half_pixel, p.region_grid)
+            key = (p.radius, p.double_evaluation, p.double_average, p.half_pixel, p.region_grid,
+                   p.aggregation)  # fmt: skip
             if key not in done:
                 done[key] = _z(_divergence(logits[p.half_pixel], p), p)
             found[name][i] = done[key]
@@ -144,32 +171,37 @@ def _dropout(detector, image, p: Profile, frame: int, variant: int):
 
 
 def _z(s, p: Profile) -> float:
-    return float(image_score(s, p.pixels(p.region), grid=p.region_grid))
+    return float(image_score(s, p.pixels(p.region), p.aggregation, p.region_grid))
 
 
 def rankings(z: dict, frames: FrameSet, numbers: Profile, budget: int = FIRST[-1]) -> dict:
     """Step 4: the `Ranking` of every variant in `z`, with up to `budget` frames chosen."""
     profiles = variants(numbers) | mc_variants(numbers)
-    return {name: _ranking(scores, frames, profiles[name], budget) for name, scores in z.items()}
+    found = {}
+    for name, scores_ in z.items():
+        second = name in (SECOND, *SECOND_ROWS)
+        labeled = found[BASE].chosen[:LABELED] if second else []
+        found[name] = _ranking(scores_, frames, profiles[name], budget, labeled)
+    return found
 
 
-def _ranking(z, frames, p: Profile, budget: int) -> Ranking:
-    sequence, frame = frames.sequence, frames.frame
-    ranked_by = z
-    if sequence is not None:
-        one_video = np.zeros(len(z)), np.arange(len(z))
-        places = one_video if p.smooth_across_videos else (sequence, frame)
-        ranked_by = smooth(z, *places, p.half_width, p.sigma)
+def _ranking(z, frames, p: Profile, budget: int, labeled) -> Ranking:
+    if not p.score_labeled:
+        z = z.copy()
+        z[labeled] = np.nan
+    ranked = ranked_by(z, frames, p)
+    sequence, frame = timeline(frames, p)
     chosen = select(
-        ranked_by,
+        ranked,
         min(budget, len(z)),
         sequence=sequence,
         frame=frame,
+        labeled=labeled,
         exclude_now=p.exclude_now,
         exclude_later=p.exclude_later,
         fill=p.fill,
     )
-    return Ranking(z, ranked_by, chosen.indices)
+    return Ranking(z, ranked, chosen.indices)
 
 
 def agreement(first, second, n: int) -> float:
@@ -181,7 +213,8 @@ def agreement(first, second, n: int) -> float:
 
 
 def table(found: dict) -> pd.DataFrame:
-    """One row for each variant, against the paper's (MC dropout's against the paper's MC dropout).
+    """One row for each variant, against the paper's (MC dropout's against the paper's MC dropout, a
+    second cycle's against the paper's second cycle).
 
     Columns (what, N): `ranked` is the agreement of the N highest ẑ, before any rule; `chosen` that
     of the first N chosen under the rules, NaN where the rules leave fewer than N; `tau` is
@@ -189,14 +222,22 @@ def table(found: dict) -> pd.DataFrame:
     """
     rows = {}
     for name, own in found.items():
-        base = found[MC_BASE if name in (MC_BASE, *MC_ROWS) else BASE]
-        row = {("tau", ""): float(kendalltau(base.ranked_by, own.ranked_by).statistic)}
+        base = found[_base_of(name)]
+        both = np.isfinite(base.ranked_by) & np.isfinite(own.ranked_by)
+        tau = kendalltau(base.ranked_by[both], own.ranked_by[both]).statistic
+        row = {("tau", ""): float(tau)}
         row |= {("ranked", n): agreement(base.order, own.order, n) for n in FIRST}
         row |= {("chosen", n): agreement(base.chosen, own.chosen, n) for n in FIRST}
         rows[name] = row
     result = pd.DataFrame.from_dict(rows, orient="index")
     result.columns = pd.MultiIndex.from_tuples(result.columns)
     return result
+
+
+def _base_of(name: str) -> str:
+    if name in (MC_BASE, *MC_ROWS):
+        return MC_BASE
+    return SECOND if name in (SECOND, *SECOND_ROWS) else BASE
 
 
 def changes(found: dict, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -219,7 +260,8 @@ def check(found: dict) -> str:
     """The checked line of the notebook."""
     problems = []
     for name, ranking in found.items():
-        if not np.isfinite(ranking.z).all() or (ranking.z < 0).any():
+        labeled = LABELED if _base_of(name) == SECOND else 0
+        if np.isfinite(ranking.z).sum() < len(ranking.z) - labeled or (ranking.z < 0).any():
             problems.append(f"{name}: an image score is not a finite number ≥ 0")
         if len(set(ranking.chosen.tolist())) < len(ranking.chosen):
             problems.append(f"{name}: a frame is chosen twice")

@@ -16,8 +16,9 @@ class BoxFilter(BaseModel):
     anything is measured; where nothing of it is visible it is an ignore box of its full size. A
     positive must have height ≥ min_height, width/height within `aspect` (null: any), and visible
     area / full area ≥ min_visible; all limits belong to the allowed, none of them with `strict`.
-    `round_up` makes width and height whole pixels before they are measured. `scale` is the factor
-    from the data set's native pixels to the paper's scale.
+    `whole` makes the box's numbers whole pixels before it is measured: "up" left, top, width and
+    height, counted from 1 as in Caltech's files and then taken as they are; "down" the corners.
+    `scale` is the factor from the data set's native pixels to the paper's scale.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -29,7 +30,7 @@ class BoxFilter(BaseModel):
     aspect: tuple[float, float] | None = None
     min_visible: float = Field(0.0, ge=0, le=1)
     strict: bool = False
-    round_up: bool = False
+    whole: Literal["up", "down"] | None = None
     scale: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
@@ -57,10 +58,14 @@ RULES = {
         aspect=(0.2, 0.6),
         min_visible=0.65,
         strict=True,
-        round_up=True,
+        whole="up",
     ),
     "released-bdd100k": BoxFilter(
-        classes=("pedestrian", "person"), min_height=40, aspect=(0.2, 0.65)
+        classes=("pedestrian", "person"),
+        min_height=39,  # at least 40 whole pixels
+        aspect=(0.2, 0.65),
+        strict=True,
+        whole="down",
     ),
 }
 
@@ -82,9 +87,9 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     if rule.box == "visible":
         hidden = visible_area == 0  # a region to ignore needs an area
         ltwh = np.where(hidden[:, None], boxes.ltwh, boxes.visible)
+    if rule.whole is not None:
+        ltwh = whole_pixels(ltwh * scale, rule.whole) / scale
     width, height = ltwh[:, 2] * scale, ltwh[:, 3] * scale
-    if rule.round_up:
-        width, height = np.ceil(width - 1e-9), np.ceil(height - 1e-9)
 
     # A slack far below the precision of any label: a height of 50 px survives being scaled there
     # and back, and with `strict` it fails also after rounding.
@@ -97,3 +102,12 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     # Compared as areas: a box of no area then needs no division.
     keep &= visible_area >= (rule.min_visible - slack) * full_area
     return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)
+
+
+def whole_pixels(ltwh: np.ndarray, how: str) -> np.ndarray:
+    """Boxes (n, 4) in whole pixels, by `BoxFilter.whole`."""
+    if how == "up":
+        return np.ceil((ltwh + (1, 1, 0, 0)).round(9))
+    corners = np.concatenate([ltwh[:, :2], ltwh[:, :2] + ltwh[:, 2:]], axis=1)
+    corners = np.trunc(corners.round(9))
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)

@@ -144,15 +144,15 @@ class FrameSet:
             return self
         return replace(self, boxes=LazySequence(len(self), lambda i: change(self.boxes[i])))
 
-    def resized(self, image_size: tuple[int, int]) -> "FrameSet":
+    def resized(self, image_size: tuple[int, int], resizing: str = "area") -> "FrameSet":
         """All images at (height, width): scaled to fit, aspect kept, grey at the right and bottom
-        where the aspect differs. Boxes follow."""
+        where the aspect differs. Boxes follow. `resizing` is that of `fit`."""
         size = tuple(image_size)
         if self.image_size == size:
             return self
 
         def read(i):
-            return fit(self.images(i), size)[0]
+            return fit(self.images(i), size, resizing)[0]
 
         boxes = None
         if self.boxes is not None:
@@ -173,12 +173,14 @@ def fit_factor(shape: tuple[int, int], size: tuple[int, int]) -> float:
     return min(size[0] / shape[0], size[1] / shape[1])
 
 
-def fit(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:
-    """An image scaled to fit into (height, width) and padded with grey, and the factor used."""
+def fit(image: np.ndarray, size: tuple[int, int], resizing="area") -> tuple[np.ndarray, float]:
+    """An image scaled to fit into (height, width) and padded with grey, and the factor used. Made
+    smaller, a pixel is the mean of the `resizing` "area" it covers, or "bilinear" from the four
+    nearest."""
     factor = fit_factor(image.shape[:2], size)
     height = min(size[0], max(1, round(image.shape[0] * factor)))
     width = min(size[1], max(1, round(image.shape[1] * factor)))
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if factor < 1 and resizing == "area" else cv2.INTER_LINEAR
     scaled = cv2.resize(image, (width, height), interpolation=method)
     if (height, width) == tuple(size):
         return scaled, factor

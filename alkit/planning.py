@@ -23,6 +23,7 @@ from alkit.plugins import load_score, load_strategies
 from alkit.runs import Run
 from alkit.scaling import Work
 from alkit.settings import Experiment
+from alkit.training import pretraining_epochs
 from alkit.words import duration, size
 
 ROLES = ("labeled", "pool", "test", "held_out")
@@ -48,7 +49,8 @@ def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
         if None in counts.values() or unknown:
             lines += ["", "No time, no disk: that takes all numbers of images, and all scores."]
         else:
-            costs = measure(experiment, names, {run.image_size(role) for role in counts})
+            sizes = {run.image_size(role) for role in counts} | {_trained_size(run, "pool")}
+            costs = measure(experiment, names, sizes)
             table = plan(tasks, counts, costs)
             lines += ["", _as_text(table), "", _totals(table, out), _measured(costs, experiment)]
             on_paper = for_workers(tasks, counts, costs)
@@ -190,7 +192,7 @@ def _made_from(task: Task) -> tuple:
     depends = strategy
     if task.cycle == 1:
         first = {"1_predict": (), "2_score": strategy.score}
-        first["3_aggregate"] = (strategy.score, strategy.aggregation)
+        first["3_aggregate"] = (strategy.score, task.run.aggregation(task.cycle))
         depends = first.get(step, strategy)
     return step, task.run.seed, task.cycle, depends
 
@@ -205,12 +207,13 @@ def _work(task: Task, counts: dict, costs: Costs) -> tuple:
         return counts[role] * costs.predict[run.image_size(role)]
 
     def trained(images, epochs, role):
-        iterations = epochs * -(-images // numbers.batch_size)
-        return iterations, iterations * costs.train[run.image_size(role)]
+        iterations = round(epochs * -(-images // numbers.batch_size))
+        return iterations, iterations * costs.train[_trained_size(run, role)]
 
     match task.step.name:
         case "0_pretrain":
-            iterations, seconds = trained(counts["labeled"], numbers.pretrain_epochs, "labeled")
+            epochs = pretraining_epochs(numbers, counts["labeled"])
+            iterations, seconds = trained(counts["labeled"], epochs, "labeled")
             seconds += predicted("held_out") if "held_out" in counts else 0
             return iterations, seconds, costs.weights, costs.weights
         case "1_predict":
@@ -235,6 +238,11 @@ def _work(task: Task, counts: dict, costs: Costs) -> tuple:
         case "7_evaluate":
             return counts["test"], predicted("test"), 0, 0
     raise ValueError(f"step {task.step.name} has no plan")
+
+
+def _trained_size(run: Run, role: str) -> tuple[int, int]:
+    """(height, width) of what the detector is trained on: of a pool image it may be a part."""
+    return (role == "pool" and run.experiment.numbers.crop) or run.image_size(role)
 
 
 # ---- in words ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Named sets of numbers. Every number of the method stands here, once, with its source.
 
 Lengths are in pixels of the paper's 480×640 images. A profile with another image size scales
-them all together (`Profile.scale`), so that a small profile runs the same method.
+them all together (`Profile.scale`), so that a small profile runs the same method. Where the paper
+is silent, `paper` does what the authors' code does, unless the comment says otherwise.
 """
 
 import difflib
@@ -27,6 +28,9 @@ class Profile(BaseModel):
     image_size: tuple[int, int] = (480, 640)  # height, width of the images the network sees
     width: float = Field(1.0, gt=0, le=4)  # multiplies the network's channel counts
     half_pixel: bool = True  # bilinear resizing with half-pixel centres, not TensorFlow 1's
+    length_scale: float | None = Field(None, gt=0)  # of all lengths; None: image height / 480
+    labeled_rows: int | None = Field(None, ge=32)  # height of X_l's images; None: image_size's
+    resizing: Literal["area", "bilinear"] = "area"  # of images that are made smaller
 
     # Default boxes of Θ¹ … Θ⁵, height × width (paper, "Network architecture")
     default_boxes: tuple[tuple[float, float], ...] = (
@@ -48,17 +52,24 @@ class Profile(BaseModel):
     clear_patch: float = 2.0  # half-size 5 + ⌊√(2·h)⌋ of the patch set to background
     positive_patch: float = 0.2  # half-size 5 + ⌊√(0.2·h)⌋ of the patch set to 1
     filtered_boxes: Literal["drop", "ignore"] = "drop"  # what training does with filtered boxes
+    whole_pixels: bool = False  # cut boxes to whole pixels, take IoU with sizes less one if odd
 
     # Loss and optimiser (paper Eq. 7, "Implementation details"); the rate falls exponentially
-    n2p: float = Field(15.0, gt=0)  # negatives drawn for each positive
-    min_positives: float = Field(100.0, gt=0)  # negatives are at least n2p times this (released)
+    n2p: float = Field(15.0, gt=0)  # negatives drawn for each positive, in pixels of the image
+    min_positives: float = Field(100.0, gt=0)  # pixels; negatives are at least n2p times this
+    # What the sum of Eq. (7) is divided by: the number of cells drawn, or in each channel the
+    # number of its pixels drawn, of which the cells are one in 64, or in 16
+    loss_mean: Literal["cells", "pixels"] = "cells"
     optimiser: Literal["rmsprop", "momentum"] = "rmsprop"
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(2e-6, ge=0)
     batch_size: int = Field(1, ge=1)
-    flip: bool = True  # horizontal flips, half of the time
-    pretrain_epochs: int = Field(50, ge=1)  # of W_l on X_l
+    augmentation: Literal["none", "flip", "twelve"] = "flip"  # half are mirrored, or one of twelve
+    pretrain_augmentation: Literal["none", "flip", "twelve"] = "flip"
+    crop: tuple[int, int] | None = None  # height, width of the part of a pool image to train on
+    pretrain_epochs: int | None = Field(50, ge=1)  # of W_l on X_l; or
+    pretrain_iterations: int | None = Field(None, ge=1)  # one of the two is None
     epochs: int = Field(50, ge=1)  # T, of each retraining from W_l on X_al
     replay: bool = False  # ablation: retrain on X_l ∪ X_al
 
@@ -73,14 +84,19 @@ class Profile(BaseModel):
     # Step 3 (Eq. 5)
     region: float = Field(30, gt=0)
     region_grid: Literal["tiles", "sampled"] = "tiles"
+    # Eq. (5), or what the authors' code offers beside it
+    aggregation: Literal["max", "mean", "sum", "percentile", "top_mean"] = "max"
 
     # Step 4 (Eq. 6 and the temporal rules), in frames of the pool
     half_width: float = Field(5, ge=0)  # Δt of Eq. (6); it and σ are the released code's
     sigma: float = Field(3.0, gt=0)
-    smooth_across_videos: bool = False  # over the concatenation of all videos
+    one_video: bool = False  # Eq. (6) and the rules go by positions, across the videos' borders
+    score_labeled: bool = False  # steps 1 to 3 take labelled frames too, and Eq. (6) their scores
+    zero_padding: bool = False  # Eq. (6) beyond the ends: scores of 0, not weights left out
+    score_of_next: bool = False  # each frame gets the score of the one after it, a slip of the code
     exclude_now: Exclusion = 15  # Δt₁
     exclude_later: Exclusion = 2  # Δt₂
-    fill: bool = False  # up to the budget without rule 1, where both rules leave too few
+    fill: bool = False  # up to the budget where both rules leave too few: see `select`
 
     # Step 5: what one image costs (paper, Section 1)
     label_seconds: float = Field(35.0, ge=0)
@@ -91,6 +107,10 @@ class Profile(BaseModel):
     decode_window: float = Field(19, gt=0)
     decode_threshold: float = Field(0.005, gt=0, lt=1)
     decode_area: float = Field(100, ge=0)  # pixels over the threshold in the window
+    # A detection's score: the mean probability at its peak, or the highest threshold at which it
+    # still has that area; and how many detections a plateau gives, the middle or all its pixels
+    decode_score: Literal["peak", "area"] = "peak"
+    plateaus: Literal["middle", "whole"] = "middle"
     suppression: float | None = Field(0.5, gt=0, le=1)  # IoU, across levels; None: not at all
     protocol: str = "caltech"
 
@@ -104,6 +124,11 @@ class Profile(BaseModel):
             raise ValueError(f"protocol: {unknown(self.protocol, PROTOCOLS)}")
         if min(self.image_size) < 32:
             raise ValueError(f"image_size is {self.image_size}; at least 32×32 is wanted")
+        if (self.pretrain_epochs is None) == (self.pretrain_iterations is None):
+            raise ValueError(
+                f"pretrain_epochs is {self.pretrain_epochs} and pretrain_iterations "
+                f"{self.pretrain_iterations}; one of the two is wanted, the other null"
+            )
         if self.final_learning_rate > self.learning_rate:
             raise ValueError("final_learning_rate is above learning_rate")
         return self
@@ -111,7 +136,7 @@ class Profile(BaseModel):
     @property
     def scale(self) -> float:
         """Pixels of this profile's images per pixel of the paper's."""
-        return self.image_size[0] / REFERENCE_HEIGHT
+        return self.length_scale or self.image_size[0] / REFERENCE_HEIGHT
 
     def pixels(self, length: float) -> int:
         """A length in whole pixels of this profile's images, rounded half up."""
@@ -129,22 +154,35 @@ class Profile(BaseModel):
 
 PAPER = Profile()
 # What the authors' code does where it differs; every other number is the paper's. Its 50 ·
-# (labelled images) iterations at batch size 1 are the paper's 50 epochs.
+# (labelled images) iterations at batch size 1 are the paper's 50 epochs. `score_of_next` is off
+# here too: on stills it makes the ranking say nothing of the images picked.
 RELEASED = Profile(
     half_pixel=False,  # source = target · scale, TensorFlow 1's bilinear resizing
     default_boxes=((55, 31), (79, 47), (143, 79), (223, 127), (271, 159)),  # Θ¹ ↔ the smallest
+    resizing="bilinear",
     box_filter="released",  # 40 px (Caltech, BDD100K), 45 px (CityPersons), aspect up to 0.6
+    whole_pixels=True,
+    loss_mean="pixels",
     optimiser="momentum",
     learning_rate=1e-2,
+    augmentation="twelve",
+    pretrain_augmentation="none",
+    pretrain_epochs=None,
+    pretrain_iterations=600_000,  # 327 epochs of CityPersons
     double_evaluation=False,
     double_average="scores",  # where double evaluation is switched on
     radius=4,  # a 9×9 window
     mc_passes=15,
     mc_ratio=0.1,  # keep 0.9
     region_grid="sampled",  # a 30×30 max filter at every 30th pixel
-    smooth_across_videos=True,
+    one_video=True,
+    score_labeled=True,
+    zero_padding=True,
     exclude_now=(15, 14),
     fill=True,
+    decode_threshold=0.01,  # the lowest point of its curve
+    decode_score="area",
+    plateaus="whole",
     suppression=None,
     protocol="released",
 )

@@ -28,13 +28,16 @@ class Protocol:
 
     A real box becomes an ignore box if its height is outside `height` or its visible share outside
     `visible` (both ends belong to a range), or if it is not inside [left, top, right, bottom]
-    `inside`, in pixels that count from 1, all four included. What is left of the real boxes, and
+    `inside`, in pixels that count from 1, all four included; with `ignores` false all of these are
+    left out instead. What is left of the real boxes, and
     all detections, are then given the width height · `aspect` about the same centre. Detections
     below height[0] / EXPANSION, or not below height[1] · EXPANSION, are dropped.
 
     With `by_name` the boxes of other classes than PERSON are ignore boxes; without, all boxes must
-    be of one class. Boxes and detections match from `min_overlap` on. `shared`: several detections
-    may hit one box. `by_image`: recall is averaged over the images that have real boxes.
+    be of one class. Boxes and detections match from `min_overlap` on, or over it where `strict`.
+    `shared`: a detection hits all boxes that it matches, and several may hit one. `by_image`:
+    recall is averaged over all images, and is 0 in those without real boxes, whose detections count
+    neither way.
     """
 
     by_name: bool = False
@@ -43,6 +46,8 @@ class Protocol:
     inside: tuple[float, float, float, float] | None = None
     aspect: float | None = None
     min_overlap: float = MIN_OVERLAP
+    strict: bool = False
+    ignores: bool = True
     shared: bool = False
     by_image: bool = False
 
@@ -62,7 +67,7 @@ PROTOCOLS = {
         aspect=0.41,
     ),
     # The authors' released code.
-    "released": Protocol(min_overlap=0.3, shared=True, by_image=True),
+    "released": Protocol(min_overlap=0.3, strict=True, ignores=False, shared=True, by_image=True),
     # The four settings of CityPersons' own evaluation, at the native 1024×2048.
     "citypersons-reasonable": _citypersons((50, math.inf), (0.65, math.inf)),
     "citypersons-small": _citypersons((50, 75), (0.65, math.inf)),
@@ -121,10 +126,15 @@ def prepare(rules: Protocol, truth: Truth, found: Found) -> tuple[Truth, Found]:
         boxes = np.where(ignore[:, None], boxes, with_aspect(boxes, rules.aspect))
         detections = with_aspect(detections, rules.aspect)
     keep = (detections[:, 3] >= low / EXPANSION) & (detections[:, 3] < high * EXPANSION)
-    return (
-        replace(truth, ltwh=boxes, ignore=ignore),
-        Found(found.image[keep], detections[keep], found.score[keep]),
-    )
+    truth = replace(truth, ltwh=boxes, ignore=ignore)
+    if not rules.ignores:
+        truth = _taken(truth, np.flatnonzero(~ignore))
+    return truth, Found(found.image[keep], detections[keep], found.score[keep])
+
+
+def _taken(truth: Truth, which) -> Truth:
+    annotations = [truth.annotations[i] for i in which]
+    return Truth(truth.image[which], truth.ltwh[which], truth.ignore[which], annotations)
 
 
 def with_aspect(ltwh: np.ndarray, aspect: float) -> np.ndarray:

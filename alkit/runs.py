@@ -169,6 +169,12 @@ class Run:
                 return profiles.profile(self.experiment.profile, earlier["set"])
         return self.experiment.numbers
 
+    def aggregation(self, cycle: int) -> str:
+        """How pixels are folded into z: as the profile says, but for a strategy that is about
+        another way than Eq. (5)."""
+        own = self.strategy.aggregation
+        return self.numbers(cycle).aggregation if own == "max" else own
+
     def entry(self, role: str) -> Entry:
         """The catalog entry of the data set in a role, with the filter that the profile names."""
         name = getattr(self.experiment, role)
@@ -176,21 +182,23 @@ class Run:
 
     def image_size(self, role: str) -> tuple[int, int]:
         """(height, width) of the images in a role: the profile's. Those of X_l's domain have the
-        profile's height and their own aspect, as CityPersons' 480×960 beside Caltech's 480×640;
-        not where they are mixed with the pool's (`replay`)."""
+        profile's height, or its `labeled_rows`, and their own aspect, as CityPersons' 480×960
+        beside Caltech's 480×640; not where they are mixed with the pool's (`replay`)."""
         numbers = self.experiment.numbers
         native = self.entry(role).image_size
         if role not in ("labeled", "held_out") or native is None or numbers.replay:
             return numbers.image_size
-        return numbers.image_size[0], round(native[1] * numbers.image_size[0] / native[0])
+        rows = numbers.labeled_rows or numbers.image_size[0]
+        return rows, round(native[1] * rows / native[0])
 
     def frames(self, role: str) -> FrameSet:
         """The data set in the role `labeled`, `pool`, `test` or `held_out`, at `image_size`, with
         its boxes: the oracle's view. Everything else looks at `.unlabeled()`. X_l is without the
         images that show no pedestrian where the profile drops them."""
-        entry = self.entry(role)
-        frames = entry.open(self.image_size(role), **self.data_arguments(entry.name))
-        if role == "labeled" and self.experiment.numbers.empty_labeled == "drop":
+        entry, numbers, size = self.entry(role), self.experiment.numbers, self.image_size(role)
+        scale, given = 1 / numbers.at(size).scale, self.data_arguments(entry.name)
+        frames = entry.open(size, scale=scale, resizing=numbers.resizing, **given)
+        if role == "labeled" and numbers.empty_labeled == "drop":
             return frames.take(frames.with_pedestrians())
         return frames
 

@@ -26,8 +26,8 @@ BLOCK = 1 << 16  # ranks made into Python's integers at a time
 @dataclass(frozen=True)
 class Strategy:
     """How a cycle scores and selects. `score` is the name of a function of `alkit.scores`, or None
-    for random numbers; `aggregation` is the `how` of `image_score`; `smoothing` is Eq. (6) and
-    `rules` the two temporal rules, both on video only."""
+    for random numbers; `aggregation` is the `how` of `image_score`, in whose place "max" leaves the
+    profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only."""
 
     score: str | None
     aggregation: str = "max"
@@ -52,7 +52,9 @@ def random_scores(n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.random(n)
 
 
-def smooth(z, sequence, frame, half_width: float = 5, sigma: float = 3.0):
+def smooth(
+    z, sequence, frame, half_width: float = 5, sigma: float = 3.0, zero_padding: bool = False
+):
     """Temporal smoothing of the image scores, Eq. (6): z (n,) → ẑ (n,).
 
         ẑ_t = Σ_j w_j z_{t+j} / Σ_j w_j,   w_j = exp(−j² / 2σ²),   |j| ≤ half_width
@@ -60,13 +62,15 @@ def smooth(z, sequence, frame, half_width: float = 5, sigma: float = 3.0):
     The sums run over the frames of the same sequence that exist and have a finite score; j is the
     distance in `frame`. A NaN or infinite score stays as it is and enters no other. A sequence or
     frame of None gives z unchanged. NumPy or torch; float64 inside, the dtype of z outside (half
-    precision gives float32).
+    precision gives float32). With `zero_padding` the frames that are missing count with a score of
+    0 (released code): Σ_j w_j is that of all whole j.
 
     Raises ValueError for lengths that differ, frame numbers that are not finite, a negative
     half_width, and a sigma that is not positive.
 
     The released code smooths over the concatenation of all videos, without borders between them:
-    that is one sequence with positions for frames, `smooth(z, np.zeros(n), np.arange(n))`.
+    that is one sequence with positions for frames,
+    `smooth(z, np.zeros(n), np.arange(n), zero_padding=True)`.
     """
     scores = _one_axis(z, "z")
     dtype = computing_dtype(scores.dtype)
@@ -99,17 +103,22 @@ def smooth(z, sequence, frame, half_width: float = 5, sigma: float = 3.0):
         weight[first] += w
         weight[second] += w
     smoothed = scores.astype(np.float64)
-    smoothed[order] += change / weight
+    if zero_padding:
+        reach = np.arange(1, int(half_width + ROUNDING) + 1)
+        whole = 1 + 2 * np.exp(-(reach**2) / (2 * sigma**2)).sum()
+        smoothed[order] = (change + weight * sorted_z) / whole
+    else:
+        smoothed[order] += change / weight
     return like(smoothed.astype(dtype), z)
 
 
 class Reason(IntEnum):
     """Why an image was or was not chosen. Where several hold, the first of this order counts."""
 
-    CHOSEN = 0  # under both rules, or to fill the budget: `Selection.relaxed` counts those
+    CHOSEN = 0  # under both rules, or in a later pass: `Selection.relaxed` counts those
     LABELED = 1  # chosen in an earlier cycle
     UNSCORED = 2  # its score is NaN
-    EXCLUDED_LATER = 3  # rule 2: too near to one chosen in an earlier cycle
+    EXCLUDED_LATER = 3  # rule 2: too near to one chosen in an earlier cycle, or pass
     EXCLUDED_NOW = 4  # rule 1: too near to one chosen in this cycle, whatever its rank
     RANKED_BELOW = 5  # allowed, but the budget went to higher scores
 
@@ -118,7 +127,7 @@ class Reason(IntEnum):
 class Selection:
     """What `select` chose: `indices` (count,), positions in the order chosen; `reason` (n,), for
     each position a code of `Reason`; `budget`, how many were wanted; `relaxed`, how many of the
-    chosen, the last of `indices`, were chosen without rule 1 to fill the budget."""
+    chosen, the last of `indices`, were chosen in a later pass to fill the budget."""
 
     indices: np.ndarray
     reason: np.ndarray
@@ -148,7 +157,7 @@ class Selection:
 
     def __str__(self):
         counts = ", ".join(f"{name} {n}" for name, n in self.counts.items())
-        relaxed = f", {self.relaxed} of them without rule 1" if self.relaxed else ""
+        relaxed = f", {self.relaxed} of them in later passes" if self.relaxed else ""
         return f"{self.count} of {self.budget} images chosen{relaxed} ({counts})"
 
 
@@ -174,11 +183,10 @@ def select(
     score (n,), NumPy or torch: NaN is unscored and never chosen. `labeled` are the positions
     chosen in earlier cycles (never those of X_l); they are never chosen again. If fewer than
     `budget` can be chosen, fewer come back and nothing is relaxed: see `Selection.shortfall` and
-    `.counts`. `fill=True` is the released code's way: the rest of the budget goes, highest score
-    first, to frames that rule 1 alone excluded, and `Selection.relaxed` says how many they are.
-    (The code makes up to three passes and drops rule 1 in the last. Under the same rules a second
-    pass finds nothing new, so there are two here.) Sorts once and looks no further than the budget
-    needs.
+    `.counts`. `fill=True` is the released code's way: up to three passes, each highest score first.
+    A pass forgets what rule 1 excluded in the one before, but keeps the distance `exclude_later`
+    to all chosen so far, of this cycle too; the third drops rule 1. `Selection.relaxed` says how
+    many frames the second and the third add. Sorts once and looks no further than the budget needs.
 
     Raises ValueError for a budget that is not a whole number from 1 to n, a labelled position out
     of range, lengths that differ, frame numbers that are not finite, and a negative distance.
@@ -206,11 +214,19 @@ def select(
     else:
         chosen = _choose(ranking, budget, timeline, now, reason)
     reason[chosen] = Reason.CHOSEN
-    relaxed = 0
-    if fill and len(chosen) < budget:
-        by_rule_1 = ranking[reason[ranking] == Reason.EXCLUDED_NOW][: budget - len(chosen)]
-        reason[by_rule_1] = Reason.CHOSEN
-        chosen, relaxed = np.concatenate([chosen, by_rule_1]), len(by_rule_1)
+    count = len(chosen)
+    for rule_1 in (now, later):  # the second and the third pass
+        if not fill or timeline is None or len(chosen) == budget:
+            break
+        for i in chosen:
+            near = timeline.near(i, *later)
+            reason[near[reason[near] == Reason.EXCLUDED_NOW]] = Reason.EXCLUDED_LATER
+        rest = ranking[reason[ranking] == Reason.EXCLUDED_NOW]
+        reason[rest] = Reason.RANKED_BELOW
+        more = _choose(rest, budget - len(chosen), timeline, rule_1, reason)
+        reason[more] = Reason.CHOSEN
+        chosen = np.concatenate([chosen, more])
+    relaxed = len(chosen) - count
     return Selection(like(chosen, score), like(reason, score), budget, relaxed)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import json
+import math
 import os
 import time
 import warnings
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from alkit.boxes import mirrored, targets
+from alkit.augmentation import augmented, cropped
+from alkit.boxes import at_cells, targets
 from alkit.detector import Detector, autocast, device
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
@@ -26,61 +28,89 @@ MOMENTUM = 0.9  # released code
 CHECKPOINT_SECONDS = 60  # between two checkpoints of a training that takes long
 
 
-def sampling_loss(logits: list, labels: list, profile: Profile, generator: torch.Generator):
-    """Sigmoid cross-entropy over all positives and randomly drawn negatives (Eq. 7).
+def cell_weights(labels: list, pixels, profile: Profile, generator: torch.Generator) -> list:
+    """The weight of each cell in the loss, float32 (n, y, x) of each level: 0 but for all positives
+    and randomly drawn negatives (Eq. 7).
 
-    logits: five maps (n, y, x); labels: five int8 maps of the same shapes, 1, 0 or −1 (neither).
-    A negative is drawn with probability N2P · max(min_positives, positives) / size in each map,
-    where min_positives, a count of cells, scales with the image's area. The mean over all drawn,
-    where Eq. (7) writes a sum: the learning rate then does not depend on how many were drawn. The
-    regularisation, λ times the weights in each gradient, is the optimiser's.
+    labels: five int8 maps (n, y, x), 1, 0 or −1 (neither); `pixels` (n, level, 3) counts the pixels
+    of the label maps at image resolution that are −1, 0 and 1. As in the released code, N2P is
+    counted in these: every negative pixel of all levels, and so every negative cell, is drawn with
+    the same chance, N2P · max(min_positives, positive pixels) / pixels, where `min_positives`
+    scales with the image's area.
+
+    `loss_mean` "cells": the weights of all drawn cells are equal and sum to 1. (Eq. (7) writes a
+    sum; the learning rate then does not depend on how many were drawn.) "pixels": a weight is one
+    over the number of pixels drawn in its channel, whether a cell takes its label from them or not
+    (released code), so that a channel's weights sum to about 1/64, the finest one's to 1/16.
     """
+    positive_pixels = pixels[:, :, 2].sum(1)  # (n,)
     least = profile.min_positives * profile.scale**2
-    total, drawn = 0.0, 0
-    for logit, label in zip(logits, labels, strict=True):
-        positive = label == 1
-        count = positive.sum(dim=(1, 2)).clamp(min=least)  # (n,)
-        chance = profile.n2p * count / label[0].numel()
-        draw = torch.rand(label.shape, generator=generator).to(chance.device)
-        chosen = positive | ((draw < chance[:, None, None]) & (label == 0))
-        total = total + F.binary_cross_entropy_with_logits(
-            logit.float()[chosen], positive[chosen].float(), reduction="sum"
+    chance = profile.n2p * positive_pixels.clamp(min=least) / pixels.sum((1, 2))
+    chance = chance.clamp(max=1)[:, None, None]
+    drawn = [torch.rand(label.shape, generator=generator) < chance for label in labels]
+    weights = [
+        ((label == 1) | (draw & (label == 0))).float()
+        for label, draw in zip(labels, drawn, strict=True)
+    ]
+    if profile.loss_mean == "cells":
+        count = sum(weight.sum() for weight in weights).clamp(min=1)
+        return [weight / count for weight in weights]
+    for k, (label, weight) in enumerate(zip(labels, weights, strict=True)):
+        # Negatives among the pixels that no cell takes its label from: only their number counts.
+        between = (pixels[:, k, 1] - (label == 0).sum((1, 2))).float()
+        negatives = torch.binomial(between, chance[:, 0, 0], generator=generator)
+        negatives += (weight * (label == 0)).sum((1, 2))
+        weight /= (pixels[:, k, 2] + negatives).clamp(min=1)[:, None, None] * len(label)
+    return weights
+
+
+def loss_of(logits: list, labels: list, weights: list) -> torch.Tensor:
+    """Eq. (7) but for the regularisation, which the optimiser adds to each gradient: the weighted
+    sum of the cells' sigmoid cross-entropy. All lists of five maps (n, y, x)."""
+    return sum(
+        (weight * F.binary_cross_entropy_with_logits(logit.float(), own, reduction="none")).sum()
+        for logit, own, weight in zip(
+            logits, [(label == 1).float() for label in labels], weights, strict=True
         )
-        drawn = drawn + chosen.sum()
-    return total / drawn.clamp(min=1)
+    )
 
 
 def train(
     detector: Detector,
     frames: FrameSet,
     profile: Profile,
-    epochs: int,
+    epochs: float,
     seed: np.random.SeedSequence,
     checkpoint: Path | None = None,
     key: str = "",
     progress=lambda done, total, loss: None,
+    augmentation: str = "flip",
+    crop: tuple[int, int] | None = None,
 ) -> list:
     """Train in place for `epochs` over `frames`; the last iteration's weights stay.
 
-    A fresh optimiser, its rate annealed exponentially from `learning_rate` to
-    `final_learning_rate` at the last iteration. Everything random follows from `seed`, epoch by
-    epoch, so that a training that goes on from its checkpoint file ends with the same weights;
-    `key` says what the training is made from, and a checkpoint of another is left alone.
+    The last epoch may be a part of one. Images change as `augmentation` says (`augmented`), and
+    are cut to parts of (height, width) `crop`. A fresh optimiser, its rate annealed exponentially
+    from `learning_rate` to `final_learning_rate` at the last iteration. Everything random follows
+    from `seed`, epoch by epoch, so that a training that goes on from its checkpoint file ends with
+    the same weights; `key` says what the training is made from, and a checkpoint of another is left
+    alone.
     Returns the mean loss of every epoch. Raises FloatingPointError if the loss diverges.
     """
     gpus = [detector.device] if detector.device.type == "cuda" else []
     optimiser = new_optimiser(detector, profile)
     batches = -(-len(frames) // profile.batch_size)
-    last = max(1, epochs * batches - 1)
-    decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / last)
+    iterations = round(epochs * batches)
+    decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / max(1, iterations - 1))
 
     losses = restore(checkpoint, key, detector, optimiser) if checkpoint else []
-    samples = Samples(frames, profile)
+    samples = Samples(frames, profile, augmentation, crop)
+    profile = profile.at(crop or profile.image_size)
     detector.train()
     saved = time.monotonic()
     # dropout draws from PyTorch's own generator
     with torch.random.fork_rng(gpus), flushed_denormals(), captured(detector, profile):
-        for epoch, epoch_seed in enumerate(seed.spawn(epochs)):
+        for epoch, epoch_seed in enumerate(seed.spawn(math.ceil(iterations / batches))):
             if epoch < len(losses):
                 continue
             order_seed, draw_seed = epoch_seed.spawn(2)
@@ -88,17 +118,17 @@ def train(
             torch_seed = int(draw_seed.generate_state(1, np.uint64)[0] >> 1)
             generator = torch.Generator().manual_seed(torch_seed)
             torch.manual_seed(torch_seed)
-            total = 0.0
-            for batch, (images, labels) in enumerate(samples.epoch(rng)):
+            own = []  # losses
+            left = min(batches, iterations - epoch * batches)
+            for batch, sample in enumerate(samples.epoch(rng, left), epoch * batches):
                 for group in optimiser.param_groups:
-                    group["lr"] = profile.learning_rate * decay ** (epoch * batches + batch)
-                loss = iteration(detector, optimiser, images, labels, profile, generator)
-                total += loss
-                progress(epoch * batches + batch + 1, epochs * batches, loss)
-            losses.append(total / batches)
+                    group["lr"] = profile.learning_rate * decay**batch
+                own.append(iteration(detector, optimiser, *sample, profile, generator))
+                progress(batch + 1, iterations, own[-1])
+            losses.append(sum(own) / len(own))
             if not np.isfinite(losses[-1]):
                 raise FloatingPointError(
-                    f"{frames.dataset}: the loss is {losses[-1]} in epoch {epoch + 1} of {epochs}; "
+                    f"{frames.dataset}: the loss is {losses[-1]} in epoch {epoch + 1}; "
                     f"lower learning_rate (now {profile.learning_rate})"
                 )
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -108,14 +138,22 @@ def train(
     return losses
 
 
+def pretraining_epochs(profile: Profile, images: int) -> float:
+    """Epochs of the training of W_l on so many images."""
+    if profile.pretrain_iterations is None:
+        return profile.pretrain_epochs
+    return profile.pretrain_iterations / -(-images // profile.batch_size)
+
+
 def iteration(
-    detector: Detector, optimiser, images, labels, profile: Profile, generator: torch.Generator
+    detector: Detector, optimiser, images, labels, pixels, profile: Profile, generator
 ) -> float:
     """One step of the optimiser on a batch as `Samples` has it; its loss."""
     where = detector.device
+    weights = cell_weights(labels, pixels, profile, generator)
     with autocast(detector):
         logits = detector(images.to(where))
-    loss = sampling_loss(logits, [label.to(where) for label in labels], profile, generator)
+    loss = loss_of(logits, *([each.to(where) for each in maps] for maps in (labels, weights)))
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
@@ -123,11 +161,16 @@ def iteration(
 
 
 def new_optimiser(detector: Detector, profile: Profile) -> torch.optim.Optimizer:
-    """RMSProp (paper), or gradient descent with momentum (released code's default)."""
+    """RMSProp (paper), or gradient descent with momentum (released code's default). λ decays the
+    kernels, not the shifts (released code)."""
     own = {"lr": profile.learning_rate, "weight_decay": profile.weight_decay}
+    parameters = [
+        {"params": [p for p in detector.parameters() if p.ndim > 1]},
+        {"params": [p for p in detector.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     if profile.optimiser == "momentum":
-        return torch.optim.SGD(detector.parameters(), momentum=MOMENTUM, **own)
-    return torch.optim.RMSprop(detector.parameters(), alpha=RMSPROP_DECAY, **own)
+        return torch.optim.SGD(parameters, momentum=MOMENTUM, **own)
+    return torch.optim.RMSprop(parameters, alpha=RMSPROP_DECAY, **own)
 
 
 @contextlib.contextmanager
@@ -165,10 +208,12 @@ def flushed_denormals():
 
 
 class Samples:
-    """Batches of images and label maps; images are read ahead by a thread and kept if they fit."""
+    """Batches of images, label maps and counts of their pixels; images are read ahead by a thread
+    and kept if they fit."""
 
-    def __init__(self, frames: FrameSet, profile: Profile):
+    def __init__(self, frames: FrameSet, profile: Profile, augmentation="flip", crop=None):
         self.frames, self.profile = frames, profile
+        self.augmentation, self.crop = augmentation, crop
         height, width = profile.image_size
         self.room = IMAGE_CACHE_BYTES // (height * width * 3)
         self.cache = {}
@@ -181,25 +226,32 @@ class Samples:
             self.cache[i] = image
         return self.cache[i]
 
-    def batch(self, chosen, flips):
-        images, labels = [], []
-        for i, flip in zip(chosen, flips, strict=True):
+    def batch(self, chosen, generators) -> tuple:
+        """Images uint8 (n, 3, y, x), five label maps int8 (n, y, x), and the numbers of pixels
+        (n, level, 3) whose label is −1, 0 and 1; each image has a generator."""
+        images, maps = [], []
+        for i, rng in zip(chosen, generators, strict=True):
             image, boxes = self.image(int(i)), self.frames.boxes[int(i)]
-            if flip:
-                image, boxes = image[:, ::-1], mirrored(boxes, image.shape[1])
+            image, boxes = augmented(image, boxes, self.augmentation, rng)
+            if self.crop is not None:
+                image, boxes = cropped(image, boxes, self.crop, rng)
             images.append(image)
-            labels.append(targets(boxes, self.profile))
+            maps.append(targets(boxes, self.profile.at(image.shape[:2])))
         stacked = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2))
-        return stacked, [torch.from_numpy(np.stack(level)) for level in zip(*labels, strict=True)]
+        pixels = np.array(
+            [[[np.count_nonzero(m == v) for v in (-1, 0, 1)] for m in own] for own in maps]
+        )
+        cells = zip(*(at_cells(own, self.profile.half_pixel) for own in maps), strict=True)
+        labels = [torch.from_numpy(np.stack(level)) for level in cells]
+        return stacked, labels, torch.from_numpy(pixels)
 
-    def epoch(self, rng):
-        """All frames once in random order, each mirrored half of the time."""
-        order = rng.permutation(len(self.frames))
-        flips = rng.random(len(order)) < (0.5 if self.profile.flip else 0.0)
+    def epoch(self, rng, batches: int | None = None):
+        """All frames once in random order, or so many batches of them."""
+        order, generators = rng.permutation(len(self.frames)), rng.spawn(len(self.frames))
         size = self.profile.batch_size
-        starts = range(0, len(order), size)
+        starts = range(0, len(order), size)[:batches]
         parts = [slice(start, start + size) for start in starts]
-        return made_ahead(lambda part: self.batch(order[part], flips[part]), parts)
+        return made_ahead(lambda part: self.batch(order[part], generators[part]), parts)
 
 
 def keep(path: Path, key: str, detector, optimiser, losses: list):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import get_args
 
 import dask.array as da
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import maximum_filter
 
 from alkit import aggregation
-from alkit.aggregation import image_score, region_maxima
+from alkit.aggregation import HOW, image_score, region_maxima
+from alkit.profiles import Profile
 
 
 def slow_maxima(s, region, before=0):
@@ -38,7 +41,7 @@ def test_maxima_agree_with_a_loop(height, width, region, seed):
     of_tensor = aggregation._region_maxima_in_torch(torch.tensor(s), region, "tiles")
     assert np.array_equal(of_tensor, expected)
     assert image_score(s, region) == pytest.approx(expected.mean(), abs=1e-14)
-    sampled = slow_maxima(s, region, (region - 1) // 2)
+    sampled = slow_maxima(s, region, region // 2)
     assert np.array_equal(region_maxima(s, region, "sampled"), sampled)
     of_tensor = aggregation._region_maxima_in_torch(torch.tensor(s), region, "sampled")
     assert np.array_equal(of_tensor, sampled)
@@ -54,29 +57,41 @@ def test_the_paper_has_352_regions():
 
 def test_sampled_is_a_filter_with_stride_1_sampled_at_every_30th_pixel():
     s = np.random.default_rng(2).normal(size=(2, 480, 640))
-    # A dense filter of torch's; 14 before and 15 after is what SAME padding gives a window of 30.
-    padded = torch.nn.functional.pad(torch.from_numpy(s), (14, 15, 14, 15), value=-math.inf)
-    dense = torch.nn.functional.max_pool2d(padded, 30, stride=1)
-    assert dense.shape == s.shape
     maxima = region_maxima(s, 30, grid="sampled")
     assert maxima.shape == (2, 16, 22)
-    assert np.array_equal(maxima, dense[:, ::30, ::30])
+    # What the authors' code calls.
+    assert np.array_equal(maxima, maximum_filter(s, size=(1, 30, 30))[:, ::30, ::30])
+    for region in (1, 2, 7, 29):
+        expected = maximum_filter(s[0], size=region)[::region, ::region]
+        assert np.array_equal(region_maxima(s[0], region, grid="sampled"), expected)
     assert np.array_equal(image_score(s, grid="sampled"), maxima.mean((-2, -1)))
 
 
 def test_sampled_by_hand():
-    # Windows of 4 around the pixels 0, 4, 8: [-1, 2], [3, 6], [7, 10]; of 3 around 0, 3, 6, 9.
+    # Windows of 4 around the pixels 0, 4, 8: [-2, 1], [2, 5], [6, 9]; of 3 around 0, 3, 6, 9.
     s = np.arange(10.0)[None]
-    assert np.array_equal(region_maxima(s, 4, grid="sampled"), [[2, 6, 9]])
+    assert np.array_equal(region_maxima(s, 4, grid="sampled"), [[1, 5, 9]])
     assert np.array_equal(region_maxima(s, 3, grid="sampled"), [[1, 4, 7, 9]])
-    assert np.array_equal(region_maxima(s.T, 4, grid="sampled"), [[2], [6], [9]])
-    # The paper's image: the first window ends at 15, the last at 465 of 479 rows.
-    for row, region in ((0, 0), (15, 0), (16, 1), (45, 1), (46, 2), (465, 15), (466, None)):
+    assert np.array_equal(region_maxima(s.T, 4, grid="sampled"), [[1], [5], [9]])
+    # The paper's image: the first window ends at 14, the last at 464 of 479 rows.
+    for row, region in ((0, 0), (14, 0), (15, 1), (44, 1), (45, 2), (464, 15), (465, None)):
         s = np.zeros((480, 640))
         s[row, 100] = 1
         found = np.argwhere(region_maxima(s, 30, grid="sampled")).tolist()
         assert found == ([] if region is None else [[region, 3]])
         assert np.argwhere(region_maxima(s, 30)).tolist() == [[row // 30, 3]]
+
+
+def test_other_aggregations_of_the_released_code():
+    s = np.random.default_rng(3).gamma(1, 1, (2, 8, 10))
+    flat = np.sort(s.reshape(2, -1))
+    assert image_score(s, how="sum") == pytest.approx([math.fsum(row) for row in flat])
+    # The 90th percentile of 80 pixels lies a tenth of the way from the 72nd to the 73rd.
+    between = flat[:, 71] + 0.1 * (flat[:, 72] - flat[:, 71])
+    assert image_score(s, how="percentile") == pytest.approx(between)
+    assert image_score(s, how="top_mean") == pytest.approx(flat[:, 8:].mean(1))  # 72 of 80
+    assert image_score(np.array([[5.0, 1.0]]), how="top_mean") == 5  # ⌊1.8⌋ = 1 of 2
+    assert set(HOW) == set(get_args(Profile.model_fields["aggregation"].annotation))
 
 
 def test_by_hand_partial_tiles_count():
@@ -93,7 +108,7 @@ def test_leading_axes_kinds_and_dtypes():
     assert z.shape == (2, 3)
     assert z.dtype == np.float64
     assert z[1, 2] == image_score(s[1, 2], 3)
-    for how in ("max", "mean"):
+    for how in HOW:
         for dtype, result in (("f2", "f4"), ("f4", "f4"), ("f8", "f8"), ("i4", "f8")):
             assert image_score((100 * s).astype(dtype), 3, how).dtype == result
         of_tensor = image_score(torch.from_numpy(s), 3, how)
@@ -126,7 +141,7 @@ def test_nan_makes_that_image_nan(how):
     assert not np.isnan(region_maxima(wide, 3, grid="sampled")).any()
 
 
-@pytest.mark.parametrize("how", ["max", "mean"])
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("chunks", [(1, -1, -1), (2, 3, 4)])
 def test_dask_stays_lazy(how, chunks):
     s = np.random.default_rng(1).random((5, 7, 8)).astype(np.float32)

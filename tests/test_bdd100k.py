@@ -135,12 +135,22 @@ def test_one_file_an_image_from_before_august_2018(tmp_path):
 
 
 def test_the_released_rule_takes_pedestrians_of_both_formats(tmp_path):
-    """40 px at the paper's 480 are 60 at 720."""
+    """At native pixels, in whole numbers: the corners 10.5, 20.25, 40.5, 100.25 are cut."""
     rule = filters.RULES["released-bdd100k"]
     for frames in (labels_2018(), labels_2020()):
-        boxes = filters.apply(rule, read(tmp_path, frames).boxes[0], 480 / 720)
-        assert boxes.ltwh[~boxes.ignore].tolist() == [[10.5, 20.25, 30, 80]]
+        boxes = filters.apply(rule, read(tmp_path, frames).boxes[0])
+        assert boxes.ltwh[~boxes.ignore][0].tolist() == [10, 20, 30, 80]
         assert "other person" not in boxes.label
+
+
+def test_the_authors_test_set_is_without_empty_images(tmp_path):
+    read(tmp_path, labels_2018())
+    names = {"annotations": "labels.json", "images": "images"}
+    frames = bdd100k.read(tmp_path, **names, with_positives="released-bdd100k")
+    assert frames.name == ["b.jpg", "c.jpg"]
+    assert len(frames.boxes[0]) > 1  # with all its boxes
+    with pytest.raises(ValueError, match="with_positives is 'relased'; one of"):
+        bdd100k.read(tmp_path, **names, with_positives="relased")
 
 
 def test_missing_images_are_named_when_read(tmp_path):

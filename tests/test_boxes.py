@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from alkit.boxes import (
+    at_cells,
     cell_pixels,
     centred_iou,
     decode,
@@ -12,19 +13,23 @@ from alkit.boxes import (
     iou,
     mirrored,
     patch,
-    patch_half,
     suppress,
-    targets,
 )
+from alkit.boxes import targets as labels_of_pixels
 from alkit.detector import to_probabilities
 from alkit.frames import NO_BOXES, Boxes
-from alkit.profiles import DEMO, PAPER, profile
+from alkit.profiles import DEMO, PAPER, RELEASED, profile
 
 RELEASED_BOXES = ((271, 159), (223, 127), (143, 79), (79, 47), (55, 31))
 
 
 def boxes(*ltwh, ignore=None):
     return Boxes(np.array(ltwh, float), ["pedestrian"] * len(ltwh), ignore)
+
+
+def targets(boxes, numbers):
+    """The label maps at the logits' own sizes."""
+    return at_cells(labels_of_pixels(boxes, numbers), numbers.half_pixel)
 
 
 def test_iou_by_hand():
@@ -41,10 +46,16 @@ def test_centred_iou_by_hand():
 
 def test_patch_sizes_of_the_released_code():
     numbers = profile("paper", {"default_boxes": RELEASED_BOXES})
-    assert patch_half(numbers, 4, numbers.clear_patch) == (15, 12)
-    assert patch_half(numbers, 4, numbers.positive_patch) == (8, 7)
-    assert patch_half(numbers, 0, numbers.clear_patch) == (28, 22)
-    assert patch_half(numbers, 0, numbers.positive_patch) == (12, 10)
+
+    def halves(level, factor):
+        sides = patch(numbers, level, factor, (100, 200))
+        assert [s.start + s.stop - 1 for s in sides] == [200, 400]  # around (100, 200)
+        return tuple((s.stop - s.start) // 2 for s in sides)
+
+    assert halves(4, numbers.clear_patch) == (15, 12)
+    assert halves(4, numbers.positive_patch) == (8, 7)
+    assert halves(0, numbers.clear_patch) == (28, 22)
+    assert halves(0, numbers.positive_patch) == (12, 10)
 
 
 def test_default_boxes_scale_with_the_image():
@@ -53,8 +64,8 @@ def test_default_boxes_scale_with_the_image():
 
 
 def test_cells_take_the_nearest_pixel():
-    assert cell_pixels(2, 16, half_pixel=True).tolist() == [4.5, 12.5]
-    assert cell_pixels(2, 16, half_pixel=False).tolist() == [0.5, 8.5]
+    assert cell_pixels(2, 16, half_pixel=True).tolist() == [4, 12]
+    assert cell_pixels(2, 16, half_pixel=False).tolist() == [0, 8]
 
 
 def test_a_box_of_a_default_size_is_positive_in_its_channel_alone():
@@ -62,11 +73,10 @@ def test_a_box_of_a_default_size_is_positive_in_its_channel_alone():
     maps = targets(boxes([left, top, 80, 145]), PAPER)
     assert [int((m == 1).sum() > 0) for m in maps] == [0, 0, 1, 0, 0]
     rows, columns = np.nonzero(maps[2] == 1)
-    centres = cell_pixels(60, 480, True)[rows], cell_pixels(80, 640, True)[columns]
-    # half-size 5 + ⌊√29⌋ = 10 rows and 5 + ⌊√16⌋ = 9 columns around (200, 300)
-    assert np.abs(centres[0] - 200).max() <= 10.5
-    assert np.abs(centres[1] - 300).max() <= 9.5
-    assert (np.abs(cell_pixels(60, 480, True) - 200) <= 10.5).sum() == len(set(rows))
+    # half-size 5 + ⌊√29⌋ = 10 rows and 5 + ⌊√16⌋ = 9 columns around (200, 300); cell i takes its
+    # label from pixel 8 i + 4
+    assert sorted(set((8 * rows + 4).tolist())) == [196, 204]  # of 190 … 210
+    assert sorted(set((8 * columns + 4).tolist())) == [292, 300, 308]  # of 291 … 309
 
 
 def test_a_box_between_two_sizes_ends_positive_in_the_best_channel():
@@ -176,6 +186,125 @@ def test_a_plateau_is_one_detection_at_its_middle():
 
 @pytest.mark.parametrize("centre", [100.0, 100.25, 100.5, 100.999])
 def test_a_patch_has_the_released_codes_pixels_wherever_its_centre_lies(centre):
-    cells = np.arange(640) + 0.5
-    rows, columns = patch(cells, cells, (centre, centre), (8, 7))
+    rows, columns = patch(PAPER, 4, PAPER.positive_patch, (centre, centre))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (17, 15)
+
+
+def test_in_tiny_images_every_box_still_has_a_positive_cell():
+    numbers = profile("demo", {"image_size": (96, 128)})
+    for y in np.arange(10, 86, 0.7):
+        maps = targets(boxes([60, y - 6, 5, 12]), numbers)
+        assert sum(int((m == 1).sum()) for m in maps) >= 1
+
+
+def patches_of_the_code(left, top, right, bottom, height, width):
+    """Which channels of 55×31 … 271×159 the authors' code makes positive for a box, and its patch
+    in the best one: (rows, columns) as (first, last). In whole numbers, as that code computes."""
+    sizes = [(31, 55), (47, 79), (79, 143), (127, 223), (159, 271)]
+    x1, y1, x2, y2 = int(left), int(top), int(right), int(bottom)
+    w, h = x2 - x1, y2 - y1
+    y, x = y1 + h // 2, x1 + w // 2
+    overlaps = []
+    for dw, dh in sizes:
+        box = (x - dw // 2, y - dh // 2, x + dw // 2, y + dh // 2)
+        across = min(x2, box[2]) - max(x1, box[0])
+        down = min(y2, box[3]) - max(y1, box[1])
+        own = (box[2] - box[0]) * (box[3] - box[1])
+        overlaps.append(across * down / (w * h + own - across * down))
+    best = max(range(5), key=overlaps.__getitem__)
+    dw, dh = sizes[best]
+    half = 5 + int((0.2 * dh) ** 0.5), 5 + int((0.2 * dw) ** 0.5)
+    return best, {
+        (r, c)
+        for r in range(max(0, y - half[0]), min(height, y + half[0] + 1))
+        for c in range(max(0, x - half[1]), min(width, x + half[1] + 1))
+    }
+
+
+def test_targets_of_the_released_profile_are_the_codes_on_whole_pixels():
+    rng = np.random.default_rng(3)
+    height, width = RELEASED.image_size
+    otherwise = 0
+    for _ in range(100):
+        h = rng.uniform(40, 300)
+        w = h * rng.uniform(0.25, 0.65)
+        left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+        box = boxes([left, top, w, h])
+        best, pixels = patches_of_the_code(left, top, left + w, top + h, height, width)
+        found = labels_of_pixels(box, RELEASED)
+        # the best channel is written last, and clears all others
+        assert [k for k in range(5) if (found[k] == 1).any()] == [best]
+        assert set(zip(*np.nonzero(found[best] == 1), strict=True)) == pixels
+        plain = labels_of_pixels(box, RELEASED.model_copy(update={"whole_pixels": False}))
+        otherwise += not np.array_equal(plain, found)
+    assert otherwise > 20  # the switch matters
+
+
+# ---- detections as the released code makes them
+
+
+AREA = profile("paper", {"decode_score": "area", "plateaus": "whole", "suppression": None})
+
+
+def detections_of_the_code(plane, thresholds):
+    """At each threshold the pixels (y, x) that the authors' code detects, by loops over pixels: a
+    3×3 mean inside the image, maxima of 19×19, 100 pixels of at least the threshold there."""
+    height, width = plane.shape
+
+    def around(a, y, x, reach):
+        return a[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+
+    smooth = np.zeros_like(plane)
+    for y, x in np.ndindex(height, width):
+        smooth[y, x] = around(plane, y, x, 1).mean()
+    found = {}
+    for t in thresholds:
+        found[t] = {
+            (y, x)
+            for y, x in np.argwhere(smooth >= t).tolist()
+            if smooth[y, x] >= around(smooth, y, x, 9).max() - 1e-7
+            and (around(smooth, y, x, 9) >= t).sum() >= 100
+        }
+    return found
+
+
+def test_one_pass_gives_the_codes_detections_at_every_threshold():
+    rng = np.random.default_rng(5)
+    small = np.zeros((70, 90), np.float32)
+    for _ in range(12):  # bumps of many widths, some at the border
+        y, x, reach = rng.uniform(0, 70), rng.uniform(0, 90), rng.uniform(2, 14)
+        yy, xx = np.mgrid[:70, :90]
+        bump = rng.uniform(0.2, 1) * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * reach**2))
+        small = np.maximum(small, bump.astype(np.float32))
+    numbers = AREA.model_copy(update={"image_size": (70, 90), "length_scale": 1.0})
+    p = np.zeros((5, 70, 90), np.float32)
+    p[2] = small
+    found, scores = decode(p, numbers)
+    centres = np.floor(found[:, :2] + found[:, 2:] / 2)[:, ::-1].astype(int)
+    thresholds = [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    expected = detections_of_the_code(small, thresholds)
+    assert len(expected[0.01]) > len(expected[0.4]) > 0
+    for t in thresholds:
+        assert {tuple(c) for c in centres[scores >= t].tolist()} == expected[t], t
+
+
+def test_a_plateau_is_one_detection_or_one_for_each_pixel():
+    p = np.zeros((5, *PAPER.image_size), np.float32)
+    p[4, 100:121, 200:221] = 0.5
+    assert len(decode(p, AREA)[0]) == 19 * 19  # all whose 3×3 mean is 0.5
+    assert len(decode(p, AREA.model_copy(update={"plateaus": "middle"}))[0]) == 1
+
+
+def test_at_the_border_the_mean_is_over_pixels_inside_the_image():
+    p = np.zeros((5, *PAPER.image_size), np.float32)
+    p[4, :12, :12] = 0.5
+    numbers = PAPER.model_copy(update={"plateaus": "whole", "suppression": None})
+    found, scores = decode(p, numbers)
+    assert (found[:, :2] + found[:, 2:] / 2).min() == 0.5  # the corner is a maximum, too
+    assert set(scores) == {0.5}
+
+
+def test_released_detections_stand_on_whole_pixels():
+    p = peak(RELEASED, 0, 200, 300)
+    found, _ = decode(p, RELEASED)
+    assert found.tolist() == [[300 - 15, 200 - 27, 30, 54]]

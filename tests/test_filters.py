@@ -108,6 +108,31 @@ def test_the_released_caltech_rule_rounds_sides_up():
     assert fate(rule, one(15.2, 39.01, "person").scaled(0.5), scale=2) == "positive"
 
 
+def test_the_released_caltech_boxes_are_the_files_numbers_rounded_up():
+    # In the file, from 1: left 11.3, top 20, width 15.2, height 39.01.
+    boxes = Boxes([[10.3, 19, 15.2, 39.01]], ["person"])
+    assert apply(RULES["released-caltech"], boxes).ltwh.tolist() == [[12, 20, 16, 40]]
+    half = apply(RULES["released-caltech"], boxes.scaled(0.5), scale=2)
+    np.testing.assert_allclose(half.ltwh, [[6, 10, 8, 20]])
+
+
+def test_the_released_bdd100k_rule_cuts_corners_to_whole_pixels_and_is_strict():
+    rule = RULES["released-bdd100k"]
+    boxes = Boxes([[10.9, 20.9, 20, 40]], ["person"])  # to 30.9, 60.9
+    kept = apply(rule, boxes)
+    assert kept.ltwh.tolist() == [[10, 20, 20, 40]]
+    assert not kept.ignore.any()
+    assert fate(rule, Boxes([[10.9, 20.1, 20, 40.7]], ["person"])) == "positive"  # 20 to 60: 40
+    assert fate(rule, Boxes([[10, 20.9, 20, 39.9]], ["person"])) == "positive"  # 20 to 60: 40
+    assert fate(rule, Boxes([[10, 20.0, 20, 39.9]], ["person"])) == "ignore"  # 20 to 59: 39
+    assert fate(rule, Boxes([[10, 20, 26, 40]], ["person"])) == "ignore"  # 0.65 itself
+    assert fate(rule, Boxes([[10, 20, 8, 40]], ["person"])) == "ignore"  # 0.2 itself
+    assert fate(rule, Boxes([[10, 20, 9, 40]], ["person"])) == "positive"
+    assert apply(rule, Boxes([[-2.5, -3.5, 20, 50]], ["person"])).ltwh.tolist() == [
+        [-2, -3, 19, 49]  # toward 0, as Python's int does: to 17.5 and 46.5
+    ]
+
+
 @pytest.mark.parametrize(("strict", "wanted"), [(False, "positive"), (True, "ignore")])
 def test_visible_share_at_the_minimum(strict, wanted):
     boxes = one(40, 100, visible=[[10, 20, 40, 65]])

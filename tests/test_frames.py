@@ -140,6 +140,17 @@ def test_fit_never_exceeds_the_size(shape, size):
     assert factor == fit_factor(shape, size) == min(size[0] / shape[0], size[1] / shape[1])
 
 
+def test_images_are_made_smaller_by_area_or_bilinearly():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[0, 0] = 160
+    frames = frame_set([image])
+    # A pixel of the small image covers 4×4; bilinearly it lies between the middle four.
+    assert frames.resized((1, 1)).images(0).tolist() == [[[10] * 3]]
+    assert frames.resized((1, 1), "bilinear").images(0).tolist() == [[[0] * 3]]
+    image[1, 1] = 80
+    assert frames.resized((1, 1), "bilinear").images(0).tolist() == [[[20] * 3]]
+
+
 def test_frames_with_pedestrians_are_those_with_a_box_that_is_not_ignored():
     one = Boxes([[1, 1, 2, 4], [3, 1, 2, 4]], ["pedestrian"] * 2, ignore=[True, False])
     none = Boxes([[1, 1, 2, 4]], ["pedestrian"], ignore=[True])

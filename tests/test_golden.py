@@ -80,7 +80,7 @@ def largest(s, rows, columns):
 def regions(s, k, grid):
     """The maxima of Eq. (5): of k × k tiles, or of a k × k max filter at every k-th pixel."""
     height, width = s.shape
-    before, after = (0, k - 1) if grid == "tiles" else ((k - 1) // 2, k // 2)
+    before, after = (0, k - 1) if grid == "tiles" else (k // 2, (k - 1) // 2)
     return np.array(
         [
             [
@@ -92,34 +92,47 @@ def regions(s, k, grid):
     )
 
 
-def smoothed(z, videos, delta_t=5, sigma=3.0):
+def smoothed(z, videos, delta_t=5, sigma=3.0, padded=False):
     """Eq. (6): z of consecutive frames; `videos` are the lengths of the videos they come from."""
     result, first = [], 0
     for length in videos:
         for t in range(length):
             total = weights = 0.0
             for i in range(t - delta_t, t + delta_t + 1):
+                w = math.exp(-((i - t) ** 2) / (2 * sigma**2))
                 if 0 <= i < length:
-                    w = math.exp(-((i - t) ** 2) / (2 * sigma**2))
                     total, weights = total + w * float(z[first + i]), weights + w
+                elif padded:
+                    weights += w
             result.append(total / weights)
         first += length
     return np.array(result)
 
 
-def one_by_one(z, b, video, t, labeled, before, after, fill):
-    """The temporal rules: Δt₁ = (before, after) in this cycle, Δt₂ = 2 in the next ones."""
+def one_by_one(z, b, video, t, labeled):
+    """The temporal rules: Δt₁ = 15 in this cycle, Δt₂ = 2 in the next ones."""
     chosen = []
-    for first_rule in [True, False] if fill else [True]:
+    for i in sorted(range(len(z)), key=lambda i: -z[i]):
+        far = all(video[i] != video[j] or abs(t[i] - t[j]) > 15 for j in chosen)
+        free = all(video[i] != video[j] or abs(t[i] - t[j]) > 2 for j in labeled)
+        if len(chosen) < b and far and free:
+            chosen.append(i)
+    return chosen
+
+
+def three_passes(z, b, labeled):
+    """What the authors' code chooses of one list: flags for good around all that were ever chosen,
+    flags of a pass around what it chooses, which the third pass does not look at."""
+    forever = {j + k for j in labeled for k in range(-2, 3)}
+    chosen = []
+    for number in (1, 2, 3):
+        of_pass = set()
         for i in sorted(range(len(z)), key=lambda i: -z[i]):
-            if len(chosen) == b or i in labeled or i in chosen:
-                continue
-            if any(video[i] == video[j] and abs(t[i] - t[j]) <= 2 for j in labeled):
-                continue
-            near = [j for j in chosen if video[i] == video[j] and -before <= t[i] - t[j] <= after]
-            if near and first_rule:
+            if len(chosen) == b or i in forever or (i in of_pass and number < 3):
                 continue
             chosen.append(i)
+            forever |= {i + k for k in range(-2, 3)}
+            of_pass |= {i + k for k in range(-15, 15)}
     return chosen
 
 
@@ -223,8 +236,16 @@ def test_smoothing(videos, delta_t):
             fast = smooth(kind(q), sequence, frame, delta_t)
             np.testing.assert_allclose(fast, expected, 0, tolerance)
             # The released code's way: one filter over all videos, without their borders.
-            joined = smooth(kind(q), np.zeros(n), np.arange(n), delta_t)
+            one_list = kind(q), np.zeros(n), np.arange(n), delta_t
+            joined = smooth(*one_list)
             np.testing.assert_allclose(joined, smoothed(q, [n], delta_t), 0, tolerance)
+            padded = smooth(*one_list, zero_padding=True)
+            expected_padded = smoothed(q, [n], delta_t, padded=True)
+            np.testing.assert_allclose(padded, expected_padded, 0, tolerance)
+            if delta_t == 5 and n >= 11:  # what the code calls
+                filt = np.exp(-(np.arange(-5, 6) ** 2) / 18)
+                same = np.convolve(q, filt / filt.sum(), "same")
+                np.testing.assert_allclose(padded, same, 0, tolerance)
 
 
 def test_only_the_borders_of_videos_tell_the_two_ways_of_smoothing_apart():
@@ -243,13 +264,15 @@ T = np.concatenate([np.arange(length) for length in VIDEOS])
 LABELED = [30, 40]
 
 
-def from_maps_to_images(p, radius, region, grid, joined, now, fill):
+def from_maps_to_images(p, radius, grid, released):
     """The fast chain: maps (frame, level, y, x) to the images chosen, with the scores ẑ."""
     n = len(p)
-    z = image_score(divergence(p, radius), region, grid=grid)
-    z = smooth(z, np.zeros(n), np.arange(n)) if joined else smooth(z, VIDEO, T)
-    rules = {"exclude_now": now, "exclude_later": 2, "fill": fill}
-    return z, select(z, 9, sequence=VIDEO, frame=T, labeled=LABELED, **rules)
+    z = image_score(divergence(p, radius), 6, grid=grid)
+    places = (np.zeros(n), np.arange(n)) if released else (VIDEO, T)
+    z = smooth(z, *places, zero_padding=released)
+    rules = {"exclude_now": (15, 14) if released else 15, "exclude_later": 2, "fill": released}
+    sequence, frame = places
+    return z, select(z, 12, sequence=sequence, frame=frame, labeled=LABELED, **rules)
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
@@ -259,18 +282,15 @@ def test_from_maps_to_images(variant, kind):
     spread = rng.uniform(0.2, 4, (len(T), 1, 1, 1))  # frames differ in their scores
     p = 1 / (1 + np.exp(-rng.normal(0, spread, (len(T), 2, 13, 11))))
 
-    if variant == "paper":
-        numbers = {"radius": 9, "region": 6, "grid": "tiles", "joined": False, "now": 15}
-        sides, videos, fill, count = (15, 15), VIDEOS, False, 4
-    else:
-        numbers = {"radius": 4, "region": 6, "grid": "sampled", "joined": True, "now": (15, 14)}
-        sides, videos, fill, count = (15, 14), [len(T)], True, 9
-    z = [mean(regions(pixel_scores(q, numbers["radius"]), 6, numbers["grid"]).ravel()) for q in p]
-    z = smoothed(z, videos)
-    expected = one_by_one(z, 9, VIDEO, T, LABELED, *sides, fill)
+    released = variant == "released"
+    radius, grid = (4, "sampled") if released else (9, "tiles")
+    z = [mean(regions(pixel_scores(q, radius), 6, grid).ravel()) for q in p]
+    z = smoothed(z, [len(T)] if released else VIDEOS, padded=released)
+    passes = three_passes(z, 12, LABELED)
+    expected = passes if released else one_by_one(z, 12, VIDEO, T, LABELED)
 
-    fast_z, selection = from_maps_to_images(kind(p), fill=fill, **numbers)
+    fast_z, selection = from_maps_to_images(kind(p), radius, grid, released)
     np.testing.assert_allclose(fast_z, z, 0, 1e-12)
     assert selection.indices.tolist() == expected
-    assert selection.count == count
-    assert (selection.relaxed > 0) == fill
+    assert selection.count == (12 if released else 4)
+    assert (selection.relaxed > 0) == released

@@ -17,14 +17,26 @@ from alkit.costs import Costs
 from alkit.settings import checked, read_experiment
 
 FILES = {
-    name: runs.ROOT / f"experiments/{name}.yaml" for name in ("paper-caltech", "paper-bdd100k")
+    name: runs.ROOT / f"experiments/{name}.yaml"
+    for name in ("paper-caltech", "paper-bdd100k", "released-bdd100k")
 }
+PAPER = ("paper-caltech", "paper-bdd100k")
 SMALL = {"width": 0.25, "pretrain_epochs": 1, "epochs": 1, "mc_passes": 2}
 SIZES = {
     "paper-caltech": {"budget": 3, "set": SMALL | {"image_size": [96, 128]}},
     "paper-bdd100k": {"budget": 2, "set": SMALL | {"image_size": [96, 171]}},
+    "released-bdd100k": {
+        "budget": 2,
+        "set": SMALL
+        | {"image_size": [144, 256], "length_scale": 0.2, "labeled_rows": 96, "crop": [96, 128]}
+        | {"pretrain_epochs": None, "pretrain_iterations": 6},
+    },
 }
-POOL = {"paper-caltech": sum(realdata.CALTECH_POOL.values()) // 2, "paper-bdd100k": 8}
+POOL = {
+    "paper-caltech": sum(realdata.CALTECH_POOL.values()) // 2,
+    "paper-bdd100k": 8,
+    "released-bdd100k": 8,
+}
 # (images, people) of the test set, counted by hand from `realdata.people`. The paper's rule takes
 # one in an image of even number and three in one of odd number: who is half seen or cut by the
 # border is in, who is too small or of class people is out. Caltech: frame 29 of sets 6 to 10. The
@@ -33,6 +45,7 @@ TEST = {
     ("paper-caltech", "paper"): (5, 3 + 1 + 3 + 1 + 3),
     ("paper-bdd100k", "paper"): (3, 1 + 3 + 1),
     ("paper-caltech", "released"): (15, 3 * (1 + 4 + 1 + 4 + 1)),
+    ("released-bdd100k", "released"): (3, 1 + 4 + 1),
 }
 
 
@@ -71,8 +84,10 @@ def done(request, data, tmp_path_factory):
     """(name of the file, its experiment run to the end under a profile)."""
     name, profile = request.param
     changes = {"profile": profile}
-    if profile == "released":
+    if (name, profile) == ("paper-caltech", "released"):
         changes["test"] = "caltech-test-released"
+        numbers = {"pretrain_epochs": None, "pretrain_iterations": 6}
+        changes["set"] = SIZES[name]["set"] | numbers
     settings = small(name, **changes)
     return name, complete(settings, tmp_path_factory.mktemp("out") / "out")
 
@@ -80,7 +95,7 @@ def done(request, data, tmp_path_factory):
 # ---- as they are ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", PAPER)
 @pytest.mark.parametrize("profile", ["paper", "released"])
 def test_the_files_state_the_papers_protocol(name, profile):
     own = read_experiment(FILES[name])
@@ -88,7 +103,7 @@ def test_the_files_state_the_papers_protocol(name, profile):
     settings = settings_of(name, profile=profile)
     assert (settings.budget, settings.cycles, settings.seeds) == (500, 14, [0, 1, 2, 3, 4])
     assert settings.numbers.epochs == 50
-    assert settings.numbers.pretrain_epochs == 50
+    assert settings.numbers.pretrain_epochs == (50 if profile == "paper" else None)
     assert set(settings.set) <= {"image_size"}
     numbers = profiles.PROFILES[profile].model_dump() | {
         "image_size": {"paper-caltech": (480, 640), "paper-bdd100k": (480, 853)}[name]
@@ -108,6 +123,12 @@ def test_the_files_state_the_papers_protocol(name, profile):
 # ---- run to the end ------------------------------------------------------------------------------
 
 
+def one_video(out) -> bool:
+    """Whether the rules go by positions, as on video under the profile `released`."""
+    settings = runs.open_run(out / "divergence/seed_0").experiment
+    return settings.pool == "caltech-train" and settings.numbers.one_video
+
+
 def test_every_strategy_ends_with_evaluated_cycles(done):
     name, out = done
     ledger = experiment.ledger(out)
@@ -118,8 +139,11 @@ def test_every_strategy_ends_with_evaluated_cycles(done):
     assert ledger["miss rate at FPPI 1"].between(0, 1).all()
     budget = SIZES[name]["budget"]
     labeled = [0] + [budget, 2 * budget] * len(settings.strategies)
-    assert ledger["labeled images"].tolist() == labeled
-    assert (ledger["labeled pedestrians"][1:] >= ledger["labeled images"][1:]).all()
+    if one_video(out):  # of 20 frames, 3 apart: the rules may leave fewer for the second cycle
+        assert ledger["labeled images"].isin([0, 3, 4, 5, 6]).all()
+    else:
+        assert ledger["labeled images"].tolist() == labeled
+        assert (ledger["labeled pedestrians"][1:] >= ledger["labeled images"][1:]).all()
 
 
 def test_the_images_are_those_of_the_files(done):
@@ -130,14 +154,16 @@ def test_the_images_are_those_of_the_files(done):
     height, width = settings.numbers.image_size
     sizes = {role: run.frames(role).image_size for role in ("labeled", "pool", "test", "held_out")}
     assert sizes == {
-        "labeled": (96, 192), "held_out": (96, 192), "pool": (96, width), "test": (96, width),
+        "labeled": (96, 192), "held_out": (96, 192),
+        "pool": (height, width), "test": (height, width),
     }  # fmt: skip
     assert len(run.frames("labeled")) == realdata.CITYPERSONS["train"]
     assert run.held_out()["images"] == realdata.CITYPERSONS["val"]
     pool = run.frames("pool")
     assert len(pool) == POOL[name]
     assert run.logits(1).sizes["frame"] == POOL[name]
-    assert run.scores(2).shape == (POOL[name] - settings.budget, height, width)
+    left = POOL[name] - settings.budget * (not settings.numbers.score_labeled)
+    assert run.scores(2).shape == (left, height, width)
     result = run.evaluation(2)
     assert (result["images"], result["boxes"]) == TEST[name, settings.profile]
     # The labels are the oracle's: the one who stands in every image, where the files put it.
@@ -150,6 +176,12 @@ def test_the_images_are_those_of_the_files(done):
     factor = min(height / native[0], width / native[1])
     box = realdata.people(k, *native)[0][1]
     given = next(a["bbox"] for a in run.labels(1)["annotations"] if a["image_id"] == first["id"])
+    left, top, w, h = box
+    if (name, settings.profile) == ("paper-caltech", "released"):  # as in the file, from 1
+        box = [left + 1, top + 1, w, h]
+    if name == "released-bdd100k":  # whole corners
+        corners = [int(v) for v in (left, top, left + w, top + h)]
+        box = [*corners[:2], corners[2] - corners[0], corners[3] - corners[1]]
     assert given == pytest.approx([v * factor for v in box], abs=1e-6)
 
 
@@ -160,6 +192,8 @@ def test_the_temporal_rules_hold_on_video_and_not_on_stills(done):
         run = runs.open_run(out / strategy / "seed_0")
         for cycle in (1, 2):
             selection = run.selection(cycle)
+            if one_video(out):
+                continue
             videos = [frame["sequence"] for frame in selection["chosen"]]
             assert len(videos) == SIZES[name]["budget"]
             assert selection["rules"] == (name == "paper-caltech")

@@ -179,43 +179,42 @@ def test_nothing_is_relaxed():
     assert result.indices.tolist() == [0]
     assert (result.shortfall, result.relaxed) == (2, 0)
     assert result.counts["EXCLUDED_NOW"] == 2
-    assert "without rule 1" not in str(result)
+    assert "later passes" not in str(result)
 
 
-def test_filling_the_budget_drops_rule_1_and_says_so():
-    #        0    1    2    3    4    5    6    7
-    score = [0.9, 0.8, 0.5, NAN, 0.7, 0.6, 0.4, 0.3]
-    sequence = ["a", "a", "a", "a", "b", "b", "b", "b"]
-    frame = [0, 1, 2, 3, 0, 2, 3, 4]
-    rules = {"sequence": sequence, "frame": frame, "labeled": [4]}
-    strict = select(score, 4, **rules)
-    assert strict.indices.tolist() == [0, 6]  # 5 is exactly 2 from the labelled one: rule 2
-    assert strict.counts["EXCLUDED_NOW"] == 3
+def test_filling_the_budget_takes_three_passes_and_says_so():
+    #        0    1    2    3    4    5    6    7    8
+    frame = [0, 1, 5, 8, 9, 30, 0, 2, 4]
+    score = [0.9, 0.8, 0.3, 0.5, 0.4, NAN, 0.7, 0.6, 0.2]
+    sequence = ["a"] * 6 + ["b"] * 3
+    rules = {"sequence": sequence, "frame": frame, "labeled": [6]}
+    strict = select(score, 5, **rules)
+    assert strict.indices.tolist() == [0, 8]  # 7 is exactly 2 from the labelled one: rule 2
+    assert strict.counts["EXCLUDED_NOW"] == 4
 
-    filled = select(score, 4, **rules, fill=True)
-    assert filled.indices.tolist() == [0, 6, 1, 2]  # the best that rule 1 alone excluded, in order
-    assert (filled.count, filled.shortfall, filled.relaxed) == (4, 0, 2)
+    filled = select(score, 5, **rules, fill=True)
+    # The second pass is free of what frame 0 kept out, but 1 is within 2 of it; the highest is 3
+    # (frame 8), which keeps out 2 and 4. The third has no rule 1, but 4 is within 2 of 3.
+    assert filled.indices.tolist() == [0, 8, 3, 2]
+    assert (filled.count, filled.shortfall, filled.relaxed) == (4, 1, 2)
     assert [Reason(code).name for code in filled.reason] == [
         "CHOSEN",
+        "EXCLUDED_LATER",
         "CHOSEN",
         "CHOSEN",
+        "EXCLUDED_LATER",
         "UNSCORED",
         "LABELED",
         "EXCLUDED_LATER",
         "CHOSEN",
-        "EXCLUDED_NOW",
     ]
-    assert str(filled).startswith("4 of 4 images chosen, 2 of them without rule 1 (CHOSEN 4, ")
-
-    # Rule 2, labels and missing scores hold: of 8 only 5 can be had.
-    short = select(score, 8, **rules, fill=True)
-    assert short.indices.tolist() == [0, 6, 1, 2, 7]
-    assert (short.shortfall, short.relaxed) == (3, 3)
+    assert str(filled).startswith("4 of 5 images chosen, 2 of them in later passes (CHOSEN 4, ")
     # Where the rules leave enough, and for stills, it changes nothing.
-    for enough in ({"budget": 2, **rules}, {"budget": 8, "labeled": [4]}):
+    for enough in ({"budget": 2, **rules}, {"budget": 8, "labeled": [6]}):
         result = select(score, **enough, fill=True)
         assert result.relaxed == 0
         assert result.indices.tolist() == select(score, **enough).indices.tolist()
+        assert result.reason.tolist() == select(score, **enough).reason.tolist()
 
 
 def test_stills_are_plain_top_b_with_ties_to_the_lower_position():
@@ -310,22 +309,32 @@ def test_no_choice_breaks_a_rule_and_each_is_the_best_at_its_turn(pool, now, lat
     assert len(chosen) == result.count <= budget
     assert fill or result.relaxed == 0
 
-    def allowed(turn, rule_1):
-        """Who could be chosen at this turn, after chosen[:turn]."""
+    def passes():
+        """All passes in turn, each as (its rule within the pass, its frames)."""
+        yield now, range(result.count - result.relaxed)
+        if fill:
+            second = range(result.count - result.relaxed, result.count)
+            # where the second pass ends is where it has nobody left
+            end = next((k for k in second if not allowed(k, now, second.start)), result.count)
+            yield now, range(second.start, end)
+            yield later, range(end, result.count)
+
+    def allowed(turn, rule, first):
+        """Who could be chosen after chosen[:turn], in a pass that began at turn `first`."""
         return [
             i
             for i in range(n)
             if i not in chosen[:turn] and i not in labeled and not math.isnan(score[i])
-            if not any(forbids(sequence, frame, j, i, later) for j in labeled)
-            if not (rule_1 and any(forbids(sequence, frame, j, i, now) for j in chosen[:turn]))
+            if not any(forbids(sequence, frame, j, i, later) for j in labeled + chosen[:first])
+            if not any(forbids(sequence, frame, j, i, rule) for j in chosen[first:turn])
         ]
 
-    for turn, i in enumerate(chosen):
-        relaxed = turn >= result.count - result.relaxed
-        assert not (relaxed and allowed(turn, rule_1=True))  # nothing is relaxed before its time
-        assert i == min(allowed(turn, not relaxed), key=lambda j: (-score[j], j))
-    if result.shortfall:  # maximal: nobody left could be added
-        assert not allowed(len(chosen), rule_1=not fill)
+    for number, (rule, turns) in enumerate(passes(), 1):
+        for turn in turns:
+            best = min(allowed(turn, rule, turns.start), key=lambda j: (-score[j], j))
+            assert chosen[turn] == best
+        if turns.stop < budget:  # maximal: nobody left could be added in this pass
+            assert number == 2 or not allowed(turns.stop, rule, turns.start)
     assert np.flatnonzero(result.reason == Reason.CHOSEN).tolist() == sorted(chosen)
 
     names = data.draw(st.permutations(["a", "b", "c"]))

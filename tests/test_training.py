@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from alkit import boxes as boxes_module
 from alkit import training
 from alkit.detector import STRIDES, Detector
-from alkit.frames import Boxes, FrameSet
+from alkit.frames import NO_BOXES, Boxes, FrameSet
 from alkit.profiles import profile
 
 SIZE = (64, 96)
@@ -107,13 +107,22 @@ def test_the_rate_falls_exponentially_from_first_to_last_iteration(monkeypatch):
     assert np.allclose(np.diff(np.log(rates)), np.log(0.1) / 5)
 
 
+def drawn(labels, numbers, seed=0, pixels=None):
+    """The weights of some label maps (n, y, x) of cells that are pixels, unless `pixels` says."""
+    labels = [torch.as_tensor(label) for label in labels]
+    if pixels is None:
+        by_label = [torch.stack([(m == v).sum((1, 2)) for v in (-1, 0, 1)], 1) for m in labels]
+        pixels = torch.stack(by_label, 1)
+    return training.cell_weights(labels, pixels, numbers, torch.Generator().manual_seed(seed))
+
+
 def test_loss_by_hand_where_every_negative_is_drawn():
     # min_positives so large that the probability of drawing is over 1
     numbers = profile("paper", {"min_positives": 1e6})
     torch.manual_seed(0)
     logits = [torch.randn(2, 6, 8) for _ in STRIDES]
     labels = [torch.randint(-1, 2, (2, 6, 8)) for _ in STRIDES]
-    found = training.sampling_loss(logits, labels, numbers, torch.Generator())
+    found = training.loss_of(logits, labels, drawn(labels, numbers))
     parts = []
     for logit, label in zip(logits, labels, strict=True):
         for x, y in zip(logit.flatten().tolist(), label.flatten().tolist(), strict=True):
@@ -123,28 +132,84 @@ def test_loss_by_hand_where_every_negative_is_drawn():
     assert float(found) == pytest.approx(np.mean(parts), rel=1e-5)
 
 
-def test_negatives_are_drawn_at_the_papers_ratio():
-    # 2 positives, at least 100 counted: 15 · 100 of 40,000 cells are drawn, and all positives
-    label = torch.zeros(1, 200, 200, dtype=torch.int8)
-    label[0, 0, :2] = 1
-    logit = torch.zeros(1, 200, 200, requires_grad=True)
+def weights_at_image_resolution(maps, numbers, rng):
+    """The authors' weights of label maps (level, y, x) of pixels, step by step as they do it: a
+    draw of pixels, each channel divided by its sum, then nearest-neighbour downsampling."""
+    levels, height, width = maps.shape
+    chance = 15 * max(100 * numbers.scale**2, (maps == 1).sum()) / (levels * height * width)
+    found = []
+    for k, plane in enumerate(maps):
+        mask = ((rng.random(plane.shape) < chance) & (plane == 0)) | (plane == 1)
+        weight = mask / mask.sum()
+        stride = STRIDES[k]
+        offset = stride // 2 if numbers.half_pixel else 0
+        found.append((weight * (plane == 1), weight * (plane == 0), offset, stride))
+    return [(p[o::s, o::s], n[o::s, o::s]) for p, n, o, s in found]
+
+
+PEOPLE = Boxes([[100, 100, 50, 80], [300, 150, 80, 145], [500, 200, 31, 55]], ["pedestrian"] * 3)
+
+
+@pytest.mark.parametrize("name", ["paper", "released", "demo"])
+@pytest.mark.parametrize("boxes", [NO_BOXES, PEOPLE], ids=["empty", "three people"])
+def test_counts_and_shares_of_weight_are_those_of_a_draw_at_image_resolution(name, boxes):
+    numbers = profile(name)
+    scale = numbers.scale
+    empty = np.zeros((*numbers.image_size, 3), np.uint8)
+    frames_ = FrameSet("one", ["one"], lambda i: empty, numbers.image_size, [boxes.scaled(scale)])
+    _, labels, pixels = training.Samples(frames_, numbers, "none").batch([0], [None])
+    maps = boxes_module.targets(boxes.scaled(scale), numbers)
+    assert pixels[0, :, 2].tolist() == [int((m == 1).sum()) for m in maps]
+
+    slow, fast = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        own = weights_at_image_resolution(maps, numbers, rng)
+        slow.append([[(part > 0).sum(), part.sum()] for pair in own for part in pair])
+        weights = training.cell_weights(
+            labels, pixels, numbers, torch.Generator().manual_seed(seed)
+        )
+        fast.append(
+            [
+                [int((part > 0).sum()), float(part.sum())]
+                for weight, label in zip(weights, labels, strict=True)
+                for part in (weight * (label == 1), weight * (label == 0))
+            ]
+        )
+    slow, fast = np.array(slow), np.array(fast)  # (draw, level and sign, count and weight)
+    if name == "released":
+        mean, spread = (slow - fast).mean(0), (slow - fast).std(0) / np.sqrt(60)
+        assert (np.abs(mean) <= 5 * spread + 1e-6).all()
+        if boxes is NO_BOXES:  # a channel's sum is about 1/64, the finest one's 1/16
+            np.testing.assert_allclose(fast[:, 1::2, 1].mean(0), [1 / 64] * 4 + [1 / 16], rtol=0.2)
+    else:
+        counts = slow[..., 0] - fast[..., 0]
+        assert (np.abs(counts.mean(0)) <= 5 * counts.std(0) / np.sqrt(60) + 1e-6).all()
+        np.testing.assert_allclose(fast[..., 1].sum(1), 1, rtol=1e-5)  # all weights are equal
+        np.testing.assert_allclose(
+            fast[..., 1], fast[..., 0] / fast[..., 0].sum(1)[:, None], rtol=1e-5
+        )
+
+
+def test_an_empty_frame_of_the_papers_size_gives_38_negatives():
+    # N2P · 100 pixels of the five channels; of four channels one pixel in 64 is a cell's, of the
+    # finest one in 16: 4 · 300 / 64 + 300 / 16 = 37.5.
     numbers = profile("paper")
-    loss = training.sampling_loss([logit], [label], numbers, torch.Generator().manual_seed(0))
-    loss.backward()
-    drawn = int((logit.grad != 0).sum())
-    assert logit.grad[0, 0, 0] != 0
-    assert abs(drawn - 2 - 1500) < 5 * np.sqrt(1500)
-    expected = F.binary_cross_entropy_with_logits(torch.zeros(1), torch.zeros(1))
-    assert float(loss.detach()) == pytest.approx(float(expected))
+    labels = [torch.zeros(1, 480 // s, 640 // s, dtype=torch.int8) for s in STRIDES]
+    pixels = torch.zeros(1, 5, 3, dtype=torch.int64)
+    pixels[:, :, 1] = 480 * 640
+    counts = [
+        sum(int((w > 0).sum()) for w in drawn(labels, numbers, seed, pixels)) for seed in range(200)
+    ]
+    assert np.mean(counts) == pytest.approx(37.5, abs=5 * np.sqrt(37.5 / 200))
 
 
 def test_ignored_cells_are_never_drawn():
     label = torch.full((1, 50, 50), -1, dtype=torch.int8)
-    logit = torch.zeros(1, 50, 50, requires_grad=True)
-    loss = training.sampling_loss([logit], [label], profile("paper"), torch.Generator())
-    loss.backward()
-    assert float(loss.detach()) == 0
-    assert int((logit.grad != 0).sum()) == 0
+    for loss_mean in ("cells", "pixels"):
+        numbers = profile("paper", {"loss_mean": loss_mean, "min_positives": 1e6})
+        (weight,) = drawn([label], numbers)
+        assert float(weight.abs().sum()) == 0
 
 
 def test_training_lowers_the_loss():
@@ -154,17 +219,40 @@ def test_training_lowers_the_loss():
 
 def test_flips_mirror_image_and_labels_together():
     samples = training.Samples(frames(1), NUMBERS)
-    (plain,), labels = samples.batch([0], [False])
-    (mirror,), flipped = samples.batch([0], [True])
-    assert torch.equal(plain.flip(-1), mirror)
-    for label, other in zip(labels, flipped, strict=True):
-        assert torch.equal(label.flip(-1), other)  # sizes divide by the strides here
+    for seed in range(4):
+        (plain,), labels, _ = training.Samples(frames(1), NUMBERS, "none").batch([0], [None])
+        (image,), own, pixels = samples.batch([0], [np.random.default_rng(seed)])
+        mirrored = np.random.default_rng(seed).random() < 0.5
+        assert torch.equal(plain.flip(-1) if mirrored else plain, image)
+        for label, other in zip(labels, own, strict=True):
+            # sizes divide by the strides here
+            assert torch.equal(label.flip(-1) if mirrored else label, other)
+        assert pixels.sum(2).eq(SIZE[0] * SIZE[1]).all()
 
 
 def test_an_epoch_shows_every_frame_once():
     samples = training.Samples(frames(5), NUMBERS)
-    seen = [len(images) for images, _ in samples.epoch(np.random.default_rng(0))]
+    seen = [len(images) for images, *_ in samples.epoch(np.random.default_rng(0))]
     assert seen == [2, 2, 1]
+
+
+def test_a_number_of_iterations_ends_within_an_epoch():
+    numbers = profile("demo", {"pretrain_iterations": 7})
+    assert training.pretraining_epochs(numbers, 18) * 5 == pytest.approx(7)  # batches of 4
+    steps = []
+    _, losses = trained(3.5, progress=lambda done, total, loss: steps.append((done, total)))
+    assert steps == [(k, 7) for k in range(1, 8)]
+    assert len(losses) == 4
+
+
+def test_weights_decay_and_shifts_do_not():
+    detector = training.new_detector(NUMBERS, np.random.SeedSequence(1))
+    for optimiser in ("momentum", "rmsprop"):
+        numbers = NUMBERS.model_copy(update={"optimiser": optimiser, "weight_decay": 0.5})
+        groups = training.new_optimiser(detector, numbers).param_groups
+        decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+        for name, parameter in detector.named_parameters():
+            assert decay[id(parameter)] == (0.5 if name.endswith("weight") else 0)
 
 
 def test_weights_go_to_disk_and_back(tmp_path):
@@ -195,7 +283,8 @@ def test_optimisers_take_the_steps_of_their_rules():
         layer = torch.nn.ParameterList([weight])
         optimiser = training.new_optimiser(layer, numbers)
         for gradient in (3.0, -1.0):
-            optimiser.param_groups[0]["lr"] = 0.1
+            for group in optimiser.param_groups:
+                group["lr"] = 0.1
             weight.grad = torch.tensor([gradient])
             optimiser.step()
         return float(weight.detach())

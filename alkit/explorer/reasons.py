@@ -4,6 +4,7 @@ import numpy as np
 
 from alkit.explorer.reading import Opened
 from alkit.selection import Reason
+from alkit.steps.step_4_select import timeline
 
 
 def short(opened: Opened, position: int) -> str:
@@ -27,8 +28,8 @@ def sentence(opened: Opened, position: int) -> str:
     chosen = len(opened.selection["chosen"])
     what = "score" if opened.run.strategy.score else "random number"
     if reason == Reason.CHOSEN:
-        if row["order"] > chosen - opened.selection["without_rule_1"]:
-            return f"chosen {row['order']}. of {chosen}, without rule 1, to fill the budget"
+        if row["order"] > chosen - opened.selection["relaxed"]:
+            return f"chosen {row['order']}. of {chosen}, in a later pass, to fill the budget"
         return f"chosen {row['order']}. of {chosen}: the highest {what} that was left (rank {rank})"
     if reason == Reason.LABELED:
         return f"labelled in cycle {opened.labelled[position]}"
@@ -42,10 +43,12 @@ def sentence(opened: Opened, position: int) -> str:
             f"{table['name'].iloc[other]}, chosen {order}."
         )
     if reason == Reason.EXCLUDED_LATER:
-        other, distance = _nearest(opened, position, list(opened.labelled))
+        chosen = table.index[table["order"] > 0] if opened.selection["relaxed"] else []
+        other, distance = _nearest(opened, position, [*opened.labelled, *chosen])
+        cycle = opened.labelled.get(other, opened.cycle)
         return (
             f"rank {rank}, passed over by rule 2: {frames(distance)} from "
-            f"{table['name'].iloc[other]}, labelled in cycle {opened.labelled[other]}"
+            f"{table['name'].iloc[other]}, labelled in cycle {cycle}"
         )
     return f"rank {rank}: the budget of {opened.selection['budget']} went to higher ones"
 
@@ -67,10 +70,10 @@ def _nearest(opened: Opened, position: int, others) -> tuple:
 
 
 def _same_video(opened: Opened, position: int, others) -> list:
-    table, others = opened.table, np.asarray(others, int)
-    if opened.pool.sequence is None:
+    others = np.asarray(others, int)
+    sequence, frame = timeline(opened.pool, opened.run.numbers(opened.cycle))
+    if sequence is None:
         return []
-    sequence, frame = table["sequence"].to_numpy(), table["frame"].to_numpy()
     others = others[sequence[others] == sequence[position]] if len(others) else others
     distance = np.abs(frame[others] - frame[position])
     order = np.argsort(distance, kind="stable")

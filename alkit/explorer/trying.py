@@ -9,7 +9,7 @@ import numpy as np
 from alkit.aggregation import image_score
 from alkit.explorer.reading import Opened
 from alkit.selection import Selection, select
-from alkit.steps.step_4_select import smoothed
+from alkit.steps.step_4_select import ranked_by, timeline
 
 YIELD = 0.001  # seconds between two frames, for the page to be quick meanwhile
 
@@ -72,7 +72,7 @@ class Trial:
 
 def score_of(opened: Opened, position: int, radius: int, region: int) -> float:
     """z of a frame by its strategy's score and aggregation, with another radius and region."""
-    numbers, how = opened.run.numbers(opened.cycle), opened.run.strategy.aggregation
+    numbers, how = opened.run.numbers(opened.cycle), opened.run.aggregation(opened.cycle)
     s = opened.scores_again(position, radius)
     return float(image_score(s, region, how=how, grid=numbers.region_grid))
 
@@ -82,13 +82,13 @@ def choose(opened: Opened, z: np.ndarray, wanted: Numbers) -> tuple[np.ndarray, 
     are not ranked."""
     run, pool = opened.run, opened.pool
     numbers, strategy = run.numbers(opened.cycle), run.strategy
-    ranked = smoothed(z, pool, numbers) if strategy.smoothing else z
-    rules = strategy.rules and pool.sequence is not None
+    ranked = ranked_by(z, pool, numbers, strategy.smoothing)
+    sequence, frame = timeline(pool, numbers) if strategy.rules else (None, None)
     selection = select(
         ranked,
         opened.selection["budget"],
-        sequence=pool.sequence if rules else None,
-        frame=pool.frame if rules else None,
+        sequence=sequence,
+        frame=frame,
         labeled=list(opened.labelled),
         exclude_now=wanted.exclude_now,
         exclude_later=wanted.exclude_later,

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from alkit import filters
 from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
 from alkit.imagefile import SUFFIXES, read_image
 
@@ -21,7 +22,9 @@ SPACE = re.compile(r"[ \t\r\n]*")
 MAX_CATEGORY, MAX_COORDINATE = 100, 2**16
 
 
-def read(root: Path, *, annotations: str, images: str) -> FrameSet:
+def read(
+    root: Path, *, annotations: str, images: str, with_positives: str | None = None
+) -> FrameSet:
     """The labelled images at native pixels, with all their boxes, in the order of the file.
 
     `annotations` is one json or a folder of them, read in the order of their names, and `images`
@@ -42,6 +45,9 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
     corners are fractions of pixels and neighbouring boxes share theirs, so that x2 is an edge.
     Scalabel's converter of 2021 takes x2 as the last pixel inside and adds 1 to both sides.
 
+    `with_positives` names a rule of `alkit.filters.RULES`: images without a positive under it are
+    left out, as of the authors' test set.
+
     A frame whose `labels` are null or absent has no boxes: the labels of 2020 leave them out where
     there is nothing. An image without a frame is no part of the set; 137 of the 70,000 training
     images have none. The images need not be there, all or some, since the labels say what there is
@@ -53,6 +59,8 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
     """
     path, folder = Path(root) / annotations, Path(root) / images
     names, boxes_of = _parse(path)
+    if with_positives is not None:
+        names, boxes_of = _with_positives(path, with_positives, names, boxes_of)
     return FrameSet(
         dataset=path.stem,
         name=names,
@@ -62,7 +70,20 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
     )
 
 
-def sources(root: Path, *, annotations: str, images: str) -> tuple[list, list]:
+def _with_positives(path: Path, name: str, names: list, boxes_of):
+    """The names and boxes of the images with a positive under a named rule."""
+    if name not in filters.RULES:
+        known = sorted(filters.RULES)
+        raise ValueError(f"{path}: with_positives is {name!r}; one of {known} is wanted, or null")
+    rule = filters.RULES[name]
+    every = range(len(names))
+    kept = [i for i in every if not filters.apply(rule, boxes_of(i)).ignore.all()]
+    if not kept:
+        raise ValueError(f"{path}: no image has a positive under the rule {name!r}")
+    return [names[i] for i in kept], lambda i: boxes_of(kept[i])
+
+
+def sources(root: Path, *, annotations: str, images: str, **_) -> tuple[list, list]:
     """The files that the data comes from: (annotation files, image files). The latter are all in
     the image folder: to know which have labels takes as long as reading the labels."""
     folder = Path(root) / images

@@ -15,23 +15,33 @@ IMAGES = (  # what images and boxes go through
     "catalog", "filters", "frames", "imagefile", "matfile", "readers", "seqfile", "vbb", "video",
 )  # fmt: skip
 MEASURING = ("evaluation", "precision", "protocols")
+IMAGE = ("image_size", "length_scale", "resizing")
 TRAINING = (
-    "image_size", "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch",
-    "positive_patch", "filtered_boxes", "n2p", "min_positives", "optimiser",
-    "learning_rate", "final_learning_rate", "weight_decay", "batch_size", "flip",
+    *IMAGE, "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch", "positive_patch",
+    "filtered_boxes", "whole_pixels", "n2p", "min_positives", "loss_mean", "optimiser",
+    "learning_rate", "final_learning_rate", "weight_decay", "batch_size",
 )  # fmt: skip
 DETECTING = (
-    "image_size", "width", "half_pixel", "default_boxes", "double_evaluation", "double_average",
-    "decode_mean", "decode_window", "decode_threshold", "decode_area", "suppression",
+    *IMAGE, "width", "half_pixel", "default_boxes", "whole_pixels", "double_evaluation",
+    "double_average", "decode_mean", "decode_window", "decode_threshold", "decode_area",
+    "decode_score", "plateaus", "suppression",
 )  # fmt: skip
 
 
-def train(job: Job, detector, frames: FrameSet, epochs: int):
+def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str, crop=None):
     """Train from where the detector stands; writes its weights and the loss of each epoch."""
     checkpoint = job.folder / "checkpoint.safetensors"
-    numbers = job.numbers.at(frames.image_size)
     losses = training.train(
-        detector, frames, numbers, epochs, job.seed("training"), checkpoint, job.key, job.progress
+        detector,
+        frames,
+        job.numbers.at(frames.image_size),
+        epochs,
+        job.seed("training"),
+        checkpoint,
+        job.key,
+        job.progress,
+        augmentation,
+        crop,
     )
     write_json(job.folder / "losses.json", losses)
     training.save_weights(detector, job.folder / "weights.safetensors")

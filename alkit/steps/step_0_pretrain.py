@@ -15,12 +15,18 @@ def _pretrain(job: Job):
             "of the catalog entry (`alkit data stats NAME` counts both)"
         )
     detector = training.new_detector(job.numbers, job.seed("weights"))
-    train(job, detector, frames, job.numbers.pretrain_epochs)
+    epochs = training.pretraining_epochs(job.numbers, len(frames))
+    train(job, detector, frames, epochs, job.numbers.pretrain_augmentation)
     held_out = {}
     if job.run.experiment.held_out:
         held_out, _ = measure(job, detector, "held_out")
     write_json(job.folder / "held_out.json", held_out)
 
+
+NUMBERS = (
+    *TRAINING, *DETECTING, "labeled_rows", "pretrain_epochs", "pretrain_iterations",
+    "pretrain_augmentation", "protocol", "replay", "empty_labeled",
+)  # fmt: skip
 
 pretrain = Step(
     "0_pretrain",
@@ -31,11 +37,17 @@ pretrain = Step(
         "input_held_out": data_key(run, "held_out") if run.experiment.held_out else None,
         "seed": run.seed,
     },
-    parameters=tuple(
-        dict.fromkeys(
-            (*TRAINING, *DETECTING, "pretrain_epochs", "protocol", "replay", "empty_labeled")
-        )
+    parameters=tuple(dict.fromkeys(NUMBERS)),
+    code=(
+        *IMAGES,
+        *MEASURING,
+        "augmentation",
+        "boxes",
+        "detector",
+        "labels",
+        "prediction",
+        "threads",
+        "training",
     ),
-    code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction", "threads", "training"),
     whole=True,
 )

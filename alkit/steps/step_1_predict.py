@@ -15,13 +15,17 @@ from alkit.steps import step_2_score
 from alkit.steps.shared import DETECTING, IMAGES
 
 
-def unlabeled_positions(run: Run, cycle: int, n: int) -> np.ndarray:
-    """Positions of the pool that nobody has labelled before `cycle`."""
-    return np.setdiff1d(np.arange(n), run.labeled_positions(cycle))
+def positions_to_score(run: Run, cycle: int) -> np.ndarray:
+    """Positions of the pool that nobody has labelled before the cycle; all where the profile
+    scores labelled frames too."""
+    everything = np.arange(len(run.frames("pool")))
+    if run.numbers(cycle).score_labeled:
+        return everything
+    return np.setdiff1d(everything, run.labeled_positions(cycle))
 
 
 def _predict(job: Job):
-    positions = unlabeled_positions(job.run, job.cycle, len(job.run.frames("pool")))
+    positions = positions_to_score(job.run, job.cycle)
     arrays = prediction.logit_arrays(job.numbers)
     group = store.create(job.place("logits.zarr"), positions, arrays, job.key)
     if device().type == "cuda" and (scoring := step_2_score.job_ahead(job)):
@@ -95,7 +99,7 @@ predict = Step(
         "input_weights": weights_key(run, cycle - 1),
         **labels_keys(run, range(1, cycle)),
     },
-    parameters=DETECTING,
+    parameters=(*DETECTING, "score_labeled"),
     code=(*IMAGES, "boxes", "detector", "prediction", "store", "threads"),
     open_shards=_open,
 )

@@ -29,7 +29,7 @@ def _open(job: Job):
     float16: enough to find the regions worth a look."""
     stored = job.run.stored_scores(job.cycle)
     region = job.numbers.pixels(job.numbers.region)
-    how, grid = job.run.strategy.aggregation, job.numbers.region_grid
+    how, grid = job.run.aggregation(job.cycle), job.numbers.region_grid
 
     def work(blocks, tick):
         for block in blocks:
@@ -41,7 +41,8 @@ def _open(job: Job):
         # a higher score is a higher number in the store, and of those there is less to go through
         highest = store.dequantise(region_maxima(maps, region, grid))
         # the mean of the regions' maxima is Eq. (5)
-        z = image_score(highest if how == "max" else store.dequantise(maps), how="mean")
+        whole = how != "max"
+        z = image_score(store.dequantise(maps) if whole else highest, how=how if whole else "mean")
         return np.asarray(z, np.float64), highest.astype(np.float16)
 
     return work
@@ -53,7 +54,7 @@ aggregate = Step(
     artefacts=("image_scores.csv", "region_maxima.npy"),
     inputs=lambda run, cycle: {
         "input_scores": key_of(run, cycle, "2_score"),
-        "aggregation": run.strategy.aggregation,
+        "aggregation": run.aggregation(cycle),
     },
     parameters=("image_size", "region", "region_grid"),
     code=("aggregation", "arrays", "store"),

@@ -22,15 +22,14 @@ def _select(job: Job):
         table = run.image_scores(job.cycle)
         z = np.full(len(pool), np.nan)
         z[table["position"]] = table["z"]
-        ranked = z
-        if strategy.smoothing:
-            ranked = smoothed(z, pool, numbers)
+        ranked = ranked_by(z, pool, numbers, strategy.smoothing)
     rules = strategy.rules and pool.sequence is not None
+    sequence, frame = timeline(pool, numbers) if rules else (None, None)
     chosen = select(
         ranked,
         run.experiment.budget,
-        sequence=pool.sequence if rules else None,
-        frame=pool.frame if rules else None,
+        sequence=sequence,
+        frame=frame,
         labeled=labeled,
         exclude_now=numbers.exclude_now,
         exclude_later=numbers.exclude_later,
@@ -53,7 +52,7 @@ def _select(job: Job):
         {
             "budget": run.experiment.budget,
             "rules": rules,
-            "without_rule_1": chosen.relaxed,
+            "relaxed": chosen.relaxed,
             "chosen": table.astype(object).where(table.notna(), None).to_dict("records"),
             "counts": counts,
             "reason_names": {reason.name: int(reason) for reason in Reason},
@@ -63,12 +62,25 @@ def _select(job: Job):
     )
 
 
-def smoothed(z, pool, numbers):
-    """ẑ of Eq. (6); across videos it takes the pool for one video, in its order (released)."""
-    sequence, frame = pool.sequence, pool.frame
-    if numbers.smooth_across_videos and sequence is not None:
-        sequence, frame = np.zeros(len(z)), np.arange(len(z))
-    return smooth(z, sequence, frame, numbers.half_width, numbers.sigma)
+def timeline(pool, numbers) -> tuple:
+    """(sequence, frame) of the pool's frames, as Eq. (6) and the rules take them: with `one_video`
+    the pool is one video, whose frames lie one behind the other (released); None for stills."""
+    if numbers.one_video and pool.sequence is not None:
+        return np.zeros(len(pool), np.int64), np.arange(len(pool))
+    return pool.sequence, pool.frame
+
+
+def ranked_by(z, pool, numbers, smoothing: bool = True) -> np.ndarray:
+    """What frames are ranked by: z (n,), NaN where there is none, or with `smoothing` its ẑ of
+    Eq. (6). With `score_of_next` z is that of the next frame that has one, and the last frame's is
+    the first's."""
+    if numbers.score_of_next:
+        z, scored = z.copy(), np.flatnonzero(np.isfinite(z))
+        z[scored] = np.roll(z[scored], -1)
+    if not smoothing:
+        return z
+    own = numbers.half_width, numbers.sigma, numbers.zero_padding
+    return smooth(z, *timeline(pool, numbers), *own)
 
 
 def _select_inputs(run: Run, cycle: int) -> dict:
@@ -85,18 +97,16 @@ def _select_inputs(run: Run, cycle: int) -> dict:
     return inputs | {"input_image scores": key_of(run, cycle, "3_aggregate")}
 
 
+NUMBERS = (
+    "half_width", "sigma", "one_video", "zero_padding", "score_of_next", "exclude_now",
+    "exclude_later", "fill",
+)  # fmt: skip
+
 choose = Step(
     "4_select",
     _select,
     artefacts=("selection.json",),
     inputs=_select_inputs,
-    parameters=(
-        "half_width",
-        "sigma",
-        "smooth_across_videos",
-        "exclude_now",
-        "exclude_later",
-        "fill",
-    ),
+    parameters=NUMBERS,
     code=("arrays", "selection"),
 )

@@ -16,7 +16,8 @@ def _retrain(job: Job):
     if job.numbers.replay:
         frames = labels.concatenate(run.frames("labeled"), frames)
     detector = training.load_weights(run.weights(0), job.numbers)
-    train(job, detector, frames, job.numbers.epochs)
+    numbers = job.numbers
+    train(job, detector, frames, numbers.epochs, numbers.augmentation, numbers.crop)
 
 
 retrain = Step(
@@ -31,7 +32,7 @@ retrain = Step(
         "seed": run.seed,
         "cycle": cycle,
     },
-    parameters=(*TRAINING, "epochs", "replay", "empty_labeled"),
-    code=(*IMAGES, "boxes", "detector", "labels", "threads", "training"),
+    parameters=(*TRAINING, "epochs", "augmentation", "crop", "replay", "empty_labeled"),
+    code=(*IMAGES, "augmentation", "boxes", "detector", "labels", "threads", "training"),
     whole=True,
 )

@@ -29,8 +29,8 @@ def selection(run, cycle: int):
         "random number" if not scored else "ẑ, smoothed score (nats)" if smoothed else "z (nats)"
     )
     rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
-    if chosen["without_rule_1"]:
-        rules += f", but the last {chosen['without_rule_1']} without rule 1 to fill the budget"
+    if chosen["relaxed"]:
+        rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
     figure = drawing.picture(
         3.8,
         f"Step 4, cycle {cycle}: {len(chosen['chosen'])} frames chosen of a budget of "

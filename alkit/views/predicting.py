@@ -166,7 +166,7 @@ def score_maps(run, cycle: int, count: int = 3):
     maps = run.scores(cycle)
     positions = maps["position"].values
     looked = evenly(len(positions), SAMPLED)
-    numbers, how = run.numbers(cycle), run.strategy.aggregation
+    numbers, how = run.numbers(cycle), run.aggregation(cycle)
     region, grid = numbers.pixels(numbers.region), numbers.region_grid
     sample = maps.isel(frame=looked).values
     z = image_score(sample, region, how, grid) if looked else np.zeros(0)

@@ -1,0 +1,108 @@
+"""Random changes of training images: flips, the authors' twelve operations, crops.
+
+Images are uint8 RGB **(y, x, 3)**; boxes follow. Everything is drawn from the generator given.
+"""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from alkit.boxes import mirrored
+from alkit.frames import Boxes
+
+BLUR = 1 / 3  # σ of the 3×3 Gaussian, in pixels
+AUGMENTED = 0.6  # the share of images that one of the twelve operations changes
+
+
+def augmented(image: np.ndarray, boxes: Boxes, how: str, rng: np.random.Generator):
+    """The image and its boxes after a random change. "flip" mirrors half of the images. "twelve"
+    gives 60 % of them one of twelve operations, as the released code does in retraining: four are
+    the mirror, eight change the pixels and leave the boxes. (The code draws the two factors of
+    brightness and saturation once a run; here every image has its own.)"""
+    if how == "flip" and rng.random() < 0.5:
+        return image[:, ::-1], mirrored(boxes, image.shape[1])
+    if how != "twelve" or rng.random() >= AUGMENTED:
+        return image, boxes
+    k = int(rng.integers(12))
+    if k >= len(PHOTOMETRIC):
+        return image[:, ::-1], mirrored(boxes, image.shape[1])
+    return PHOTOMETRIC[k](image, rng), boxes
+
+
+def sharpened(image, rng):
+    """Twice the image less its blurred self."""
+    fine = image.astype(np.float32)
+    return as_bytes(2 * fine - cv2.GaussianBlur(fine, (3, 3), BLUR))
+
+
+def blurred(image, rng):
+    return cv2.GaussianBlur(image, (3, 3), BLUR)
+
+
+def motion_blurred(image, rng):
+    """The mean along a line of five pixels in a random direction."""
+    angle, reach = np.deg2rad(rng.integers(180)), np.linspace(-2, 2, 9)
+    kernel = np.zeros((5, 5), np.float32)
+    scale = max(abs(np.sin(angle)), abs(np.cos(angle)))  # the line ends at the border of 5×5
+    rows = np.rint(2 - reach * np.sin(angle) / scale).astype(int)
+    kernel[rows, np.rint(2 + reach * np.cos(angle) / scale).astype(int)] = 1
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
+
+
+def dropped(image, rng):
+    """7 % of the pixels are black."""
+    return image * (rng.random((*image.shape[:2], 1)) >= 0.07)
+
+
+def noisy(image, rng):
+    """Gaussian noise of one grey level, the same in the three colours."""
+    return as_bytes(np.rint(image + rng.normal(0, 1, (*image.shape[:2], 1))))
+
+
+def darker(image, rng):
+    return with_scaled(image, 2, rng.uniform(0.7, 1.05))
+
+
+def paler(image, rng):
+    return with_scaled(image, 1, rng.uniform(0.9, 1.1))
+
+
+def picked(image, rng):
+    """10 % of the pixels take the place of one at most a pixel up and left of them."""
+    where = np.indices(image.shape[:2])
+    where -= rng.integers(2, size=where.shape) * (rng.random(image.shape[:2]) < 0.1)
+    return image[tuple(where.clip(0))]
+
+
+PHOTOMETRIC = (sharpened, blurred, motion_blurred, dropped, noisy, darker, paler, picked)
+
+
+def with_scaled(image, channel: int, factor: float):
+    """The image with its saturation (channel 1) or value (2) in HSV times a factor."""
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., channel] = (hsv[..., channel] * factor).clip(0, 1)
+    return as_bytes(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255)
+
+
+def as_bytes(image):
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def cropped(image: np.ndarray, boxes: Boxes, size, rng: np.random.Generator):
+    """A random part of the image, (height, width) pixels, and its boxes (released code): anywhere
+    if there is no pedestrian, else one that begins left of and above one of them, or as near to
+    that as the image allows. Pedestrians that begin left of or above the part are dropped."""
+    room = np.array(image.shape[:2]) - size  # (y, x)
+    if (room < 0).any():
+        raise ValueError(
+            f"crop is {tuple(size)}, but the image has {image.shape[:2]} pixels (height, width); "
+            "choose a smaller crop, or a larger image_size"
+        )
+    real = np.flatnonzero(~boxes.ignore)
+    last = boxes.ltwh[rng.choice(real), 1::-1].clip(0) if len(real) else room
+    y, x = np.minimum(rng.integers(last.astype(int) + 1), room)
+    move = (-x, -y, 0, 0)
+    part = replace(boxes, ltwh=boxes.ltwh + move, visible=boxes.visible + move)
+    begins = part.ignore | (part.ltwh[:, :2] >= 0).all(1)
+    return image[y : y + size[0], x : x + size[1]], part.take(begins)
