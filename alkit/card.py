@@ -13,12 +13,13 @@ import pandas as pd
 from scipy.stats import hypergeom
 from tqdm import tqdm
 
-from alkit import checks, experiment, runs
+from alkit import experiment, runs
 from alkit.ceiling import ceiling
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
 from alkit.readers import street
 from alkit.street import VERSION
+from alkit.text import evenly, sentence
 
 ROLES = {"labeled": "X_l", "held_out": "held out", "pool": "X_u", "test": "test"}
 DEFAULTS = {"domain": "source", "world": 0}  # of the reader
@@ -274,7 +275,7 @@ def check(bed: Bed) -> str:
                 problems.append(f"a box of {frames.name[i]} is empty")
             seen.update(boxes.identity.tolist())
         again = bed.run.frames(role)
-        for i in checks.sample(len(frames), 3):
+        for i in evenly(len(frames), 3):
             if not np.array_equal(frames.images(i), again.images(i)):
                 problems.append(f"{frames.name[i]} differs when it is drawn again")
     for (world, domain), seen in people.items():
@@ -282,7 +283,7 @@ def check(bed: Bed) -> str:
             if world == other_world and domain < other and seen & others:
                 problems.append(f"{len(seen & others)} people are in {domain} and {other}")
     claim = "street: boxes inside images, nobody in two domains of a world, frames redrawn equal"
-    return checks.sentence(claim, problems[:5])
+    return sentence(claim, problems[:5])
 
 
 def bar(n: int, what: str):

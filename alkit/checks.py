@@ -9,13 +9,9 @@ import math
 
 import numpy as np
 
+from alkit.text import evenly, sentence
+
 SAMPLED = 64  # maps of a large store that are read, evenly chosen
-
-
-def sentence(claim: str, problems) -> str:
-    """The claim, or what is wrong with it."""
-    problems = [str(problem) for problem in problems]
-    return claim if not problems else f"{claim.split(':')[0]}: wrong: " + "; ".join(problems)
 
 
 def training(run, cycle: int) -> str:
@@ -42,7 +38,7 @@ def predictions(run, cycle: int) -> str:
     data = run.logits(cycle)
     positions = data["position"].values
     problems = unlabeled_problems(run, cycle, positions)
-    for k in sample(len(positions)):
+    for k in evenly(len(positions), SAMPLED):
         part = data.isel(frame=k)
         problems += [
             f"{name} of frame {positions[k]} is not finite"
@@ -63,7 +59,7 @@ def scores(run, cycle: int) -> str:
     size = run.numbers(cycle).image_size
     if maps.shape[1:] != tuple(size):
         problems.append(f"maps of {maps.shape[1:]} for images of {size}")
-    values = maps.isel(frame=sample(len(positions))).values
+    values = maps.isel(frame=evenly(len(positions), SAMPLED)).values
     if not finite(values):
         problems.append("a score is not finite")
     elif (values < 0).any():
@@ -87,7 +83,7 @@ def image_scores(run, cycle: int) -> str:
     except FileNotFoundError:
         maps = None  # deleted to save space
     if maps is not None and not problems:
-        looked = sample(len(z), 8)
+        looked = evenly(len(z), 8)
         values = maps.isel(frame=looked).values
         low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))
         outside = (z[looked] < low - 1e-6) | (z[looked] > high + 1e-6)
@@ -214,11 +210,6 @@ def unlabeled_problems(run, cycle: int, positions) -> list:
         return [f"{len(positions)} frames, but {len(wanted)} to score"]
     other = np.flatnonzero(positions != wanted)
     return [f"frame {positions[k]} where {wanted[k]} is wanted" for k in other[:1]]
-
-
-def sample(n: int, count: int = SAMPLED) -> list:
-    """At most `count` indices spread evenly over n."""
-    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int)).tolist() if n else []
 
 
 def finite(values) -> bool:

@@ -7,9 +7,10 @@ import fnmatch
 
 import numpy as np
 
-from alkit import checks, data
+from alkit import data
 from alkit.catalog import CatalogError, Entry
 from alkit.data import Ceiling, Survey
+from alkit.text import sentence
 
 COUNTED = {  # rows of a table of counts
     "images": "images",
@@ -108,4 +109,4 @@ def check(surveys: list[Survey]) -> str:
             if ((width < (low - 1e-6) * height) | (width > (high + 1e-6) * height)).any():
                 problems.append(f"{found.name}: a pedestrian is too wide or too narrow")
     claim = "data sets: counts as the catalog expects, pedestrians within their filter's limits"
-    return checks.sentence(claim, problems[:5])
+    return sentence(claim, problems[:5])

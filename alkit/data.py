@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from alkit import filters, street
 from alkit.catalog import CatalogError, Entry
-from alkit.checks import sample
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
+from alkit.text import evenly
 
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
 MAX_BAD_FILES = 20  # so many are named, then the check stops reading
@@ -142,7 +142,7 @@ def decoder_ceiling(
         height, width = found.frames.image_size
         rows = profile.image_size[0]
         profile = profile.at((rows, round(width * rows / height)))
-    frames = found.frames.take(sample(len(found.frames), most)).resized(profile.image_size)
+    frames = found.frames.take(evenly(len(found.frames), most)).resized(profile.image_size)
     frames = frames.with_boxes(lambda boxes: filters.apply(rule, boxes, scale))
     detections = []
     with one_thread():

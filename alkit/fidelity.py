@@ -14,13 +14,14 @@ import torch
 from scipy.stats import kendalltau
 from tqdm import tqdm
 
-from alkit import checks, prediction, scores, training
+from alkit import prediction, scores, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.profiles import PAPER, RELEASED, Profile
 from alkit.runs import Run
 from alkit.selection import select
 from alkit.steps.step_4_select import ranked_by, timeline
+from alkit.text import sentence
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements
 BASE, ALL = "paper", "all of them"
@@ -268,7 +269,7 @@ def check(found: dict) -> str:
     if not table(found).loc[BASE].dropna().eq(1).all():
         problems.append("the paper does not agree with itself")
     claim = "fidelity: every variant scores every frame, and the paper agrees with itself"
-    return checks.sentence(claim, problems)
+    return sentence(claim, problems)
 
 
 def _sides(exclusion):

@@ -23,8 +23,8 @@ from alkit.plugins import load_score, load_strategies
 from alkit.runs import Run
 from alkit.scaling import Work
 from alkit.settings import Experiment
+from alkit.text import duration, size
 from alkit.training import pretraining_epochs
-from alkit.words import duration, size
 
 ROLES = ("labeled", "pool", "test", "held_out")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from alkit.store import SHARD_FRAMES
-from alkit.words import duration, size
+from alkit.text import duration, size
 
 WORKERS = 64
 # Tasks a second that one Dask scheduler hands out at most: its documentation speaks of about 1 ms

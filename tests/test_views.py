@@ -9,6 +9,7 @@ from alkit import checks, experiment, report, runs, views
 from alkit.evaluation import Evaluation
 from alkit.frames import Boxes
 from alkit.settings import read_experiment
+from alkit.text import evenly
 from alkit.views import drawing, predicting, results
 
 STILLS = """
@@ -166,4 +167,4 @@ def test_frames_of_high_confidence_come_from_different_sequences():
 
 @pytest.mark.parametrize(("n", "count", "wanted"), [(5, 3, [0, 2, 4]), (2, 9, [0, 1]), (0, 3, [])])
 def test_evenly(n, count, wanted):
-    assert predicting.evenly(n, count) == wanted
+    assert evenly(n, count) == wanted

@@ -8,9 +8,9 @@ from alkit.catalog import Entry
 from alkit.comparison import number, size, tracks
 from alkit.data import Survey
 from alkit.overlap import Shared
+from alkit.text import evenly
 from alkit.views import drawing
 from alkit.views.drawing import BLACK, BLUE, FOUND, TRUTH
-from alkit.views.predicting import evenly
 
 TABLE_1 = {
     "images": "images",

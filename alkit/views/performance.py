@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter
 
-from alkit import checks
 from alkit.jsonfile import read_json
 from alkit.runs import ROOT
 from alkit.scaling import sweep
+from alkit.text import sentence
 from alkit.views import drawing
 from alkit.views.drawing import BLUE, COLOURS, GREY, ORANGE
 
@@ -223,4 +223,4 @@ def check(result: dict) -> str:
         if abs(found / stated - 1) > 0.06:
             problems.append(f"{found:.0f} h by the paper's unit costs at b = {b}, not {stated}")
     claim = "performance: figures finite, verdicts right, the paper's unit costs give its hours"
-    return checks.sentence(claim, problems)
+    return sentence(claim, problems)

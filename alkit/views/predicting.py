@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from alkit.text import evenly
 from alkit.views import drawing
 from alkit.views.drawing import BLACK, BLUE, FOUND, TRUTH, WIDTH
 
@@ -89,11 +90,6 @@ def truth_and(boxes, found):
 
 def scores_of(found):
     return [f"{d['score']:.2f}" for d in found]
-
-
-def evenly(n: int, count: int) -> list:
-    """At most `count` positions spread evenly over n."""
-    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int)).tolist() if n else []
 
 
 def by_image(found: list) -> dict:

@@ -4,9 +4,9 @@ import numpy as np
 
 from alkit import card
 from alkit.boxes import default_boxes
+from alkit.text import evenly
 from alkit.views import drawing
 from alkit.views.drawing import BLACK, BLUE, GREEN, ORANGE, RED, TRUTH
-from alkit.views.predicting import evenly
 
 COLUMNS, SHOWN = 3, 12  # of a contact sheet
 EACH = 3  # frames of each rare situation

@@ -1,0 +1,30 @@
+"""What is said in words: durations, sizes, checked claims; and which of many are looked at."""
+
+import numpy as np
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads well."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads well."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def sentence(claim: str, problems) -> str:
+    """The claim, or what is wrong with it."""
+    problems = [str(problem) for problem in problems]
+    return claim if not problems else f"{claim.split(':')[0]}: wrong: " + "; ".join(problems)
+
+
+def evenly(n: int, count: int) -> list:
+    """At most `count` positions spread evenly over n."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int)).tolist() if n else []
