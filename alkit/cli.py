@@ -43,10 +43,10 @@ def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
 @data_app.command("check")
 def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Read a data set whole and compare it with what the catalog expects."""
-    from alkit import data
     from alkit.catalog import load
+    from alkit.studies import survey
 
-    findings = data.check(load(catalog)[name])
+    findings = survey.check(load(catalog)[name])
     for finding in findings:
         mark = "ok   " if finding.ok else "WRONG"
         print(f"{mark} {finding.what}: expected {finding.expected}, found {finding.found}")
@@ -62,12 +62,13 @@ def data_stats(
 ):
     """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
     data sets share and how near in time they are; a pair that shares anything warns."""
-    from alkit import comparison, data, overlap, profiles
+    from alkit import comparison, overlap, profiles
     from alkit.catalog import load
+    from alkit.studies import survey
 
     numbers, entries = profiles.profile(profile), load(catalog)
-    surveys = [data.survey(entry) for entry in [entries[name] for name in names]]
-    ceilings = [data.decoder_ceiling(found, numbers) for found in surveys]
+    surveys = [survey.survey(entry) for entry in [entries[name] for name in names]]
+    ceilings = [survey.decoder_ceiling(found, numbers) for found in surveys]
     print(comparison.counts(surveys, ceilings, profile))
     pairs = overlap.pairs(surveys)
     for found in pairs:
@@ -79,10 +80,9 @@ def data_stats(
 @data_app.command("fetch")
 def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Download a data set with checksums, or say how to get it."""
-    from alkit import data
-    from alkit.catalog import load
+    from alkit.catalog import files, load
 
-    for path in data.fetch(load(catalog)[name]):
+    for path in files.fetch(load(catalog)[name]):
         print(path)
 
 

@@ -7,9 +7,9 @@ import fnmatch
 
 import numpy as np
 
-from alkit import data
 from alkit.catalog import CatalogError, Entry
-from alkit.data import Ceiling, Survey
+from alkit.studies import survey
+from alkit.studies.survey import Ceiling, Survey
 from alkit.text import sentence
 
 COUNTED = {  # rows of a table of counts
@@ -84,7 +84,7 @@ def survey_present(entries: list[Entry]) -> tuple[list[Survey], dict]:
     surveys, absent = [], {}
     for entry in entries:
         try:
-            surveys.append(data.survey(entry))
+            surveys.append(survey.survey(entry))
         except (CatalogError, FileNotFoundError) as error:
             absent[entry.name] = str(error)
     return surveys, absent
@@ -97,7 +97,7 @@ def check(surveys: list[Survey]) -> str:
     for found in surveys:
         problems += [
             f"{found.name}: {line.what}: {line.found}, {line.expected} expected"
-            for line in data.compare_counts(found)
+            for line in survey.compare_counts(found)
             if not line.ok
         ]
         rule = found.entry.filter

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alkit import data
-from alkit.catalog import Entry
-from alkit.data import Survey
+from alkit.catalog import Entry, files
 from alkit.frames import FrameSet
+from alkit.studies import survey
+from alkit.studies.survey import Survey
 
 NAMED = 3  # names in a sentence; the rest are counted
 
@@ -80,7 +80,7 @@ def origin(entry: Entry, **args) -> Origin:
     root = entry.existing_root()
     if root is None:
         world = given.get("world", takes["world"].default if "world" in takes else None)
-        place = (entry.reader, data.GENERATORS.get(entry.reader), world)
+        place = (entry.reader, files.GENERATORS.get(entry.reader), world)
         return Origin(True, place, place)
     images = given.get("images", takes["images"].default if "images" in takes else ".")
     folder = os.path.realpath(root / images)
@@ -244,7 +244,7 @@ def leaks(experiment, catalog) -> list[str]:
         looked = places[0].numbering == places[1].numbering and not places[0].drawn
         for name, place in zip(names, places, strict=True):
             if looked and (name not in opened or opened[name].identities is None):
-                opened[name] = member(data.survey(catalog[name], **arguments(name)))
+                opened[name] = member(survey.survey(catalog[name], **arguments(name)))
             elif name not in opened:
                 frames = catalog[name].open_unfiltered(**arguments(name))
                 opened[name] = Member(catalog[name], place, frames, None)

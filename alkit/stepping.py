@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit import catalog, cluster, data, places, records, runs
+from alkit import catalog, cluster, places, records, runs
+from alkit.catalog import files
 from alkit.plugins import SCORES
 from alkit.progress import follow
 from alkit.runs import Run, open_run
@@ -149,7 +150,7 @@ def code_digest(name: str) -> str:
 @cache
 def _fingerprint(catalog_path: str, name: str, box_filter: str, arguments: str) -> str:
     entry = catalog.load(catalog_path)[name].under(box_filter)
-    return data.fingerprint(entry, json.loads(arguments))
+    return files.fingerprint(entry, json.loads(arguments))
 
 
 def data_key(run: Run, role: str) -> str:

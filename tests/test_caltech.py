@@ -13,9 +13,11 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from alkit import catalog, data, filters
+from alkit import catalog, filters
+from alkit.catalog import files
 from alkit.matfile import read_mat
 from alkit.readers import caltech
+from alkit.studies import survey
 from alkit.vbb import read_vbb
 
 SIDE = 32  # pixels of a frame
@@ -692,11 +694,11 @@ datasets:
 """
     )
     entry = catalog.load(tmp_path / "catalog.yaml")["tiny"]
-    assert [finding for finding in data.check(entry, progress=False) if not finding.ok] == []
-    assert data.stats(entry)["labels"] == {"person": 6}
-    before = data.fingerprint(entry)
+    assert [finding for finding in survey.check(entry, progress=False) if not finding.ok] == []
+    assert survey.stats(entry)["labels"] == {"person": 6}
+    before = files.fingerprint(entry)
     save(root / "annotations" / "set02" / "V000.vbb", annotation([[]] * 4))
-    assert data.fingerprint(entry) != before
+    assert files.fingerprint(entry) != before
 
 
 def test_the_real_video():

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from alkit import catalog, data
-from alkit.catalog import CatalogError, UnknownDataSet
+from alkit import catalog
+from alkit.catalog import CatalogError, UnknownDataSet, files
+from alkit.studies import survey
 
 needs_data = pytest.mark.skipif(
     "ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the real samples"
@@ -130,11 +131,11 @@ def test_real_samples_are_as_expected(name):
     """All images of the whole sets are decoded; of their parts only the records are counted."""
     dataset = catalog.load()[name]
     if name in ("camvid-all", "coco-person-train", "coco-person-val"):
-        findings = data.check(dataset, progress=False)
+        findings = survey.check(dataset, progress=False)
         assert len(findings) >= 3
         assert [finding for finding in findings if not finding.ok] == []
     else:
-        counts = data.stats(dataset)
+        counts = survey.stats(dataset)
         expected = {key: value for key, value in dataset.expect if value is not None}
         assert {key: counts[key] for key in expected} == expected
 
@@ -274,11 +275,11 @@ def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypat
     assert drawn.open().images(0).shape == (96, 128, 3)
     assert drawn.open(image_size=(30, 40), world=5).images(0).shape == (30, 40, 3)
     assert asked == [(None, "pool", 0, (96, 128)), (None, "pool", 5, (30, 40))]
-    before = data.fingerprint(drawn)
-    assert data.fingerprint(drawn, {"world": 5}) != before
-    monkeypatch.setitem(data.GENERATORS, "street", "another")
-    assert data.fingerprint(drawn) != before
-    assert data.fetch(drawn) == []
+    before = files.fingerprint(drawn)
+    assert files.fingerprint(drawn, {"world": 5}) != before
+    monkeypatch.setitem(files.GENERATORS, "street", "another")
+    assert files.fingerprint(drawn) != before
+    assert files.fetch(drawn) == []
 
 
 def test_a_reader_of_a_later_version_fails_only_on_opening(tmp_path, monkeypatch):
@@ -318,7 +319,7 @@ def test_kind_decides_about_time(toy, tmp_path):
 
 
 def test_stats(toy, tmp_path):
-    counts = data.stats(entry(tmp_path, filter={"classes": ["person"], "min_height": 50}))
+    counts = survey.stats(entry(tmp_path, filter={"classes": ["person"], "min_height": 50}))
     assert counts == {
         "images": 3,
         "sequences": None,
@@ -335,7 +336,7 @@ def test_stats(toy, tmp_path):
 
 def test_check_compares_and_names_bad_files(toy, tmp_path):
     expect = {"images": 3, "instances": 9, "boxes": 4}
-    findings = data.check(entry(tmp_path, expect=expect, image_size=[120, 160]), progress=False)
+    findings = survey.check(entry(tmp_path, expect=expect, image_size=[120, 160]), progress=False)
     assert {f.what: f.ok for f in findings} == {
         "readable images": True,
         "images": True,
@@ -347,7 +348,7 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
 
     broken = toy / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-200])
-    findings = data.check(entry(tmp_path), progress=False)
+    findings = survey.check(entry(tmp_path), progress=False)
     assert findings[0] == ("readable images", 3, 2, False)
     assert findings[1].what == "image 1.jpg"
     assert "1.jpg: the image cannot be read whole" in findings[1].found
@@ -357,24 +358,24 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
 
 
 def test_fingerprint_changes_with_the_data_only(toy, tmp_path):
-    first = data.fingerprint(entry(tmp_path))
+    first = files.fingerprint(entry(tmp_path))
     assert len(first) == 64
-    assert data.fingerprint(entry(tmp_path, title="Other", license="other")) == first
+    assert files.fingerprint(entry(tmp_path, title="Other", license="other")) == first
     os.utime(toy / "0.jpg", (1, 1))
     moved = toy.rename(tmp_path / "moved")
-    assert data.fingerprint(entry(tmp_path, root="moved")) == first
+    assert files.fingerprint(entry(tmp_path, root="moved")) == first
     moved.rename(toy)
     different = {
-        data.fingerprint(entry(tmp_path, filter="paper")),
-        data.fingerprint(entry(tmp_path, step=2)),
-        data.fingerprint(entry(tmp_path), {"frames": [0, 1]}),
+        files.fingerprint(entry(tmp_path, filter="paper")),
+        files.fingerprint(entry(tmp_path, step=2)),
+        files.fingerprint(entry(tmp_path), {"frames": [0, 1]}),
     }
     with open(toy / "labels.json", "a") as file:
         file.write("\n")
-    different.add(data.fingerprint(entry(tmp_path)))
+    different.add(files.fingerprint(entry(tmp_path)))
     with open(toy / "0.jpg", "ab") as file:
         file.write(b"\0")
-    different.add(data.fingerprint(entry(tmp_path)))
+    different.add(files.fingerprint(entry(tmp_path)))
     assert len(different - {first}) == 5
 
 
@@ -436,10 +437,10 @@ def files_in(folder):
 def test_fetch_downloads_once(server, fetching):
     make, folder = fetching
     toy = make(remote(server, "whole"))
-    assert data.fetch(toy, progress=False) == [folder / "sub" / "f.txt"]
+    assert files.fetch(toy, progress=False) == [folder / "sub" / "f.txt"]
     assert (folder / "sub" / "f.txt").read_bytes() == CONTENT
     assert files_in(folder) == ["sub/f.txt"]
-    data.fetch(toy, progress=False)
+    files.fetch(toy, progress=False)
     assert server.requests == ["/whole"]
 
 
@@ -454,9 +455,9 @@ def test_fetch_downloads_once(server, fetching):
 def test_a_failed_download_leaves_nothing(server, fetching, path, sha256, said):
     make, folder = fetching
     with pytest.raises(CatalogError, match=f"(?s)toy: .*{said}"):
-        data.fetch(make(remote(server, path, sha256)), progress=False)
+        files.fetch(make(remote(server, path, sha256)), progress=False)
     assert files_in(folder) == []
-    data.fetch(make(remote(server, "whole")), progress=False)
+    files.fetch(make(remote(server, "whole")), progress=False)
     assert files_in(folder) == ["sub/f.txt"]
 
 
@@ -465,7 +466,7 @@ def test_a_different_file_is_left_as_it_is(server, fetching):
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "f.txt").write_bytes(CONTENT[:-1])
     with pytest.raises(CatalogError, match=r"f\.txt has the checksum .*the catalog says"):
-        data.fetch(make(remote(server, "whole")), progress=False)
+        files.fetch(make(remote(server, "whole")), progress=False)
     assert (folder / "sub" / "f.txt").read_bytes() == CONTENT[:-1]
     assert server.requests == []
 
@@ -474,7 +475,7 @@ def test_files_behind_a_registration_are_explained(server, fetching):
     make, folder = fetching
     asked = {"path": "images", "note": "the big archive"}
     with pytest.raises(CatalogError, match=r"example\.org/toy .*toy/images \(the big archive\)"):
-        data.fetch(make(asked, remote(server, "whole")), progress=False)
+        files.fetch(make(asked, remote(server, "whole")), progress=False)
     assert files_in(folder) == ["sub/f.txt"]  # what can be had is there
     (folder / "images").mkdir()
-    assert len(data.fetch(make(asked, remote(server, "whole")), progress=False)) == 2
+    assert len(files.fetch(make(asked, remote(server, "whole")), progress=False)) == 2

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from alkit import catalog, data
+from alkit import catalog
+from alkit.catalog import files
 from alkit.filters import BoxFilter
 from alkit.readers import citypersons
+from alkit.studies import survey
 
 IMAGES = "leftImg8bit/train"
 MAT = {"annotations": "anno_train.mat", "images": IMAGES}
@@ -445,7 +447,7 @@ def test_table_1_follows_the_released_code(real):
     ]
     assert sum(map(len, kept)) == 7740
     assert sum(len(rows) > 0 for rows in kept) == 1835
-    counts = data.stats(catalog.load()["citypersons-train"])
+    counts = survey.stats(catalog.load()["citypersons-train"])
     assert (counts["images"], counts["image_size"]) == (2975, (1024, 2048))
     assert (counts["instances"], counts["images_with_pedestrians"]) == (7740, 1835)
 
@@ -460,7 +462,7 @@ def test_the_papers_text_gives_other_numbers(real):
     assert (sum(map(len, kept)), sum(len(rows) > 0 for rows in kept)) == (12670, 2112)
     rule = BoxFilter(classes=("pedestrian",), min_height=50, aspect=(0.2, 0.65))
     entry = catalog.load()["citypersons-train"].model_copy(update={"filter": rule})
-    counts = data.stats(entry)
+    counts = survey.stats(entry)
     assert (counts["instances"], counts["images_with_pedestrians"]) == (12670, 2112)
 
 
@@ -471,13 +473,13 @@ def test_check_counts_where_the_images_are_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("ALKIT_DATA", str(tmp_path))
     (tmp_path / "citypersons").mkdir()
     (tmp_path / "citypersons" / "annotations").symlink_to(annotations)
-    findings = data.check(entry, progress=False)
+    findings = survey.check(entry, progress=False)
     assert findings[0] == ("readable images", 2975, 0, False)
     assert "aachen/aachen_000000_000019_leftImg8bit.png: there is no such" in findings[1].found
     counted = {f.what: f.found for f in findings if f.ok}
     assert (counted["instances"], counted["images_with_pedestrians"]) == (7740, 1835)
     assert counted["images"] == 2975
-    assert len(data.fingerprint(entry)) == 64
+    assert len(files.fingerprint(entry)) == 64
 
 
 @needs_data

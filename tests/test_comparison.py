@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from alkit import catalog, comparison, data, overlap, profiles
+from alkit import catalog, comparison, overlap, profiles
 from alkit.boxes import default_boxes
 from alkit.catalog import Entry, UnknownDataSet
 from alkit.ceiling import ceiling
@@ -19,6 +19,7 @@ from alkit.cli import main
 from alkit.frames import FrameSet
 from alkit.overlap import Member, Origin, Shared
 from alkit.profiles import DEMO
+from alkit.studies import survey
 from alkit.views import datasets as views
 
 needs_data = pytest.mark.skipif(
@@ -82,7 +83,7 @@ def json_of(name, **fields):
 
 
 def pair(entries) -> Shared:
-    (found,) = overlap.pairs([data.survey(entry, progress=False) for entry in entries.values()])
+    (found,) = overlap.pairs([survey.survey(entry, progress=False) for entry in entries.values()])
     return found
 
 
@@ -93,7 +94,7 @@ def test_a_survey_keeps_the_sizes_of_all_boxes_and_which_are_positives(tmp_path)
     boxes = [[[0, 0, 20, 50], [0, 0, 20, 49]], [], [[5, 5, 50, 60], [9, 9, 30, 80]]]
     coco(tmp_path, "a.json", [(str(k), None, 0, found) for k, found in enumerate(boxes)])
     entries = load(tmp_path, a=json_of("a.json", kind="stills"))
-    found = data.survey(entries["a"], progress=False)
+    found = survey.survey(entries["a"], progress=False)
     assert found.sizes.tolist() == [[50, 20], [49, 20], [60, 50], [80, 30]]
     assert found.kept.tolist() == [True, False, False, True]
     assert found.positives.tolist() == [1, 0, 1]
@@ -101,7 +102,7 @@ def test_a_survey_keeps_the_sizes_of_all_boxes_and_which_are_positives(tmp_path)
     assert [boxes.ignore.tolist() for boxes in found.filtered().boxes] == [
         [False, True], [], [True, False],
     ]  # fmt: skip
-    part = data.survey(entries["a"], progress=False, frames=[1, 2])
+    part = survey.survey(entries["a"], progress=False, frames=[1, 2])
     assert part.counts["images"] == 2
     assert part.args == {"frames": [1, 2]}
 
@@ -109,10 +110,10 @@ def test_a_survey_keeps_the_sizes_of_all_boxes_and_which_are_positives(tmp_path)
 def test_a_survey_of_frames_without_boxes(tmp_path):
     matplotlib.image.imsave(tmp_path / "1.png", np.zeros((HEIGHT, WIDTH, 3)))
     entries = load(tmp_path, a={"reader": "mot"})
-    found = data.survey(entries["a"], progress=False)
+    found = survey.survey(entries["a"], progress=False)
     assert found.counts["instances"] is None
     assert len(found.sizes) == len(found.kept) == len(found.positives) == 0
-    assert data.decoder_ceiling(found, DEMO) is None
+    assert survey.decoder_ceiling(found, DEMO) is None
     text = comparison.counts([found], [None], "demo")
     assert text.splitlines()[4].split() == ["instances", "–"]
     assert views.samples(found).get_suptitle() == "Samples of a"
@@ -297,7 +298,7 @@ def test_street_shares_only_within_a_domain_and_a_world(tmp_path):
         test=street("test", 12),
         elsewhere=street("pool", 60, world=1),
     )
-    surveys = [data.survey(entry, progress=False) for entry in entries.values()]
+    surveys = [survey.survey(entry, progress=False) for entry in entries.values()]
     found = {(s.first, s.second): s for s in overlap.pairs(surveys) if s.anything}
     assert set(found) == {("source", "later"), ("later", "after"), ("pool", "smaller")}
     assert found["source", "later"].frames == ("source-000004", "source-000005")
@@ -326,16 +327,16 @@ def shapes(tmp_path):
     boxes = [[like[0]], [centred(40, 8)], [like[1]], []]
     coco(tmp_path, "a.json", [(str(k), None, 0, found) for k, found in enumerate(boxes)])
     fields = {"kind": "stills", "filter": {"rule": "paper", "scale": 2}}
-    return data.survey(load(tmp_path, a=json_of("a.json", **fields))["a"], progress=False)
+    return survey.survey(load(tmp_path, a=json_of("a.json", **fields))["a"], progress=False)
 
 
 def test_the_decoder_ceiling_is_what_the_default_boxes_miss(shapes):
-    assert data.decoder_ceiling(shapes, DEMO) == (pytest.approx(1 / 3), 4)
+    assert survey.decoder_ceiling(shapes, DEMO) == (pytest.approx(1 / 3), 4)
 
 
 def test_the_decoder_ceiling_of_a_sample(shapes):
-    assert data.decoder_ceiling(shapes, DEMO, most=2) == (0, 2)  # the first and the last frame
-    text = comparison.counts([shapes], [data.decoder_ceiling(shapes, DEMO, most=3)], "demo")
+    assert survey.decoder_ceiling(shapes, DEMO, most=2) == (0, 2)  # the first and the last frame
+    text = comparison.counts([shapes], [survey.decoder_ceiling(shapes, DEMO, most=3)], "demo")
     assert "decoder ceiling, demo" in text
     assert text.endswith("a: decoder ceiling of 3 of 4 frames, evenly chosen")
 
@@ -347,30 +348,30 @@ def test_the_decoder_ceiling_measures_heights_as_the_profile_does(shapes):
         shapes.entry.model_dump()
         | {"filter": "paper", "filters": {"released": {"rule": "paper", "min_height": 100}}}
     )
-    found = data.survey(native, progress=False)
+    found = survey.survey(native, progress=False)
     assert found.counts["instances"] == 2
-    assert data.decoder_ceiling(found, DEMO).miss_rate == pytest.approx(1 / 3)
+    assert survey.decoder_ceiling(found, DEMO).miss_rate == pytest.approx(1 / 3)
     released = profiles.profile("demo", {"box_filter": "released"})
-    assert data.decoder_ceiling(found, released).miss_rate == 0
+    assert survey.decoder_ceiling(found, released).miss_rate == 0
 
 
 @pytest.mark.parametrize("size", [(240, 320), (480, 640), (120, 160)])
 def test_the_decoder_ceiling_is_that_of_the_opened_frames(tmp_path, size):
     entry = load(tmp_path, a=street("test", 12))["a"]
     numbers = profiles.profile("demo", {"image_size": size})
-    found = data.survey(entry, progress=False)
+    found = survey.survey(entry, progress=False)
     wanted = ceiling(entry.open(numbers.image_size), numbers)["together"]
-    assert data.decoder_ceiling(found, numbers).miss_rate == wanted
+    assert survey.decoder_ceiling(found, numbers).miss_rate == wanted
 
 
 def test_no_ceiling_without_pedestrians(tmp_path):
     coco(tmp_path, "a.json", [("1", None, 0, []), ("2", None, 0, [])])
     entry = load(tmp_path, a=json_of("a.json", kind="stills"))["a"]
-    found = data.survey(entry, progress=False)
-    rate, decoded = data.decoder_ceiling(found, DEMO)
+    found = survey.survey(entry, progress=False)
+    rate, decoded = survey.decoder_ceiling(found, DEMO)
     assert np.isnan(rate)
     assert decoded == 2
-    text = comparison.counts([found], [data.decoder_ceiling(found, DEMO)], "demo")
+    text = comparison.counts([found], [survey.decoder_ceiling(found, DEMO)], "demo")
     assert text.splitlines()[-1].split() == ["decoder", "ceiling,", "demo", "–"]
 
 
@@ -581,7 +582,7 @@ def test_the_histograms_show_every_box_and_the_limits(three):
 def test_limits_are_in_the_data_sets_own_pixels(tmp_path):
     video(tmp_path, "a.json", ("v", 0))
     found = load(tmp_path, a=json_of("a.json", filter={"rule": "paper", "scale": 0.5}))["a"]
-    figure = views.sizes([data.survey(found, progress=False)])
+    figure = views.sizes([survey.survey(found, progress=False)])
     assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [100]
     assert "100 px: 50 at the paper's scale" in texts(figure)
 
@@ -602,7 +603,7 @@ def test_samples_show_what_the_boxes_are(tmp_path):
     with open(tmp_path / "m" / "gt" / "gt.txt", "a") as file:
         file.write("\n" + row)
     entry = load(tmp_path, a={"reader": "mot", "root": str(tmp_path / "m")})["a"]
-    figure = views.samples(data.survey(entry, progress=False))
+    figure = views.samples(survey.survey(entry, progress=False))
     shown = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title(loc="left") for axes in shown] == ["m/000003"]
     from matplotlib.colors import to_rgb
@@ -620,7 +621,7 @@ def test_samples_show_what_the_boxes_are(tmp_path):
 def test_samples_where_images_are_missing(tmp_path):
     coco(tmp_path, "a.json", [(str(k), None, 0, [BOX]) for k in range(9)])
     entry = load(tmp_path, a=json_of("a.json", kind="stills"))["a"]
-    found = data.survey(entry, progress=False)
+    found = survey.survey(entry, progress=False)
     for k in range(9):
         if k != 5:
             (tmp_path / f"{k}.png").unlink()
@@ -642,7 +643,7 @@ def test_pets_pool_and_test_share_a_video_and_people():
     entries = catalog.load()
     pool, test = entries["pets09-pool"], entries["pets09-test"]
     found = overlap.shared(
-        *(overlap.member(data.survey(entry, progress=False)) for entry in (pool, test))
+        *(overlap.member(survey.survey(entry, progress=False)) for entry in (pool, test))
     )
     people = {"pool": set(), "test": set()}
     for line in (pool.folder() / "gt" / "gt.txt").read_text().split():
@@ -659,7 +660,7 @@ def test_camvid_by_sequence_shares_nothing_but_its_own_split_does():
     entries = catalog.load()
 
     def both(first, second):
-        surveys = [data.survey(entries[name], progress=False) for name in (first, second)]
+        surveys = [survey.survey(entries[name], progress=False) for name in (first, second)]
         return overlap.pairs(surveys)[0]
 
     for sequence in ("0001TP", "0006R0", "0016E5"):

@@ -6,8 +6,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from alkit.catalog import Entry
 from alkit.comparison import number, size, tracks
-from alkit.data import Survey
 from alkit.overlap import Shared
+from alkit.studies.survey import Survey
 from alkit.text import evenly
 from alkit.views import drawing
 from alkit.views.drawing import BLACK, BLUE, FOUND, TRUTH

@@ -1,24 +1,18 @@
-"""What one does with a data set as a whole: check it, count it, fetch it, fingerprint it."""
+"""What one pass over a data set finds: its counts, its decoder ceiling, what is wrong with it."""
 
-import hashlib
-import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import requests
 from tqdm import tqdm
 
-from alkit import filters, street
-from alkit.catalog import CatalogError, Entry
+from alkit import filters
+from alkit.catalog import Entry
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
 from alkit.text import evenly
 
-GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
 MAX_BAD_FILES = 20  # so many are named, then the check stops reading
 DECODED = 500  # frames whose targets are decoded for the decoder ceiling
 PATIENCE = 2.0  # seconds until a progress bar appears
@@ -193,89 +187,3 @@ def compare_counts(found: Survey) -> list[Finding]:
 def _bar(n: int, what: str, progress: bool):
     """Positions 0 … n − 1; a bar appears where it takes long, and goes when it is done."""
     return tqdm(range(n), desc=what, leave=False, delay=PATIENCE, disable=not progress)
-
-
-def fetch(entry: Entry, progress: bool = True) -> list[Path]:
-    """Download an entry's files to its folder and verify them; their paths come back.
-
-    A file that is there and has the right checksum is not downloaded again. A download gets its
-    name only when it is complete and verified. Raises CatalogError for a file that is there with
-    another checksum (it is left as it is), for a download that fails or has a wrong checksum, and
-    at the end for files that cannot be downloaded without registration, with the homepage.
-    """
-    if entry.root is None:
-        return []
-    folder = entry.folder()
-    if not entry.files and not folder.exists():
-        raise CatalogError(f"{entry.name} lists no files; get it from {entry.homepage} to {folder}")
-    paths, missing = [], []
-    for file in entry.files:
-        path = folder / file.path
-        paths.append(path)
-        if path.exists():
-            _verify(entry, path, file.sha256)
-        elif file.url is None:
-            missing.append(f"{path}" + (f" ({file.note})" if file.note else ""))
-        else:
-            _download(entry, file, path, progress)
-    if missing:
-        raise CatalogError(
-            f"{entry.name}: these files have no address to download from without asking. Get them "
-            f"from {entry.homepage} (registration may be needed) and put them at: "
-            + "; ".join(missing)
-        )
-    return paths
-
-
-def _verify(entry, path, sha256):
-    if sha256 is not None and path.is_file() and _file_hash(path) != sha256:
-        raise CatalogError(
-            f"{entry.name}: {path} has the checksum {_file_hash(path)}, the catalog says "
-            f"{sha256}. Delete it to download it again, or correct the catalog"
-        )
-
-
-def _file_hash(path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _download(entry, file, path, progress):
-    import pooch  # here: in a notebook it warns of missing widgets
-
-    # pooch writes to a temporary name beside the file and moves it there once verified.
-    try:
-        pooch.retrieve(
-            file.url,
-            known_hash=f"sha256:{file.sha256}",
-            fname=path.name,
-            path=path.parent,
-            progressbar=progress,
-        )
-    except (requests.RequestException, OSError, ValueError) as error:
-        raise CatalogError(
-            f"{entry.name}: the download of {file.url} failed, and nothing was written to {path}: "
-            f"{error}. Run the same command again"
-        ) from error
-
-
-def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
-    """A sha256 over what determines the data: the reader, its generator's version, its arguments
-    with `overrides`, filter, kind and size; the content of annotation files; the names and sizes
-    of images and videos, since hashing their content would take as long as reading the data set.
-    An image changed to another of the same size in bytes goes unnoticed."""
-    module = entry.reader_module()
-    args = entry.reader_args(**(overrides or {}))
-    facts = {
-        "reader": [entry.reader, GENERATORS.get(entry.reader)],
-        "args": args,
-        "filter": entry.filter.model_dump(),
-        "kind": entry.kind,
-        "image_size": entry.image_size,
-    }
-    root = entry.existing_root()
-    if root is not None:
-        texts, media = module.sources(root, **args)
-        facts["texts"] = [[os.path.relpath(f, root), _file_hash(f)] for f in texts]
-        facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -30,7 +30,7 @@ from alkit import filters
 from alkit.filters import BoxFilter
 from alkit.frames import FrameSet
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class CatalogError(ValueError):

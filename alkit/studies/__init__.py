@@ -1,0 +1,1 @@
+"""What one asks of many runs or of a data set, with its figures."""
