@@ -1,10 +1,13 @@
-"""Image files: decoded whole, or an error that names the file."""
+"""Image files: decoded whole, or an error that names the file; and images embedded in a page."""
 
+import base64
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+QUALITY = 78  # of JPEG
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -40,3 +43,9 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
             f"{tuple(size)}"
         )
     return pixels
+
+
+def jpeg(image: np.ndarray, quality: int = QUALITY) -> str:
+    """An image uint8 RGB (y, x, 3) as the address of an embedded JPEG."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()

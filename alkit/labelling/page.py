@@ -7,10 +7,10 @@ import param
 from panel.custom import JSComponent
 
 from alkit import serving
+from alkit.imagefile import jpeg
 from alkit.labelling.session import Held, Session
 from alkit.labelling.task import Task, task
 from alkit.runs import Run, open_run
-from alkit.views.gallery import jpeg
 
 QUALITY = 95  # of JPEG
 RETRY = 2000  # milliseconds between two looks whether the answers are free

@@ -1,24 +1,16 @@
 """Thumbnails of chosen frames for the report, with their boxes and score maps."""
 
-import base64
-
 import cv2
 import matplotlib
 import numpy as np
 
 from alkit.frames import fit_factor
+from alkit.imagefile import jpeg
 
 THUMBNAIL = 240  # pixels wide
-QUALITY = 78  # of JPEG
 MOST = 48  # frames of a cycle that are read
 GREEN, WHITE = (43, 217, 154), (255, 255, 255)
 ORANGE, RED, SKY = (255, 176, 0), (255, 45, 96), (86, 180, 233)
-
-
-def jpeg(image: np.ndarray, quality: int = QUALITY) -> str:
-    """An image uint8 RGB (y, x, 3) as the address of an embedded JPEG."""
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
 
 
 def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
