@@ -162,28 +162,6 @@ def evaluation(run, cycle: int) -> str:
     return sentence(claim, problems)
 
 
-def explorer(run: str, cycle: int) -> str:
-    """The explorer: ranks 1 … n of the unlabelled frames, and a reason in words for frames of every
-    kind; cycle 0 is the last."""
-    from alkit.explorer import reasons
-    from alkit.explorer.reading import Opened, cycles_of
-    from alkit.runs import open_run
-
-    opened = open_run(run)
-    opened = Opened(opened, cycle or cycles_of(opened)[-1])
-    ranks = np.sort(opened.rank[opened.rank > 0])
-    labelled = opened.run.labeled_positions(opened.cycle)
-    problems = []
-    if not np.array_equal(ranks, np.arange(1, len(opened.pool) - len(labelled) + 1)):
-        problems.append(f"{len(ranks)} ranks, {len(opened.pool)} frames, {len(labelled)} labelled")
-    first_of_each = opened.table.groupby("reason").head(1).index
-    problems += [f"no reason for {p}" for p in first_of_each if not reasons.sentence(opened, p)]
-    claim = (
-        "explorer: the frames that it ranks are the unlabelled ones, and it names a reason for each"
-    )
-    return sentence(claim, problems)
-
-
 def ledger(folders) -> str:
     """The report: one row of each experiment's ledger for each evaluated cycle."""
     from alkit import experiment

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from alkit.explorer.reading import Opened
+from alkit import text
+from alkit.explorer.reading import Opened, cycles_of
+from alkit.runs import open_run
 from alkit.selection import Reason
 from alkit.steps.step_4_select import timeline
 
@@ -78,3 +80,21 @@ def _same_video(opened: Opened, position: int, others) -> list:
     distance = np.abs(frame[others] - frame[position])
     order = np.argsort(distance, kind="stable")
     return [(int(others[k]), float(distance[k])) for k in order]
+
+
+def check(run: str, cycle: int) -> str:
+    """The notebook's checked line: ranks 1 … n of the unlabelled frames, and a reason in words for
+    frames of every kind; cycle 0 is the last."""
+    opened = open_run(run)
+    opened = Opened(opened, cycle or cycles_of(opened)[-1])
+    ranks = np.sort(opened.rank[opened.rank > 0])
+    labelled = opened.run.labeled_positions(opened.cycle)
+    problems = []
+    if not np.array_equal(ranks, np.arange(1, len(opened.pool) - len(labelled) + 1)):
+        problems.append(f"{len(ranks)} ranks, {len(opened.pool)} frames, {len(labelled)} labelled")
+    first_of_each = opened.table.groupby("reason").head(1).index
+    problems += [f"no reason for {p}" for p in first_of_each if not sentence(opened, p)]
+    claim = (
+        "explorer: the frames that it ranks are the unlabelled ones, and it names a reason for each"
+    )
+    return text.sentence(claim, problems)
