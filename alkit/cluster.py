@@ -95,7 +95,7 @@ def perform(step, run: Run, cycle: int, key: str) -> dict:
         if not (where and step.whole):
             step.perform(run, cycle, key)
             return records.environment()
-        arguments = (step.name, str(run.folder.absolute()), cycle, key)
+        arguments = (step, str(run.folder.absolute()), cycle, key)
         ((environment, said, digests),) = _on_workers(where, step, "task", do_step, [arguments])
     for message in said:
         warnings.warn(message, stacklevel=3)
@@ -135,7 +135,7 @@ def over_shards(step, job, blocks: list, total: int) -> list:
             # a thread writes a shard while the next one is computed
             return list(made_ahead(lambda finish: finish(), step.open_shards(job)(blocks, tick)))
         # what a worker opened for another call may be out of date
-        shared = (step.name, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
+        shared = (step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
         calls = [(*shared, block.start, block.stop) for block in blocks]
         return _on_workers(
             where, step, "shard", do_shard, calls, lambda call: tick(call[-1] - call[-2])

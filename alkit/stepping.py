@@ -1,6 +1,7 @@
 """What all steps share: their plan, their record, their random numbers, and when to do nothing."""
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,6 +105,10 @@ class Step:
 
             self.work(self.job(run, cycle, key, progress))
 
+    def __reduce__(self):
+        """Pickled by reference to its work, a function: a worker takes the step of its own code."""
+        return _step_of, (self.work,)
+
     def missing(self, run: Run, cycle: int, record: dict) -> list:
         """Artefacts of a complete step that are no longer there."""
         folder = runs.holder(run.cycle(cycle), record)
@@ -140,6 +145,12 @@ class Step:
         seconds = time.monotonic() - start
         records.write(run, cycle, plan, self.artefacts, seconds, equal, made_in)
         return run
+
+
+def _step_of(work: Callable) -> Step:
+    """The step that does this work; both are of one module."""
+    names = vars(sys.modules[work.__module__]).values()
+    return next(step for step in names if isinstance(step, Step) and step.work is work)
 
 
 @cache

@@ -1,8 +1,8 @@
 """What a Dask worker does: the work on a shard of frames, or a whole step.
 
-A task travels as a step's name, a run folder, a cycle and what is to be done of it. The worker
-opens the run, makes sure that it would do the same step as whoever asked, computes, and writes to
-the run folder itself. Whoever asked writes the record.
+A task travels as a step, by reference to its code, a run folder, a cycle and what is to be done
+of it. The worker opens the run, makes sure that it would do the same step as whoever asked,
+computes, and writes to the run folder itself. Whoever asked writes the record.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def _alone():
         yield
 
 
-def do_shard(step: str, folder: str, cycle: int, key: str, call: str, start: int, stop: int):
+def do_shard(step, folder: str, cycle: int, key: str, call: str, start: int, stop: int):
     """The work of a step on the frames start … stop. The model is loaded once for a `call`."""
     with _alone():
         written_to, work = _opened(step, folder, cycle, key, call)
@@ -40,11 +40,11 @@ def do_shard(step: str, folder: str, cycle: int, key: str, call: str, start: int
         return finish()
 
 
-def do_step(step: str, folder: str, cycle: int, key: str) -> tuple[dict, list, dict]:
+def do_step(step, folder: str, cycle: int, key: str) -> tuple[dict, list, dict]:
     """All of a step but its record: work, artefacts and log. Gives the environment that it was
     done in, the warnings that it made, and digests of the artefacts."""
     with _alone(), warnings.catch_warnings(record=True) as caught:
-        step, run = _checked(step, folder, cycle, key)
+        run = _checked(step, folder, cycle, key)
         step.perform(run, cycle, key, _stop_if_dropped())
         artefacts = {name: run.cycle(cycle) / name for name in step.artefacts}
         digests = {name: records.artefact_digest(path) for name, path in artefacts.items()}
@@ -69,18 +69,16 @@ def _stop_if_dropped():
 
 
 @functools.lru_cache(maxsize=4)  # shards of several runs may come by turns
-def _opened(name: str, folder: str, cycle: int, key: str, call: str):
+def _opened(step, folder: str, cycle: int, key: str, call: str):
     """Where a step's shards are written to, None if nowhere, and the work on them."""
-    step, run = _checked(name, folder, cycle, key)
+    run = _checked(step, folder, cycle, key)
     job = step.job(run, cycle, key, _nothing)
     return step.store and job.place(step.store), step.open_shards(job)
 
 
-def _checked(name: str, folder: str, cycle: int, key: str):
-    """The step and the run, if the step's key is that of whoever asked for it."""
-    from alkit.steps import STEPS  # here: the steps import this module
-
-    step, host = STEPS[name], socket.gethostname()
+def _checked(step, folder: str, cycle: int, key: str):
+    """The run, if the step's key is that of whoever asked for it."""
+    host = socket.gethostname()
     try:
         run = open_run(folder)
     except ValueError as error:
@@ -90,11 +88,12 @@ def _checked(name: str, folder: str, cycle: int, key: str):
         ) from None
     if step.plan(run, cycle).key != key:
         raise RuntimeError(
-            f"the worker on {host} would make step {name} of {run.cycle(cycle)} from something "
-            "else: its alkit, plugins, catalog or data are not those of `alkit run`. Give all "
-            "machines the same, and restart the workers, which keep the code that they have read"
+            f"the worker on {host} would make step {step.name} of {run.cycle(cycle)} from "
+            "something else: its alkit, plugins, catalog or data are not those of `alkit run`. "
+            "Give all machines the same, and restart the workers, which keep the code that they "
+            "have read"
         )
-    return step, run
+    return run
 
 
 def _nothing(*_):

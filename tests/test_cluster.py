@@ -363,7 +363,7 @@ def test_a_folder_that_workers_do_not_see(tmp_path):
     with pytest.raises(
         RuntimeError, match="does not find the run folder, which has to be on a file"
     ):
-        worker.do_shard("1_predict", str(tmp_path / "divergence/seed_0"), 1, "key", "call", 0, 8)
+        worker.do_shard(steps.predict, str(tmp_path / "divergence/seed_0"), 1, "key", "call", 0, 8)
 
 
 def test_a_store_that_was_replaced_meanwhile_is_not_written_to(alone, toy_copy):
