@@ -5,8 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from alkit import labelling, places, records, runs, steps
+from alkit import places, records, runs, steps
 from alkit.jsonfile import read_json, write_json
+from alkit.loop import answers
 from alkit.runs import Run, open_run
 from alkit.settings import Experiment, checked
 
@@ -69,9 +70,9 @@ def _take_over(old: Run, new: Run, cycle: int):
                 f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "
                 "--from-cycle first, with `alkit run`"
             )
-        if step is steps.label and (given := labelling.answers_path(old, cycle)).exists():
+        if step is steps.label and (given := answers.path_of(old, cycle)).exists():
             new.cycle(cycle).mkdir(parents=True, exist_ok=True)
-            shutil.copy2(given, labelling.answers_path(new, cycle))
+            shutil.copy2(given, answers.path_of(new, cycle))
         plan = step.plan(new, cycle)
         holder = records.find_equal(new, plan, ())
         if holder is None:

@@ -111,7 +111,7 @@ def run(
     from alkit import experiment as driver
     from alkit.catalog import load
     from alkit.jsonfile import write_json
-    from alkit.labelling import LabelsWanted
+    from alkit.loop.answers import LabelsWanted
     from alkit.plugins import PluginError
     from alkit.settings import checked, read_folds
 
@@ -246,7 +246,8 @@ def labels_export(
     to: Annotated[Path | None, typer.Option(help="a new folder; in the cycle's by default")] = None,
 ):
     """Write the chosen frames with the detector's boxes to start from, and their scores."""
-    from alkit.labelling import exchange, task
+    from alkit.labelling import exchange
+    from alkit.loop.task import task
     from alkit.runs import open_run
 
     opened = open_run(run.resolve())
@@ -266,7 +267,8 @@ def labels_import(
     replace: Annotated[bool, typer.Option("--replace", help="set earlier answers aside")] = False,
 ):
     """Check finished labels and take them; nothing changes if anything is wrong."""
-    from alkit.labelling import exchange, task
+    from alkit.labelling import exchange
+    from alkit.loop.task import task
     from alkit.runs import open_run
 
     wanted = task(open_run(run.resolve()), cycle)
@@ -280,7 +282,8 @@ def labels_import(
 def labels_draw(run: RunFolder, cycle: Cycle, port: Port = 5006, address: Address = "127.0.0.1"):
     """Serve the page on which the chosen frames are labelled."""
     from alkit import serving
-    from alkit.labelling import page, session, task
+    from alkit.labelling import page, session
+    from alkit.loop.task import task
     from alkit.runs import open_run
 
     opened = open_run(run.resolve())

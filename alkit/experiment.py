@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit import cluster, labelling, labels, lanes, places, progress, records, steps
+from alkit import cluster, labels, lanes, places, progress, records, steps
 from alkit.jsonfile import read_json
 from alkit.kernels import KernelAhead
+from alkit.loop import answers
 from alkit.protocols import PROTOCOLS
 from alkit.runs import Run
 from alkit.settings import PRETRAIN
@@ -78,7 +79,7 @@ def _labels_wanted(task: Task) -> str:
     by_people = task.step is steps.label and run.experiment.labels != "oracle"
     if not by_people or records.read(run, cycle, "4_select") is None:
         return ""
-    finished, total = labelling.progress(run, cycle)
+    finished, total = answers.progress(run, cycle)
     goes_on = ": `alkit run` goes on" if finished == total else ""
     return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
@@ -159,7 +160,7 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     call in this process; the records and artefacts are the same. Raises StaleStep for a step
     whose record no longer holds (unless `redo`, which makes it and all after it again),
     `lanes.StepFailed`, naming the step and the notebook, for one that ends with an error, and
-    `labelling.LabelsWanted` when nothing is left to do before people have labelled frames.
+    `answers.LabelsWanted` when nothing is left to do before people have labelled frames.
     """
     with lock(out), cluster.address() as scheduler:
         check_data(out)
@@ -169,7 +170,7 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
         bar = tqdm(total=len(planned), desc=out.name, unit="step")
         try:
             order(planned, partial(is_done, redo=redo), kernels, bar)
-        except labelling.LabelsWanted:
+        except answers.LabelsWanted:
             write_ledger(out)
             raise
         finally:
@@ -192,8 +193,8 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
     if kind == "cleaned":
         return not _is_read(task, later)
     if kind != "complete" and task.step is steps.label and task.run.experiment.labels != "oracle":
-        if missing := labelling.wanted(task.run, task.cycle):
-            raise labelling.LabelsWanted(missing)
+        if missing := answers.wanted(task.run, task.cycle):
+            raise answers.LabelsWanted(missing)
     return kind == "complete"
 
 

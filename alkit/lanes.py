@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from alkit import cluster, steps
 from alkit.kernels import KernelAhead
-from alkit.labelling import LabelsWanted
+from alkit.loop.answers import LabelsWanted
 from alkit.runs import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"

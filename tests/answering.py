@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import yaml
 
-from alkit import experiment, labelling, runs
+from alkit import experiment, runs
 from alkit.jsonfile import read_json
+from alkit.loop import answers
 from alkit.settings import read_experiment
 
 FORMATS = ("coco", "label-studio", "cvat", "yolo")
@@ -109,7 +110,7 @@ def make_asked(folder):
     out = create(folder, write_pool(folder))
     try:
         experiment.run(out, notebooks=False)
-    except labelling.LabelsWanted:
+    except answers.LabelsWanted:
         pass
     else:
         raise AssertionError("it did not wait for labels")

@@ -29,8 +29,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from alkit import steps
-from alkit.labelling import answers, exchange, session, task
+from alkit.labelling import exchange, session
 from alkit.labelling.exchange.bundle import LARGEST
+from alkit.loop import answers
+from alkit.loop.task import task
 from alkit.runs import open_run
 
 FILES = {

@@ -36,17 +36,19 @@ from hypothesis import strategies as st
 
 from alkit import branches, cli, cluster, experiment, planning, records, status, steps
 from alkit.jsonfile import read_json
-from alkit.labelling import LabelsWanted, answers, ask, exchange, session, task, wanted
-from alkit.labelling.answers import Answer
+from alkit.labelling import ask, exchange, session
 from alkit.labelling.page import Canvas
 from alkit.labelling.session import Held, Session
+from alkit.loop import answers
+from alkit.loop.answers import Answer, LabelsWanted, wanted
+from alkit.loop.task import task
 from alkit.runs import open_run
 
 BOX = {"bbox": [5, 6, 20, 50], "label": PERSON}
 # Forks a process for each line read; it keeps answers in a loop until it is killed.
 KEEPER = """
 import os, sys
-from alkit.labelling import task
+from alkit.loop.task import task
 from alkit.labelling.session import Session
 from alkit.runs import open_run
 

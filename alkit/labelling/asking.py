@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from alkit import records
-from alkit.labelling import answers
-from alkit.labelling.task import task
+from alkit.loop import answers
+from alkit.loop.task import task
 from alkit.profiles import unknown
 from alkit.runs import ROOT, open_run
 

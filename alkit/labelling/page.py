@@ -9,7 +9,7 @@ from panel.custom import JSComponent
 from alkit import serving
 from alkit.imagefile import jpeg
 from alkit.labelling.session import Held, Session
-from alkit.labelling.task import Task, task
+from alkit.loop.task import Task, task
 from alkit.runs import Run, open_run
 
 QUALITY = 95  # of JPEG

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from alkit import records
-from alkit.labelling import answers
-from alkit.labelling.answers import Answer
-from alkit.labelling.task import Task
+from alkit.loop import answers
+from alkit.loop.answers import Answer
+from alkit.loop.task import Task
 from alkit.runs import Run
 
 IDLE_SECONDS = 60  # a longer pause between two actions counts as so much

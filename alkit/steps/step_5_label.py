@@ -1,7 +1,8 @@
 """Step 5: their labels, the oracle's or people's."""
 
-from alkit import labelling, labels
+from alkit import labels
 from alkit.jsonfile import write_json
+from alkit.loop import answers
 from alkit.runs import Run
 from alkit.stepping import Job, Step, data_key, key_of
 from alkit.steps.shared import IMAGES
@@ -25,8 +26,8 @@ def _known(job: Job) -> dict:
 
 
 def _asked(job: Job) -> dict:
-    """What people say. Raises `labelling.LabelsWanted` until all frames are finished."""
-    return labelling.labels(job.run, job.cycle, job.numbers.label_seconds)
+    """What people say. Raises `answers.LabelsWanted` until all frames are finished."""
+    return answers.labels(job.run, job.cycle, job.numbers.label_seconds)
 
 
 def _inputs(run: Run, cycle: int) -> dict:
@@ -35,7 +36,7 @@ def _inputs(run: Run, cycle: int) -> dict:
         "input_X_u": data_key(run, "pool"),
     }
     if _by_people(run):
-        inputs["input_answers"] = labelling.answers_digest(run, cycle)
+        inputs["input_answers"] = answers.answers_digest(run, cycle)
     return inputs
 
 
@@ -45,5 +46,5 @@ label = Step(
     artefacts=("labels.json",),
     inputs=_inputs,
     parameters=("image_size", "label_seconds"),
-    code=(*IMAGES, "labels", "labelling/answers", "labelling/task"),
+    code=(*IMAGES, "labels", "loop/answers", "loop/task"),
 )

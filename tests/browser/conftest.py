@@ -12,7 +12,7 @@ from driving import chromium
 from PIL import Image
 
 from alkit import experiment, runs
-from alkit.labelling import LabelsWanted
+from alkit.loop.answers import LabelsWanted
 from alkit.settings import checked
 
 SCREENSHOTS = os.environ.get("ALKIT_SCREENSHOTS")  # a folder to keep them in

@@ -17,7 +17,8 @@ from selenium.webdriver.common.keys import Keys
 
 from alkit import experiment, runs
 from alkit.jsonfile import read_json
-from alkit.labelling import LabelsWanted, Task
+from alkit.loop.answers import LabelsWanted
+from alkit.loop.task import Task
 from alkit.runs import Run
 from alkit.settings import checked
 

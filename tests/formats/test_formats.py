@@ -13,7 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from alkit.labelling import IGNORE, Task, answers, exchange
+from alkit.labelling import exchange
+from alkit.loop import answers
+from alkit.loop.task import IGNORE, Task
 
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[1] / ".venv-formats/bin/python"

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 import cv2
 from tqdm import tqdm
 
-from alkit.labelling import answers, session
+from alkit.labelling import session
 from alkit.labelling.exchange import coco, cvat, label_studio, yolo
 from alkit.labelling.exchange.bundle import Bundle
-from alkit.labelling.task import Task
+from alkit.loop import answers
+from alkit.loop.task import Task
 from alkit.profiles import unknown
 
 FORMATS = {"coco": coco, "label-studio": label_studio, "cvat": cvat, "yolo": yolo}

@@ -5,9 +5,9 @@ export; where a tool drops it, an image with boxes counts as answered.
 """
 
 from alkit.jsonfile import write_json
-from alkit.labelling.answers import Answer
 from alkit.labelling.exchange.bundle import Bundle, key, number, size_of
-from alkit.labelling.task import IGNORE, Task
+from alkit.loop.answers import Answer
+from alkit.loop.task import IGNORE, Task
 
 IMAGES = "images"
 FILE = "annotations/instances_default.json"  # where CVAT and datumaro look for boxes

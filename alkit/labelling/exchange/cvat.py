@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from alkit.jsonfile import write_json
-from alkit.labelling.answers import Answer
 from alkit.labelling.exchange.bundle import Bundle, number, size_of
-from alkit.labelling.task import Task
+from alkit.loop.answers import Answer
+from alkit.loop.task import Task
 
 IMAGES = "images"
 FILE, LABELS = "annotations.xml", "labels.json"

@@ -7,9 +7,9 @@ annotation without regions says that there is nothing. `lead_time` is the time s
 from xml.sax.saxutils import quoteattr
 
 from alkit.jsonfile import write_json
-from alkit.labelling.answers import Answer
 from alkit.labelling.exchange.bundle import Bundle, number, size_of
-from alkit.labelling.task import Task
+from alkit.loop.answers import Answer
+from alkit.loop.task import Task
 
 IMAGES = "images"
 FILE, CONFIG = "tasks.json", "label_config.xml"

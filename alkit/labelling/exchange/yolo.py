@@ -6,9 +6,9 @@ where the detector found nothing. Text files that are all exactly as they were e
 
 import yaml
 
-from alkit.labelling.answers import Answer
 from alkit.labelling.exchange.bundle import Bundle, number
-from alkit.labelling.task import Task
+from alkit.loop.answers import Answer
+from alkit.loop.task import Task
 
 IMAGES = "images/train"
 LABELS, DATA = "labels/train", "data.yaml"

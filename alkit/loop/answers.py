@@ -16,7 +16,7 @@ import numpy as np
 from alkit import labels as coco
 from alkit.frames import Boxes, LazySequence
 from alkit.jsonfile import read_json, write_json
-from alkit.labelling.task import IGNORE, Task, inside
+from alkit.loop.task import IGNORE, Task, inside
 from alkit.records import digest
 from alkit.runs import Run
 
