@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from alkit import experiment, runs
 from alkit.ceiling import ceiling
+from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
-from alkit.readers import street
 from alkit.street import VERSION
 from alkit.text import evenly, sentence
 
@@ -161,7 +161,7 @@ def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
 
 
 def situations(bed: Bed) -> np.ndarray:
-    """The situation of every pool frame; see `alkit.readers.street.describe`."""
+    """The situation of every pool frame; see `alkit.data.readers.street.describe`."""
     return street.describe(**bed.args["pool"])
 
 

@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 
 from alkit import labels, profiles, runs, training
+from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.jsonfile import write_json
 from alkit.profiles import Profile
-from alkit.readers import street
 from alkit.runs import Run
 from alkit.settings import Experiment
 from benchmarks.measuring import Missing, Options

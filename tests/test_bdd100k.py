@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from alkit import filters
-from alkit.readers import bdd100k
+from alkit.data import filters
+from alkit.data.readers import bdd100k
 
 LANE = {
     "category": "lane",

@@ -13,12 +13,13 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from alkit import catalog, filters
+from alkit import catalog
 from alkit.catalog import files
-from alkit.matfile import read_mat
-from alkit.readers import caltech
+from alkit.data import filters
+from alkit.data.matfile import read_mat
+from alkit.data.readers import caltech
+from alkit.data.vbb import read_vbb
 from alkit.studies import survey
-from alkit.vbb import read_vbb
 
 SIDE = 32  # pixels of a frame
 LABELS = ["person", "people", "person?", "person-fa"]

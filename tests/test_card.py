@@ -12,11 +12,11 @@ from alkit import card, runs
 from alkit.boxes import default_boxes
 from alkit.card import Redundancy
 from alkit.ceiling import ceiling, perfect_logits
+from alkit.data.readers.street import SITUATIONS
 from alkit.detector import logit_shapes
 from alkit.frames import NO_BOXES, Boxes, FrameSet
 from alkit.jsonfile import read_json, write_json
 from alkit.profiles import DEMO
-from alkit.readers.street import SITUATIONS
 from alkit.settings import read_folds
 from alkit.views import testbed
 

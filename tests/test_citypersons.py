@@ -14,8 +14,8 @@ import scipy.io
 
 from alkit import catalog
 from alkit.catalog import files
-from alkit.filters import BoxFilter
-from alkit.readers import citypersons
+from alkit.data.filters import BoxFilter
+from alkit.data.readers import citypersons
 from alkit.studies import survey
 
 IMAGES = "leftImg8bit/train"
@@ -329,7 +329,7 @@ def test_deep_nesting_is_refused(tmp_path):
 
 def test_a_bomb_is_refused(tmp_path, monkeypatch):
     """40 MB of zeros in 40 kB, where 1 MB is allowed; in one variable or in many."""
-    monkeypatch.setattr("alkit.matfile.MAX_BYTES", 2**20)
+    monkeypatch.setattr("alkit.data.matfile.MAX_BYTES", 2**20)
     one = element(15, zlib.compress(matrix(9, (1, 4 * 10**7), element(2, bytes(4 * 10**7)), NAME)))
     many = b"".join(
         element(15, zlib.compress(matrix(9, (1, 10**5), element(2, bytes(10**5)), b"v%d" % i)))

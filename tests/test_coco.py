@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from alkit.imagefile import read_image
-from alkit.readers import coco
+from alkit.data.imagefile import read_image
+from alkit.data.readers import coco
 
 
 def noise(height, width, seed=0):

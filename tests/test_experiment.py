@@ -284,8 +284,9 @@ def test_settings_may_be_corrected_until_a_step_is_complete(toy_settings, tmp_pa
 def test_a_step_depends_on_its_own_modules(toy_experiment):
     run = open_run(toy_experiment / "divergence/seed_0")
     of_step = {step.name: step.plan(run, 1).code for step in steps.CYCLE}
-    for step, module in (("1_predict", "detector"), ("2_score", "scores"), ("2_score", "seqfile"),
-                         ("3_aggregate", "aggregation"), ("4_select", "selection"),
+    for step, module in (("1_predict", "detector"), ("2_score", "scores"),
+                         ("2_score", "data/seqfile"), ("3_aggregate", "aggregation"),
+                         ("4_select", "selection"),
                          ("5_label", "labels"), ("6_retrain", "training"),
                          ("7_evaluate", "protocols")):  # fmt: skip
         assert len(of_step[step][module]) == 64

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from alkit.filters import RULES, BoxFilter, apply
+from alkit.data.filters import RULES, BoxFilter, apply
 from alkit.frames import NO_BOXES, Boxes
 
 PAPER = RULES["paper"]

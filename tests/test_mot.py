@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from alkit.readers import mot
-from alkit.video import Video
+from alkit.data.readers import mot
+from alkit.data.video import Video
 
 N = 12
 

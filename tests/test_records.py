@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from alkit import records
+from alkit.loop import records
 
-MODULES = ("selection", "scores", "boxes", "readers")
+MODULES = ("selection", "scores", "boxes", "data/readers")
 
 
 class Ring:

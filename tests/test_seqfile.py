@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alkit.seqfile import SeqFile
+from alkit.data.seqfile import SeqFile
 
 N = 6
 WIDTH, HEIGHT = 64, 48

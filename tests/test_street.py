@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from alkit.readers import street as reader
+from alkit.data.readers import street as reader
 from alkit.street import annotate, facades, people, render
 from alkit.street.plan import Placed, plan
 from alkit.street.props import Prop
@@ -99,7 +99,7 @@ def digest(image):
 
 def test_pixels_are_the_same_in_another_process_and_in_any_order():
     code = (
-        "import hashlib; from alkit.readers import street\n"
+        "import hashlib; from alkit.data.readers import street\n"
         f"for domain, frames in {DRAWN}:\n"
         "    f = street.read(domain=domain, frames=frames, world=2, image_size=(120, 160))\n"
         "    for i in (0, 7, 19): print(hashlib.sha1(f.images(i).tobytes()).hexdigest())\n"

@@ -25,9 +25,9 @@ from pydantic import (
     model_validator,
 )
 
-import alkit.readers
-from alkit import filters
-from alkit.filters import BoxFilter
+import alkit.data.readers
+from alkit.data import filters
+from alkit.data.filters import BoxFilter
 from alkit.frames import FrameSet
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ class Expect(_Model):
 
 
 class Entry(_Model):
-    """One data set. `args` go to the reader, `filter` is a rule of `alkit.filters.RULES`, or a
+    """One data set. `args` go to the reader, `filter` is a rule of `alkit.data.filters.RULES`, or a
     mapping of `BoxFilter`'s fields with an optional `rule` to start from; `filters` are other ones,
     by the name that a profile's `box_filter` gives. `image_size` is [height, width] in native
     pixels, null where images differ. `step` is the distance of the pool's frames in raw frame
@@ -195,13 +195,13 @@ class Entry(_Model):
 
     def reader_module(self):
         """The module that reads this entry's format."""
-        name = f"alkit.readers.{self.reader}"
+        name = f"alkit.data.readers.{self.reader}"
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise
-        have = sorted(module.name for module in pkgutil.iter_modules(alkit.readers.__path__))
+        have = sorted(module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__))
         raise CatalogError(
             f"{self._catalog}: {self.name} needs the reader {self.reader!r}, which this version "
             f"does not have; it has {have}"

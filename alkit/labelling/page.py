@@ -7,7 +7,7 @@ import param
 from panel.custom import JSComponent
 
 from alkit import serving
-from alkit.imagefile import jpeg
+from alkit.data.imagefile import jpeg
 from alkit.labelling.session import Held, Session
 from alkit.loop.task import Task, task
 from alkit.runs import Run, open_run

@@ -12,7 +12,8 @@ from alkit.runs import Run
 from alkit.stepping import Job
 
 IMAGES = (  # what images and boxes go through
-    "catalog", "filters", "frames", "imagefile", "matfile", "readers", "seqfile", "vbb", "video",
+    "catalog", "data/filters", "data/imagefile", "data/matfile", "data/readers", "data/seqfile",
+    "data/vbb", "data/video", "frames",
 )  # fmt: skip
 MEASURING = ("evaluation", "precision", "protocols")
 IMAGE = ("image_size", "length_scale", "resizing")

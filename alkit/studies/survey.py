@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from alkit import filters
 from alkit.catalog import Entry
+from alkit.data import filters
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
 from alkit.text import evenly

@@ -4,8 +4,8 @@ import cv2
 import matplotlib
 import numpy as np
 
+from alkit.data.imagefile import jpeg
 from alkit.frames import fit_factor
-from alkit.imagefile import jpeg
 
 THUMBNAIL = 240  # pixels wide
 MOST = 48  # frames of a cycle that are read

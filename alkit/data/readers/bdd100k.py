@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from alkit import filters
+from alkit.data import filters
+from alkit.data.imagefile import SUFFIXES, read_image
 from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
-from alkit.imagefile import SUFFIXES, read_image
 
 IMAGE_SIZE = (720, 1280)  # (height, width) of all images; the labels do not say it
 
@@ -45,7 +45,7 @@ def read(
     corners are fractions of pixels and neighbouring boxes share theirs, so that x2 is an edge.
     Scalabel's converter of 2021 takes x2 as the last pixel inside and adds 1 to both sides.
 
-    `with_positives` names a rule of `alkit.filters.RULES`: images without a positive under it are
+    `with_positives` names a rule of `data.filters.RULES`: images without a positive under it are
     left out, as of the authors' test set.
 
     A frame whose `labels` are null or absent has no boxes: the labels of 2020 leave them out where

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from alkit.data.imagefile import SUFFIXES, read_image
+from alkit.data.video import Video
 from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
-from alkit.imagefile import SUFFIXES, read_image
-from alkit.video import Video
 
 # Class numbers of MOT16, MOT17 and MOT20 (Milan et al. 2016, Table 3; 13 is MOT20's).
 CLASSES = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from alkit.data.imagefile import read_image
+from alkit.data.matfile import read_mat
 from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
-from alkit.imagefile import read_image
-from alkit.matfile import read_mat
 
 # Class numbers of the .mat (its README), by the names that the json files use.
 LABELS = ("ignore", "pedestrian", "rider", "sitting person", "person (other)", "person group")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit.matfile import read_mat
+from alkit.data.matfile import read_mat
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from tqdm import tqdm
 
-from alkit import filters
+from alkit.data import filters
+from alkit.data.seqfile import SeqFile
+from alkit.data.vbb import VideoBoxes, read_vbb
 from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
-from alkit.seqfile import SeqFile
-from alkit.vbb import VideoBoxes, read_vbb
 
 
 def read(
@@ -36,7 +36,7 @@ def read(
 
     **Which frames**, counted from 0: `first`, `first + step`, … of each video; with `across_videos`
     of all videos put one behind the other, so that the count goes on from one to the next.
-    `with_positives` names a rule of `alkit.filters.RULES`: frames without a positive under it are
+    `with_positives` names a rule of `data.filters.RULES`: frames without a positive under it are
     left out before this count. The field's test set is every 30th frame from 29 (dbExtract.m of
     the benchmark's code 3.2.1): 4,024 images of set06 to set10. The authors' code counts across
     videos: every 2nd frame of set01 to set05 as the pool, ⌈102,726/2⌉ = 51,363; and every 10th

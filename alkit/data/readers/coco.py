@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from alkit.data.imagefile import read_image
 from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
-from alkit.imagefile import read_image
 
 
 def read(

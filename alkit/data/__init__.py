@@ -1,0 +1,1 @@
+"""Formats on disk: readers of data sets, their filters, images and videos."""
