@@ -13,10 +13,10 @@ import pandas as pd
 from scipy.stats import hypergeom
 from tqdm import tqdm
 
-from alkit import experiment, runs
 from alkit.ceiling import ceiling
 from alkit.data.readers import street
 from alkit.frames import FrameSet
+from alkit.loop import experiment, runs
 from alkit.profiles import Profile
 from alkit.street import VERSION
 from alkit.text import evenly, sentence

@@ -5,10 +5,11 @@ import contextlib
 import numpy as np
 import torch
 
-from alkit import labels, prediction
+from alkit import prediction
 from alkit.boxes import at_cells, centred_iou, default_boxes, targets
 from alkit.evaluation import MIN_OVERLAP, evaluate
 from alkit.frames import Boxes, FrameSet
+from alkit.loop import labels
 from alkit.profiles import Profile
 
 CERTAIN = 10.0  # the logit of a detector without doubt; from 17 on its probability rounds to 1

@@ -107,13 +107,14 @@ def run(
     """Run the cycles of an experiment; complete steps are skipped. With a scheduler its runs,
     strategies × seeds, go side by side, as many as there are workers. Where only people's labels
     are missing it says what to do, with exit status 3."""
-    from alkit import cluster, overlap, runs
-    from alkit import experiment as driver
+    from alkit import overlap
     from alkit.catalog import load
-    from alkit.jsonfile import write_json
+    from alkit.loop import cluster, runs
+    from alkit.loop import experiment as driver
     from alkit.loop.answers import LabelsWanted
-    from alkit.plugins import PluginError
-    from alkit.settings import checked, read_folds
+    from alkit.loop.jsonfile import write_json
+    from alkit.loop.plugins import PluginError
+    from alkit.loop.settings import checked, read_folds
 
     try:
         folds = read_folds(experiment)
@@ -133,7 +134,7 @@ def run(
     file = load(catalog).path
     out = out or runs.ROOT / "runs" / experiment.stem
     if dry_run:
-        from alkit import planning
+        from alkit.loop import planning
 
         for settings in folds.values():
             print(planning.describe(settings, load(file), out))
@@ -166,7 +167,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="follow a running one")] = False,
 ):
     """Steps, durations and results of an experiment."""
-    from alkit import status as tables
+    from alkit.loop import status as tables
 
     print_status = tables.watch if watch else tables.print_status
     print_status(out)
@@ -191,7 +192,7 @@ def branch(
     set_: Annotated[list[str], typer.Option("--set", help="NAME=VALUE of the profile")] = [],  # noqa: B006
 ):
     """Start a new run from a cycle of another, with some numbers changed."""
-    from alkit import branches
+    from alkit.loop import branches
 
     folder = branches.branch(run, from_cycle, dict(_assignment(text) for text in set_), out)
     print(f"{_short(folder)}: go on with `alkit run {_short(folder / 'experiment.yaml')} "
@@ -201,7 +202,7 @@ def branch(
 @app.command()
 def diff(first: Path, second: Path):
     """Parameters, code, environment and selections of two runs that differ."""
-    from alkit import branches
+    from alkit.loop import branches
 
     print(branches.format_diff(first, second))
 
@@ -213,7 +214,7 @@ def clean(
 ):
     """List the sizes of maps and logits; delete them only when told, and only what can be rebuilt
     and no branch needs."""
-    from alkit import branches, runs
+    from alkit.loop import branches, runs
 
     for folder in runs.experiments(out):
         print(branches.clean(folder, delete))
@@ -230,7 +231,7 @@ def explore(
     """Serve the explorer: score maps, detections and the choice of frames, to look at."""
     from alkit import serving
     from alkit.explorer import page
-    from alkit.runs import open_run
+    from alkit.loop.runs import open_run
 
     opened = open_run(run.resolve())
     page.check(opened, cycle, at)  # what is wrong is said here, not in the browser
@@ -247,8 +248,8 @@ def labels_export(
 ):
     """Write the chosen frames with the detector's boxes to start from, and their scores."""
     from alkit.labelling import exchange
+    from alkit.loop.runs import open_run
     from alkit.loop.task import task
-    from alkit.runs import open_run
 
     opened = open_run(run.resolve())
     target = to or opened.cycle(cycle) / f"to_label_{format_}"
@@ -268,8 +269,8 @@ def labels_import(
 ):
     """Check finished labels and take them; nothing changes if anything is wrong."""
     from alkit.labelling import exchange
+    from alkit.loop.runs import open_run
     from alkit.loop.task import task
-    from alkit.runs import open_run
 
     wanted = task(open_run(run.resolve()), cycle)
     counts = exchange.take(wanted, file, format_, looked_at_all, replace)
@@ -283,8 +284,8 @@ def labels_draw(run: RunFolder, cycle: Cycle, port: Port = 5006, address: Addres
     """Serve the page on which the chosen frames are labelled."""
     from alkit import serving
     from alkit.labelling import page, session
+    from alkit.loop.runs import open_run
     from alkit.loop.task import task
-    from alkit.runs import open_run
 
     opened = open_run(run.resolve())
     session.Session(task(opened, cycle)).close()  # what is wrong is said here, not in the browser

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from alkit import prediction, scores, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
+from alkit.loop.runs import Run
+from alkit.loop.steps.step_4_select import ranked_by, timeline
 from alkit.profiles import PAPER, RELEASED, Profile
-from alkit.runs import Run
 from alkit.selection import select
-from alkit.steps.step_4_select import ranked_by, timeline
 from alkit.text import sentence
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements

@@ -11,11 +11,11 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from alkit import experiment, records, runs
 from alkit.explorer import galleries, judging
 from alkit.explorer.reading import Opened
-from alkit.jsonfile import read_json
-from alkit.settings import PRETRAIN, Experiment
+from alkit.loop import experiment, records, runs
+from alkit.loop.jsonfile import read_json
+from alkit.loop.settings import PRETRAIN, Experiment
 from alkit.views import choosing, gallery, interactive
 from alkit.views.choosing import REASONS
 

@@ -9,11 +9,12 @@ at the paper's size and width, with a W_l that is trained first: half an hour on
 import numpy as np
 import torch
 
-from alkit import fidelity, prediction, store, training
+from alkit import fidelity, prediction, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
+from alkit.loop import store
+from alkit.loop.runs import Run
 from alkit.profiles import Profile
-from alkit.runs import Run
 from alkit.scores import divergence
 from alkit.selection import select, smooth
 from benchmarks import toy

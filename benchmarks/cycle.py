@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from alkit import costs, profiles, steps, training
+from alkit import profiles, training
+from alkit.loop import costs, steps
 from benchmarks import toy
 from benchmarks.gpu import BUDGET
 from benchmarks.measuring import Options, Row, seconds

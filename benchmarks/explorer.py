@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from alkit import steps, training
+from alkit import training
+from alkit.loop import steps
 from benchmarks import toy
 from benchmarks.measuring import ROOT, Missing, Options, Row, rounded
 

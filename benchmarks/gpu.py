@@ -14,9 +14,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from alkit import cluster, training
+from alkit import training
 from alkit.detector import autocast
 from alkit.frames import NO_BOXES, FrameSet
+from alkit.loop import cluster
 from alkit.prediction import GPU_BATCH
 from alkit.profiles import Profile
 from alkit.views.performance import EPOCHS, hours

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from alkit import catalog, labels, prediction, profiles, scores, training
+from alkit import catalog, prediction, profiles, scores, training
 from alkit.aggregation import image_score
 from alkit.evaluation import evaluate
+from alkit.loop import labels
 from alkit.selection import random_scores, select, smooth
 
 RESULTS = Path("results/learning.csv")

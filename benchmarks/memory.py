@@ -10,7 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from alkit import runs, training
+from alkit import training
+from alkit.loop import runs
 from benchmarks import toy
 from benchmarks.measuring import ROOT, Options, Row, peak_memory, pin
 
@@ -49,7 +50,7 @@ def peak_of_steps(folder: Path, threads: int) -> int:
 
 
 def main(folder: str, threads: str):
-    from alkit import steps
+    from alkit.loop import steps
 
     pin(int(threads))
     run = runs.open_run(folder)

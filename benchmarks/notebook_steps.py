@@ -14,9 +14,9 @@ import nbformat
 import numpy as np
 import papermill
 
-from alkit import experiment, records, runs
-from alkit.kernels import PRELOAD
-from alkit.settings import Experiment
+from alkit.loop import experiment, records, runs
+from alkit.loop.kernels import PRELOAD
+from alkit.loop.settings import Experiment
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, rounded, seconds
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from zarr.storage import LocalStore, WrapperStore
 
-from alkit import store
+from alkit.loop import store
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, rounded, seconds
 from benchmarks.stored_maps import unquantised, write

@@ -15,8 +15,8 @@ from alkit import catalog, profiles
 from alkit.boxes import at_cells, targets
 from alkit.catalog import CatalogError
 from alkit.evaluation import evaluate
-from alkit.labels import to_coco
-from alkit.runs import open_run
+from alkit.loop.labels import to_coco
+from alkit.loop.runs import open_run
 
 IMAGES = 300
 

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from distributed import Client
 
-from alkit import cluster, runs, training
+from alkit import training
+from alkit.loop import cluster, runs
+from alkit.loop.store import SHARD_FRAMES
 from alkit.profiles import Profile
-from alkit.store import SHARD_FRAMES
 from benchmarks import THREAD_SETTINGS, toy
 from benchmarks.measuring import ROOT, Options, Row, pin, rounded, seconds
 from benchmarks.steps import PARTS, batches, forward, size_of

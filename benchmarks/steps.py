@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alkit import steps, training
+from alkit import training
 from alkit.detector import autocast
 from alkit.frames import FrameSet
+from alkit.loop import steps
+from alkit.loop.runs import Run
+from alkit.loop.store import SHARD_FRAMES
 from alkit.profiles import Profile
-from alkit.runs import Run
-from alkit.store import SHARD_FRAMES
 from alkit.threads import in_threads
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, rounded, seconds, slower

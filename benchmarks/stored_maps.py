@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit import prediction, store, training
-from alkit.runs import Run
+from alkit import prediction, training
+from alkit.loop import store
+from alkit.loop.runs import Run
 from alkit.scores import divergence
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, seconds, slower

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from alkit.jsonfile import read_json, write_json
+from alkit.loop.jsonfile import read_json, write_json
 from benchmarks.measuring import Missing, Options, Row, pin
 
 PACKAGES = ("torch", "numpy", "scipy", "opencv-python-headless", "zarr", "xarray", "dask",

@@ -13,13 +13,14 @@ import torch
 import yaml
 from PIL import Image
 
-from alkit import labels, profiles, runs, training
+from alkit import profiles, training
 from alkit.data.readers import street
 from alkit.frames import FrameSet
-from alkit.jsonfile import write_json
+from alkit.loop import labels, runs
+from alkit.loop.jsonfile import write_json
+from alkit.loop.runs import Run
+from alkit.loop.settings import Experiment
 from alkit.profiles import Profile
-from alkit.runs import Run
-from alkit.settings import Experiment
 from benchmarks.measuring import Missing, Options
 
 POOL = "benchmark-pool"

@@ -1,7 +1,7 @@
 """What a frame and an iteration of the paper's protocol cost here: for time to completion."""
 
-from alkit import costs
-from alkit.settings import Experiment
+from alkit.loop import costs
+from alkit.loop.settings import Experiment
 from benchmarks.measuring import Options, Row
 
 

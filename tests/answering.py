@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 import yaml
 
-from alkit import experiment, runs
-from alkit.jsonfile import read_json
-from alkit.loop import answers
-from alkit.settings import read_experiment
+from alkit.loop import answers, experiment, runs
+from alkit.loop.jsonfile import read_json
+from alkit.loop.settings import read_experiment
 
 FORMATS = ("coco", "label-studio", "cvat", "yolo")
 PERSON, RIDER, IGNORE = "person", "rider <script>alert(1)</script>", "ignore"

@@ -12,8 +12,8 @@ import yaml
 from answering import make_asked
 from torchthreads import torch_threads
 
-from alkit import cluster, experiment, runs
-from alkit.settings import read_experiment
+from alkit.loop import cluster, experiment, runs
+from alkit.loop.settings import read_experiment
 
 TOY = """
 name: toy

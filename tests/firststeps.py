@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from alkit import records
-from alkit.runs import Run, open_run
+from alkit.loop import records
+from alkit.loop.runs import Run, open_run
 
 NAMES = ("1_predict", "2_score", "3_aggregate")
 

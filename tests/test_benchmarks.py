@@ -14,7 +14,8 @@ import torch
 import zarr
 from zarr.storage import LocalStore
 
-from alkit import evaluation, prediction, protocols, records, runs, scores, steps, store, training
+from alkit import evaluation, prediction, protocols, scores, training
+from alkit.loop import records, runs, steps, store
 from alkit.profiles import profile
 from alkit.views import performance
 from benchmarks import (

@@ -5,10 +5,10 @@ import shutil
 import pytest
 import yaml
 
-from alkit import branches, experiment, lanes, records, runs, status, steps, store
-from alkit.jsonfile import read_json
-from alkit.runs import Run, open_run
-from alkit.settings import read_experiment
+from alkit.loop import branches, experiment, lanes, records, runs, status, steps, store
+from alkit.loop.jsonfile import read_json
+from alkit.loop.runs import Run, open_run
+from alkit.loop.settings import read_experiment
 
 
 def go_on(out):

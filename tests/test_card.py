@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import yaml
 
-from alkit import card, runs
+from alkit import card
 from alkit.boxes import default_boxes
 from alkit.card import Redundancy
 from alkit.ceiling import ceiling, perfect_logits
 from alkit.data.readers.street import SITUATIONS
 from alkit.detector import logit_shapes
 from alkit.frames import NO_BOXES, Boxes, FrameSet
-from alkit.jsonfile import read_json, write_json
+from alkit.loop import runs
+from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.settings import read_folds
 from alkit.profiles import DEMO
-from alkit.settings import read_folds
 from alkit.views import testbed
 
 ROWS, COLUMNS = DEMO.image_size

@@ -16,9 +16,10 @@ import torch
 from firststeps import NAMES, grown, results
 from torchthreads import torch_threads
 
-from alkit import cluster, experiment, prediction, records, scores, steps, store, worker
+from alkit import prediction, scores
 from alkit.frames import FrameSet
-from alkit.runs import Run, open_run
+from alkit.loop import cluster, experiment, records, steps, store, worker
+from alkit.loop.runs import Run, open_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
 
@@ -275,7 +276,7 @@ def test_a_lost_scheduler_ends_the_run_and_the_next_goes_on(
     own = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import os, time\nfrom alkit import cluster\n"
+            "import os, time\nfrom alkit.loop import cluster\n"
             "if __name__ == '__main__':\n"
             "    with cluster.scheduler('local:1'):\n"
             "        print(os.environ['ALKIT_SCHEDULER'], flush=True)\n"

@@ -7,7 +7,7 @@ import yaml
 from test_comparison import coco, street
 from test_notebooks import execute, nbval, with_parameters
 
-from alkit import runs
+from alkit.loop import runs
 
 PATH = runs.ROOT / "notebooks/datasets.ipynb"
 ABOUT = {"title": "Toy", "license": "none", "citation": "nobody", "homepage": "https://example.org"}

@@ -28,12 +28,11 @@ from answering import (
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from alkit import steps
 from alkit.labelling import exchange, session
 from alkit.labelling.exchange.bundle import LARGEST
-from alkit.loop import answers
+from alkit.loop import answers, steps
+from alkit.loop.runs import open_run
 from alkit.loop.task import task
-from alkit.runs import open_run
 
 FILES = {
     "coco": "annotations/instances_default.json",

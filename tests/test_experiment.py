@@ -14,9 +14,10 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from alkit import experiment, records, runs, status, stepping, steps
-from alkit.runs import Run, open_run
-from alkit.settings import read_experiment
+from alkit.loop import experiment, records, runs, status, steps
+from alkit.loop import step as stepping
+from alkit.loop.runs import Run, open_run
+from alkit.loop.settings import read_experiment
 
 ALKIT = [sys.executable, "-m", "alkit.cli"]
 SLOW_PLUGIN = '''
@@ -287,10 +288,10 @@ def test_a_step_depends_on_its_own_modules(toy_experiment):
     for step, module in (("1_predict", "detector"), ("2_score", "scores"),
                          ("2_score", "data/seqfile"), ("3_aggregate", "aggregation"),
                          ("4_select", "selection"),
-                         ("5_label", "labels"), ("6_retrain", "training"),
+                         ("5_label", "loop/labels"), ("6_retrain", "training"),
                          ("7_evaluate", "protocols")):  # fmt: skip
         assert len(of_step[step][module]) == 64
-        assert f"steps/step_{step}" in of_step[step]
+        assert f"loop/steps/step_{step}" in of_step[step]
     with pytest.raises(FileNotFoundError, match="no such module"):
         records.code_digest("selektion")
 

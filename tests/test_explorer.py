@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkit import aggregation, runs
+from alkit import aggregation
 from alkit.evaluation import evaluate
 from alkit.explorer import galleries, judging, layers, reasons, trying
 from alkit.explorer.page import Explorer, page
@@ -20,7 +20,8 @@ from alkit.explorer.reading import AllBoxes, NotThere, Opened, cycles_of, runs_o
 from alkit.explorer.timeline import Timeline, thinned
 from alkit.explorer.timeline import runs as stretches
 from alkit.frames import Boxes
-from alkit.runs import Run
+from alkit.loop import runs
+from alkit.loop.runs import Run
 from alkit.selection import Reason
 
 

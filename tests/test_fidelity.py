@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from alkit import fidelity, runs
+from alkit import fidelity
 from alkit.frames import FrameSet
+from alkit.loop import runs
 from alkit.profiles import PAPER, RELEASED, Profile, profile
 from alkit.views import fidelity as views
 

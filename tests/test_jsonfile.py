@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from alkit.jsonfile import read_json, write_json, write_json_list
+from alkit.loop.jsonfile import read_json, write_json, write_json_list
 
 DETECTION = {"image_id": 1, "bbox": [0.1, 2.0, 1 / 3, 1e-7], "score": 0.30000000000000004}
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from alkit import labels
 from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.loop import labels
 
 BOXES = Boxes(
     [[1, 2, 10, 20], [5, 5, 8, 16], [30, 4, 4, 10]],

@@ -13,8 +13,8 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 from papermill.parameterize import parameterize_notebook
 
-from alkit import checks, records, runs, steps
-from alkit.jsonfile import write_json
+from alkit.loop import checks, records, runs, steps
+from alkit.loop.jsonfile import write_json
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 STEPS = [path for path in NOTEBOOKS if re.match(r"\d_", path.name)]
@@ -197,7 +197,7 @@ def test_checks_see_damage(toy_experiment, tmp_path):
 def test_checks_see_an_unfinished_store(toy_experiment, tmp_path):
     import zarr
 
-    from alkit.store import IncompleteStore
+    from alkit.loop.store import IncompleteStore
 
     out = tmp_path / "out"
     shutil.copytree(toy_experiment, out)

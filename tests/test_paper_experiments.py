@@ -11,10 +11,11 @@ import realdata
 import yaml
 from typer.testing import CliRunner
 
-from alkit import cli, evaluation, experiment, planning, prediction, profiles, runs, status
+from alkit import cli, evaluation, prediction, profiles
 from alkit.catalog import load
-from alkit.costs import Costs
-from alkit.settings import checked, read_experiment
+from alkit.loop import experiment, planning, runs, status
+from alkit.loop.costs import Costs
+from alkit.loop.settings import checked, read_experiment
 
 FILES = {
     name: runs.ROOT / f"experiments/{name}.yaml"

@@ -10,9 +10,10 @@ import zarr
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from alkit import cli, costs, experiment, planning, runs, scaling
-from alkit.costs import Costs
-from alkit.settings import checked, read_experiment
+from alkit import cli
+from alkit.loop import costs, experiment, planning, runs, scaling
+from alkit.loop.costs import Costs
+from alkit.loop.settings import checked, read_experiment
 
 # Strategies that share the first prediction, the first score maps, or everything.
 TWIN = """

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from alkit import checks, experiment, fidelity, profiles, runs, steps
+from alkit import fidelity, profiles
 from alkit.explorer import reading, reasons
-from alkit.settings import checked, read_experiment
+from alkit.loop import checks, experiment, runs, steps
+from alkit.loop.settings import checked, read_experiment
 
 RECORDED = (
     "optimiser", "learning_rate", "protocol", "default_boxes", "loss_mean", "whole_pixels",

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from alkit import report, runs
-from alkit.jsonfile import read_json, write_json
-from alkit.settings import checked, read_experiment
+from alkit import report
+from alkit.loop import runs
+from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.settings import checked, read_experiment
 from alkit.views import gallery
 
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from firststeps import NAMES, grown, results
 
-from alkit import cluster, prediction, records, steps, store
+from alkit import prediction
 from alkit.frames import FrameSet
-from alkit.runs import Run, open_run
-from alkit.steps import step_1_predict
+from alkit.loop import cluster, records, steps, store
+from alkit.loop.runs import Run, open_run
+from alkit.loop.steps import step_1_predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from alkit import scaling
-from alkit.scaling import Work
+from alkit.loop import scaling
+from alkit.loop.scaling import Work
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from zarr.storage import LocalStore
 
-from alkit import store
+from alkit.loop import store
 from benchmarks.one_map import Counting
 
 FRAMES = 70  # three shards

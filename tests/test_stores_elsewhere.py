@@ -16,22 +16,12 @@ import yaml
 from firststeps import NAMES, results
 from fsspec.implementations.local import LocalFileSystem
 
-from alkit import (
-    branches,
-    cluster,
-    experiment,
-    lanes,
-    places,
-    prediction,
-    records,
-    runs,
-    scores,
-    store,
-)
+from alkit import prediction, scores
 from alkit.explorer.page import Explorer
 from alkit.explorer.reading import Opened
-from alkit.runs import Run
-from alkit.settings import checked
+from alkit.loop import branches, cluster, experiment, lanes, records, runs, storage, store
+from alkit.loop.runs import Run
+from alkit.loop.settings import checked
 
 CATALOG = runs.ROOT / "data_catalog.yaml"
 SHARD = 8  # frames: 40 are five shards
@@ -296,7 +286,7 @@ def test_a_branch_refers_to_the_old_runs_stores(url, created, tmp_path):
     assert new.artefact(1, "1_predict", "logits.zarr") == logits
     own = new.artefact(1, "2_score", "scores.zarr")
     assert own == runs.place_of(new.cycle(1), "scores.zarr")
-    assert str(own).startswith(str(places.under(f"{url}/wide-")))
+    assert str(own).startswith(str(storage.under(f"{url}/wide-")))
     assert (new.scores(1).values != run.scores(1).values).any()
     branches.clean(out, delete=True)
     assert (store.made_from(logits) is None, store.made_from(maps) is None) == (False, True)
@@ -345,7 +335,7 @@ def test_another_store_for_an_experiment_with_complete_steps_is_refused(created,
 
 
 def test_what_is_left_of_a_store_that_was_being_deleted_is_not_taken_for_one(url):
-    place = places.under(url, "a.zarr")
+    place = storage.under(url, "a.zarr")
     layout = {"score_root": (("y", "x"), (6, 5), np.uint8)}
     group = store.create(place, np.arange(20), layout, "key")
     for block in store.shards(group):

@@ -18,9 +18,9 @@ import yaml
 from jupyter_client.channels import HBChannel
 from safetensors import safe_open
 
-from alkit import cluster, experiment, kernels, lanes, records, runs, status, steps
-from alkit.runs import Run, open_run
-from alkit.settings import read_experiment
+from alkit.loop import cluster, experiment, kernels, lanes, records, runs, status, steps
+from alkit.loop.runs import Run, open_run
+from alkit.loop.settings import read_experiment
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
 
@@ -28,7 +28,8 @@ TIMEOUT = 240
 HASTY_PLUGIN = '''
 """In the workers: a checkpoint after every epoch, and a line in the log for every report."""
 import os
-from alkit import progress, training
+from alkit.loop import progress
+from alkit import training
 
 if os.getpid() != {pid}:
     progress.LOG_SECONDS = training.CHECKPOINT_SECONDS = 0
@@ -368,7 +369,7 @@ def test_a_worker_stops_training_for_a_run_that_was_killed(workers, long_trainin
 
 def test_a_lost_scheduler_ends_the_sweep_with_a_word(alone, long_training, tmp_path, monkeypatch):
     code = (
-        "import os, time\nfrom alkit import cluster\n"
+        "import os, time\nfrom alkit.loop import cluster\n"
         "if __name__ == '__main__':\n"
         "    with cluster.scheduler('local:1'):\n"
         "        print(os.environ['ALKIT_SCHEDULER'], flush=True)\n"

@@ -5,10 +5,11 @@ import base64
 import numpy as np
 import pytest
 
-from alkit import checks, experiment, report, runs, views
+from alkit import report, views
 from alkit.evaluation import Evaluation
 from alkit.frames import Boxes
-from alkit.settings import read_experiment
+from alkit.loop import checks, experiment, runs
+from alkit.loop.settings import read_experiment
 from alkit.text import evenly
 from alkit.views import drawing, predicting, results
 

@@ -17,7 +17,7 @@ from alkit.explorer.reading import NotThere, Opened, runs_of
 from alkit.explorer.tabs import Tabs
 from alkit.explorer.timeline import Timeline
 from alkit.explorer.trials import Trials
-from alkit.runs import Run, open_run
+from alkit.loop.runs import Run, open_run
 
 TICK = 400  # milliseconds between two looks at what threads have done
 

@@ -10,9 +10,9 @@ import pandas as pd
 from alkit import prediction
 from alkit.arrays import to_numpy
 from alkit.frames import Boxes, FrameSet
-from alkit.jsonfile import read_json
-from alkit.plugins import load_score
-from alkit.runs import Run
+from alkit.loop.jsonfile import read_json
+from alkit.loop.plugins import load_score
+from alkit.loop.runs import Run
 from alkit.selection import Reason
 
 HERE = {"scheduler": "synchronous"}  # one chunk is read sooner without Dask's threads
@@ -210,7 +210,7 @@ class Opened:
     @cached_property
     def _given(self) -> dict:
         """Boxes that people gave, by position: this cycle's and those before it."""
-        from alkit import labels
+        from alkit.loop import labels
 
         found = {}
         for cycle in range(1, self.cycle + 1):

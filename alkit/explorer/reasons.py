@@ -4,9 +4,9 @@ import numpy as np
 
 from alkit import text
 from alkit.explorer.reading import Opened, cycles_of
-from alkit.runs import open_run
+from alkit.loop.runs import open_run
+from alkit.loop.steps.step_4_select import timeline
 from alkit.selection import Reason
-from alkit.steps.step_4_select import timeline
 
 
 def short(opened: Opened, position: int) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 
 from alkit.aggregation import image_score
 from alkit.explorer.reading import Opened
+from alkit.loop.steps.step_4_select import ranked_by, timeline
 from alkit.selection import Selection, select
-from alkit.steps.step_4_select import ranked_by, timeline
 
 YIELD = 0.001  # seconds between two frames, for the page to be quick meanwhile
 

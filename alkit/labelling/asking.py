@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from alkit import records
-from alkit.loop import answers
+from alkit.loop import answers, records
+from alkit.loop.runs import ROOT, open_run
 from alkit.loop.task import task
 from alkit.profiles import unknown
-from alkit.runs import ROOT, open_run
 
 SOURCES = ("oracle", "import", "interactive")
 

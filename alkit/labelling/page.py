@@ -9,8 +9,8 @@ from panel.custom import JSComponent
 from alkit import serving
 from alkit.data.imagefile import jpeg
 from alkit.labelling.session import Held, Session
+from alkit.loop.runs import Run, open_run
 from alkit.loop.task import Task, task
-from alkit.runs import Run, open_run
 
 QUALITY = 95  # of JPEG
 RETRY = 2000  # milliseconds between two looks whether the answers are free

@@ -10,11 +10,10 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from alkit import records
-from alkit.loop import answers
+from alkit.loop import answers, records
 from alkit.loop.answers import Answer
+from alkit.loop.runs import Run
 from alkit.loop.task import Task
-from alkit.runs import Run
 
 IDLE_SECONDS = 60  # a longer pause between two actions counts as so much
 

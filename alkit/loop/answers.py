@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit import labels as coco
 from alkit.frames import Boxes, LazySequence
-from alkit.jsonfile import read_json, write_json
+from alkit.loop import labels as coco
+from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.records import digest
+from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
-from alkit.records import digest
-from alkit.runs import Run
 
 FILE = "answers.json"
 SHOWN = 20  # problems of a file that an error lists

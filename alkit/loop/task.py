@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from alkit.frames import FrameSet, fit_factor
-from alkit.records import digest
-from alkit.runs import Run
-from alkit.stepping import data_key
+from alkit.loop.records import digest
+from alkit.loop.runs import Run
+from alkit.loop.step import data_key
 
 IGNORE = "ignore"  # the class of a box that is neither a pedestrian nor background
 

@@ -125,9 +125,10 @@ def decoder_ceiling(
     back where the data has no boxes.
     """
     # torch takes seconds to import, which nothing else here needs
-    from alkit import labels, prediction
+    from alkit import prediction
     from alkit.ceiling import one_thread, perfect_logits
     from alkit.evaluation import evaluate
+    from alkit.loop import labels
 
     if found.frames.boxes is None:
         return None

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter
 
-from alkit.jsonfile import read_json
-from alkit.runs import ROOT
-from alkit.scaling import sweep
+from alkit.loop.jsonfile import read_json
+from alkit.loop.runs import ROOT
+from alkit.loop.scaling import sweep
 from alkit.text import sentence
 from alkit.views import drawing
 from alkit.views.drawing import BLUE, COLOURS, GREY, ORANGE
@@ -128,7 +128,7 @@ def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS, workers=1)
 
 
 def sweep_hours(runs: int, b: int, total: int, costs: tuple, pool=POOL, workers=1) -> float:
-    """Hours of so many runs (strategies × seeds), divided as `alkit.scaling.sweep` does it."""
+    """Hours of so many runs (strategies × seeds), divided as `alkit.loop.scaling.sweep` does it."""
     run = partial(hours, b, total, costs, pool, EPOCHS)
     return sweep([run] * runs, workers)
 

@@ -133,7 +133,7 @@ def spread(rows) -> tuple:
 def strategies(out: Path):
     """Strategies of an experiment against each other: curves of the last common cycle, miss rate
     and pedestrians by cycle (the paper's Figures 5 and 7)."""
-    from alkit import experiment
+    from alkit.loop import experiment
 
     results, ledger = collect(out), experiment.ledger(out)
     names = [name for name in dict.fromkeys(s for s, _ in results) if name != "W_l"]
@@ -173,7 +173,7 @@ def strategies(out: Path):
 
 def collect(out: Path) -> dict:
     """(strategy, cycle) → the evaluations of all seeds that are complete; W_l is ("W_l", 0)."""
-    from alkit import experiment, records
+    from alkit.loop import experiment, records
 
     found = {}
     for task in experiment.tasks(Path(out)):

@@ -11,9 +11,9 @@ import yaml
 from driving import chromium
 from PIL import Image
 
-from alkit import experiment, runs
+from alkit.loop import experiment, runs
 from alkit.loop.answers import LabelsWanted
-from alkit.settings import checked
+from alkit.loop.settings import checked
 
 SCREENSHOTS = os.environ.get("ALKIT_SCREENSHOTS")  # a folder to keep them in
 DEMO = (

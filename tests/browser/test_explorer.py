@@ -12,10 +12,10 @@ from driving import every, jupyter, kernel_is, run_all, serving, text, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from alkit import runs
 from alkit.explorer.reading import Opened
-from alkit.jsonfile import read_json
-from alkit.runs import Run
+from alkit.loop import runs
+from alkit.loop.jsonfile import read_json
+from alkit.loop.runs import Run
 from benchmarks import suite
 from benchmarks.measuring import Options
 

@@ -15,12 +15,12 @@ from driving import every, jupyter, one, run_all, serving, text, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from alkit import experiment, runs
-from alkit.jsonfile import read_json
+from alkit.loop import experiment, runs
 from alkit.loop.answers import LabelsWanted
+from alkit.loop.jsonfile import read_json
+from alkit.loop.runs import Run
+from alkit.loop.settings import checked
 from alkit.loop.task import Task
-from alkit.runs import Run
-from alkit.settings import checked
 
 CANVAS = "svg[role=img]"
 SCRIPT = "<img src=x onerror='window.broken=1'>"  # a name that would run if it were HTML

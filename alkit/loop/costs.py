@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from alkit import prediction, store, training
+from alkit import prediction, training
 from alkit.aggregation import image_score
 from alkit.arrays import to_numpy
 from alkit.frames import NO_BOXES, FrameSet
-from alkit.plugins import SCORES, load_score
+from alkit.loop import store
+from alkit.loop.plugins import SCORES, load_score
+from alkit.loop.settings import Experiment
 from alkit.profiles import Profile
-from alkit.settings import Experiment
 from alkit.threads import in_threads
 
 REPEATS, SECONDS = 3, 0.5  # of a measurement: the median of so many, fewer where they take longer

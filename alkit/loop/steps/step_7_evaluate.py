@@ -1,9 +1,10 @@
 """Step 7: miss rate against false positives per image."""
 
-from alkit import labels, training
-from alkit.jsonfile import write_json, write_json_list
-from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
-from alkit.steps.shared import DETECTING, IMAGES, MEASURING, measure
+from alkit import training
+from alkit.loop import labels
+from alkit.loop.jsonfile import write_json, write_json_list
+from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
+from alkit.loop.steps.shared import DETECTING, IMAGES, MEASURING, measure
 
 
 def _evaluate(job: Job):
@@ -29,6 +30,6 @@ evaluate = Step(
         **labels_keys(run, range(1, cycle + 1)),
     },
     parameters=(*DETECTING, "protocol"),
-    code=(*IMAGES, *MEASURING, "boxes", "detector", "labels", "prediction", "threads"),
+    code=(*IMAGES, *MEASURING, "boxes", "detector", "loop/labels", "prediction", "threads"),
     whole=True,
 )

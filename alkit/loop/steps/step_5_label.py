@@ -1,11 +1,10 @@
 """Step 5: their labels, the oracle's or people's."""
 
-from alkit import labels
-from alkit.jsonfile import write_json
-from alkit.loop import answers
-from alkit.runs import Run
-from alkit.stepping import Job, Step, data_key, key_of
-from alkit.steps.shared import IMAGES
+from alkit.loop import answers, labels
+from alkit.loop.jsonfile import write_json
+from alkit.loop.runs import Run
+from alkit.loop.step import Job, Step, data_key, key_of
+from alkit.loop.steps.shared import IMAGES
 
 
 def _label(job: Job):
@@ -46,5 +45,5 @@ label = Step(
     artefacts=("labels.json",),
     inputs=_inputs,
     parameters=("image_size", "label_seconds"),
-    code=(*IMAGES, "labels", "loop/answers", "loop/task"),
+    code=(*IMAGES, "loop/labels", "loop/answers", "loop/task"),
 )

@@ -2,7 +2,7 @@
 
 The steps are the driver's own, with what strategies share counted once. Counts of images come from
 the data sets, or from what the catalog expects of data that is not there; times from unit costs
-that are measured here (`alkit.costs`).
+that are measured here (`alkit.loop.costs`).
 """
 
 import shutil
@@ -13,16 +13,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from alkit import experiment as driver
-from alkit import prediction, runs, scaling, store
+from alkit import prediction
 from alkit.catalog import Catalog, Entry
-from alkit.costs import Costs, measure
-from alkit.experiment import Task
 from alkit.frames import FrameSet
-from alkit.plugins import load_score, load_strategies
-from alkit.runs import Run
-from alkit.scaling import Work
-from alkit.settings import Experiment
+from alkit.loop import experiment as driver
+from alkit.loop import runs, scaling, store
+from alkit.loop.costs import Costs, measure
+from alkit.loop.experiment import Task
+from alkit.loop.plugins import load_score, load_strategies
+from alkit.loop.runs import Run
+from alkit.loop.scaling import Work
+from alkit.loop.settings import Experiment
 from alkit.text import duration, size
 from alkit.training import pretraining_epochs
 
@@ -155,7 +156,7 @@ def plan(tasks: list, counts: dict, costs: Costs) -> pd.DataFrame:
 
 
 def for_workers(tasks: list, counts: dict, costs: Costs) -> tuple[dict, list, list, list]:
-    """The same for many workers: the arguments of `alkit.scaling.describe` but for the threads."""
+    """The same for many workers: the arguments of `scaling.describe` but for the threads."""
 
     def works(tasks):
         found = []

@@ -13,8 +13,8 @@ import warnings
 
 import dask
 
-from alkit import records, store
-from alkit.runs import open_run
+from alkit.loop import records, store
+from alkit.loop.runs import open_run
 
 _busy = threading.Lock()
 

@@ -1,6 +1,6 @@
 """Many workers on paper: what steps 1 to 3 and a whole experiment take on them.
 
-Steps 1 to 3 are divided into shards of frames, a task for each shard and step (`alkit.cluster`);
+Steps 1 to 3 are divided into shards of frames, a task for each shard and step (`loop.cluster`);
 all other steps are done on one worker. Reading, writing and what Dask itself needs count nothing.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from alkit.store import SHARD_FRAMES
+from alkit.loop.store import SHARD_FRAMES
 from alkit.text import duration, size
 
 WORKERS = 64

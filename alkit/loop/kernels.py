@@ -6,10 +6,10 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
-from alkit.runs import ROOT
+from alkit.loop.runs import ROOT
 
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
-PRELOAD = "[__import__(name) for name in ('alkit.steps', 'alkit.checks', 'alkit.views')]"
+PRELOAD = "[__import__(name) for name in ('alkit.loop.steps', 'alkit.loop.checks', 'alkit.views')]"
 
 
 class Kernel(KernelManager):

@@ -1,9 +1,9 @@
 """Step 0: W_l from X_l."""
 
 from alkit import training
-from alkit.jsonfile import write_json
-from alkit.stepping import Job, Step, data_key
-from alkit.steps.shared import DETECTING, IMAGES, MEASURING, TRAINING, measure, train
+from alkit.loop.jsonfile import write_json
+from alkit.loop.step import Job, Step, data_key
+from alkit.loop.steps.shared import DETECTING, IMAGES, MEASURING, TRAINING, measure, train
 
 
 def _pretrain(job: Job):
@@ -44,7 +44,7 @@ pretrain = Step(
         "augmentation",
         "boxes",
         "detector",
-        "labels",
+        "loop/labels",
         "prediction",
         "threads",
         "training",

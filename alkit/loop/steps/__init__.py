@@ -4,14 +4,14 @@ Every function takes a run folder and a cycle, reads what the steps before wrote
 artefacts and, last, its record. A complete step is not done again; a stale one is an error.
 """
 
-from alkit.steps.step_0_pretrain import pretrain
-from alkit.steps.step_1_predict import predict
-from alkit.steps.step_2_score import score
-from alkit.steps.step_3_aggregate import aggregate
-from alkit.steps.step_4_select import choose
-from alkit.steps.step_5_label import label
-from alkit.steps.step_6_retrain import retrain
-from alkit.steps.step_7_evaluate import evaluate
+from alkit.loop.steps.step_0_pretrain import pretrain
+from alkit.loop.steps.step_1_predict import predict
+from alkit.loop.steps.step_2_score import score
+from alkit.loop.steps.step_3_aggregate import aggregate
+from alkit.loop.steps.step_4_select import choose
+from alkit.loop.steps.step_5_label import label
+from alkit.loop.steps.step_6_retrain import retrain
+from alkit.loop.steps.step_7_evaluate import evaluate
 
 CYCLE = (predict, score, aggregate, choose, label, retrain, evaluate)
 STEPS = {step.name: step for step in (pretrain, *CYCLE)}

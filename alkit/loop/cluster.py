@@ -1,6 +1,6 @@
 """Steps given to Dask workers: the work on a shard of frames, or a whole step, here or there.
 
-A task is one shard of steps 1 to 3, or the whole of step 0, 6 or 7; `alkit.worker` does it. This
+A task is one shard of steps 1 to 3, or the whole of step 0, 6 or 7; `loop.worker` does it. This
 process does the same by the same functions when there is no scheduler, so that the results are
 equal bit for bit, those of training where a process has as many threads. Records are written by
 this side, and their keys know nothing of workers.
@@ -21,10 +21,10 @@ from concurrent.futures import CancelledError
 
 import dask
 
-from alkit import records, store
-from alkit.runs import Run
+from alkit.loop import records, store
+from alkit.loop.runs import Run
+from alkit.loop.worker import do_shard, do_step
 from alkit.threads import made_ahead
-from alkit.worker import do_shard, do_step
 
 SCHEDULER = "ALKIT_SCHEDULER"
 CONNECT_SECONDS = 10

@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 
-from alkit import cluster, store
 from alkit.aggregation import image_score, region_maxima
-from alkit.jsonfile import write_array
-from alkit.stepping import Job, Step, key_of
-from alkit.steps.shared import frame_table
+from alkit.loop import cluster, store
+from alkit.loop.jsonfile import write_array
+from alkit.loop.step import Job, Step, key_of
+from alkit.loop.steps.shared import frame_table
 
 
 def _aggregate(job: Job):
@@ -57,6 +57,6 @@ aggregate = Step(
         "aggregation": run.aggregation(cycle),
     },
     parameters=("image_size", "region", "region_grid"),
-    code=("aggregation", "arrays", "store"),
+    code=("aggregation", "arrays", "loop/store"),
     open_shards=_open,
 )

@@ -16,16 +16,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from alkit import catalog, places, profiles, store
+from alkit import catalog, profiles
 from alkit.catalog import Entry
 from alkit.frames import FrameSet
-from alkit.jsonfile import read_json, write_json
-from alkit.plugins import load_strategies
+from alkit.loop import storage, store
+from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.plugins import load_strategies
+from alkit.loop.settings import PRETRAIN, Experiment, checked
 from alkit.profiles import unknown
 from alkit.selection import Strategy
-from alkit.settings import PRETRAIN, Experiment, checked
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # Settings that may differ between two starts of one experiment.
 GROWING = ("strategies", "seeds", "cycles", "related")
@@ -81,17 +82,17 @@ def _stores_of(experiment: Experiment) -> dict:
     or of two with the same name, never share it."""
     if experiment.store is None:
         return {}
-    url = places.checked(experiment.store)
+    url = storage.checked(experiment.store)
     return {"stores_at": f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"}
 
 
-def place_of(folder: Path, name: str) -> places.Place:
+def place_of(folder: Path, name: str) -> storage.Place:
     """Where an artefact of a cycle's folder lies: in it, or under the URL of the stores."""
     if name.endswith(".zarr"):
         out = folder.parents[2]
         url = read_json(out / "experiment.json").get("stores_at")
         if url:
-            return places.under(url, (folder / name).relative_to(out))
+            return storage.under(url, (folder / name).relative_to(out))
     return folder / name
 
 
@@ -213,7 +214,7 @@ class Run:
             return self.out / PRETRAIN / self.folder.name
         return self.folder / f"cycle_{cycle:02d}"
 
-    def artefact(self, cycle: int, step: str, name: str) -> places.Place:
+    def artefact(self, cycle: int, step: str, name: str) -> storage.Place:
         """Where a step's artefact lies. Raises FileNotFoundError if it is not there, also for a
         store that is not whole or was made from something else than the step's record says."""
         file = self.cycle(cycle) / f"{step}.json"

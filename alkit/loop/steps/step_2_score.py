@@ -12,12 +12,13 @@ from itertools import islice
 import numpy as np
 import torch
 
-from alkit import cluster, prediction, records, store, training
+from alkit import prediction, training
 from alkit.arrays import to_numpy
 from alkit.detector import device
-from alkit.plugins import SCORES, load_score
-from alkit.stepping import Job, Step, key_of
-from alkit.steps.shared import IMAGES
+from alkit.loop import cluster, records, store
+from alkit.loop.plugins import SCORES, load_score
+from alkit.loop.step import Job, Step, key_of
+from alkit.loop.steps.shared import IMAGES
 from alkit.threads import in_threads
 
 
@@ -152,10 +153,10 @@ score = Step(
         *IMAGES,
         "arrays",
         "detector",
-        "plugins",
+        "loop/plugins",
         "prediction",
         "scores",
-        "store",
+        "loop/store",
         "threads",
     ),
     open_shards=_open,

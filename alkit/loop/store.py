@@ -2,7 +2,7 @@
 
 Unwritten chunks of a Zarr array read as zeros and would look plausible. Every store therefore
 holds `done` (frame,), written after the data of its shard, and nothing reads a frame that is not
-done. A store lies in a folder or under a URL: see `alkit.places`.
+done. A store lies in a folder or under a URL: see `alkit.loop.storage`.
 """
 
 import math
@@ -14,7 +14,7 @@ from xarray.backends import BackendArray
 from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
 from alkit.detector import LEVELS
-from alkit.places import Place, reached, remove
+from alkit.loop.storage import Place, reached, remove
 
 SHARD_FRAMES = 32
 COMPRESSOR = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from alkit import places, records, runs, steps
-from alkit.jsonfile import read_json, write_json
-from alkit.loop import answers
-from alkit.runs import Run, open_run
-from alkit.settings import Experiment, checked
+from alkit.loop import answers, records, runs, steps, storage
+from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.runs import Run, open_run
+from alkit.loop.settings import Experiment, checked
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
 
@@ -155,7 +154,7 @@ def clean(out: Path, delete: bool = False) -> str:
         if name is None or record.get("reused"):
             continue
         store = runs.place_of(path.parent, name)
-        size = places.size(store)
+        size = storage.size(store)
         if size == 0:
             continue
         line = f"{size / 1e6:10.1f} MB  {str(store).removeprefix(f'{out}/')}"
@@ -165,7 +164,7 @@ def clean(out: Path, delete: bool = False) -> str:
         freed += size
         lines.append(line)
         if delete:
-            places.remove(store)
+            storage.remove(store)
     word = "deleted" if delete else "can be deleted, with --delete, and made again"
     return "\n".join([*lines, f"{freed / 1e6:10.1f} MB  {word}"])
 

@@ -93,7 +93,7 @@ def image_scores(run, cycle: int) -> str:
 
 def selection(run, cycle: int) -> str:
     """Step 4: within the budget, no frame twice, the temporal rules kept."""
-    from alkit.steps.step_4_select import timeline
+    from alkit.loop.steps.step_4_select import timeline
 
     result = run.selection(cycle)
     chosen = [frame["position"] for frame in result["chosen"]]
@@ -147,7 +147,7 @@ def labels(run, cycle: int) -> str:
 def evaluation(run, cycle: int) -> str:
     """Step 7: the stored curve is that of the stored detections."""
     from alkit.evaluation import evaluate
-    from alkit.steps.shared import as_evaluated
+    from alkit.loop.steps.shared import as_evaluated
 
     stored = run.evaluation(cycle)
     protocol, found = stored["protocol"], run.detections(cycle, "test")
@@ -164,7 +164,7 @@ def evaluation(run, cycle: int) -> str:
 
 def ledger(folders) -> str:
     """The report: one row of each experiment's ledger for each evaluated cycle."""
-    from alkit import experiment
+    from alkit.loop import experiment
 
     problems = []
     for out in folders:
@@ -181,7 +181,7 @@ def ledger(folders) -> str:
 
 def unlabeled_problems(run, cycle: int, positions) -> list:
     """What is wrong with positions that should be those of the frames to score, in order."""
-    from alkit.steps.step_1_predict import positions_to_score
+    from alkit.loop.steps.step_1_predict import positions_to_score
 
     wanted = positions_to_score(run, cycle)
     if len(positions) != len(wanted):

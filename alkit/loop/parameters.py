@@ -15,7 +15,7 @@ def check(names: dict):
     Raises ValueError for a name that the notebook does not take (with the nearest one) and for a
     value of another type than annotated. Call it before the first import of the notebook's own;
     running all cells again in the same kernel checks the types alone:
-    `__import__("alkit.parameters").parameters.check(globals())`.
+    `__import__("alkit.loop.parameters").loop.parameters.check(globals())`.
     """
     annotated = names.get("__annotations__", {})
     for name in names:

@@ -2,14 +2,15 @@
 
 import pandas as pd
 
-from alkit import labels, prediction, training
+from alkit import prediction, training
 from alkit.evaluation import evaluate
 from alkit.frames import FrameSet, fit_factor
-from alkit.jsonfile import write_json
+from alkit.loop import labels
+from alkit.loop.jsonfile import write_json
+from alkit.loop.runs import Run
+from alkit.loop.step import Job
 from alkit.precision import average_precision
 from alkit.protocols import PROTOCOLS
-from alkit.runs import Run
-from alkit.stepping import Job
 
 IMAGES = (  # what images and boxes go through
     "catalog", "data/filters", "data/imagefile", "data/matfile", "data/readers", "data/seqfile",

@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit import cluster, labels, lanes, places, progress, records, steps
-from alkit.jsonfile import read_json
-from alkit.kernels import KernelAhead
-from alkit.loop import answers
+from alkit.loop import answers, cluster, labels, lanes, progress, records, steps, storage
+from alkit.loop.jsonfile import read_json
+from alkit.loop.kernels import KernelAhead
+from alkit.loop.runs import Run
+from alkit.loop.settings import PRETRAIN
+from alkit.loop.step import Step
 from alkit.protocols import PROTOCOLS
-from alkit.runs import Run
-from alkit.settings import PRETRAIN
-from alkit.stepping import Step
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,14 @@ def check_data(out: Path):
     """Open every data set that the experiment names, and try the URL of its stores, so that a wrong
     one stops it at once.
 
-    Raises what opening raises, what `places.check` raises, and ValueError for a budget that the
+    Raises what opening raises, what `storage.check` raises, and ValueError for a budget that the
     pool cannot meet, a data set without boxes, a test set without a pedestrian or, for a protocol
     in native pixels, without one image size.
     """
     run = Run(out / PRETRAIN / "seed_0")
     experiment = run.experiment
     if "stores_at" in run.settings:
-        places.check(places.under(run.settings["stores_at"]))
+        storage.check(storage.under(run.settings["stores_at"]))
     pool = run.frames("pool")
     wanted = experiment.budget * experiment.cycles
     if wanted > len(pool):
@@ -154,7 +153,7 @@ def locked(out: Path) -> bool:
 
 def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     """Do every task of an experiment that is not complete, in order; with a scheduler
-    (`alkit.cluster`), the runs side by side.
+    (`alkit.loop.cluster`), the runs side by side.
 
     With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
     call in this process; the records and artefacts are the same. Raises StaleStep for a step

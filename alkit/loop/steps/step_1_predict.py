@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit import cluster, prediction, store, training
+from alkit import prediction, training
 from alkit.detector import device
-from alkit.jsonfile import read_json, write_json, write_json_list
-from alkit.runs import Run
-from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
-from alkit.steps import step_2_score
-from alkit.steps.shared import DETECTING, IMAGES
+from alkit.loop import cluster, store
+from alkit.loop.jsonfile import read_json, write_json, write_json_list
+from alkit.loop.runs import Run
+from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
+from alkit.loop.steps import step_2_score
+from alkit.loop.steps.shared import DETECTING, IMAGES
 
 
 def positions_to_score(run: Run, cycle: int) -> np.ndarray:
@@ -100,6 +101,6 @@ predict = Step(
         **labels_keys(run, range(1, cycle)),
     },
     parameters=(*DETECTING, "score_labeled"),
-    code=(*IMAGES, "boxes", "detector", "prediction", "store", "threads"),
+    code=(*IMAGES, "boxes", "detector", "prediction", "loop/store", "threads"),
     open_shards=_open,
 )

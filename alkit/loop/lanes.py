@@ -1,7 +1,7 @@
 """The tasks of an experiment done: one after the other, or its runs side by side on workers.
 
 Side by side, a lane is the tasks of one run in their order, and a thread of this process does one
-lane. The threads only wait: training, evaluation and shards are the workers' (`alkit.cluster`);
+lane. The threads only wait: training, evaluation and shards are the workers' (`loop.cluster`);
 selection and labels, which take no time, are made here.
 """
 
@@ -11,10 +11,10 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from alkit import cluster, steps
-from alkit.kernels import KernelAhead
+from alkit.loop import cluster, steps
 from alkit.loop.answers import LabelsWanted
-from alkit.runs import ROOT
+from alkit.loop.kernels import KernelAhead
+from alkit.loop.runs import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 WORKERS_SECONDS = 10  # between two looks at how many workers there are

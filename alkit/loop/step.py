@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from alkit import catalog, cluster, places, records, runs
+from alkit import catalog
 from alkit.catalog import files
-from alkit.plugins import SCORES
-from alkit.progress import follow
-from alkit.runs import Run, open_run
-from alkit.settings import PRETRAIN
+from alkit.loop import cluster, records, runs, storage
+from alkit.loop.plugins import SCORES
+from alkit.loop.progress import follow
+from alkit.loop.runs import Run, open_run
+from alkit.loop.settings import PRETRAIN
 
 PURPOSES = ("weights", "training", "selection", "dropout")  # of random numbers
 
@@ -52,7 +53,7 @@ class Job:
             self.run.seed, spawn_key=(self.cycle, PURPOSES.index(purpose))
         )
 
-    def place(self, name: str) -> places.Place:
+    def place(self, name: str) -> storage.Place:
         """Where the step's store lies."""
         return runs.place_of(self.folder, name)
 
@@ -84,7 +85,7 @@ class Step:
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}
-        modules = (*self.code, f"steps/step_{self.name}", "steps/shared", "stepping")
+        modules = (*self.code, f"loop/steps/step_{self.name}", "loop/steps/shared", "loop/step")
         code = {name: code_digest(name) for name in modules}
         if self.name == "2_score" and run.strategy.score not in SCORES:
             code |= {Path(file).name: code_digest(file) for file in run.experiment.plugins}

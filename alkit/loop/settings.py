@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from alkit import places, profiles
-from alkit.plugins import load_strategies
+from alkit import profiles
+from alkit.loop import storage
+from alkit.loop.plugins import load_strategies
 from alkit.profiles import unknown
 
 PRETRAIN = "pretrain"  # the folder of W_l; no strategy may have this name
@@ -99,7 +100,7 @@ def checked(settings: dict, where) -> Experiment:
         raise ValueError(f"{where}: set: {error}") from None
     if experiment.store is not None:
         try:
-            places.checked(experiment.store)
+            storage.checked(experiment.store)
         except ValueError as error:
             raise ValueError(f"{where}: store: {error}") from None
     strategies = load_strategies(experiment.plugins)

@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 
 import alkit
-from alkit.jsonfile import read_json, write_json
-from alkit.runs import Run, is_there
+from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.runs import Run, is_there
 
 PACKAGE = Path(alkit.__file__).parent
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor

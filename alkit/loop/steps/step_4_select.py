@@ -4,11 +4,11 @@ import warnings
 
 import numpy as np
 
-from alkit.jsonfile import write_json
-from alkit.runs import Run
+from alkit.loop.jsonfile import write_json
+from alkit.loop.runs import Run
+from alkit.loop.step import Job, Step, data_key, key_of, labels_keys
+from alkit.loop.steps.shared import frame_table
 from alkit.selection import Reason, random_scores, select, smooth
-from alkit.stepping import Job, Step, data_key, key_of, labels_keys
-from alkit.steps.shared import frame_table
 
 
 def _select(job: Job):

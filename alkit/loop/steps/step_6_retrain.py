@@ -2,9 +2,10 @@
 
 import warnings
 
-from alkit import labels, training
-from alkit.stepping import Job, Step, data_key, labels_keys, weights_key
-from alkit.steps.shared import IMAGES, TRAINING, train
+from alkit import training
+from alkit.loop import labels
+from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
+from alkit.loop.steps.shared import IMAGES, TRAINING, train
 
 
 def _retrain(job: Job):
@@ -33,6 +34,6 @@ retrain = Step(
         "cycle": cycle,
     },
     parameters=(*TRAINING, "epochs", "augmentation", "crop", "replay", "empty_labeled"),
-    code=(*IMAGES, "augmentation", "boxes", "detector", "labels", "threads", "training"),
+    code=(*IMAGES, "augmentation", "boxes", "detector", "loop/labels", "threads", "training"),
     whole=True,
 )

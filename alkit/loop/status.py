@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from alkit import records, runs
-from alkit.experiment import ledger, locked, state, tasks
+from alkit.loop import records, runs
+from alkit.loop.experiment import ledger, locked, state, tasks
 
 
 def table(out: Path) -> pd.DataFrame:
