@@ -247,7 +247,7 @@ def labels_export(
     to: Annotated[Path | None, typer.Option(help="a new folder; in the cycle's by default")] = None,
 ):
     """Write the chosen frames with the detector's boxes to start from, and their scores."""
-    from alkit.labelling import exchange
+    from alkit.labeling import exchange
     from alkit.loop.runs import open_run
     from alkit.loop.task import task
 
@@ -268,7 +268,7 @@ def labels_import(
     replace: Annotated[bool, typer.Option("--replace", help="set earlier answers aside")] = False,
 ):
     """Check finished labels and take them; nothing changes if anything is wrong."""
-    from alkit.labelling import exchange
+    from alkit.labeling import exchange
     from alkit.loop.runs import open_run
     from alkit.loop.task import task
 
@@ -283,9 +283,10 @@ def labels_import(
 def labels_draw(run: RunFolder, cycle: Cycle, port: Port = 5006, address: Address = "127.0.0.1"):
     """Serve the page on which the chosen frames are labelled."""
     from alkit import serving
-    from alkit.labelling import page, session
+    from alkit.labeling import session
     from alkit.loop.runs import open_run
     from alkit.loop.task import task
+    from alkit.pages.labeling import page
 
     opened = open_run(run.resolve())
     session.Session(task(opened, cycle)).close()  # what is wrong is said here, not in the browser

@@ -28,8 +28,8 @@ from answering import (
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from alkit.labelling import exchange, session
-from alkit.labelling.exchange.bundle import LARGEST
+from alkit.labeling import exchange, session
+from alkit.labeling.exchange.bundle import LARGEST
 from alkit.loop import answers, steps
 from alkit.loop.runs import open_run
 from alkit.loop.task import task

@@ -35,21 +35,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alkit import cli
-from alkit.labelling import ask, exchange, session
-from alkit.labelling.page import Canvas
-from alkit.labelling.session import Held, Session
+from alkit.labeling import exchange, session
+from alkit.labeling.session import Held, Session
 from alkit.loop import answers, branches, cluster, experiment, planning, records, status, steps
 from alkit.loop.answers import Answer, LabelsWanted, wanted
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import open_run
 from alkit.loop.task import task
+from alkit.pages.labeling import ask
+from alkit.pages.labeling.page import Canvas
 
 BOX = {"bbox": [5, 6, 20, 50], "label": PERSON}
 # Forks a process for each line read; it keeps answers in a loop until it is killed.
 KEEPER = """
 import os, sys
 from alkit.loop.task import task
-from alkit.labelling.session import Session
+from alkit.labeling.session import Session
 from alkit.loop.runs import open_run
 
 run = open_run(sys.argv[1])

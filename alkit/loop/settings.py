@@ -33,7 +33,7 @@ class Experiment(BaseModel):
     plugins: list[str] = []  # Python files with scores or strategies of your own
     cycles: int = Field(ge=1)
     budget: int = Field(ge=1)  # b, images a cycle
-    labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labelling
+    labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labeling
     store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
 
     @cached_property

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from alkit.labelling import exchange
+from alkit.labeling import exchange
 from alkit.loop import answers
 from alkit.loop.task import IGNORE, Task
 

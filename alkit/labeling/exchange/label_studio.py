@@ -6,7 +6,7 @@ annotation without regions says that there is nothing. `lead_time` is the time s
 
 from xml.sax.saxutils import quoteattr
 
-from alkit.labelling.exchange.bundle import Bundle, number, size_of
+from alkit.labeling.exchange.bundle import Bundle, number, size_of
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
 from alkit.loop.task import Task

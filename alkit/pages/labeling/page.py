@@ -8,7 +8,7 @@ from panel.custom import JSComponent
 
 from alkit import serving
 from alkit.data.imagefile import jpeg
-from alkit.labelling.session import Held, Session
+from alkit.labeling.session import Held, Session
 from alkit.loop.runs import Run, open_run
 from alkit.loop.task import Task, task
 

@@ -35,7 +35,7 @@ def ask(run: str, cycle: int, source: str = "", file: str = "", save: bool = Tru
     if not save:
         return "save is False: nothing is drawn or imported."
     if source == "import" and file:
-        from alkit.labelling import exchange
+        from alkit.labeling import exchange
 
         path = Path(file)
         counts = exchange.take(task(opened, cycle), path if path.is_absolute() else ROOT / path)
@@ -43,6 +43,6 @@ def ask(run: str, cycle: int, source: str = "", file: str = "", save: bool = Tru
     missing = answers.wanted(opened, cycle)
     if source == "import" or not missing:
         return missing or "All chosen frames are finished."
-    from alkit.labelling.page import page
+    from alkit.pages.labeling.page import page
 
     return page(opened, cycle)

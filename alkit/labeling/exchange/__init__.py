@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 import cv2
 from tqdm import tqdm
 
-from alkit.labelling import session
-from alkit.labelling.exchange import coco, cvat, label_studio, yolo
-from alkit.labelling.exchange.bundle import Bundle
+from alkit.labeling import session
+from alkit.labeling.exchange import coco, cvat, label_studio, yolo
+from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop import answers
 from alkit.loop.task import Task
 from alkit.profiles import unknown

@@ -6,7 +6,7 @@ where the detector found nothing. Text files that are all exactly as they were e
 
 import yaml
 
-from alkit.labelling.exchange.bundle import Bundle, number
+from alkit.labeling.exchange.bundle import Bundle, number
 from alkit.loop.answers import Answer
 from alkit.loop.task import Task
 

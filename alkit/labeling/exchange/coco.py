@@ -4,7 +4,7 @@ COCO cannot say whether an image was looked at. Our images carry `looked_at`, wh
 export; where a tool drops it, an image with boxes counts as answered.
 """
 
-from alkit.labelling.exchange.bundle import Bundle, key, number, size_of
+from alkit.labeling.exchange.bundle import Bundle, key, number, size_of
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
 from alkit.loop.task import IGNORE, Task

@@ -8,7 +8,7 @@ says so.
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from alkit.labelling.exchange.bundle import Bundle, number, size_of
+from alkit.labeling.exchange.bundle import Bundle, number, size_of
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
 from alkit.loop.task import Task
