@@ -62,9 +62,9 @@ def data_stats(
 ):
     """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
     data sets share and how near in time they are; a pair that shares anything warns."""
-    from alkit import comparison, overlap, profiles
+    from alkit import profiles
     from alkit.catalog import load
-    from alkit.studies import survey
+    from alkit.studies import comparison, overlap, survey
 
     numbers, entries = profiles.profile(profile), load(catalog)
     surveys = [survey.survey(entry) for entry in [entries[name] for name in names]]
@@ -107,7 +107,6 @@ def run(
     """Run the cycles of an experiment; complete steps are skipped. With a scheduler its runs,
     strategies × seeds, go side by side, as many as there are workers. Where only people's labels
     are missing it says what to do, with exit status 3."""
-    from alkit import overlap
     from alkit.catalog import load
     from alkit.loop import cluster, runs
     from alkit.loop import experiment as driver
@@ -115,6 +114,7 @@ def run(
     from alkit.loop.jsonfile import write_json
     from alkit.loop.plugins import PluginError
     from alkit.loop.settings import checked, read_folds
+    from alkit.studies import overlap
 
     try:
         folds = read_folds(experiment)

@@ -9,7 +9,7 @@ at the paper's size and width, with a W_l that is trained first: half an hour on
 import numpy as np
 import torch
 
-from alkit import fidelity, prediction, training
+from alkit import prediction, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop import store
@@ -17,6 +17,7 @@ from alkit.loop.runs import Run
 from alkit.profiles import Profile
 from alkit.scores import divergence
 from alkit.selection import select, smooth
+from alkit.studies import fidelity
 from benchmarks import toy
 from benchmarks.measuring import Options, Row
 

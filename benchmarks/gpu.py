@@ -20,7 +20,7 @@ from alkit.frames import NO_BOXES, FrameSet
 from alkit.loop import cluster
 from alkit.prediction import GPU_BATCH
 from alkit.profiles import Profile
-from alkit.views.performance import EPOCHS, hours
+from alkit.studies.figures.performance import EPOCHS, hours
 from benchmarks import toy
 from benchmarks.measuring import Options, Row, rounded, seconds
 from benchmarks.steps import PARTS, size_of

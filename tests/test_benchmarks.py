@@ -17,7 +17,7 @@ from zarr.storage import LocalStore
 from alkit import evaluation, prediction, protocols, scores, training
 from alkit.loop import records, runs, steps, store
 from alkit.profiles import profile
-from alkit.views import performance
+from alkit.studies.figures import performance
 from benchmarks import (
     THREAD_SETTINGS,
     agreement,

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from alkit import card
 from alkit.boxes import default_boxes
-from alkit.card import Redundancy
-from alkit.ceiling import ceiling, perfect_logits
 from alkit.data.readers.street import SITUATIONS
 from alkit.detector import logit_shapes
 from alkit.frames import NO_BOXES, Boxes, FrameSet
@@ -19,19 +16,22 @@ from alkit.loop import runs
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.settings import read_folds
 from alkit.profiles import DEMO
-from alkit.views import testbed
+from alkit.studies import testbed
+from alkit.studies.ceiling import ceiling, perfect_logits
+from alkit.studies.figures import testbed as views
+from alkit.studies.testbed import Redundancy
 
 ROWS, COLUMNS = DEMO.image_size
 
 
 @pytest.fixture(scope="module")
 def bed(toy_experiment):
-    return card.open_bed(runs.open_run(toy_experiment / "pretrain/seed_0"))
+    return testbed.open_bed(runs.open_run(toy_experiment / "pretrain/seed_0"))
 
 
 @pytest.fixture(scope="module")
 def ceilings(bed):
-    return card.ceilings(bed)
+    return testbed.ceilings(bed)
 
 
 def of_greys(greys, sequence=None):
@@ -57,11 +57,11 @@ def centred(y, x, height, width):
 
 def test_differences_of_consecutive_frames_stay_within_a_sequence():
     sequence = np.array(["a", "a", "a", "b", "b"])
-    alike = card.redundancy(of_greys([10, 13, 100, 101, 99], sequence))
+    alike = testbed.redundancy(of_greys([10, 13, 100, 101, 99], sequence))
     np.testing.assert_array_equal(alike.consecutive, [np.nan, 3, 87, np.nan, 2])
     assert set(alike.random) <= {3.0, 90.0, 91.0, 89.0, 87.0, 88.0, 86.0, 1.0, 2.0}
     assert alike.near == pytest.approx(2 / 3)
-    stills = card.redundancy(of_greys([10, 13, 100]))
+    stills = testbed.redundancy(of_greys([10, 13, 100]))
     np.testing.assert_array_equal(stills.consecutive, [np.nan, 3, 87])
 
 
@@ -71,7 +71,7 @@ def test_the_longest_stretch_counts_its_frames():
 
     assert longest(np.nan, 1, 2, 9, np.nan, 1, 1, 1) == 4
     assert longest(np.nan, 1, np.nan, 1, 1) == 3
-    assert longest(np.nan, card.NEAR, 50) == 1
+    assert longest(np.nan, testbed.NEAR, 50) == 1
     assert longest(np.nan) == 1
 
 
@@ -82,7 +82,7 @@ def test_a_random_sample_misses_a_rare_situation():
     tags["rain"][100:150] = True
     tags["pedestrians"][140:160] = 1
     tags["close"][:] = True
-    table = card.rare(tags, np.repeat(["a", "b", "c"], 100))
+    table = testbed.rare(tags, np.repeat(["a", "b", "c"], 100))
     assert table["frames"].to_dict() == {
         "night crowd": 20, "rain, with people": 10, "children": 0, "close to the camera": 300,
     }  # fmt: skip
@@ -144,7 +144,7 @@ def test_the_causes_of_a_ceiling_add_up(ceilings):
 
 
 def test_counts_of_the_domains(bed):
-    table = card.domains(bed)
+    table = testbed.domains(bed)
     assert [name.split(":")[0] for name in table.index] == ["X_l", "held out", "X_u", "test"]
     pool, row = bed.frames["pool"], table.loc["X_u: street-pool"]
     empty, real, ignored, seen = 0, 0, 0, {}
@@ -166,14 +166,14 @@ def test_counts_of_the_domains(bed):
 
 
 def test_the_origin_names_the_version_and_the_worlds(bed):
-    assert card.origin(bed).startswith("street, version ")
-    assert "worlds 0 (X_l), 0 (held out), 2 (X_u), 0 (test)" in card.origin(bed)
+    assert testbed.origin(bed).startswith("street, version ")
+    assert "worlds 0 (X_l), 0 (held out), 2 (X_u), 0 (test)" in testbed.origin(bed)
     same = replace(bed, args={role: args | {"world": 3} for role, args in bed.args.items()})
-    assert "generator, world 3." in card.origin(same)
+    assert "generator, world 3." in testbed.origin(same)
 
 
 def test_the_situations_are_those_of_the_pools_frames(bed):
-    tags = card.situations(bed)
+    tags = testbed.situations(bed)
     people = [(~boxes.ignore).sum() for boxes in bed.frames["pool"].boxes]
     assert len(tags) == 40
     assert np.corrcoef(tags["pedestrians"], people)[0, 1] > 0.7
@@ -184,14 +184,14 @@ def test_other_data_than_street_is_refused(toy_copy):
     del settings["data"]["street-test"]
     write_json(toy_copy / "experiment.json", settings | {"test": "pets09-test"})
     with pytest.raises(ValueError, match=r"pets09-test .*reader 'mot'"):
-        card.open_bed(runs.open_run(toy_copy / "pretrain/seed_0"))
+        testbed.open_bed(runs.open_run(toy_copy / "pretrain/seed_0"))
 
 
 # --- miss rates
 
 
 def test_without_the_experiment_the_headroom_says_how_to_measure_it(bed, ceilings):
-    rates = card.miss_rates(bed, "runs/none", ceilings)
+    rates = testbed.miss_rates(bed, "runs/none", ceilings)
     assert rates.note == (
         "Headroom is not measured: there is no runs/none. "
         "`alkit run experiments/street.yaml --out runs/none` makes it."
@@ -206,11 +206,11 @@ def test_the_gap_is_the_test_set_less_the_own_domain(bed, ceilings, toy_copy):
     for name, rate in (("held_out.json", 0.25), ("evaluation.json", 0.75)):
         write_json(first / name, read_json(first / name) | {"miss_rate_at_1": rate})
     changed = replace(bed, run=runs.open_run(first))
-    rates = card.miss_rates(changed, "runs/none", ceilings)
+    rates = testbed.miss_rates(changed, "runs/none", ceilings)
     assert rates.gap == 0.5
     assert rates.table["miss rate"].tolist()[2:] == [0.25, 0.75]
     write_json(first / "held_out.json", {})
-    rates = card.miss_rates(changed, "runs/none", ceilings.loc[["street-test"]])
+    rates = testbed.miss_rates(changed, "runs/none", ceilings.loc[["street-test"]])
     assert rates.table["what"].tolist() == ["decoder ceiling", "W_l"]
     assert np.isnan(rates.gap)
 
@@ -229,7 +229,7 @@ def folds(toy_experiment, tmp_path):
 
 
 def test_the_headroom_is_few_labels_less_all(bed, ceilings, folds):
-    rates = card.miss_rates(bed, str(folds), ceilings)
+    rates = testbed.miss_rates(bed, str(folds), ceilings)
     assert rates.headroom == 0.25
     assert rates.note == ""
     assert rates.table["what"].tolist()[-2:] == [
@@ -242,24 +242,24 @@ def test_an_unfinished_fold_or_another_w_l_is_no_headroom(bed, ceilings, folds):
     file = folds / "few/pretrain/seed_0/evaluation.json"
     own = read_json(file)
     write_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
-    rates = card.miss_rates(bed, str(folds), ceilings)
+    rates = testbed.miss_rates(bed, str(folds), ceilings)
     assert "few started from another W_l" in rates.note
     assert np.isnan(rates.headroom)
 
     for record in (folds / "whole").glob("*/seed_0/cycle_*/7_evaluate.json"):
         record.unlink()
-    assert "whole is not complete" in card.miss_rates(bed, str(folds), ceilings).note
+    assert "whole is not complete" in testbed.miss_rates(bed, str(folds), ceilings).note
 
 
 def test_the_experiment_of_the_headroom_is_the_demos():
     demo = yaml.safe_load((runs.ROOT / "experiments/demo.yaml").read_text())
-    folds = read_folds(runs.ROOT / card.HEADROOM)
+    folds = read_folds(runs.ROOT / testbed.HEADROOM)
     assert set(folds) == {"one-percent", "whole-pool"}
     for name in ("labeled", "held_out", "pool", "test", "data", "profile", "seeds"):
         for fold in folds.values():
             assert getattr(fold, name) == demo[name], name
     pool = demo["data"]["street-pool"]["frames"]
-    assert folds["one-percent"].budget == card.sample_size(pool)
+    assert folds["one-percent"].budget == testbed.sample_size(pool)
     assert folds["whole-pool"].budget == pool
 
 
@@ -267,7 +267,7 @@ def test_the_experiment_of_the_headroom_is_the_demos():
 
 
 def test_the_check_sees_what_is_wrong(bed):
-    assert card.check(bed).startswith("street: boxes inside images")
+    assert testbed.check(bed).startswith("street: boxes inside images")
 
     def with_pool(frames, **args):
         changed = {**bed.args["pool"], **args}
@@ -275,15 +275,15 @@ def test_the_check_sees_what_is_wrong(bed):
 
     pool, test = bed.frames["pool"], bed.frames["test"]
     moved = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh + 100))
-    assert "is not inside the image" in card.check(with_pool(moved))
+    assert "is not inside the image" in testbed.check(with_pool(moved))
     flat = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
-    assert "is empty" in card.check(with_pool(flat))
+    assert "is empty" in testbed.check(with_pool(flat))
     brighter = replace(pool, read=lambda i: pool.images(i) | np.uint8(1))
-    assert "differs when it is drawn again" in card.check(with_pool(brighter))
+    assert "differs when it is drawn again" in testbed.check(with_pool(brighter))
     people = with_pool(
         replace(pool, boxes=[test.boxes[0], *[NO_BOXES] * 39]), world=0, domain="pool"
     )
-    assert "people are in" in card.check(people)
+    assert "people are in" in testbed.check(people)
 
 
 # --- figures
@@ -294,26 +294,26 @@ def texts(figure):
 
 
 def test_the_figures_say_what_the_numbers_are(bed, ceilings, folds):
-    sheet = testbed.contact_sheet(bed, "pool")
-    assert len([axes for axes in sheet.axes if axes.images]) == testbed.SHOWN
-    alike = card.redundancy(bed.frames["pool"])
-    caption = "".join(texts(testbed.redundancy(alike))).replace("\n", " ")
+    sheet = views.contact_sheet(bed, "pool")
+    assert len([axes for axes in sheet.axes if axes.images]) == views.SHOWN
+    alike = testbed.redundancy(bed.frames["pool"])
+    caption = "".join(texts(views.redundancy(alike))).replace("\n", " ")
     assert f"{alike.near:.0%} of the frames" in caption
     assert f"is {alike.longest} long" in caption
-    rates = card.miss_rates(bed, str(folds), ceilings)
-    figure = testbed.miss_rates(rates)
+    rates = testbed.miss_rates(bed, str(folds), ceilings)
+    figure = views.miss_rates(rates)
     assert f"Gap: {rates.gap:.3f}" in "".join(texts(figure))
     assert "Headroom: 0.250" in "".join(texts(figure))
     bars = [patch.get_width() for patch in figure.axes[0].patches]
     np.testing.assert_array_equal(bars, rates.table["miss rate"])
-    for drawn in (sheet, figure, testbed.redundancy(alike), testbed.sizes(bed)):
+    for drawn in (sheet, figure, views.redundancy(alike), views.sizes(bed)):
         assert len(drawn.encoded()[1]) > 5000
 
 
 def test_rare_frames_are_shown_with_the_name_of_their_situation(bed):
     tags = np.zeros(40, SITUATIONS)
-    assert "The pool has none of the rare situations." in texts(testbed.rare_sheet(bed, tags))
+    assert "The pool has none of the rare situations." in texts(views.rare_sheet(bed, tags))
     tags["children"][[7, 30]] = True
-    shown = texts(testbed.rare_sheet(bed, tags))
+    shown = texts(views.rare_sheet(bed, tags))
     names = bed.frames["pool"].name
     assert {f"children: {names[7]}", f"children: {names[30]}"} <= set(shown)

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import yaml
 
-from alkit import catalog, comparison, overlap, profiles
+from alkit import catalog, profiles
 from alkit.boxes import default_boxes
 from alkit.catalog import Entry, UnknownDataSet
-from alkit.ceiling import ceiling
 from alkit.cli import main
 from alkit.frames import FrameSet
-from alkit.overlap import Member, Origin, Shared
 from alkit.profiles import DEMO
-from alkit.studies import survey
-from alkit.views import datasets as views
+from alkit.studies import comparison, overlap, survey
+from alkit.studies.ceiling import ceiling
+from alkit.studies.figures import datasets as views
+from alkit.studies.overlap import Member, Origin, Shared
 
 needs_data = pytest.mark.skipif(
     "ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the real samples"

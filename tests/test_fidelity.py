@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from alkit import fidelity
 from alkit.frames import FrameSet
 from alkit.loop import runs
 from alkit.profiles import PAPER, RELEASED, Profile, profile
-from alkit.views import fidelity as views
+from alkit.studies import fidelity
+from alkit.studies.figures import fidelity as views
 
 NUMBERS = profile("demo", {"exclude_now": 3})
 

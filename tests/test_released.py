@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from alkit import fidelity, profiles
+from alkit import profiles
 from alkit.explorer import reading, reasons
 from alkit.loop import checks, experiment, runs, steps
 from alkit.loop.settings import checked, read_experiment
+from alkit.studies import fidelity
 
 RECORDED = (
     "optimiser", "learning_rate", "protocol", "default_boxes", "loss_mean", "whole_pixels",

@@ -118,7 +118,7 @@ def decoder_ceiling(
 ) -> Ceiling | None:
     """The miss rate at FPPI 1 when the ground truth's own target maps are decoded, at the profile's
     height, under the profile's filter and the protocol "caltech": no detector with these targets
-    does better. See `alkit.ceiling.ceiling`, which also tells why.
+    does better. See `alkit.studies.ceiling.ceiling`, which also tells why.
 
     Of a data set of more than `most` frames, these many are decoded, evenly chosen. Images are not
     read, except for their sizes where they differ. The rate is NaN without pedestrians; None comes
@@ -126,9 +126,9 @@ def decoder_ceiling(
     """
     # torch takes seconds to import, which nothing else here needs
     from alkit import prediction
-    from alkit.ceiling import one_thread, perfect_logits
     from alkit.evaluation import evaluate
     from alkit.loop import labels
+    from alkit.studies.ceiling import one_thread, perfect_logits
 
     if found.frames.boxes is None:
         return None

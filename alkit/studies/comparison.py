@@ -1,6 +1,6 @@
 """Data sets beside each other: their counts in columns, and whether they are as expected.
 
-What they share is in `alkit.overlap`.
+What they share is in `alkit.studies.overlap`.
 """
 
 import fnmatch

@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from alkit.catalog import Entry
-from alkit.comparison import number, size, tracks
-from alkit.overlap import Shared
+from alkit.studies.comparison import number, size, tracks
+from alkit.studies.overlap import Shared
 from alkit.studies.survey import Survey
 from alkit.text import evenly
 from alkit.views import drawing

@@ -1,9 +1,9 @@
-"""Figures of the test bed's card, from the numbers of `alkit.card`."""
+"""Figures of the test bed's card, from the numbers of `alkit.studies.testbed`."""
 
 import numpy as np
 
-from alkit import card
 from alkit.boxes import default_boxes
+from alkit.studies import testbed
 from alkit.text import evenly
 from alkit.views import drawing
 from alkit.views.drawing import BLACK, BLUE, GREEN, ORANGE, RED, TRUTH
@@ -32,7 +32,7 @@ def item(frames, i: int, title: str):
     return frames.images(i), title, lightly(frames.boxes[i])
 
 
-def contact_sheet(bed: card.Bed, role: str):
+def contact_sheet(bed: testbed.Bed, role: str):
     """Frames of a data set, evenly chosen."""
     frames = bed.frames[role]
     items = [item(frames, i, frames.name[i]) for i in evenly(len(frames), SHOWN)]
@@ -43,11 +43,11 @@ def contact_sheet(bed: card.Bed, role: str):
     return drawing.contact_sheet(items, COLUMNS, TITLES[role], caption, "There are no images.")
 
 
-def rare_sheet(bed: card.Bed, tags: np.ndarray):
+def rare_sheet(bed: testbed.Bed, tags: np.ndarray):
     """Pool frames of each rare situation."""
     frames = bed.frames["pool"]
     items = []
-    for name, is_in in card.RARE.items():
+    for name, is_in in testbed.RARE.items():
         where = np.flatnonzero(is_in(tags))
         chosen = [int(where[k]) for k in evenly(len(where), EACH)]
         items += [item(frames, i, f"{name}: {frames.name[i]}") for i in chosen]
@@ -56,17 +56,17 @@ def rare_sheet(bed: card.Bed, tags: np.ndarray):
     return drawing.contact_sheet(items, COLUMNS, title, caption, empty)
 
 
-def redundancy(alike: card.Redundancy):
+def redundancy(alike: testbed.Redundancy):
     """How much frames differ from the one before and from random others, and where in the pool."""
     caption = (
-        f"{alike.near:.0%} of the frames differ from the one before by less than {card.NEAR:g} "
+        f"{alike.near:.0%} of the frames differ from the one before by less than {testbed.NEAR:g} "
         f"grey levels (dotted); the longest stretch of such frames is {alike.longest} long. "
-        f"{(alike.random < card.NEAR).mean():.1%} of random pairs differ by less."
+        f"{(alike.random < testbed.NEAR).mean():.1%} of random pairs differ by less."
     )
     figure = drawing.picture(3.1, "Redundancy of the pool", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     known = alike.consecutive[~np.isnan(alike.consecutive)]
-    highest = max([*known, *alike.random, 2 * card.NEAR])
+    highest = max([*known, *alike.random, 2 * testbed.NEAR])
     bins = np.linspace(0, highest, 40)
     drawing.tidy(left, "", "mean absolute difference (grey levels)", "share of pairs")
     for values, colour, name in (
@@ -76,16 +76,16 @@ def redundancy(alike: card.Redundancy):
         weights = np.full(len(values), 1 / max(len(values), 1))
         style = {"histtype": "step", "color": colour, "label": name}
         left.hist(values, bins, weights=weights, **style)
-    left.axvline(card.NEAR, color=BLACK, linewidth=0.8, linestyle=":")
+    left.axvline(testbed.NEAR, color=BLACK, linewidth=0.8, linestyle=":")
     left.legend(fontsize=8, frameon=False)
     drawing.tidy(right, "", "position in the pool", "difference to the one before")
     drawing.timeline(right, alike.consecutive, alike.sequence, RED)
-    right.axhline(card.NEAR, color=BLACK, linewidth=0.8, linestyle=":")
+    right.axhline(testbed.NEAR, color=BLACK, linewidth=0.8, linestyle=":")
     right.set_ylim(bottom=0)
     return figure
 
 
-def sizes(bed: card.Bed):
+def sizes(bed: testbed.Bed):
     """Heights and shapes of the pedestrians beside the default boxes."""
     caption = "Dotted lines and crosses: the five default boxes."
     figure = drawing.picture(3.2, "Sizes of the pedestrians", caption)
@@ -98,7 +98,7 @@ def sizes(bed: card.Bed):
         frames = bed.frames[role]
         real = [b.ltwh[~b.ignore, 2:] for b in (frames.boxes[i] for i in range(len(frames)))]
         width, height = np.concatenate(real).T
-        name = f"{card.ROLES[role]}: {len(height)}"
+        name = f"{testbed.ROLES[role]}: {len(height)}"
         weights = np.full(len(height), 1 / max(len(height), 1))
         left.hist(height, bins, weights=weights, histtype="step", color=colour, label=name)
         right.plot(height, width / height, ".", color=colour, markersize=2.5, alpha=0.5)
@@ -113,7 +113,7 @@ def sizes(bed: card.Bed):
     return figure
 
 
-def miss_rates(rates: card.Rates):
+def miss_rates(rates: testbed.Rates):
     """Bars of all miss rates at FPPI 1, with the gap and the headroom in the caption."""
     table = rates.table
     said = [

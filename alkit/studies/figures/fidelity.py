@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from alkit import fidelity
+from alkit.studies import fidelity
 from alkit.views import drawing
 
 SHOWN = 6  # images that only one of the two chooses

@@ -1,7 +1,7 @@
 """The card of the test bed `street`: what makes it a fair place to compare strategies, in numbers.
 
 How many frames are empty or alike, how rare the rare situations are, how far a detector of the
-source is from the target, and what labels could gain. `alkit.views.testbed` draws it.
+source is from the target, and what labels could gain. `alkit.studies.figures.testbed` draws it.
 """
 
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ import pandas as pd
 from scipy.stats import hypergeom
 from tqdm import tqdm
 
-from alkit.ceiling import ceiling
 from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
 from alkit.profiles import Profile
 from alkit.street import VERSION
+from alkit.studies.ceiling import ceiling
 from alkit.text import evenly, sentence
 
 ROLES = {"labeled": "X_l", "held_out": "held out", "pool": "X_u", "test": "test"}
@@ -190,7 +190,7 @@ def sample_size(frames: int) -> int:
 
 
 def ceilings(bed: Bed) -> pd.DataFrame:
-    """`alkit.ceiling` of the test set, and of the held-out frames where there are some."""
+    """`alkit.studies.ceiling` of the test set, and of the held-out frames where there are some."""
     rows = {
         frames.dataset: ceiling(frames, bed.profile, bar)
         for role, frames in bed.frames.items()

@@ -1,0 +1,1 @@
+"""The studies' own figures: a module for each study that has some."""
