@@ -179,7 +179,7 @@ def report(
     to: Annotated[Path | None, typer.Option(help="the file; OUT/report.html by default")] = None,
 ):
     """Write one HTML file that works offline."""
-    from alkit import report as writer
+    from alkit.pages import report as writer
 
     print(_short(writer.write(out, to)))
 
@@ -229,9 +229,9 @@ def explore(
     address: Address = "127.0.0.1",
 ):
     """Serve the explorer: score maps, detections and the choice of frames, to look at."""
-    from alkit import serving
-    from alkit.explorer import page
     from alkit.loop.runs import open_run
+    from alkit.pages import serving
+    from alkit.pages.explorer import page
 
     opened = open_run(run.resolve())
     page.check(opened, cycle, at)  # what is wrong is said here, not in the browser
@@ -282,10 +282,10 @@ def labels_import(
 @labels_app.command("draw")
 def labels_draw(run: RunFolder, cycle: Cycle, port: Port = 5006, address: Address = "127.0.0.1"):
     """Serve the page on which the chosen frames are labelled."""
-    from alkit import serving
     from alkit.labeling import session
     from alkit.loop.runs import open_run
     from alkit.loop.task import task
+    from alkit.pages import serving
     from alkit.pages.labeling import page
 
     opened = open_run(run.resolve())

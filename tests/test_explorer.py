@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from alkit import aggregation
 from alkit.evaluation import evaluate
-from alkit.explorer import galleries, judging, layers, reasons, trying
-from alkit.explorer.page import Explorer, page
-from alkit.explorer.picture import draw, encoded
-from alkit.explorer.reading import AllBoxes, NotThere, Opened, cycles_of, runs_of
-from alkit.explorer.timeline import Timeline, thinned
-from alkit.explorer.timeline import runs as stretches
 from alkit.frames import Boxes
 from alkit.loop import runs
 from alkit.loop.runs import Run
+from alkit.pages.explorer import galleries, judging, layers, reasons, trying
+from alkit.pages.explorer.page import Explorer, page
+from alkit.pages.explorer.picture import draw, encoded
+from alkit.pages.explorer.reading import AllBoxes, NotThere, Opened, cycles_of, runs_of
+from alkit.pages.explorer.timeline import Timeline, thinned
+from alkit.pages.explorer.timeline import runs as stretches
 from alkit.selection import Reason
 
 

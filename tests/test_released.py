@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from alkit import profiles
-from alkit.explorer import reading, reasons
 from alkit.loop import checks, experiment, runs, steps
 from alkit.loop.settings import checked, read_experiment
+from alkit.pages.explorer import reading, reasons
 from alkit.studies import fidelity
 
 RECORDED = (

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from alkit import report
 from alkit.loop import runs
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.settings import checked, read_experiment
-from alkit.views import gallery
+from alkit.pages import report
+from alkit.pages.views import gallery
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from firststeps import NAMES, results
 from fsspec.implementations.local import LocalFileSystem
 
 from alkit import prediction, scores
-from alkit.explorer.page import Explorer
-from alkit.explorer.reading import Opened
 from alkit.loop import branches, cluster, experiment, lanes, records, runs, storage, store
 from alkit.loop.runs import Run
 from alkit.loop.settings import checked
+from alkit.pages.explorer.page import Explorer
+from alkit.pages.explorer.reading import Opened
 
 CATALOG = runs.ROOT / "data_catalog.yaml"
 SHARD = 8  # frames: 40 are five shards

@@ -5,13 +5,13 @@ import base64
 import numpy as np
 import pytest
 
-from alkit import report, views
 from alkit.evaluation import Evaluation
 from alkit.frames import Boxes
 from alkit.loop import checks, experiment, runs
 from alkit.loop.settings import read_experiment
+from alkit.pages import report, views
+from alkit.pages.views import drawing, predicting, results
 from alkit.text import evenly
-from alkit.views import drawing, predicting, results
 
 STILLS = """
 name: stills

@@ -9,7 +9,9 @@ from jupyter_client.manager import KernelManager
 from alkit.loop.runs import ROOT
 
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
-PRELOAD = "[__import__(name) for name in ('alkit.loop.steps', 'alkit.loop.checks', 'alkit.views')]"
+PRELOAD = (
+    "[__import__(name) for name in ('alkit.loop.steps', 'alkit.loop.checks', 'alkit.pages.views')]"
+)
 
 
 class Kernel(KernelManager):

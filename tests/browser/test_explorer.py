@@ -12,10 +12,10 @@ from driving import every, jupyter, kernel_is, run_all, serving, text, until
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from alkit.explorer.reading import Opened
 from alkit.loop import runs
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import Run
+from alkit.pages.explorer.reading import Opened
 from benchmarks import suite
 from benchmarks.measuring import Options
 
@@ -162,7 +162,7 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
                      and "so far" not in t and t)  # fmt: skip
         opened = Opened(Run(explored), 2)
         chosen = opened.selection["chosen"][0]["position"]
-        from alkit.explorer.trying import score_of
+        from alkit.pages.explorer.trying import score_of
 
         z = score_of(opened, chosen, 4, Run(explored).numbers(2).pixels(30))
         assert f"z {z:.5f} nats" in said

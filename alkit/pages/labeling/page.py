@@ -6,11 +6,11 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from alkit import serving
 from alkit.data.imagefile import jpeg
 from alkit.labeling.session import Held, Session
 from alkit.loop.runs import Run, open_run
 from alkit.loop.task import Task, task
+from alkit.pages import serving
 
 QUALITY = 95  # of JPEG
 RETRY = 2000  # milliseconds between two looks whether the answers are free

@@ -5,12 +5,12 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from alkit.catalog import Entry
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH
 from alkit.studies.comparison import number, size, tracks
 from alkit.studies.overlap import Shared
 from alkit.studies.survey import Survey
 from alkit.text import evenly
-from alkit.views import drawing
-from alkit.views.drawing import BLACK, BLUE, FOUND, TRUTH
 
 TABLE_1 = {
     "images": "images",

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from alkit.pages.views import drawing
 from alkit.studies import fidelity
-from alkit.views import drawing
 
 SHOWN = 6  # images that only one of the two chooses
 

@@ -12,9 +12,9 @@ from matplotlib.ticker import FuncFormatter
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import ROOT
 from alkit.loop.scaling import sweep
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLUE, COLOURS, GREY, ORANGE
 from alkit.text import sentence
-from alkit.views import drawing
-from alkit.views.drawing import BLUE, COLOURS, GREY, ORANGE
 
 POOL, EPOCHS = 51363, 50  # frames of the paper's Caltech pool; its T
 PAPER_COSTS = 0.150, 0.200  # seconds: a frame with double evaluation, an iteration (paper)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from alkit.boxes import default_boxes
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, BLUE, GREEN, ORANGE, RED, TRUTH
 from alkit.studies import testbed
 from alkit.text import evenly
-from alkit.views import drawing
-from alkit.views.drawing import BLACK, BLUE, GREEN, ORANGE, RED, TRUTH
 
 COLUMNS, SHOWN = 3, 12  # of a contact sheet
 EACH = 3  # frames of each rare situation

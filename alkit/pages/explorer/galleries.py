@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from alkit.explorer import judging, layers, reasons
-from alkit.explorer.reading import NotThere, Opened
-from alkit.views.gallery import crop, thumbnail
+from alkit.pages.explorer import judging, layers, reasons
+from alkit.pages.explorer.reading import NotThere, Opened
+from alkit.pages.views.gallery import crop, thumbnail
 
 SHOWN = 24  # pictures on one page
 GRID = ("chosen and passed over", "chosen", "passed over by the rules")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alkit.aggregation import image_score
-from alkit.explorer.reading import Opened
 from alkit.loop.steps.step_4_select import ranked_by, timeline
+from alkit.pages.explorer.reading import Opened
 from alkit.selection import Selection, select
 
 YIELD = 0.001  # seconds between two frames, for the page to be quick meanwhile

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from alkit.views import drawing
-from alkit.views.drawing import BLACK, BLUE, GREEN, GREY, RED, SKY, TRUTH
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, BLUE, GREEN, GREY, RED, SKY, TRUTH
 
 SHOWN = 12  # frames of a contact sheet
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from alkit.views.drawing import BLACK, COLOURS, LOWEST
-from alkit.views.results import GRID, at_grid, collect, spread
+from alkit.pages.views.drawing import BLACK, COLOURS, LOWEST
+from alkit.pages.views.results import GRID, at_grid, collect, spread
 
 SIZE = {"responsive": True, "min_height": 380, "fontscale": 1.1, "show_grid": True}
 

@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 
-from alkit.explorer import galleries, layers, picture, reasons
-from alkit.explorer.controls import BOXES, Controls
-from alkit.explorer.frame import FrameView
-from alkit.explorer.reading import NotThere, Opened
+from alkit.pages.explorer import galleries, layers, picture, reasons
+from alkit.pages.explorer.controls import BOXES, Controls
+from alkit.pages.explorer.frame import FrameView
+from alkit.pages.explorer.reading import NotThere, Opened
 
 
 def maps(c: Controls, opened: Opened, position: int, radius: int) -> tuple:

@@ -2,10 +2,10 @@
 
 from html import escape
 
-from alkit.explorer import trying
-from alkit.explorer.controls import Controls
-from alkit.explorer.parts import words
-from alkit.explorer.reading import NotThere, Opened
+from alkit.pages.explorer import trying
+from alkit.pages.explorer.controls import Controls
+from alkit.pages.explorer.parts import words
+from alkit.pages.explorer.reading import NotThere, Opened
 
 
 class Trials:

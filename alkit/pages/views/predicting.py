@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH, WIDTH
 from alkit.text import evenly
-from alkit.views import drawing
-from alkit.views.drawing import BLACK, BLUE, FOUND, TRUTH, WIDTH
 
 SAMPLED = 48  # frames looked at where looking at all would take long
 NO_HELD_OUT = "The experiment names no held-out data set (`held_out`)."

@@ -4,8 +4,8 @@ The functions read no more than they show: frames are chosen from the tables tha
 evenly over the data set, and the caption says which.
 """
 
-from alkit.views.choosing import chosen_frames, label_counts, labels, selection
-from alkit.views.predicting import (
+from alkit.pages.views.choosing import chosen_frames, label_counts, labels, selection
+from alkit.pages.views.predicting import (
     detections,
     held_out,
     image_score_ladder,
@@ -14,7 +14,7 @@ from alkit.views.predicting import (
     score_maps,
     training,
 )
-from alkit.views.results import collect, curves, mistakes, strategies
+from alkit.pages.views.results import collect, curves, mistakes, strategies
 
 __all__ = [
     "chosen_frames",

@@ -5,9 +5,9 @@ from html import escape
 import numpy as np
 
 from alkit import aggregation, scores
-from alkit.explorer import reasons
-from alkit.explorer.frame import LEVELS
-from alkit.explorer.reading import Opened
+from alkit.pages.explorer import reasons
+from alkit.pages.explorer.frame import LEVELS
+from alkit.pages.explorer.reading import Opened
 
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
 

@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 
 from alkit.evaluation import MIN_OVERLAP, Found, Truth, match
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, COLOURS, FOUND, MISSED, TRUTH
+from alkit.pages.views.predicting import SAMPLED, by_image, scores_of
 from alkit.text import evenly
-from alkit.views import drawing
-from alkit.views.drawing import BLACK, COLOURS, FOUND, MISSED, TRUTH
-from alkit.views.predicting import SAMPLED, by_image, scores_of
 
 GRID = 10.0 ** np.linspace(-2, 1, 61)  # FPPI at which curves are averaged
 

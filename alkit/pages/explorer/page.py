@@ -8,16 +8,16 @@ from urllib.parse import parse_qsl
 import numpy as np
 import panel as pn
 
-from alkit import serving
-from alkit.explorer import layers, layout, showing
-from alkit.explorer.controls import BOXES, NOTHING, Controls
-from alkit.explorer.frame import PALETTES, FrameView
-from alkit.explorer.parts import STRETCH, Keys, words
-from alkit.explorer.reading import NotThere, Opened, runs_of
-from alkit.explorer.tabs import Tabs
-from alkit.explorer.timeline import Timeline
-from alkit.explorer.trials import Trials
 from alkit.loop.runs import Run, open_run
+from alkit.pages import serving
+from alkit.pages.explorer import layers, layout, showing
+from alkit.pages.explorer.controls import BOXES, NOTHING, Controls
+from alkit.pages.explorer.frame import PALETTES, FrameView
+from alkit.pages.explorer.parts import STRETCH, Keys, words
+from alkit.pages.explorer.reading import NotThere, Opened, runs_of
+from alkit.pages.explorer.tabs import Tabs
+from alkit.pages.explorer.timeline import Timeline
+from alkit.pages.explorer.trials import Trials
 
 TICK = 400  # milliseconds between two looks at what threads have done
 

@@ -4,10 +4,10 @@ from html import escape
 
 import panel as pn
 
-from alkit.explorer import galleries, judging
-from alkit.explorer.controls import Controls
-from alkit.explorer.parts import STRETCH, Gallery, words
-from alkit.explorer.reading import AllBoxes, NotThere, Opened
+from alkit.pages.explorer import galleries, judging
+from alkit.pages.explorer.controls import Controls
+from alkit.pages.explorer.parts import STRETCH, Gallery, words
+from alkit.pages.explorer.reading import AllBoxes, NotThere, Opened
 
 NAMES = ("Highest ranked", "Tiles", "Blind spots", "Nearest labelled")
 

@@ -1,6 +1,6 @@
 """Drawing with Matplotlib: figures that notebooks show, photographs with boxes, timelines, curves.
 
-Arrays in, marks on axes out; the other modules of `alkit.views` choose what is shown.
+Arrays in, marks on axes out; the other modules of `alkit.pages.views` choose what is shown.
 """
 
 import base64

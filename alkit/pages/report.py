@@ -11,13 +11,13 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from alkit.explorer import galleries, judging
-from alkit.explorer.reading import Opened
 from alkit.loop import experiment, records, runs
 from alkit.loop.jsonfile import read_json
 from alkit.loop.settings import PRETRAIN, Experiment
-from alkit.views import choosing, gallery, interactive
-from alkit.views.choosing import REASONS
+from alkit.pages.explorer import galleries, judging
+from alkit.pages.explorer.reading import Opened
+from alkit.pages.views import choosing, gallery, interactive
+from alkit.pages.views.choosing import REASONS
 
 EXPLORED = 6  # frames of each kind that the explorer's part of a cycle shows
 GALLERY_ROOM = 7_000_000  # characters of all thumbnails; the whole file stays below 10 MB

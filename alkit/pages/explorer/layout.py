@@ -2,8 +2,8 @@
 
 import panel as pn
 
-from alkit.explorer.controls import NOTHING
-from alkit.explorer.parts import STRETCH, words
+from alkit.pages.explorer.controls import NOTHING
+from alkit.pages.explorer.parts import STRETCH, words
 
 
 def whole(page, timeline_place, frames_place):

@@ -5,10 +5,10 @@ import io
 import numpy as np
 from matplotlib.colors import ListedColormap
 
-from alkit.explorer import judging
-from alkit.explorer.frame import COLOUR_OF, PALETTES
-from alkit.explorer.judging import Judged
-from alkit.views import drawing
+from alkit.pages.explorer import judging
+from alkit.pages.explorer.frame import COLOUR_OF, PALETTES
+from alkit.pages.explorer.judging import Judged
+from alkit.pages.views import drawing
 
 
 def draw(image: np.ndarray, judged: Judged, values, high: float, palette: str,

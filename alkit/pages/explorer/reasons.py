@@ -3,9 +3,9 @@
 import numpy as np
 
 from alkit import text
-from alkit.explorer.reading import Opened, cycles_of
 from alkit.loop.runs import open_run
 from alkit.loop.steps.step_4_select import timeline
+from alkit.pages.explorer.reading import Opened, cycles_of
 from alkit.selection import Reason
 
 

@@ -16,9 +16,9 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Inferno256, Turbo256, Viridis256
 from bokeh.plotting import figure
 
-from alkit.explorer import judging
-from alkit.explorer.judging import Judged
-from alkit.views import drawing
+from alkit.pages.explorer import judging
+from alkit.pages.explorer.judging import Judged
+from alkit.pages.views import drawing
 
 
 def _clear_at_zero(palette) -> list:

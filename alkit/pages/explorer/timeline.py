@@ -4,9 +4,9 @@ import holoviews as hv
 import numpy as np
 from bokeh.models import ColumnDataSource, HoverTool, LegendItem, Range1d, Span
 
-from alkit.explorer.reading import Opened
+from alkit.pages.explorer.reading import Opened
+from alkit.pages.views.drawing import BLACK, BLUE, GREEN, RED, SKY
 from alkit.selection import Reason
-from alkit.views.drawing import BLACK, BLUE, GREEN, RED, SKY
 
 HEIGHT = 210  # pixels
 MOST = 400  # stretches of a line: one for each two or three pixels of the figure

@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 import numpy as np
 import panel as pn
 
-from alkit.explorer import galleries, judging, layers
-from alkit.explorer.frame import PALETTES
-from alkit.explorer.reading import Opened, cycles_of
-from alkit.explorer.trying import Numbers
+from alkit.pages.explorer import galleries, judging, layers
+from alkit.pages.explorer.frame import PALETTES
+from alkit.pages.explorer.reading import Opened, cycles_of
+from alkit.pages.explorer.trying import Numbers
 from alkit.profiles import unknown
 
 BOXES = ("detections", "labelled boxes", "default boxes at a click")
