@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from alkit.precision import average_precision
+from alkit.evaluation import average_precision
 
 BOX = (10, 10, 10, 20)
 OTHER = (40, 10, 10, 20)

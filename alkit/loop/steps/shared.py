@@ -3,20 +3,19 @@
 import pandas as pd
 
 from alkit import prediction, training
-from alkit.evaluation import evaluate
+from alkit.evaluation import average_precision, evaluate
 from alkit.frames import FrameSet, fit_factor
 from alkit.loop import labels
 from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.step import Job
-from alkit.precision import average_precision
 from alkit.protocols import PROTOCOLS
 
 IMAGES = (  # what images and boxes go through
     "catalog", "data/filters", "data/imagefile", "data/matfile", "data/readers", "data/seqfile",
     "data/vbb", "data/video", "frames",
 )  # fmt: skip
-MEASURING = ("evaluation", "precision", "protocols")
+MEASURING = ("evaluation", "protocols")
 IMAGE = ("image_size", "length_scale", "resizing")
 TRAINING = (
     *IMAGE, "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch", "positive_patch",
