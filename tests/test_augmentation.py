@@ -67,7 +67,7 @@ def test_blur_and_sharpening_are_each_others_opposite():
     blurred = slow_blur(IMAGE)
     # eight bits are blurred in fixed point
     np.testing.assert_allclose(augmentation.blurred(IMAGE, None), blurred, atol=1.5)
-    expected = np.clip(2 * IMAGE - blurred, 0, 255)
+    expected = np.clip(2.0 * IMAGE - blurred, 0, 255)
     np.testing.assert_allclose(augmentation.sharpened(IMAGE, None), expected, atol=1.01)
 
 

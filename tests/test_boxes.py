@@ -265,7 +265,9 @@ def detections_of_the_code(plane, thresholds):
             if smooth[y, x] >= around(smooth, y, x, 9).max() - 1e-7
             and (around(smooth, y, x, 9) >= t).sum() >= 100
         }
-    return found
+    # the highest threshold that would leave 100 pixels around each of the first's
+    highest = {c: np.sort(around(smooth, *c, 9).ravel())[-100] for c in found[thresholds[0]]}
+    return found, highest
 
 
 def test_one_pass_gives_the_codes_detections_at_every_threshold():
@@ -282,10 +284,11 @@ def test_one_pass_gives_the_codes_detections_at_every_threshold():
     found, scores = decode(p, numbers)
     centres = np.floor(found[:, :2] + found[:, 2:] / 2)[:, ::-1].astype(int)
     thresholds = [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-    expected = detections_of_the_code(small, thresholds)
+    expected, highest = detections_of_the_code(small, thresholds)
     assert len(expected[0.01]) > len(expected[0.4]) > 0
     for t in thresholds:
         assert {tuple(c) for c in centres[scores >= t].tolist()} == expected[t], t
+    np.testing.assert_allclose(scores, [highest[tuple(c)] for c in centres.tolist()], rtol=1e-5)
 
 
 def test_a_plateau_is_one_detection_or_one_for_each_pixel():

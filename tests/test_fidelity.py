@@ -5,6 +5,7 @@ import pytest
 
 from alkit.frames import FrameSet
 from alkit.loop import runs
+from alkit.loop.steps import step_4_select
 from alkit.profiles import PAPER, RELEASED, Profile, profile
 from alkit.studies import fidelity
 from alkit.studies.figures import fidelity as views
@@ -92,6 +93,38 @@ def test_smoothing_across_videos_sees_no_border():
     assert found[fidelity.BASE].ranked_by[10] == 0
     weights = np.exp(-(np.arange(-5, 6) ** 2) / 18)
     assert found[across].ranked_by[10] == pytest.approx(weights[4] / weights.sum())
+
+
+def test_each_frame_gets_the_next_ones_score():
+    frames, name = video(6, sequences=1), "each frame with the next one's score"
+    z = np.array([3.0, 0, 0, 9, 1, 2])
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / 18)
+    found = fidelity.rankings({fidelity.BASE: z, name: z}, frames, NUMBERS)
+    moved = np.array([0, 0, 9, 1, 2, 3.0])  # the last has the first's
+    expected = [
+        np.average(moved, weights=weights[5 - t : 11 - t]) for t in range(6)
+    ]  # Eq. (6) over the six frames that exist
+    np.testing.assert_allclose(found[name].ranked_by, expected)
+    # a frame without a score neither gives nor takes one
+    numbers = NUMBERS.model_copy(update={"score_of_next": True})
+    z[2] = np.nan
+    ranked = step_4_select.ranked_by(z, frames, numbers, smoothing=False)
+    np.testing.assert_array_equal(ranked, [0, 9, np.nan, 1, 2, 3])
+
+
+def test_in_a_second_cycle_the_released_code_still_scores_the_labelled_frames():
+    frames = video(120, sequences=2)
+    z = np.random.default_rng(1).random(120)
+    names = (fidelity.BASE, fidelity.SECOND, *fidelity.SECOND_ROWS)
+    found = fidelity.rankings(dict.fromkeys(names, z), frames, NUMBERS, budget=20)
+    labeled = found[fidelity.BASE].chosen
+    own, (scored,) = found[fidelity.SECOND], (found[name] for name in fidelity.SECOND_ROWS)
+    assert np.flatnonzero(np.isnan(own.ranked_by)).tolist() == sorted(labeled.tolist())
+    assert np.isfinite(scored.ranked_by).all()
+    np.testing.assert_array_equal(scored.ranked_by, found[fidelity.BASE].ranked_by)
+    for ranking in (own, scored):
+        assert not set(ranking.chosen) & set(labeled)
+    assert fidelity.check(found).startswith("fidelity: every variant")
 
 
 def test_the_papers_row_is_what_the_steps_compute(toy_experiment):

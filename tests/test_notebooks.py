@@ -176,7 +176,7 @@ def test_checks_see_damage(toy_experiment, tmp_path):
     table = (folder / "image_scores.csv").read_text()
     (folder / "image_scores.csv").write_text(table.rsplit("\n", 2)[0] + "\n")
     left = 40 - len(run.labeled_positions(2))
-    assert f"wrong: {left - 1} frames, but {left} unlabelled" in checks.image_scores(run, 2)
+    assert f"wrong: {left - 1} frames, but {left} to score" in checks.image_scores(run, 2)
 
     chosen = json.loads((folder / "selection.json").read_text())
     chosen["chosen"].append(chosen["chosen"][0] | {"position": run.labeled_positions(2)[0]})

@@ -237,8 +237,10 @@ def test_an_epoch_shows_every_frame_once():
 
 
 def test_a_number_of_iterations_ends_within_an_epoch():
-    numbers = profile("demo", {"pretrain_iterations": 7})
+    numbers = profile("demo", {"pretrain_epochs": None, "pretrain_iterations": 7})
     assert training.pretraining_epochs(numbers, 18) * 5 == pytest.approx(7)  # batches of 4
+    with pytest.raises(ValueError, match="one of the two is wanted, the other null"):
+        profile("demo", {"pretrain_iterations": 7})
     steps = []
     _, losses = trained(3.5, progress=lambda done, total, loss: steps.append((done, total)))
     assert steps == [(k, 7) for k in range(1, 8)]

@@ -266,7 +266,7 @@ def check(found: dict) -> str:
             problems.append(f"{name}: an image score is not a finite number ≥ 0")
         if len(set(ranking.chosen.tolist())) < len(ranking.chosen):
             problems.append(f"{name}: a frame is chosen twice")
-    if not table(found).loc[BASE].dropna().eq(1).all():
+    if not np.allclose(table(found).loc[BASE].dropna(), 1):
         problems.append("the paper does not agree with itself")
     claim = "fidelity: every variant scores every frame, and the paper agrees with itself"
     return sentence(claim, problems)
