@@ -52,16 +52,16 @@ def cell_pixels(cells: int, pixels: int, half_pixel: bool) -> np.ndarray:
     return np.floor((np.arange(cells) + offset) * pixels / cells).astype(int)
 
 
-def targets(boxes: Boxes, profile: Profile) -> np.ndarray:
+def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
     """Label maps of Θ¹ … Θ⁵ at image resolution, int8 (level, y, x): 1 pedestrian, 0 background,
-    −1 neither.
+    −1 neither. `size` (height, width) is the profile's unless it is a part of an image.
 
     A box goes to every default box whose IoU with it, centred, is over `assign_iou`, and always
     to the best. Around its centre a patch is set to background in all channels, then a smaller
     one to 1 in the assigned channel; the best channel comes last (released code). Pixels of
     ignored boxes are −1, unless the profile drops them.
     """
-    maps = np.zeros((LEVELS, *profile.image_size), np.int8)
+    maps = np.zeros((LEVELS, *(size or profile.image_size)), np.int8)
     if profile.filtered_boxes == "ignore":
         for left, top, width, height in boxes.ltwh[boxes.ignore]:
             rows, columns = between(top, top + height), between(left, left + width)

@@ -1,5 +1,5 @@
 """The detector over many frames: logits of each view, probabilities, detections (steps 1 and 7),
-and score maps of the same pass or of stored logits (steps 1 and 2)."""
+and score maps of stored logits (step 2)."""
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from alkit.threads import in_threads, made_ahead
 
 GPU_BATCH = 16  # frames in one pass; results do not depend on it
 COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
-SCORE = "score"  # the map of the same pass, where there is one
 
 
 def logit_arrays(profile: Profile) -> dict:
@@ -26,32 +25,21 @@ def logit_arrays(profile: Profile) -> dict:
     }
 
 
-def predict(detector: Detector, image: np.ndarray, profile: Profile, score=None) -> dict:
+def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back.
-    With a `score`, a function as `pixel_scores` takes, also its map (y, x), of the same pass.
     """
-    (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile, score)
+    (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
     return maps
 
 
 def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Images as a tensor on the device; a GPU takes them while it computes something else."""
-    x = torch.from_numpy(np.ascontiguousarray(images))
-    if device.type == "cpu":
-        return x
-    stream = torch.cuda.Stream(device)
-    with torch.cuda.stream(stream):
-        x = x.pin_memory().to(device, non_blocking=True)
-    stream.synchronize()
-    x.record_stream(torch.cuda.default_stream(device))  # whose work may still need it when it goes
-    return x
+    """Images as a tensor on the device."""
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
 
-def predict_batch(
-    detector: Detector, images: torch.Tensor, profile: Profile, score=None
-) -> list[dict]:
+def predict_batch(detector: Detector, images: torch.Tensor, profile: Profile) -> list[dict]:
     """The same for several images uint8 (n, y, x, 3), whatever number of them: one dict each."""
     x = images.permute(0, 3, 1, 2)
     views = [x, x.flip(-1)] if profile.double_evaluation else [x]
@@ -61,14 +49,10 @@ def predict_batch(
         levels = [torch.stack(level, 1).to(torch.float16) for level in levels]  # (n, view, y, x)
     maps = [level.cpu().numpy() for level in levels]
     coarse, fine = np.stack(maps[:4], axis=2), maps[4]
-    frames = [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
-    if score:  # of the logits as they are stored, so that step 2 would give the same
-        for frame, of_frame in zip(frames, _scores_of(score, levels, profile), strict=True):
-            frame[SCORE] = of_frame
-    return frames
+    return [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
 
 
-def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use, score=None):
+def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use):
     """use(position, maps) of the frames at the positions, in that order; threads do it. The maps
     are what `predict` gives.
 
@@ -77,14 +61,12 @@ def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profil
     """
     if detector.device.type == "cpu":
         images = ((position, frames.images(position)) for position in positions)
-        return in_threads(
-            lambda one: use(one[0], predict(detector, one[1], profile, score)), images
-        )
-    maps = in_batches(detector, frames, positions, profile, GPU_BATCH, score)
+        return in_threads(lambda one: use(one[0], predict(detector, one[1], profile)), images)
+    maps = in_batches(detector, frames, positions, profile, GPU_BATCH)
     return in_threads(lambda one: use(*one), maps)
 
 
-def in_batches(detector, frames: FrameSet, positions, profile: Profile, size: int, score=None):
+def in_batches(detector, frames: FrameSet, positions, profile: Profile, size: int):
     """(position, maps) of each frame, `size` of them in a batch; a thread reads and uploads the
     next one."""
 
@@ -94,7 +76,7 @@ def in_batches(detector, frames: FrameSet, positions, profile: Profile, size: in
 
     batches = [positions[start : start + size] for start in range(0, len(positions), size)]
     for batch, images in made_ahead(read, batches):
-        yield from zip(batch, predict_batch(detector, images, profile, score), strict=True)
+        yield from zip(batch, predict_batch(detector, images, profile), strict=True)
 
 
 def _levels(coarse: np.ndarray, fine: np.ndarray, on="cpu") -> list:
@@ -135,13 +117,7 @@ def pixel_scores(
     """The score map (y, x) of one frame from its logits, computed on the device `on`; `score` maps
     probabilities, a torch tensor (level, y, x), to it. Double evaluation averages probabilities
     before, or score maps after (released)."""
-    return _scores_of(score, _levels(coarse, fine, on), profile)
-
-
-def _scores_of(score, levels, profile: Profile) -> np.ndarray:
-    """The same from logits as tensors, computed on their device; several frames at once where they
-    are (frame, view, y, x), and `score` takes (frame, level, y, x)."""
-    views = _view_probabilities(levels, profile)
+    views = _view_probabilities(_levels(coarse, fine, on), profile)
     if profile.double_average == "probabilities":
         return to_numpy(score(_averaged(views, profile)))
     return np.mean([to_numpy(score(view)) for view in views], axis=0)

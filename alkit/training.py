@@ -1,12 +1,10 @@
 """Sampling, loss, optimiser and schedule of the detector (paper Eq. 7; step 6)."""
 
 import contextlib
-import gc
 import json
 import math
 import os
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from alkit.augmentation import augmented, cropped
 from alkit.boxes import at_cells, targets
+from alkit.data.augmentation import augmented, cropped
 from alkit.detector import Detector, autocast, device
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
@@ -105,11 +103,10 @@ def train(
 
     losses = restore(checkpoint, key, detector, optimiser) if checkpoint else []
     samples = Samples(frames, profile, augmentation, crop)
-    profile = profile.at(crop or profile.image_size)
     detector.train()
     saved = time.monotonic()
     # dropout draws from PyTorch's own generator
-    with torch.random.fork_rng(gpus), flushed_denormals(), captured(detector, profile):
+    with torch.random.fork_rng(gpus), flushed_denormals():
         for epoch, epoch_seed in enumerate(seed.spawn(math.ceil(iterations / batches))):
             if epoch < len(losses):
                 continue
@@ -174,29 +171,6 @@ def new_optimiser(detector: Detector, profile: Profile) -> torch.optim.Optimizer
 
 
 @contextlib.contextmanager
-def captured(detector: Detector, profile: Profile):
-    """On a GPU at batch size 1, where kernels take longer to start than to work: replay the passes
-    of the training as CUDA graphs. Without them, and with a warning, where they cannot be had."""
-    if detector.device.type != "cuda" or profile.batch_size != 1:
-        yield
-        return
-    images = detector.logits.weight.new_zeros(1, 3, *profile.image_size, dtype=torch.uint8)
-    stream = torch.cuda.current_stream()
-    try:
-        with autocast(detector, cache=False):  # a graph must not refer to weights cast outside it
-            torch.cuda.make_graphed_callables(detector, (images,))
-    except RuntimeError as error:
-        torch.cuda.set_stream(stream)  # a capture that failed may leave its own
-        warnings.warn(f"training goes without CUDA graphs: {error}", stacklevel=2)
-    try:
-        yield
-    finally:
-        detector.__dict__.pop("forward", None)  # the class's own again
-        gc.collect()  # the graphs, whose memory they hold, refer to themselves
-        torch.cuda.empty_cache()
-
-
-@contextlib.contextmanager
 def flushed_denormals():
     """Take numbers below 1e-38 as 0: the squares of tiny gradients make a processor ten times
     slower otherwise. A setting of the thread, put back for what comes after."""
@@ -236,7 +210,7 @@ class Samples:
             if self.crop is not None:
                 image, boxes = cropped(image, boxes, self.crop, rng)
             images.append(image)
-            maps.append(targets(boxes, self.profile.at(image.shape[:2])))
+            maps.append(targets(boxes, self.profile, image.shape[:2]))
         stacked = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2))
         pixels = np.array(
             [[[np.count_nonzero(m == v) for v in (-1, 0, 1)] for m in own] for own in maps]

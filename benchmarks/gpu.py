@@ -5,11 +5,9 @@ in batches. The time of the paper's protocol follows from the unit costs, at bat
 batch size that trains the most images a second.
 """
 
-import contextlib
 import os
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -51,7 +49,6 @@ def rows(options: Options) -> list[Row]:
     ours = frames_a_second(options, numbers, images, detector)
     rates = {n: images_trained_a_second(numbers, images, n) for n in options.pick(BATCHES, (1,))}
     best = max(rates, key=rates.get)
-    eager = images_trained_a_second(numbers, images, 1, graphs=False)
     steps, name = max(ours.values()), torch.cuda.get_device_name()
     where = f"{name}, {size_of(numbers)}"
     each = ", ".join(f"{how} {rate:.0f}" for how, rate in ours.items())
@@ -65,8 +62,7 @@ def rows(options: Options) -> list[Row]:
             note=f"{where}; frames/s: {each}", details={"frames_per_second": ours}, **GOALS,
         ),
         Row(
-            "gpu.training", TRAINING, rates[1], "images/s", "without CUDA graphs", eager,
-            rates[1] / eager, note=where,
+            "gpu.training", TRAINING, rates[1], "images/s", note=where,
             details={"images_per_second": {str(n): rate for n, rate in rates.items()}},
         ),
         Row("gpu.protocol", PROTOCOL, protocol(1), "h", note=where),
@@ -118,11 +114,8 @@ def frames_a_second(options: Options, numbers: Profile, images: list, detector) 
     return found
 
 
-def images_trained_a_second(numbers: Profile, images: list, batch: int, graphs=True) -> float:
+def images_trained_a_second(numbers: Profile, images: list, batch: int) -> float:
     """Images a second of training, after one of an epoch."""
-    if not graphs:
-        with mock.patch.object(training, "captured", return_value=contextlib.nullcontext()):
-            return images_trained_a_second(numbers, images, batch)
     numbers = numbers.model_copy(update={"batch_size": batch})
     boxes = [NO_BOXES] * len(images)
     frames = FrameSet(
@@ -131,7 +124,7 @@ def images_trained_a_second(numbers: Profile, images: list, batch: int, graphs=T
     )  # fmt: skip
     detector = training.new_detector(numbers, np.random.SeedSequence(0))
     training.train(detector, frames, numbers, 1, np.random.SeedSequence(0))
-    epochs = 20  # a small part of which goes to the capture of graphs
+    epochs = 20
     taken = seconds(
         lambda: training.train(detector, frames, numbers, epochs, np.random.SeedSequence(0))
     )

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from alkit import augmentation
-from alkit.augmentation import PHOTOMETRIC, augmented, cropped
+from alkit.data import augmentation
+from alkit.data.augmentation import PHOTOMETRIC, augmented, cropped
 from alkit.frames import NO_BOXES, Boxes
 
 RNG = np.random.default_rng(0)

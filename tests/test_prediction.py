@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from alkit import prediction, training
 from alkit.frames import FrameSet
@@ -68,32 +67,6 @@ def test_without_double_evaluation_there_is_one_view_to_score(detector, image):
         assert len(logits[prediction.FINE]) == 1
         s = prediction.pixel_scores(lambda p: divergence(p, 3), *maps(logits), alone)
         np.testing.assert_array_equal(s, divergence(one_view(detector, image), 3))
-
-
-@pytest.mark.parametrize("average", ["probabilities", "scores"])
-def test_scores_of_the_same_pass_are_those_of_the_logits_that_come_with_them(
-    detector, image, average
-):
-    both = numbers(double_average=average)
-    frames = FrameSet("made", ["a", "b"], lambda i: image[:: (-1) ** i].copy(), SIZE)
-
-    def score(p):
-        return divergence(p, 3)
-
-    for _, of_frame in prediction.in_batches(detector, frames, [1, 0], both, 2, score):
-        expected = prediction.pixel_scores(score, *maps(of_frame), both)
-        np.testing.assert_array_equal(of_frame[prediction.SCORE], expected)
-        assert expected.max() > 0
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-@pytest.mark.parametrize("average", ["probabilities", "scores"])
-def test_on_a_gpu_scores_of_the_same_pass_are_those_of_stored_logits(detector, image, average):
-    both = numbers(double_average=average)
-    assert detector.device.type == "cuda"
-    of_frame = prediction.predict(detector, image, both, divergence)
-    expected = prediction.pixel_scores(divergence, *maps(of_frame), both, detector.device)
-    np.testing.assert_array_equal(of_frame[prediction.SCORE], expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

@@ -78,10 +78,10 @@ class Step:
         """The artefact that shards are written to, None where they are not."""
         return next((name for name in self.artefacts if name.endswith(".zarr")), None)
 
-    def plan(self, run: Run, cycle: int, **coming) -> records.Plan:
+    def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
-        not complete, unless `coming`, which `inputs` takes, says what key it is going to have."""
-        inputs = self.inputs(run, cycle, **coming)
+        not complete."""
+        inputs = self.inputs(run, cycle)
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}

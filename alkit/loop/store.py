@@ -102,13 +102,6 @@ def made_from(place: Place) -> str | None:
     return None if group is None or "unfinished" in group.attrs else group.attrs.get("key")
 
 
-def being_made_from(place: Place) -> str | None:
-    """The key of a store that is there, but not whole yet; None of any other."""
-    with reached(place):
-        group = _opened(place, "r")
-    return group.attrs.get("key") if group is not None and "unfinished" in group.attrs else None
-
-
 def blocks(n: int, size: int) -> list:
     """Slices of at most `size` frames that cover n frames."""
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

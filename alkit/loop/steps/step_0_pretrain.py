@@ -41,7 +41,7 @@ pretrain = Step(
     code=(
         *IMAGES,
         *MEASURING,
-        "augmentation",
+        "data/augmentation",
         "boxes",
         "detector",
         "loop/labels",

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from alkit import prediction, training
-from alkit.detector import device
 from alkit.loop import cluster, store
 from alkit.loop.jsonfile import read_json, write_json, write_json_list
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
-from alkit.loop.steps import step_2_score
 from alkit.loop.steps.shared import DETECTING, IMAGES
 
 
@@ -29,8 +27,6 @@ def _predict(job: Job):
     positions = positions_to_score(job.run, job.cycle)
     arrays = prediction.logit_arrays(job.numbers)
     group = store.create(job.place("logits.zarr"), positions, arrays, job.key)
-    if device().type == "cuda" and (scoring := step_2_score.job_ahead(job)):
-        step_2_score.new_store(scoring, positions)  # for the same pass to fill
     cluster.fill(predict, job, group)
     if not group.attrs.get("detections_collected"):
         parts = [_part(job, block) for block in store.all_shards(group)]
@@ -50,26 +46,19 @@ def _part(job: Job, block: slice) -> Path:
 
 
 def _open(job: Job):
-    """The work on shards: logits and detections of their frames, then writes them. Where step 2's
-    store is there to be filled, its maps too."""
+    """The work on shards: logits and detections of their frames, then writes them."""
     path = job.place("logits.zarr")
     pool = job.run.frames("pool").unlabeled()
     positions = store.reopen(path, job.key)["position"][:]
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     names = prediction.logit_arrays(job.numbers)
-    scoring = step_2_score.job_ahead(job)
-    score = None
-    if scoring and step_2_score.to_be_filled(scoring):
-        score = step_2_score.score_of(scoring)
 
     def use(position, maps):
-        if score:
-            maps[prediction.SCORE] = store.quantise(maps[prediction.SCORE])
         return maps, prediction.detect(maps, position + 1, job.numbers)
 
     def work(blocks, tick):
         own = np.concatenate([positions[block] for block in blocks]).tolist()
-        frames = prediction.predict_all(detector, pool, own, job.numbers, use, score)
+        frames = prediction.predict_all(detector, pool, own, job.numbers, use)
         for block in blocks:
             maps, found = [], []
             for of_frame, boxes in islice(frames, len(positions[block])):
@@ -84,8 +73,6 @@ def _open(job: Job):
 
         group = store.reopen(path, job.key)
         write_json(_part(job, block), found)
-        if score:  # first: with its logits a shard is done
-            step_2_score.write(scoring, block, stacked(prediction.SCORE))
         store.write_shard(group, block, {name: stacked(name) for name in names})
 
     return work

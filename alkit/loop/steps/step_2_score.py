@@ -1,10 +1,4 @@
-"""Step 2: a score for every pixel.
-
-On a GPU step 1 does this work too, in the same pass: the maps are computed from logits that are
-still there, and go straight to this step's store. Here is left what it did not do: the scores of
-predictions that another run has made, or of a step that is made again, scores by plugins, and MC
-dropout.
-"""
+"""Step 2: a score for every pixel."""
 
 from functools import partial
 from itertools import islice
@@ -15,7 +9,7 @@ import torch
 from alkit import prediction, training
 from alkit.arrays import to_numpy
 from alkit.detector import device
-from alkit.loop import cluster, records, store
+from alkit.loop import cluster, store
 from alkit.loop.plugins import SCORES, load_score
 from alkit.loop.step import Job, Step, key_of
 from alkit.loop.steps.shared import IMAGES
@@ -23,23 +17,17 @@ from alkit.threads import in_threads
 
 
 def _score(job: Job):
-    cluster.fill(score, job, new_store(job, job.run.logits(job.cycle)["position"].values))
-
-
-def new_store(job: Job, positions):
-    """The store of score maps of frames at `positions`, made, or opened as it was left."""
+    positions = job.run.logits(job.cycle)["position"].values
     arrays = {"score_root": (("y", "x"), job.numbers.image_size, store.STORED)}
-    return store.create(_place(job), positions, arrays, job.key)
-
-
-def _place(job: Job):
-    return job.place("scores.zarr")
+    cluster.fill(score, job, store.create(job.place("scores.zarr"), positions, arrays, job.key))
 
 
 def _open(job: Job):
     """The work on shards: the score maps of their frames, then writes them."""
     open_maps = _dropout_maps if job.run.strategy.score == "mutual_information" else _maps
-    maps_of = open_maps(job, score_of(job))
+    radius = job.numbers.pixels(job.numbers.radius)
+    score = load_score(job.run.strategy.score, job.run.experiment.plugins, radius)
+    maps_of = open_maps(job, score)
 
     def work(blocks, tick):
         coming = maps_of(blocks)
@@ -48,39 +36,13 @@ def _open(job: Job):
             for i, stored in enumerate(islice(coming, len(maps))):
                 maps[i] = stored
                 tick()
-            yield partial(write, job, block, maps)
+            yield partial(write, block, maps)
 
-    return work
-
-
-def score_of(job: Job):
-    """The function of the strategy's score: probabilities to a score map."""
-    radius = job.numbers.pixels(job.numbers.radius)
-    return load_score(job.run.strategy.score, job.run.experiment.plugins, radius)
-
-
-def write(job: Job, block: slice, maps):
-    """Write one shard of maps, as they are stored, unless it is done."""
-    group = store.reopen(_place(job), job.key)
-    if not store.is_done(group, block):
+    def write(block, maps):
+        group = store.reopen(job.place("scores.zarr"), job.key)
         store.write_shard(group, block, {"score_root": maps})
 
-
-def job_ahead(predicting: Job) -> Job | None:
-    """The job of this step on what step 1 is about to predict; None where step 1 has to leave it
-    alone: for a score that is not computed from logits, or by a plugin, which may know nothing of
-    GPUs, and where the step has a record already."""
-    run, cycle = predicting.run, predicting.cycle
-    alone = run.strategy.score not in SCORES - {"mutual_information"}
-    if alone or records.read(run, cycle, score.name):
-        return None
-    key = score.plan(run, cycle, predictions=predicting.key).key
-    return score.job(run, cycle, key, predicting.progress)
-
-
-def to_be_filled(job: Job) -> bool:
-    """Whether the store of `job_ahead` is there and not whole, so that step 1 is to fill it."""
-    return store.being_made_from(_place(job)) == job.key
+    return work
 
 
 def _maps(job: Job, score):
@@ -135,8 +97,8 @@ score = Step(
     "2_score",
     _score,
     artefacts=("scores.zarr",),
-    inputs=lambda run, cycle, predictions=None: {
-        "input_predictions": predictions or key_of(run, cycle, "1_predict"),
+    inputs=lambda run, cycle: {
+        "input_predictions": key_of(run, cycle, "1_predict"),
         "score": run.strategy.score,
         **({"seed": run.seed} if run.strategy.score == "mutual_information" else {}),
     },

@@ -34,6 +34,6 @@ retrain = Step(
         "cycle": cycle,
     },
     parameters=(*TRAINING, "epochs", "augmentation", "crop", "replay", "empty_labeled"),
-    code=(*IMAGES, "augmentation", "boxes", "detector", "loop/labels", "threads", "training"),
+    code=(*IMAGES, "data/augmentation", "boxes", "detector", "loop/labels", "threads", "training"),
     whole=True,
 )
