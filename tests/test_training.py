@@ -230,6 +230,22 @@ def test_flips_mirror_image_and_labels_together():
         assert pixels.sum(2).eq(SIZE[0] * SIZE[1]).all()
 
 
+def test_a_crop_keeps_the_scale_of_the_whole_image():
+    # The patch of a person in a part of the image is as large as in the whole.
+    size, part = (240, 320), (120, 160)
+    numbers = profile("demo")
+    image = np.zeros((*size, 3), np.uint8)
+    one = FrameSet("one", ["one"], lambda i: image, size, [Boxes([[150, 110, 16, 28]], ["p"])])
+    _, _, whole = training.Samples(one, numbers, "none").batch([0], [None])
+    for seed in range(5):
+        samples = training.Samples(one, numbers, "none", part)
+        (cut,), labels, pixels = samples.batch([0], [np.random.default_rng(seed)])
+        assert cut.shape[1:] == part
+        assert tuple(labels[4].shape[1:]) == (30, 40)
+        assert pixels[0].sum(1).tolist() == [120 * 160] * 5
+        assert pixels[0, :, 2].tolist() == whole[0, :, 2].tolist()
+
+
 def test_an_epoch_shows_every_frame_once():
     samples = training.Samples(frames(5), NUMBERS)
     seen = [len(images) for images, *_ in samples.epoch(np.random.default_rng(0))]

@@ -20,7 +20,8 @@ def agreements(found: dict, dataset: str):
         f"{dataset}, {n} frames, one detector. Share of the first N images that both choose: left "
         "of the N highest ẑ, right of the first N chosen under the temporal rules (–: the rules "
         "leave fewer). MC dropout is compared with the paper's MC dropout, 30 passes at ratio "
-        "0.5; the control differs in its random numbers alone.",
+        "0.5; the control differs in its random numbers alone. A second cycle is compared with the "
+        "paper's second cycle.",
     )
     panels = figure.subplots(1, 2, sharey=True)
     for axes, kind in zip(panels, ("ranked", "chosen"), strict=True):
