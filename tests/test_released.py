@@ -26,7 +26,10 @@ def released(toy_yaml, tmp_path_factory):
             "mc_passes": 2,
         },
         "strategies": ["divergence", "mc-dropout"],
-        "data": {"street-source": {"frames": 8}, "street-pool": {"frames": 104}},
+        "data": {
+            "street-source": {"frames": 8}, "street-pool": {"frames": 104},
+            "street-test": {"frames": 20},
+        },
         "budget": 14,
         "cycles": 2,
     }  # fmt: skip
