@@ -87,7 +87,8 @@ def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):
         values = _region_maxima_in_torch(s, region, grid) if how == "max" else _floating(s)
         return values.double().mean((-2, -1)).to(values.dtype)
     values = to_numpy(s) if how != "max" else region_maxima(to_numpy(s), region, grid)
-    z = _AGGREGATIONS[how](values)
+    none = 0 in values.shape[:-2]
+    z = np.zeros(values.shape[:-2]) if none else _AGGREGATIONS[how](values)
     return like(np.asarray(z, computing_dtype(values.dtype)), s)
 
 

@@ -143,8 +143,8 @@ def peaks(plane: np.ndarray, profile: Profile):
     peak's mean; of the means where it is the highest threshold that leaves enough."""
     threshold, mean = profile.decode_threshold, profile.odd_pixels(profile.decode_mean)
     window = profile.odd_pixels(profile.decode_window)
-    area = profile.decode_area * profile.scale**2
-    if plane.max() <= threshold:
+    area = math.ceil(round(profile.decode_area * profile.scale**2, 6))
+    if plane.max() <= threshold or area > window**2:
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)
     smooth = mean_inside(plane, mean)
     y, x = np.nonzero(smooth > threshold)
@@ -166,7 +166,7 @@ def peaks(plane: np.ndarray, profile: Profile):
         return y, x, smooth[y, x]
     around = np.pad(smooth, window // 2)  # with zeros, which are over no threshold
     windows = np.lib.stride_tricks.sliding_window_view(around, (window, window))[y, x]
-    nth = window**2 - max(1, math.ceil(area))
+    nth = window**2 - max(1, area)
     return y, x, np.partition(windows.reshape(len(y), window**2), nth, axis=1)[:, nth]
 
 

@@ -122,6 +122,13 @@ class Profile(BaseModel):
             raise ValueError(f"default_boxes are {self.default_boxes}; sides > 0 are wanted")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {unknown(self.protocol, PROTOCOLS)}")
+        if self.crop and not all(
+            32 <= c <= n for c, n in zip(self.crop, self.image_size, strict=True)
+        ):
+            raise ValueError(
+                f"crop is {self.crop}, image_size {self.image_size}; at least 32×32 and at most "
+                "the image is wanted"
+            )
         if min(self.image_size) < 32:
             raise ValueError(f"image_size is {self.image_size}; at least 32×32 is wanted")
         if (self.pretrain_epochs is None) == (self.pretrain_iterations is None):
@@ -215,9 +222,8 @@ def profile(name: str, overrides: dict | None = None) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "profile"
-        raise ValueError(
-            f"{where}: {first['msg']}; got {first['input']!r} (profile {name!r})"
-        ) from None
+        got = f"; got {first['input']!r}" if first["loc"] else ""
+        raise ValueError(f"{where}: {first['msg']}{got} (profile {name!r})") from None
 
 
 def unknown(name: str, known) -> str:

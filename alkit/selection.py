@@ -215,7 +215,8 @@ def select(
         chosen = _choose(ranking, budget, timeline, now, reason)
     reason[chosen] = Reason.CHOSEN
     count = len(chosen)
-    for rule_1 in (now, later):  # the second and the third pass
+    both = max(now[0], later[0]), max(now[1], later[1])
+    for rule_1 in (both, later):  # the second and the third pass
         if not fill or timeline is None or len(chosen) == budget:
             break
         for i in chosen:

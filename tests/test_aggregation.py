@@ -91,6 +91,8 @@ def test_other_aggregations_of_the_released_code():
     assert image_score(s, how="percentile") == pytest.approx(between)
     assert image_score(s, how="top_mean") == pytest.approx(flat[:, 8:].mean(1))  # 72 of 80
     assert image_score(np.array([[5.0, 1.0]]), how="top_mean") == 5  # ⌊1.8⌋ = 1 of 2
+    for how in HOW:
+        assert image_score(np.zeros((0, 4, 4)), how=how).shape == (0,)
     assert set(HOW) == set(get_args(Profile.model_fields["aggregation"].annotation))
 
 

@@ -307,6 +307,19 @@ def test_at_the_border_the_mean_is_over_pixels_inside_the_image():
     assert set(scores) == {0.5}
 
 
+def test_the_area_scales_with_the_image_and_no_detection_is_below_the_threshold():
+    numbers = profile("released", {"image_size": (96, 128)})  # 100 · 0.2² = 4 pixels of 3×3
+    p = np.zeros((5, 96, 128), np.float32)
+    p[0, 50:52, 60:62] = 0.9
+    found, scores = decode(p, numbers)
+    assert len(found) == 4
+    np.testing.assert_allclose(scores, 0.9)
+    p[0, 51, 61] = 0  # three pixels are too few
+    assert len(decode(p, numbers)[0]) == 0
+    everything = numbers.model_copy(update={"decode_area": 1e4})  # more than a window has
+    assert len(decode(np.ones_like(p), everything)[0]) == 0
+
+
 def test_released_detections_stand_on_whole_pixels():
     p = peak(RELEASED, 0, 200, 300)
     found, _ = decode(p, RELEASED)

@@ -80,6 +80,22 @@ def test_the_explorer_names_the_frame_that_kept_another_out_across_videos(releas
         assert "frame" in sentence or "budget" in sentence
 
 
+def test_where_later_passes_find_nobody_the_explorer_still_names_who_kept_a_frame_out(
+    toy_settings, tmp_path
+):
+    numbers = {"image_size": [96, 128], "exclude_now": 2, "fill": True, "pretrain_epochs": 1}
+    settings = toy_settings | {
+        "set": numbers | {"epochs": 1}, "strategies": ["guided-random"], "cycles": 1, "budget": 30,
+    }  # fmt: skip
+    out = runs.create(tmp_path / "o", checked(settings, "here"), runs.ROOT / "data_catalog.yaml")
+    experiment.run(out, notebooks=False)
+    opened = reading.Opened(runs.Run(out / "guided-random/seed_0"), 1)
+    assert opened.selection["relaxed"] == 0
+    assert opened.selection["counts"]["EXCLUDED_LATER"] > 0
+    for position in np.flatnonzero(opened.table["order"].to_numpy() == 0):
+        assert "frame" in reasons.sentence(opened, int(position))
+
+
 def test_each_step_records_the_released_numbers(released):
     run = runs.Run(released / "divergence/seed_0")
     numbers = profiles.RELEASED.model_dump(mode="json")

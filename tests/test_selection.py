@@ -309,14 +309,16 @@ def test_no_choice_breaks_a_rule_and_each_is_the_best_at_its_turn(pool, now, lat
     assert len(chosen) == result.count <= budget
     assert fill or result.relaxed == 0
 
+    both = max(now[0], later[0]), max(now[1], later[1])
+
     def passes():
         """All passes in turn, each as (its rule within the pass, its frames)."""
         yield now, range(result.count - result.relaxed)
         if fill:
             second = range(result.count - result.relaxed, result.count)
             # where the second pass ends is where it has nobody left
-            end = next((k for k in second if not allowed(k, now, second.start)), result.count)
-            yield now, range(second.start, end)
+            end = next((k for k in second if not allowed(k, both, second.start)), result.count)
+            yield both, range(second.start, end)
             yield later, range(end, result.count)
 
     def allowed(turn, rule, first):

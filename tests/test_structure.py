@@ -19,7 +19,7 @@ LAYERS = [
     {"cli"},
 ]
 WINGS = {"data", "street", "loop", "labeling", "pages", "studies"}
-LINES, LINES_OF_TOP = 19_103, 3_663  # at most, of Python and JavaScript
+LINES, LINES_OF_TOP = 19_111, 3_665  # at most, of Python and JavaScript
 
 
 def modules() -> dict:

@@ -246,6 +246,13 @@ def test_a_crop_keeps_the_scale_of_the_whole_image():
         assert pixels[0, :, 2].tolist() == whole[0, :, 2].tolist()
 
 
+@pytest.mark.parametrize("crop", [(0, 64), (30, 64), (480, 641), (481, 640)])
+def test_a_crop_that_cannot_be_had_is_refused_before_the_run(crop):
+    with pytest.raises(ValueError, match=r"crop is .*; at least 32×32 and at most the image") as no:
+        profile("released", {"crop": crop})
+    assert len(str(no.value)) < 200  # without all the other numbers
+
+
 def test_an_epoch_shows_every_frame_once():
     samples = training.Samples(frames(5), NUMBERS)
     seen = [len(images) for images, *_ in samples.epoch(np.random.default_rng(0))]

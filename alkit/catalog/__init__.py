@@ -161,11 +161,6 @@ class Entry(_Model):
         if None, 480 / image_size[0], at native pixels the filter's own `scale`.
         """
         frames = self.open_unfiltered(image_size, resizing, **args)
-        return self.filtered(frames, image_size, scale)
-
-    def filtered(self, frames: FrameSet, image_size=None, scale: float | None = None) -> FrameSet:
-        """Frames of this data set, at native pixels or at `image_size`, with their boxes under the
-        entry's filter."""
         if scale is None and image_size is not None:
             scale = 480 / image_size[0]
         return frames.with_boxes(lambda boxes: filters.apply(self.filter, boxes, scale))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alkit.data import filters
 from alkit.frames import Boxes, LazySequence
 from alkit.loop import labels as coco
 from alkit.loop.jsonfile import read_json, write_json
@@ -196,7 +197,10 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
         return native.scaled(task.factor(position))
 
     answered = replace(pool, boxes=LazySequence(len(pool), boxes))
-    frames = entry.filtered(answered, pool.image_size)
+    # Not cut to whole pixels, as numbers of a data set's files may be.
+    rule = entry.filter.model_copy(update={"whole": None})
+    scale = 1 / run.experiment.numbers.scale
+    frames = answered.with_boxes(lambda own: filters.apply(rule, own, scale))
     times = [answers[p].seconds for p in task.positions]
     info = {
         "source": source,

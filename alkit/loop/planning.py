@@ -202,7 +202,7 @@ def _work(task: Task, counts: dict, costs: Costs) -> tuple:
     """(images or iterations, seconds, bytes, bytes as stored) of one task."""
     run, cycle = task.run, task.cycle
     numbers, budget = run.experiment.numbers, run.experiment.budget
-    left = max(0, counts["pool"] - (cycle - 1) * budget)
+    left = max(0, counts["pool"] - (cycle - 1) * budget * (not numbers.score_labeled))
 
     def predicted(role):
         return counts[role] * costs.predict[run.image_size(role)]

@@ -44,6 +44,6 @@ label = Step(
     _label,
     artefacts=("labels.json",),
     inputs=_inputs,
-    parameters=("image_size", "label_seconds"),
+    parameters=("image_size", "length_scale", "label_seconds"),
     code=(*IMAGES, "loop/labels", "loop/answers", "loop/task"),
 )

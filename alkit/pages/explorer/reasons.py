@@ -45,7 +45,8 @@ def sentence(opened: Opened, position: int) -> str:
             f"{table['name'].iloc[other]}, chosen {order}."
         )
     if reason == Reason.EXCLUDED_LATER:
-        chosen = table.index[table["order"] > 0] if opened.selection["relaxed"] else []
+        fill = opened.run.numbers(opened.cycle).fill  # then the frames of this cycle count, too
+        chosen = table.index[table["order"] > 0] if fill else []
         other, distance = _nearest(opened, position, [*opened.labelled, *chosen])
         cycle = opened.labelled.get(other, opened.cycle)
         return (
