@@ -625,6 +625,21 @@ def test_an_oracles_experiment_asks_nobody(asked, own, tmp_path):
     assert contents(oracle.run.out) == before
 
 
+@pytest.mark.parametrize(("length_scale", "ignored"), [(0.1, 0), (10, 1)])
+def test_boxes_are_measured_at_the_runs_scale(own, length_scale, ignored):
+    """As the oracle's are: 50 pixels of the paper's images are 5 of the run's, or 500."""
+    answer_all(own, [BOX])
+    file = own.run.out / "experiment.json"
+    settings = read_json(file)
+    settings["set"] |= {"length_scale": length_scale}
+    file.write_text(json.dumps(settings))
+    run = open_run(own.run.folder)
+    found = answers.labels(run, 1, 35.0)["annotations"]
+    assert [a["ignore"] for a in found] == [ignored] * len(own.positions)
+    oracle = run.frames("pool").boxes[own.positions[0]]
+    assert oracle.ignore.all() == bool(ignored)
+
+
 def test_labels_in_use_are_left_alone(own, drawing):
     """Also by somebody who began before the run went on."""
     answer_all(own, [BOX])
