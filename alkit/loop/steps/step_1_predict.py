@@ -1,4 +1,4 @@
-"""Step 1: predictions of every unlabelled frame."""
+"""Step 1: predictions of every frame to score: the unlabelled ones, or all (released)."""
 
 from functools import partial
 from itertools import chain, islice
