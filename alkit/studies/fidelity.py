@@ -18,9 +18,8 @@ from alkit import prediction, scores, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
-from alkit.loop.steps.step_4_select import ranked_by, timeline
+from alkit.loop.steps.step_4_select import ranked_by, selected
 from alkit.profiles import PAPER, RELEASED, Profile
-from alkit.selection import select
 from alkit.text import sentence
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements
@@ -191,17 +190,7 @@ def _ranking(z, frames, p: Profile, budget: int, labeled) -> Ranking:
         z = z.copy()
         z[labeled] = np.nan
     ranked = ranked_by(z, frames, p)
-    sequence, frame = timeline(frames, p)
-    chosen = select(
-        ranked,
-        min(budget, len(z)),
-        sequence=sequence,
-        frame=frame,
-        labeled=labeled,
-        exclude_now=p.exclude_now,
-        exclude_later=p.exclude_later,
-        fill=p.fill,
-    )
+    chosen = selected(ranked, min(budget, len(z)), frames, p, labeled)
     return Ranking(z, ranked, chosen.indices)
 
 

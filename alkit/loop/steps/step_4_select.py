@@ -8,7 +8,7 @@ from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, key_of, labels_keys
 from alkit.loop.steps.shared import frame_table
-from alkit.selection import Reason, random_scores, select, smooth
+from alkit.selection import Reason, Selection, random_scores, select, smooth
 
 
 def _select(job: Job):
@@ -24,17 +24,7 @@ def _select(job: Job):
         z[table["position"]] = table["z"]
         ranked = ranked_by(z, pool, numbers, strategy.smoothing)
     rules = strategy.rules and pool.sequence is not None
-    sequence, frame = timeline(pool, numbers) if rules else (None, None)
-    chosen = select(
-        ranked,
-        run.experiment.budget,
-        sequence=sequence,
-        frame=frame,
-        labeled=labeled,
-        exclude_now=numbers.exclude_now,
-        exclude_later=numbers.exclude_later,
-        fill=numbers.fill,
-    )
+    chosen = selected(ranked, run.experiment.budget, pool, numbers, labeled, rules)
     near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
     if rules and not near.any():
         warnings.warn(
@@ -59,6 +49,21 @@ def _select(job: Job):
             "reason": chosen.reason.tolist(),
             "ranked_by": [None if np.isnan(v) else v for v in ranked.tolist()],
         },
+    )
+
+
+def selected(ranked, budget: int, pool, numbers, labeled, rules: bool = True) -> Selection:
+    """The frames that a profile's numbers choose by what they are ranked by."""
+    sequence, frame = timeline(pool, numbers) if rules else (None, None)
+    return select(
+        ranked,
+        budget,
+        sequence=sequence,
+        frame=frame,
+        labeled=labeled,
+        exclude_now=numbers.exclude_now,
+        exclude_later=numbers.exclude_later,
+        fill=numbers.fill,
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from alkit.aggregation import image_score
-from alkit.loop.steps.step_4_select import ranked_by, timeline
+from alkit.loop.steps.step_4_select import ranked_by, selected
 from alkit.pages.explorer.reading import Opened
-from alkit.selection import Selection, select
+from alkit.selection import Selection
 
 YIELD = 0.001  # seconds between two frames, for the page to be quick meanwhile
 
@@ -83,17 +83,9 @@ def choose(opened: Opened, z: np.ndarray, wanted: Numbers) -> tuple[np.ndarray, 
     run, pool = opened.run, opened.pool
     numbers, strategy = run.numbers(opened.cycle), run.strategy
     ranked = ranked_by(z, pool, numbers, strategy.smoothing)
-    sequence, frame = timeline(pool, numbers) if strategy.rules else (None, None)
-    selection = select(
-        ranked,
-        opened.selection["budget"],
-        sequence=sequence,
-        frame=frame,
-        labeled=list(opened.labelled),
-        exclude_now=wanted.exclude_now,
-        exclude_later=wanted.exclude_later,
-        fill=numbers.fill,
-    )
+    rules = {"exclude_now": wanted.exclude_now, "exclude_later": wanted.exclude_later}
+    tried, budget = numbers.model_copy(update=rules), opened.selection["budget"]
+    selection = selected(ranked, budget, pool, tried, list(opened.labelled), strategy.rules)
     return ranked, selection
 
 
