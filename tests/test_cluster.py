@@ -18,7 +18,7 @@ from torchthreads import torch_threads
 
 from alkit import prediction, scores
 from alkit.frames import FrameSet
-from alkit.loop import cluster, experiment, records, steps, store, worker
+from alkit.loop import cluster, experiment, records, runs, steps, store, worker
 from alkit.loop.runs import Run, open_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
@@ -432,6 +432,6 @@ def test_a_second_run_on_a_folder_is_refused_with_workers_too(workers, toy_copy,
     run = open_run(toy_copy / "divergence/seed_0")
     forget(run)
     monkeypatch.setenv(cluster.SCHEDULER, workers)
-    with experiment.lock(toy_copy), pytest.raises(RuntimeError, match="works in this folder"):
+    with runs.lock(toy_copy), pytest.raises(RuntimeError, match="works in this folder"):
         experiment.run(toy_copy, notebooks=False)
     assert not (run.cycle(1) / "logits.zarr").exists()

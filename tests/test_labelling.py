@@ -239,9 +239,9 @@ def test_step_5_is_stale_when_the_answers_change(asked, own):
     for name in SETTINGS["strategies"]:
         answer_all(task(open_run(asked / name / "seed_0"), 1), [BOX])
     steps.label(own.run, 1)
-    assert experiment.state(experiment.Task(own.run, 1, steps.label))[0] == "complete"
+    assert steps.label.state(own.run, 1)[0] == "complete"
     answer_all(own, [BOX, BOX | {"bbox": [50, 6, 20, 50]}])
-    kind, why = experiment.state(experiment.Task(own.run, 1, steps.label))
+    kind, why = steps.label.state(own.run, 1)
     assert (kind, why) == ("stale", "input answers changed")
     with pytest.raises(records.StaleStep, match="5_label is stale: input answers changed"):
         experiment.run(asked, notebooks=False)

@@ -18,7 +18,7 @@ import yaml
 from jupyter_client.channels import HBChannel
 from safetensors import safe_open
 
-from alkit.loop import cluster, experiment, kernels, lanes, records, runs, status, steps
+from alkit.loop import cluster, experiment, notebooks, records, runs, status, steps
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import read_experiment
 
@@ -114,133 +114,41 @@ def test_a_sweep_of_notebooks_on_workers(alone, toy_settings, tmp_path):
     assert "13 of 13 steps complete" in done.stdout
 
 
-def test_training_is_done_by_a_worker_and_its_record_says_in_which_environment(
-    workers, alone, toy_copy, monkeypatch
-):
+def test_training_is_done_by_a_worker(workers, alone, toy_copy, monkeypatch):
     run = open_run(toy_copy / "guided-random/seed_0")
     before = run.weights(1).read_bytes()
     for name in ("6_retrain", "7_evaluate"):
         records.record_path(run, 1, name).unlink()
     torch.set_num_threads(2)  # here, not there
     monkeypatch.setenv(cluster.SCHEDULER, workers)
-    monkeypatch.setattr(type(steps.retrain), "perform", None)  # here, not there
-    steps.retrain(run, 1)
-    steps.evaluate(run, 1)
+    experiment.run(toy_copy, notebooks=False)
     assert run.weights(1).read_bytes() == before
     for name in ("6_retrain", "7_evaluate"):
         assert records.read(run, 1, name)["environment"]["threads"] == 1
 
 
-def test_a_warning_on_a_worker_is_heard_here(workers, alone, toy_copy, monkeypatch):
-    run = open_run(toy_copy / "guided-random/seed_0")
-    labels = run.labels(1)
-    run.artefact(1, "5_label", "labels.json").write_text(json.dumps(labels | {"annotations": []}))
-    records.record_path(run, 1, "6_retrain").unlink()
+def test_a_run_that_fails_stops_no_other(workers, alone, toy_copy, monkeypatch, capsys):
+    settings = json.loads((toy_copy / "experiment.json").read_text())
+    settings |= {"seeds": [0, 1], "cycles": 1}
+    (toy_copy / "experiment.json").write_text(json.dumps(settings))
     monkeypatch.setenv(cluster.SCHEDULER, workers)
-    with pytest.warns(UserWarning, match="none of the 3 labelled frames holds a pedestrian"):
-        steps.retrain(run, 1)
+    broken = Run(toy_copy / "divergence/seed_1").cycle(1)
+    broken.mkdir(parents=True)
+    (broken / "6_retrain.json").write_text("cut o")
+    with pytest.raises(RuntimeError, match=r"6_retrain.json: damaged, not readable as JSON"):
+        experiment.run(toy_copy, notebooks=False)
+    states = status.table(toy_copy).query("run != 'divergence/seed_1'")
+    assert set(states["state"]) == {"complete"}
+    assert "damaged" in capsys.readouterr().err
 
 
-# ---- side by side --------------------------------------------------------------------------------
-
-
-class Stage:
-    """What `lanes` would do, played: which tasks are under way at a time, and in what order."""
-
-    def __init__(self, monkeypatch, act=lambda stage, task: None):
-        self.begun, self.ended, self.now, self.most = [], [], set(), 0
-        self.act, self.lock = act, threading.Lock()
-        monkeypatch.setattr(lanes, "_do", lambda task, kernels, last: self.play(task))
-
-    def play(self, task):
-        with self.lock:
-            self.begun.append(str(task))
-            self.now.add(str(task))
-            self.most = max(self.most, len(self.now))
-        try:
-            self.act(self, task)
-        finally:
-            with self.lock:
-                self.now.remove(str(task))
-        self.ended.append(str(task))
-
-
-def play(out, address, seeds=(0, 1)):
-    """All tasks of an experiment with these seeds, played."""
-    settings = json.loads((out / "experiment.json").read_text())
-    (out / "experiment.json").write_text(json.dumps(settings | {"seeds": list(seeds)}))
-    planned = experiment.tasks(out)
-    with experiment.tqdm(total=len(planned), disable=True) as bar:
-        lanes.side_by_side(planned, lambda *_: False, None, bar, address)
-    return [str(task) for task in planned]
-
-
-@pytest.fixture
-def keys(monkeypatch):
-    """Every task has a key of its own."""
-    monkeypatch.setattr(lanes, "_key", str)
-
-
-def test_as_many_runs_side_by_side_as_there_are_workers(workers, keys, toy_copy, monkeypatch):
-    meeting = threading.Barrier(2, timeout=TIMEOUT)
-
-    def meet(stage, task):
-        if task.step in (steps.pretrain, steps.label):  # of two runs, one waits for the other
-            meeting.wait()
-
-    stage = Stage(monkeypatch, meet)
-    planned = play(toy_copy, workers)
-    assert sorted(stage.ended) == sorted(planned)
-    assert stage.most == 2
-    for seed in (0, 1):
-        w_l = stage.ended.index(f"pretrain/seed_{seed} cycle 0 0_pretrain")
-        for name in ("pretrain", "divergence", "guided-random"):
-            own = [task for task in planned if task.startswith(f"{name}/seed_{seed} ")]
-            begun = [task for task in stage.begun if task in own]
-            assert begun == own  # a run's own order
-            if name != "pretrain":
-                assert own[0] not in stage.ended[:w_l]
-
-
-def test_of_equal_tasks_one_at_a_time_is_done(workers, toy_copy, monkeypatch):
-    """Of all steps of one name, here."""
-    monkeypatch.setattr(lanes, "_key", lambda task: task.step.name)
-    together = []
-
-    def look(stage, task):
-        time.sleep(0.01)
-        together.append([other for other in stage.now if other.endswith(task.step.name)])
-
-    Stage(monkeypatch, look)
-    play(toy_copy, workers)
-    assert {len(equal) for equal in together} == {1}
-
-
-def test_after_a_failure_nothing_begins_and_what_is_under_way_is_finished(
-    workers, keys, toy_copy, monkeypatch
-):
-    other_runs, heard, said = threading.Event(), threading.Event(), []
-
-    def hear(text, file):
-        said.append(text)
-        heard.set()
-
-    monkeypatch.setattr(experiment.tqdm, "write", staticmethod(hear))
-
-    def fail(stage, task):
-        if str(task) == "pretrain/seed_1 cycle 0 0_pretrain":
-            assert other_runs.wait(TIMEOUT)
-            raise lanes.StepFailed("no seed 1 today")
-        other_runs.set()
-        assert heard.wait(TIMEOUT)
-
-    stage = Stage(monkeypatch, fail)
-    with pytest.raises(lanes.StepFailed, match="no seed 1 today"):
-        play(toy_copy, workers)
-    assert stage.ended == ["pretrain/seed_0 cycle 0 0_pretrain"]
-    assert set(stage.begun) == {f"pretrain/seed_{seed} cycle 0 0_pretrain" for seed in (0, 1)}
-    (text,) = said
-    assert text.startswith("no seed 1 today\nThe steps under way are finished first")
+def test_a_worker_with_other_code_refuses(workers, alone, toy_copy, monkeypatch):
+    before = results(toy_copy)
+    monkeypatch.setattr(experiment, "fingerprint", lambda run: "other code")
+    monkeypatch.setenv(cluster.SCHEDULER, workers)
+    with pytest.raises(RuntimeError, match=r"would make the steps of .* from something else"):
+        experiment.run(toy_copy, notebooks=False)
+    assert results(toy_copy) == before
 
 
 def test_stale_steps_in_a_sweep(workers, alone, toy_copy, monkeypatch):
@@ -287,9 +195,9 @@ def epochs_kept(out) -> int:
     return 0
 
 
-def executing(dask_worker):
-    """What runs in this process now; another may evaluate the first weights beside a training."""
-    return os.getpid(), [task.key for task in dask_worker.state.executing]
+def at_work(dask_worker):
+    """The process of a worker, and the tasks in it that somebody waits for or that still go on."""
+    return os.getpid(), list(dask_worker.active_threads.values())
 
 
 def test_a_worker_killed_in_training_and_another_that_goes_on(
@@ -304,8 +212,7 @@ def test_a_worker_killed_in_training_and_another_that_goes_on(
     sweep.start()
     wait_until(lambda: epochs_kept(long_training) >= 5)
     with contextlib.closing(cluster._connect(workers)) as client:
-        processes = client.run(executing).values()
-    (killed,) = [pid for pid, keys in processes if any(key.startswith("6_retrain") for key in keys)]
+        (killed,) = [pid for pid, tasks in client.run(at_work).values() if tasks]
     os.kill(killed, signal.SIGKILL)
     sweep.join(TIMEOUT)
     done = training_log(long_training)
@@ -358,7 +265,7 @@ def test_a_worker_stops_training_for_a_run_that_was_killed(workers, long_trainin
         process.kill()
         process.wait()
     with contextlib.closing(cluster._connect(workers)) as client:
-        wait_until(lambda: not any(tasks for _, tasks in client.run(executing).values()))
+        wait_until(lambda: not any(tasks for _, tasks in client.run(at_work).values()))
         # a worker whose task was dropped is free for another
         assert client.submit(sum, [1, 2]).result(timeout=TIMEOUT) == 3
     reports = len(training_log(out))
@@ -395,10 +302,9 @@ def test_a_lost_scheduler_ends_the_sweep_with_a_word(alone, long_training, tmp_p
         own.wait()
     thread.join(TIMEOUT)
     (error,) = ended
-    assert isinstance(error, lanes.StepFailed)
-    assert "guided-random/seed_0 cycle 1 6_retrain failed" in str(error)
-    assert f"the Dask scheduler at {address} was lost in step 6_retrain; 0 of 1 tasks" in str(error)
-    assert not experiment.locked(long_training)
+    assert isinstance(error, RuntimeError)
+    assert f"the Dask scheduler at {address} was lost" in str(error)
+    assert not runs.locked(long_training)
 
 
 def test_no_scheduler_there(alone, toy_copy, monkeypatch):
@@ -406,17 +312,6 @@ def test_no_scheduler_there(alone, toy_copy, monkeypatch):
     monkeypatch.setenv(cluster.SCHEDULER, "tcp://127.0.0.1:9")
     with pytest.raises(RuntimeError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
         experiment.run(toy_copy, notebooks=False)
-
-
-def test_files_that_stay_out_of_sight_are_an_error(workers, alone, toy_copy, monkeypatch):
-    run = open_run(toy_copy / "guided-random/seed_0")
-    records.record_path(run, 1, "6_retrain").unlink()
-    monkeypatch.setattr(cluster, "VISIBLE_SECONDS", 0)
-    monkeypatch.setattr(records, "artefact_digest", lambda path: "an old file's")
-    monkeypatch.setenv(cluster.SCHEDULER, workers)
-    with pytest.raises(RuntimeError, match="2 files of step 6_retrain are not to be seen here"):
-        steps.retrain(run, 1)
-    assert records.read(run, 1, "6_retrain") is None
 
 
 # ---- kernels -------------------------------------------------------------------------------------
@@ -427,13 +322,12 @@ def test_kernels_leave_nothing_behind(toy_copy):
     run = open_run(toy_copy / "guided-random/seed_0")
     for name in ("4_select", "5_label"):
         records.record_path(run, 1, name).unlink()
-    planned = [task for task in experiment.tasks(toy_copy) if task.run.folder == run.folder][:2]
-    ahead = kernels.KernelAhead(lanes.NOTEBOOKS)
     before = psutil.Process().num_fds()
-    with experiment.tqdm(total=2, disable=True) as bar:
-        lanes.one_by_one(planned, lambda *_: False, ahead, bar)
-    ahead.close()
+    with notebooks.Notebooks() as kernels:
+        for name in ("4_select", "5_label"):
+            given = {"run": str(run.folder), "cycle": 1}
+            kernels.execute(name, given, run.cycle(1), last=False)
     assert records.read(run, 1, "5_label")
     assert not [thread for thread in threading.enumerate() if isinstance(thread, HBChannel)]
     assert psutil.Process().num_fds() - before < 8
-    assert not ahead.taken
+    assert not psutil.Process().children()

@@ -1,9 +1,9 @@
-"""Steps given to Dask workers: the work on a shard of frames, or a whole step, here or there.
+"""Work given to Dask workers: whole runs side by side, or a single run's shards of frames.
 
-A task is one shard of steps 1 to 3, or the whole of step 0, 6 or 7; `loop.worker` does it. This
-process does the same by the same functions when there is no scheduler, so that the results are
-equal bit for bit, those of training where a process has as many threads. Records are written by
-this side, and their keys know nothing of workers.
+A run is one task, which does its steps in the worker (`loop.experiment`). Where there is a single
+run, steps 1 to 3 give its shards to all workers (`loop.worker`). A process does the same by the
+same functions when there is no scheduler, so that the results are equal bit for bit, those of
+training where it has as many threads. Keys of records know nothing of workers.
 
 `alkit run --scheduler` names the scheduler in the environment variable ALKIT_SCHEDULER, which
 kernels inherit.
@@ -16,14 +16,12 @@ import re
 import sys
 import time
 import uuid
-import warnings
 from concurrent.futures import CancelledError
 
 import dask
 
-from alkit.loop import records, store
-from alkit.loop.runs import Run
-from alkit.loop.worker import do_shard, do_step
+from alkit.loop import store
+from alkit.loop.worker import do_shard
 from alkit.threads import made_ahead
 
 SCHEDULER = "ALKIT_SCHEDULER"
@@ -37,9 +35,6 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # o
 # let glibc keep it, as it does in other processes.
 _SPAWN = "distributed.nanny.pre-spawn-environ.MALLOC_"
 KEEP_MEMORY = {f"{_SPAWN}TRIM_THRESHOLD_": 1 << 30, f"{_SPAWN}MMAP_THRESHOLD_": 1 << 25}  # bytes
-FIRST = 1  # priority of a whole step, which takes longest, before shards that wait
-
-_waiting = {}  # clients whose threads wait for workers, with what each has submitted
 
 
 @contextlib.contextmanager
@@ -79,34 +74,6 @@ def address():
         yield os.environ.get(SCHEDULER, "")
 
 
-def count_workers(address: str) -> int:
-    """How many workers the scheduler has now. Raises RuntimeError if it does not answer."""
-    with _client(address) as client:
-        return len(client.nthreads())
-
-
-def perform(step, run: Run, cycle: int, key: str) -> dict:
-    """Do a step's work, and give the environment that it was done in. With a scheduler, a step
-    that is done whole is one task on a worker.
-
-    Raises as `fill` does.
-    """
-    with address() as where:
-        if not (where and step.whole):
-            step.perform(run, cycle, key)
-            return records.environment()
-        arguments = (step, str(run.folder.absolute()), cycle, key)
-        ((environment, said, digests),) = _on_workers(where, step, "task", do_step, [arguments])
-    for message in said:
-        warnings.warn(message, stacklevel=3)
-
-    def missing():
-        return [name for name in digests if _digest(run.cycle(cycle) / name) != digests[name]]
-
-    _wait_to_see(missing, run.cycle(cycle), step, "files")
-    return environment
-
-
 def fill(step, job, group):
     """Write all shards of a step's store that are not done.
 
@@ -114,7 +81,7 @@ def fill(step, job, group):
     to be seen here, no scheduler answers, it is lost, or workers die again and again on one shard.
     """
     over_shards(step, job, store.shards(group), group["done"].size)
-    _wait_to_see(lambda: store.shards(group), job.folder, step, "shards")
+    wait_to_see(lambda: store.shards(group), job.folder, f"shards of step {step.name}")
     store.finish(group)
 
 
@@ -137,60 +104,97 @@ def over_shards(step, job, blocks: list, total: int) -> list:
         # what a worker opened for another call may be out of date
         shared = (step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
         calls = [(*shared, block.start, block.stop) for block in blocks]
-        return _on_workers(
-            where, step, "shard", do_shard, calls, lambda call: tick(call[-1] - call[-2])
-        )
+        return _on_workers(where, step, calls, lambda call: tick(call[-1] - call[-2]))
 
 
-def abandon():
-    """Let all threads of this process that wait for workers wait no longer: they raise
-    RuntimeError, and the workers drop what was asked of them."""
-    for client, submitted in list(_waiting.items()):
-        client.cancel(list(submitted))
+def side_by_side(address: str, function, first: dict, then: list, ended):
+    """Call a function on the workers for the arguments in `first`, {name: arguments}, and for those
+    in `then`, [(name, arguments)], each of which begins when the first call of its name is done.
 
-
-def _on_workers(address, step, unit, function, calls: list, arrived=lambda call: None) -> list:
-    """What a function gives on workers for each tuple of arguments in `calls`, in their order;
-    `arrived` hears of each that came back. A `unit` is what one call does: "shard" or "task"."""
+    `ended` hears of every call what it gave, or the error that it raised; those behind a first call
+    that failed raise the same. Raises RuntimeError where the scheduler does not answer or is lost.
+    An error or an interrupt here drops all calls: the workers stop.
+    """
     from distributed import KilledWorker, as_completed
-    from distributed.client import ClosedClientError
 
-    name, asked = step.name, uuid.uuid4().hex
+    asked = uuid.uuid4().hex
+    with _connected(address, "the runs", lambda: "") as client:
+        futures = {
+            name: client.submit(function, *arguments, key=f"shared-{name}-{asked}", pure=False)
+            for name, arguments in first.items()
+        }
+        runs = [
+            client.submit(function, *arguments, futures[name], key=f"run-{i}-{asked}", pure=False)
+            for i, (name, arguments) in enumerate(then)
+        ]
+        for future in as_completed([*futures.values(), *runs], loop=client.loop):
+            try:
+                ended(_result(future))
+            except KilledWorker as error:
+                ended(RuntimeError(_died(error, "run")))
+            except CancelledError:
+                raise
+            except Exception as error:
+                ended(error)
+
+
+def _on_workers(address: str, step, calls: list, arrived) -> list:
+    """What `do_shard` gives on workers for each tuple of arguments in `calls`, in their order;
+    `arrived` hears of each that came back."""
+    from distributed import KilledWorker, as_completed
+
+    asked = uuid.uuid4().hex
     waiting, submitted, results = iter(enumerate(calls)), {}, {}
 
     def submit(i, call):
-        key, priority = f"{name}-{i}-{asked}", FIRST if step.whole else 0
-        future = client.submit(function, *call, key=key, pure=False, priority=priority)
+        future = client.submit(do_shard, *call, key=f"{step.name}-{i}-{asked}", pure=False)
         submitted[future] = i
         return future
 
-    with _client(address) as client:
-        _waiting[client] = submitted
+    def came_back():
+        return f"{len(results)} of {len(calls)} shards came back. "
+
+    with _connected(address, f"step {step.name}", came_back) as client:
+        coming = as_completed(
+            itertools.starmap(submit, itertools.islice(waiting, IN_FLIGHT)), loop=client.loop
+        )
         try:
-            if not client.nthreads():
-                print(f"{address} has no workers yet; step {name} waits for one", file=sys.stderr)
-            first = itertools.starmap(submit, itertools.islice(waiting, IN_FLIGHT))
-            coming = as_completed(first, loop=client.loop)
             for future in coming:
                 i = submitted.pop(future)
                 results[i] = _result(future)
                 arrived(calls[i])
                 coming.update(itertools.starmap(submit, itertools.islice(waiting, 1)))
         except KilledWorker as error:
-            raise RuntimeError(
-                f"{error.allowed_failures + 1} workers died one after the other on one {unit} of "
-                f"step {name}, the last of them {error.last_worker.address}. Their own output says "
-                "why: too little memory, as a rule. `alkit run` again goes on from what is done"
-            ) from None
-        except (CancelledError, ClosedClientError):
-            raise RuntimeError(
-                f"the Dask scheduler at {address} was lost in step {name}; {len(results)} of "
-                f"{len(calls)} {unit}s came back. Start it again and then `alkit run`, which goes "
-                "on from what is done"
-            ) from None
-        finally:
-            del _waiting[client]
+            raise RuntimeError(_died(error, f"shard of step {step.name}")) from None
     return [results[i] for i in range(len(calls))]
+
+
+def _died(error, unit: str) -> str:
+    return (
+        f"{error.allowed_failures + 1} workers died one after the other on one {unit}, the last of "
+        f"them {error.last_worker.address}. Their own output says why: too little memory, as a "
+        "rule. `alkit run` again goes on from what is done"
+    )
+
+
+@contextlib.contextmanager
+def _connected(address: str, what: str, came_back):
+    """A client of the scheduler; a RuntimeError where that is lost amid the work inside."""
+    from distributed.client import ClosedClientError
+
+    client = _connect(address)
+    try:
+        if not client.nthreads():
+            print(f"{address} has no workers yet; {what} wait for one", file=sys.stderr)
+        yield client
+    except (CancelledError, ClosedClientError):
+        raise RuntimeError(
+            f"the Dask scheduler at {address} was lost in {what}. {came_back()}Start it again and "
+            "then `alkit run`, which goes on from what is done"
+        ) from None
+    finally:
+        with contextlib.suppress(TimeoutError):
+            client.close(timeout=CONNECT_SECONDS)
 
 
 def _result(future):
@@ -203,33 +207,17 @@ def _result(future):
         raise CancelledError from None
 
 
-def _wait_to_see(missing, folder, step, what):
+def wait_to_see(missing, folder, what: str):
     """Wait until nothing is `missing` here of what workers have written."""
     deadline = time.monotonic() + VISIBLE_SECONDS
     while left := missing():
         if time.monotonic() > deadline:
             raise RuntimeError(
-                f"{folder}: the workers are done, but {len(left)} {what} of step {step.name} are "
-                "not to be seen here. The run folder has to be on a file system that all machines "
-                "share; `alkit run` again then goes on"
+                f"{folder}: the workers are done, but {len(left)} {what} are not to be seen here. "
+                "The run folder has to be on a file system that all machines share; `alkit run` "
+                "again then goes on"
             )
         time.sleep(0.5)
-
-
-def _digest(path):
-    """The digest of a worker's file, None while it is not to be seen here."""
-    with contextlib.suppress(FileNotFoundError):
-        return records.artefact_digest(path)
-
-
-@contextlib.contextmanager
-def _client(address: str):
-    client = _connect(address)
-    try:
-        yield client
-    finally:
-        with contextlib.suppress(TimeoutError):
-            client.close(timeout=CONNECT_SECONDS)
 
 
 def _connect(address: str):

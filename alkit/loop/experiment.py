@@ -1,24 +1,28 @@
-"""Cycles × strategies × seeds: the plan of an experiment, its execution, its state, its ledger."""
+"""Cycles × strategies × seeds: the plan of an experiment, its execution, its ledger."""
 
 import contextlib
-import fcntl
 import os
 import re
+import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit.loop import answers, cluster, labels, lanes, progress, records, steps, storage
+from alkit.loop import answers, cluster, labels, records, runs, steps, storage, worker
 from alkit.loop.jsonfile import read_json
-from alkit.loop.kernels import KernelAhead
+from alkit.loop.notebooks import NotebookFailed, Notebooks
 from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN
-from alkit.loop.step import Step
+from alkit.loop.step import State, Step, data_key
 from alkit.protocols import PROTOCOLS
+
+
+class StepFailed(RuntimeError):
+    """A step ended with an error; the run can go on from there."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Task:
     run: Run
     cycle: int
     step: Step
+
+    def state(self) -> State:
+        return self.step.state(self.run, self.cycle)
 
     def __str__(self):
         return f"{self.run.folder.relative_to(self.run.out)} cycle {self.cycle} {self.step.name}"
@@ -46,41 +53,6 @@ def tasks(out: Path, strategies=None, seeds=None, cycles=None) -> list:
             for cycle in range(1, (cycles or settings["cycles"]) + 1):
                 planned += [Task(run, cycle, step) for step in own]
     return planned
-
-
-def state(task: Task) -> tuple[str, str]:
-    """('complete' | 'stale' | 'cleaned' | 'running' | 'interrupted' | 'waiting', why)."""
-    run, cycle, step = task.run, task.cycle, task.step
-    record = records.read(run, cycle, step.name)
-    if record is None:
-        last = progress.latest(run.cycle(cycle), step.name)
-        if last is None:
-            return "waiting", _labels_wanted(task)
-        said = f"{last['done']}/{last['total']}" + (
-            f", loss {last['loss']}" if "loss" in last else ""
-        )
-        return ("running" if locked(run.out) else "interrupted"), said
-    try:
-        plan = step.plan(run, cycle)
-    except FileNotFoundError as error:
-        return "stale", f"a step before it is gone: {error}"
-    if record["key"] != plan.key:
-        return "stale", "; ".join(plan.differences(record))
-    missing = step.missing(run, cycle, record)
-    if missing:
-        return "cleaned", f"{', '.join(missing)} deleted; made again when needed"
-    return "complete", f"as {record['reused']}" if record.get("reused") else ""
-
-
-def _labels_wanted(task: Task) -> str:
-    """How far people have come, where their labels are all that a step waits for."""
-    run, cycle = task.run, task.cycle
-    by_people = task.step is steps.label and run.experiment.labels != "oracle"
-    if not by_people or records.read(run, cycle, "4_select") is None:
-        return ""
-    finished, total = answers.progress(run, cycle)
-    goes_on = ": `alkit run` goes on" if finished == total else ""
-    return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
 def check_data(out: Path):
@@ -122,66 +94,69 @@ def check_data(out: Path):
         )
 
 
-@contextlib.contextmanager
-def lock(out: Path):
-    """Hold the experiment's folder; a second run on it is refused."""
-    with open(out / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise RuntimeError(
-                f"{out}: another `alkit run` works in this folder (process {file.read().strip()})"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def locked(out: Path) -> bool:
-    """Whether a run works in the folder right now."""
-    try:
-        with open(out / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
-    """Do every task of an experiment that is not complete, in order; with a scheduler
-    (`alkit.loop.cluster`), the runs side by side.
+    """Do every task of an experiment that is not complete: one after the other, or with a scheduler
+    (`alkit.loop.cluster`) the runs side by side, each as one task of a worker.
 
     With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
-    call in this process; the records and artefacts are the same. Raises StaleStep for a step
-    whose record no longer holds (unless `redo`, which makes it and all after it again),
-    `lanes.StepFailed`, naming the step and the notebook, for one that ends with an error, and
+    call; the records and artefacts are the same. Raises StaleStep for a step whose record no
+    longer holds (unless `redo`, which makes it and all after it again), StepFailed, naming step
+    and notebook, for one that ends with an error (on workers when the other runs are done), and
     `answers.LabelsWanted` when nothing is left to do before people have labelled frames.
     """
-    with lock(out), cluster.address() as scheduler:
+    with runs.lock(out), cluster.address() as scheduler:
         check_data(out)
         planned = tasks(out, strategies, seeds)
-        kernels = KernelAhead(lanes.NOTEBOOKS) if notebooks else None
-        order = partial(lanes.side_by_side, address=scheduler) if scheduler else lanes.one_by_one
-        bar = tqdm(total=len(planned), desc=out.name, unit="step")
         try:
-            order(planned, partial(is_done, redo=redo), kernels, bar)
+            if scheduler:
+                _do_on_workers(planned, notebooks, redo, scheduler)
+            else:
+                with tqdm(total=len(planned), desc=out.name, unit="step") as bar:
+                    do(planned, notebooks, redo, bar)
         except answers.LabelsWanted:
             write_ledger(out)
             raise
-        finally:
-            bar.close()
-            if kernels:
-                kernels.close()
     write_ledger(out)
+
+
+def do(planned: list, notebooks: bool, redo: bool, bar):
+    """Do tasks in order, in this process or its kernels. A run that waits for labels is left there,
+    and the others go on. Raises as `run` does."""
+    waiting = {}
+    with Notebooks() if notebooks else contextlib.nullcontext() as kernels:
+        for i, task in enumerate(planned):
+            if task.run.folder in waiting:
+                continue
+            bar.set_postfix_str(str(task))
+            try:
+                if not is_done(task, planned[i + 1 :], redo):
+                    _do_one(task, kernels, last=i + 1 == len(planned))
+            except answers.LabelsWanted as wanted:
+                waiting[task.run.folder] = str(wanted)
+                continue
+            bar.update()
+    if waiting:
+        raise answers.LabelsWanted("\n".join(waiting.values()))
+
+
+def _do_one(task: Task, kernels: Notebooks | None, last: bool):
+    """A task as a notebook, or as a call. After the `last` one no kernel is started ahead."""
+    step, run, cycle = task.step, task.run, task.cycle
+    try:
+        if kernels is None:
+            step(run, cycle)
+        else:
+            given = {"run": str(run.folder), "cycle": cycle}
+            kernels.execute(step.name, given, run.cycle(cycle), last)
+    except NotebookFailed as error:
+        raise StepFailed(f"{task} failed: {error}") from None
+    except Exception as error:
+        raise StepFailed(f"{task} failed: {type(error).__name__}: {error}") from error
 
 
 def is_done(task: Task, later: list, redo: bool) -> bool:
     """Whether a task needs nothing: complete, or cleaned with nobody left who would read it."""
-    kind, why = state(task)
+    kind, why = task.state()
     if kind == "stale":
         if not redo:
             raise records.StaleStep(
@@ -202,8 +177,80 @@ def _is_read(task: Task, later: list) -> bool:
     same = [t for t in later if (t.run.folder, t.cycle) == (task.run.folder, task.cycle)]
     if not same:
         return False
-    kind, _ = state(same[0])
+    kind = same[0].state().kind
     return _is_read(same[0], same[1:]) if kind == "cleaned" else kind != "complete"
+
+
+# ---- on workers ----------------------------------------------------------------------------------
+
+
+def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
+    """Each run is a task of a worker. What the runs of a seed share, W_l and the first cycle's
+    scores, is a task before them. Where there is one run alone, its shards go to all workers.
+
+    The other runs are done before the error of one is raised, and before LabelsWanted is.
+    """
+    by_seed, by_run = {}, {}
+    for task in planned:
+        shared = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
+        own = by_seed.setdefault(task.run.seed, []) if shared else by_run.setdefault(task.run, [])
+        own.append(task)
+    options = notebooks, redo, fingerprint(planned[0].run)
+    first = {seed: (_names(own), *options, len(by_seed) == 1) for seed, own in by_seed.items()}
+    then = [(run.seed, (_names(own), *options, len(by_run) == 1)) for run, own in by_run.items()]
+    waiting, failed = [], []
+
+    def ended(outcome):
+        bar.update()
+        if isinstance(outcome, Exception):
+            if str(outcome) not in failed:
+                bar.write(str(outcome), sys.stderr)
+            failed.append(outcome)
+        elif outcome:
+            waiting.append(outcome)
+
+    with tqdm(total=len(first) + len(then), desc=planned[0].run.out.name, unit="run") as bar:
+        cluster.side_by_side(address, do_on_worker, first, then, ended)
+    if failed:
+        raise failed[0]
+    if waiting:
+        raise answers.LabelsWanted("\n".join(waiting))
+
+
+def _names(planned: list) -> list:
+    """Tasks as they travel: the worker opens runs, and takes steps of its own code."""
+    return [(str(task.run.folder.absolute()), task.cycle, task.step.name) for task in planned]
+
+
+def fingerprint(run: Run) -> str:
+    """A digest of alkit's code and of the data, which a worker's have to equal."""
+    data = [data_key(run, role) for role in ("labeled", "pool", "test")]
+    return records.digest([records.code_digests(), data])
+
+
+def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) -> str:
+    """Do tasks in a worker; what people are asked to label, if anything, comes back. A run that is
+    `alone` on the workers frees this one for shards, and gives them out."""
+    from distributed import get_worker, secede
+
+    planned = [
+        Task(worker.find_run(folder), cycle, steps.STEPS[name]) for folder, cycle, name in names
+    ]
+    first = planned[0].run
+    worker.check_same(asked, fingerprint(first), f"the steps of {first.folder}")
+    os.environ.pop(cluster.SCHEDULER, None)
+    if alone:
+        os.environ[cluster.SCHEDULER] = get_worker().scheduler.address
+        secede()
+    with dask.config.set(scheduler="synchronous") if alone else worker.alone():
+        try:
+            do(planned, notebooks, redo, tqdm(disable=True))
+        except answers.LabelsWanted as wanted:
+            return str(wanted)
+    return ""
+
+
+# ---- results -------------------------------------------------------------------------------------
 
 
 def parse_seeds(text: str) -> list:

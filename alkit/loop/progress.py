@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,13 +14,12 @@ LOG_SECONDS = 1.0  # between two lines of the log
 
 @contextlib.contextmanager
 def follow(folder: Path, step: str):
-    """A function `report(done, total, loss=None)` that moves a bar and writes `<step>.log`. Other
-    threads than the main one have no bar: several of them would write over each other."""
+    """A function `report(done, total, loss=None)` that moves a bar and writes `<step>.log`. It
+    raises RuntimeError where nobody waits for the step any longer."""
     folder.mkdir(parents=True, exist_ok=True)
     last = 0.0
-    hidden = {}  # TQDM_DISABLE has the word
-    if threading.current_thread() is not threading.main_thread():
-        hidden = {"disable": True}
+    # workers have no bar, since they may share a terminal; TQDM_DISABLE has the word elsewhere
+    hidden = {} if threading.current_thread() is threading.main_thread() else {"disable": True}
     with (
         open(folder / f"{step}.log", "a") as log,
         tqdm(desc=step, leave=False, mininterval=0.5, **hidden) as bar,
@@ -27,6 +27,8 @@ def follow(folder: Path, step: str):
 
         def report(done: int, total: int, loss: float | None = None):
             nonlocal last
+            if not is_wanted():
+                raise RuntimeError(f"{folder}: nobody waits for step {step} any longer; it stops")
             bar.total = total
             bar.update(done - bar.n)
             now = time.time()
@@ -41,6 +43,23 @@ def follow(folder: Path, step: str):
             log.flush()
 
         yield report
+
+
+def is_wanted() -> bool:
+    """Whether somebody waits for what this thread does: not where it is the task of an `alkit run`
+    that was stopped, killed or cut off. Dask lets the thread of such a task go on, which would
+    write beside whoever is given the run next."""
+    if "distributed" not in sys.modules:
+        return True
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:  # this process is no worker
+        return True
+    key = worker.active_threads.get(threading.get_ident())
+    task = worker.state.tasks.get(key)
+    return key is None or (task is not None and task.state in ("executing", "long-running"))
 
 
 def latest(folder: Path, step: str) -> dict | None:

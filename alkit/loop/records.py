@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -26,9 +25,8 @@ from alkit.loop.runs import Run, is_there
 
 PACKAGE = Path(alkit.__file__).parent
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
-# CPython 3.11 counts the depth of a tree for all threads together: where several parse at a time,
-# as runs side by side do, it may raise SystemError.
-_parsing = threading.Lock()
+# Commands and pages show results. A drawn data set's fingerprint holds the VERSION of `street`.
+NO_RESULT = {"cli", "__main__", "labeling", "pages", "studies", "street"}
 TRACKED_PACKAGES = ("torch", "numpy", "opencv-python-headless", "zarr", "xarray", "dask", "scipy")
 
 
@@ -49,24 +47,26 @@ def artefact_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_digest(name: str) -> str:
-    """Digest of a module of alkit, or of a Python file, without comments and docstrings."""
-    path = Path(name) if name.endswith(".py") else PACKAGE / f"{name}.py"
-    files = [path] if path.is_file() else sorted((PACKAGE / name).glob("*.py"))
-    if not files:
-        raise FileNotFoundError(f"{path}: there is no such module, so nothing tells its version")
-    return digest([_without_docstrings(file) for file in files])
+@cache
+def code_digests() -> dict:
+    """Digests of alkit's code by the names right under the package, without comments and
+    docstrings. All of it may change a result but for `NO_RESULT`."""
+    parts = {path.stem: path for path in sorted(PACKAGE.iterdir()) if path.stem not in NO_RESULT}
+    files = {
+        name: [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
+        for name, path in parts.items()
+    }
+    return {name: digest([*map(code_of, own)]) for name, own in files.items() if own}
 
 
-def _without_docstrings(file: Path) -> str:
-    with _parsing:
-        tree = ast.parse(file.read_text())
+def code_of(file: Path) -> str:
+    """What a Python file says to the machine: its syntax tree without docstrings."""
+    tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            value = body[0].value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                body[0] = ast.Pass()
+        if ast_body := getattr(node, "body", None):
+            first = ast_body[0] if isinstance(ast_body, list) else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                ast_body[0] = ast.Pass()
     return ast.dump(tree)
 
 
@@ -154,12 +154,10 @@ def find_equal(run: Run, plan: Plan, artefacts) -> Path | None:
     return None
 
 
-def write(
-    run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None = None, made_in=None
-):
-    """Write a record, which completes its step; `made_in` is the environment of the process that
-    did it, if that was another."""
+def write(run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None = None):
+    """Write a record, which completes its step."""
     folder = run.cycle(cycle)
+    folder.mkdir(parents=True, exist_ok=True)
     holder = reused or folder
     record = {
         "step": plan.step,
@@ -168,7 +166,7 @@ def write(
         "parameters": plan.parameters,
         "code": plan.code,
         "artefacts": {name: artefact_digest(holder / name) for name in artefacts},
-        "environment": made_in or environment(),
+        "environment": environment(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
     }
@@ -176,4 +174,3 @@ def write(
         # relative, so that an experiment folder can be moved as a whole
         record["reused"] = os.path.relpath(reused.resolve(), folder.resolve())
     write_json(record_path(run, cycle, plan.step), record)
-    return record

@@ -6,6 +6,7 @@ strategies share, and stands for cycle 0 of each of them. The Zarr stores lie in
 too, or under the URL `stores_at` of `experiment.json`, at the same relative path.
 """
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from filelock import FileLock, Timeout
 
 from alkit import catalog, profiles
 from alkit.catalog import Entry
@@ -125,6 +127,35 @@ def experiments(out: Path) -> list:
         f"{out}: no experiment: there is no experiment.json in it. Give the --out folder of an "
         "`alkit run`"
     )
+
+
+@contextlib.contextmanager
+def lock(out: Path):
+    """Hold the experiment's folder. Raises RuntimeError where another `alkit run` does."""
+    file = out / ".lock"
+    holding = FileLock(file)
+    try:
+        holding.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(
+            f"{out}: another `alkit run` works in this folder (process {file.read_text()})"
+        ) from None
+    try:
+        file.write_text(str(os.getpid()))
+        yield
+    finally:
+        holding.release()
+
+
+def locked(out: Path) -> bool:
+    """Whether a run works in the folder right now."""
+    if not (out / ".lock").exists():
+        return False
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 @dataclass(frozen=True)

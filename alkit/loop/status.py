@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from alkit.loop import records, runs
-from alkit.loop.experiment import ledger, locked, state, tasks
+from alkit.loop import answers, records, runs, steps
+from alkit.loop.experiment import Task, ledger, tasks
 
 
 def table(out: Path) -> pd.DataFrame:
     """The state of every step: one row each, with its duration."""
     rows = []
     for task in tasks(out):
-        kind, why = state(task)
+        kind, why = task.state()
         record = records.read(task.run, task.cycle, task.step.name)
         rows.append(
             {
@@ -22,10 +22,21 @@ def table(out: Path) -> pd.DataFrame:
                 "step": task.step.name,
                 "state": kind,
                 "seconds": record["seconds"] if record else None,
-                "note": why,
+                "note": why or _labels_wanted(task),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _labels_wanted(task: Task) -> str:
+    """How far people have come, where their labels are all that a step waits for."""
+    run, cycle = task.run, task.cycle
+    waits = task.step is steps.label and records.read(run, cycle, task.step.name) is None
+    if not waits or run.experiment.labels == "oracle" or not records.read(run, cycle, "4_select"):
+        return ""
+    finished, total = answers.progress(run, cycle)
+    goes_on = ": `alkit run` goes on" if finished == total else ""
+    return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
 def format_status(out: Path) -> str:
@@ -81,6 +92,6 @@ def watch(out: Path, seconds: float = 2.0):
     while True:
         print("\033[2J\033[H", end="")
         print_status(out)
-        if not any(locked(folder) for folder in runs.experiments(out)):
+        if not any(runs.locked(folder) for folder in runs.experiments(out)):
             return
         time.sleep(seconds)

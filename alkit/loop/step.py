@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from alkit import catalog
 from alkit.catalog import files
-from alkit.loop import cluster, records, runs, storage
+from alkit.loop import progress, records, runs, storage
 from alkit.loop.plugins import SCORES
-from alkit.loop.progress import follow
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import PRETRAIN
 
@@ -58,20 +58,25 @@ class Job:
         return runs.place_of(self.folder, name)
 
 
+class State(NamedTuple):
+    """How far a step is."""
+
+    kind: str  # complete, cleaned, stale, interrupted, running or waiting
+    why: str = ""
+
+
 @dataclass(frozen=True)
 class Step:
-    """A step: its work, what it writes, and what its result depends on."""
+    """A step: its work, what it writes, and what its result depends on beside alkit's code."""
 
     name: str
     work: Callable[[Job], None]
     artefacts: tuple
     inputs: Callable[..., dict]  # of run, cycle
     parameters: tuple  # numbers of the profile
-    code: tuple  # modules of alkit beside its own
     # Job -> work(blocks of frames, tick), which computes one after the other and gives for each a
     # function that finishes it: a thread calls that while the next one is computed
     open_shards: Callable | None = None
-    whole: bool = False  # takes long and has no shards: one task of a scheduler's workers
 
     @property
     def store(self) -> str | None:
@@ -85,35 +90,42 @@ class Step:
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}
-        modules = (*self.code, f"loop/steps/step_{self.name}", "loop/steps/shared", "loop/step")
-        code = {name: code_digest(name) for name in modules}
+        code = records.code_digests()
         if self.name == "2_score" and run.strategy.score not in SCORES:
-            code |= {Path(file).name: code_digest(file) for file in run.experiment.plugins}
+            plugins = map(Path, run.experiment.plugins)
+            code = code | {file.name: records.digest(records.code_of(file)) for file in plugins}
         return records.Plan(self.name, keys, own | numbers, code)
+
+    def state(self, run: Run, cycle: int) -> State:
+        """Whether the step is complete and still holds, and if not, why."""
+        record = records.read(run, cycle, self.name)
+        if record is None:
+            last = progress.latest(run.cycle(cycle), self.name)
+            if last is None:
+                return State("waiting")
+            loss = f", loss {last['loss']}" if "loss" in last else ""
+            kind = "running" if runs.locked(run.out) else "interrupted"
+            return State(kind, f"{last['done']}/{last['total']}{loss}")
+        try:
+            plan = self.plan(run, cycle)
+        except FileNotFoundError as error:
+            return State("stale", f"a step before it is gone: {error}")
+        if record["key"] != plan.key:
+            return State("stale", "; ".join(plan.differences(record)))
+        folder = runs.holder(run.cycle(cycle), record)
+        gone = [name for name in self.artefacts if not runs.is_there(folder, name, plan.key)]
+        if gone:
+            return State("cleaned", f"{', '.join(gone)} deleted; made again when needed")
+        return State("complete", f"as {record['reused']}" if "reused" in record else "")
 
     def job(self, run: Run, cycle: int, key: str, progress: Callable) -> Job:
         """What the step's work gets, here or on a worker."""
         numbers = Numbers(run.numbers(cycle), self.parameters)
         return Job(run, cycle, numbers, run.cycle(cycle), key, progress)
 
-    def perform(self, run: Run, cycle: int, key: str, check: Callable = lambda: None):
-        """The step's work in this process, with its log; `check` may stop it at any report."""
-        with follow(run.cycle(cycle), self.name) as report:
-
-            def progress(*done):
-                check()
-                report(*done)
-
-            self.work(self.job(run, cycle, key, progress))
-
     def __reduce__(self):
         """Pickled by reference to its work, a function: a worker takes the step of its own code."""
         return _step_of, (self.work,)
-
-    def missing(self, run: Run, cycle: int, record: dict) -> list:
-        """Artefacts of a complete step that are no longer there."""
-        folder = runs.holder(run.cycle(cycle), record)
-        return [name for name in self.artefacts if not runs.is_there(folder, name, record["key"])]
 
     def __call__(self, run, cycle: int, save: bool = True) -> Run:
         """Do the step if it is not complete; the run comes back, to read its artefacts from.
@@ -123,28 +135,28 @@ class Step:
         """
         run = run if isinstance(run, Run) else open_run(run)
         check_cycle(run, cycle, self.name)
-        plan = self.plan(run, cycle)
-        record = records.read(run, cycle, self.name)
-        if record and record["key"] != plan.key:
-            raise records.StaleStep(
-                f"{run.cycle(cycle)}: step {self.name} is stale: "
-                + "; ".join(plan.differences(record))
-                + ". It is neither reused nor overwritten: start a new --out, `alkit branch`, or "
-                "`alkit run --redo`, which makes stale steps and all after them again"
-            )
-        if record and not self.missing(run, cycle, record):
+        state = self.state(run, cycle)
+        if state.kind == "complete":
             return run
+        where = f"{run.cycle(cycle)}: step {self.name}"
+        if state.kind == "stale":
+            raise records.StaleStep(
+                f"{where} is stale: {state.why}. It is neither reused nor overwritten: start a new "
+                "--out, `alkit branch`, or `alkit run --redo`, which makes stale steps and all "
+                "after them again"
+            )
         if not save:
             raise RuntimeError(
-                f"{run.cycle(cycle)}: step {self.name} is not complete and save is False; set "
-                "save = True to do it here, or `alkit run` the experiment"
+                f"{where} is not complete and save is False; set save = True to do it here, or "
+                "`alkit run` the experiment"
             )
+        plan = self.plan(run, cycle)
         start = time.monotonic()
         equal = records.find_equal(run, plan, self.artefacts)
-        run.cycle(cycle).mkdir(parents=True, exist_ok=True)
-        made_in = cluster.perform(self, run, cycle, plan.key) if equal is None else None
-        seconds = time.monotonic() - start
-        records.write(run, cycle, plan, self.artefacts, seconds, equal, made_in)
+        if equal is None:
+            with progress.follow(run.cycle(cycle), self.name) as report:
+                self.work(self.job(run, cycle, plan.key, report))
+        records.write(run, cycle, plan, self.artefacts, time.monotonic() - start, equal)
         return run
 
 
@@ -152,11 +164,6 @@ def _step_of(work: Callable) -> Step:
     """The step that does this work; both are of one module."""
     names = vars(sys.modules[work.__module__]).values()
     return next(step for step in names if isinstance(step, Step) and step.work is work)
-
-
-@cache
-def code_digest(name: str) -> str:
-    return records.code_digest(name)
 
 
 @cache

@@ -13,10 +13,11 @@ from alkit.loop.steps.step_5_label import label
 from alkit.loop.steps.step_6_retrain import retrain
 from alkit.loop.steps.step_7_evaluate import evaluate
 
-CYCLE = (predict, score, aggregate, choose, label, retrain, evaluate)
+SCORING = (predict, score, aggregate)
+CYCLE = (*SCORING, choose, label, retrain, evaluate)
 STEPS = {step.name: step for step in (pretrain, *CYCLE)}
 
 
 def of_strategy(strategy) -> tuple:
     """The steps of a cycle: a strategy that needs no prediction skips 1 to 3."""
-    return CYCLE if strategy.score is not None else CYCLE[3:]
+    return CYCLE if strategy.score is not None else CYCLE[len(SCORING) :]

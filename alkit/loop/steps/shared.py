@@ -11,22 +11,14 @@ from alkit.loop.runs import Run
 from alkit.loop.step import Job
 from alkit.protocols import PROTOCOLS
 
-IMAGES = (  # what images and boxes go through
-    "catalog", "data/filters", "data/imagefile", "data/matfile", "data/readers", "data/seqfile",
-    "data/vbb", "data/video", "frames",
-)  # fmt: skip
-MEASURING = ("evaluation", "protocols")
 IMAGE = ("image_size", "length_scale", "resizing")
-TRAINING = (
-    *IMAGE, "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch", "positive_patch",
-    "filtered_boxes", "whole_pixels", "n2p", "min_positives", "loss_mean", "optimiser",
-    "learning_rate", "final_learning_rate", "weight_decay", "batch_size",
-)  # fmt: skip
-DETECTING = (
-    *IMAGE, "width", "half_pixel", "default_boxes", "whole_pixels", "double_evaluation",
-    "double_average", "decode_mean", "decode_window", "decode_threshold", "decode_area",
-    "decode_score", "plateaus", "suppression",
-)  # fmt: skip
+NETWORK = (*IMAGE, "width", "half_pixel", "default_boxes", "whole_pixels")
+TARGETS = ("assign_iou", "clear_patch", "positive_patch", "filtered_boxes")
+LOSS = ("n2p", "min_positives", "loss_mean")
+OPTIMIZER = ("optimiser", "learning_rate", "final_learning_rate", "weight_decay", "batch_size")
+DECODING = ("decode_mean", "decode_window", "decode_threshold", "decode_area", "decode_score")
+TRAINING = (*NETWORK, *TARGETS, *LOSS, *OPTIMIZER)
+DETECTING = (*NETWORK, "double_evaluation", "double_average", *DECODING, "plateaus", "suppression")
 
 
 def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str, crop=None):

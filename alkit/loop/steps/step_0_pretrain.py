@@ -3,7 +3,7 @@
 from alkit import training
 from alkit.loop.jsonfile import write_json
 from alkit.loop.step import Job, Step, data_key
-from alkit.loop.steps.shared import DETECTING, IMAGES, MEASURING, TRAINING, measure, train
+from alkit.loop.steps.shared import DETECTING, TRAINING, measure, train
 
 
 def _pretrain(job: Job):
@@ -23,10 +23,8 @@ def _pretrain(job: Job):
     write_json(job.folder / "held_out.json", held_out)
 
 
-NUMBERS = (
-    *TRAINING, *DETECTING, "labeled_rows", "pretrain_epochs", "pretrain_iterations",
-    "pretrain_augmentation", "protocol", "replay", "empty_labeled",
-)  # fmt: skip
+PRETRAINING = ("pretrain_epochs", "pretrain_iterations", "pretrain_augmentation")
+FRAMES = ("labeled_rows", "replay", "empty_labeled")
 
 pretrain = Step(
     "0_pretrain",
@@ -37,17 +35,5 @@ pretrain = Step(
         "input_held_out": data_key(run, "held_out") if run.experiment.held_out else None,
         "seed": run.seed,
     },
-    parameters=tuple(dict.fromkeys(NUMBERS)),
-    code=(
-        *IMAGES,
-        *MEASURING,
-        "data/augmentation",
-        "boxes",
-        "detector",
-        "loop/labels",
-        "prediction",
-        "threads",
-        "training",
-    ),
-    whole=True,
+    parameters=(*TRAINING, *DETECTING, *PRETRAINING, *FRAMES, "protocol"),
 )

@@ -11,7 +11,7 @@ from alkit.loop import cluster, store
 from alkit.loop.jsonfile import read_json, write_json, write_json_list
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
-from alkit.loop.steps.shared import DETECTING, IMAGES
+from alkit.loop.steps.shared import DETECTING
 
 
 def positions_to_score(run: Run, cycle: int) -> np.ndarray:
@@ -88,6 +88,5 @@ predict = Step(
         **labels_keys(run, range(1, cycle)),
     },
     parameters=(*DETECTING, "score_labeled"),
-    code=(*IMAGES, "boxes", "detector", "prediction", "loop/store", "threads"),
     open_shards=_open,
 )

@@ -12,7 +12,6 @@ from alkit.detector import device
 from alkit.loop import cluster, store
 from alkit.loop.plugins import SCORES, load_score
 from alkit.loop.step import Job, Step, key_of
-from alkit.loop.steps.shared import IMAGES
 from alkit.threads import in_threads
 
 
@@ -110,16 +109,6 @@ score = Step(
         "radius",
         "mc_passes",
         "mc_ratio",
-    ),
-    code=(
-        *IMAGES,
-        "arrays",
-        "detector",
-        "loop/plugins",
-        "prediction",
-        "scores",
-        "loop/store",
-        "threads",
     ),
     open_shards=_open,
 )

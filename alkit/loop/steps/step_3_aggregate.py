@@ -57,6 +57,5 @@ aggregate = Step(
         "aggregation": run.aggregation(cycle),
     },
     parameters=("image_size", "region", "region_grid"),
-    code=("aggregation", "arrays", "loop/store"),
     open_shards=_open,
 )

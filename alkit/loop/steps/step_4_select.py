@@ -102,16 +102,13 @@ def _select_inputs(run: Run, cycle: int) -> dict:
     return inputs | {"input_image scores": key_of(run, cycle, "3_aggregate")}
 
 
-NUMBERS = (
-    "half_width", "sigma", "one_video", "zero_padding", "score_of_next", "exclude_now",
-    "exclude_later", "fill",
-)  # fmt: skip
+SMOOTHING = ("half_width", "sigma", "zero_padding", "score_of_next", "one_video")
+RULES = ("exclude_now", "exclude_later", "fill")
 
 choose = Step(
     "4_select",
     _select,
     artefacts=("selection.json",),
     inputs=_select_inputs,
-    parameters=NUMBERS,
-    code=("arrays", "selection"),
+    parameters=(*SMOOTHING, *RULES),
 )

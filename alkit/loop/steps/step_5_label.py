@@ -4,7 +4,6 @@ from alkit.loop import answers, labels
 from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, key_of
-from alkit.loop.steps.shared import IMAGES
 
 
 def _label(job: Job):
@@ -45,5 +44,4 @@ label = Step(
     artefacts=("labels.json",),
     inputs=_inputs,
     parameters=("image_size", "length_scale", "label_seconds"),
-    code=(*IMAGES, "loop/labels", "loop/answers", "loop/task"),
 )

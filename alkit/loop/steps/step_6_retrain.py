@@ -5,7 +5,7 @@ import warnings
 from alkit import training
 from alkit.loop import labels
 from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
-from alkit.loop.steps.shared import IMAGES, TRAINING, train
+from alkit.loop.steps.shared import TRAINING, train
 
 
 def _retrain(job: Job):
@@ -34,6 +34,4 @@ retrain = Step(
         "cycle": cycle,
     },
     parameters=(*TRAINING, "epochs", "augmentation", "crop", "replay", "empty_labeled"),
-    code=(*IMAGES, "data/augmentation", "boxes", "detector", "loop/labels", "threads", "training"),
-    whole=True,
 )

@@ -4,7 +4,7 @@ from alkit import training
 from alkit.loop import labels
 from alkit.loop.jsonfile import write_json, write_json_list
 from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
-from alkit.loop.steps.shared import DETECTING, IMAGES, MEASURING, measure
+from alkit.loop.steps.shared import DETECTING, measure
 
 
 def _evaluate(job: Job):
@@ -30,6 +30,4 @@ evaluate = Step(
         **labels_keys(run, range(1, cycle + 1)),
     },
     parameters=(*DETECTING, "protocol"),
-    code=(*IMAGES, *MEASURING, "boxes", "detector", "loop/labels", "prediction", "threads"),
-    whole=True,
 )
