@@ -10,7 +10,6 @@ kernels inherit.
 """
 
 import contextlib
-import itertools
 import os
 import re
 import sys
@@ -27,7 +26,6 @@ from alkit.threads import made_ahead
 SCHEDULER = "ALKIT_SCHEDULER"
 CONNECT_SECONDS = 10
 VISIBLE_SECONDS = 90  # a network file system may hide another machine's new files for a minute
-IN_FLIGHT = 1000  # shards that the scheduler knows of at a time; a pool may have many more
 # Ctrl-C in a terminal reaches all processes there: `alkit run` is the one that ends the others.
 NO_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # of torch, NumPy
@@ -104,107 +102,66 @@ def over_shards(step, job, blocks: list, total: int) -> list:
         # what a worker opened for another call may be out of date
         shared = (step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
         calls = [(*shared, block.start, block.stop) for block in blocks]
-        return _on_workers(where, step, calls, lambda call: tick(call[-1] - call[-2]))
+        found = {}
+
+        def submit(client):
+            return client.map(do_shard, *zip(*calls, strict=True), key=step.name, pure=False)
+
+        for i, outcome in outcomes(where, f"step {step.name}", submit):
+            if isinstance(outcome, Exception):
+                raise outcome
+            found[i] = outcome
+            tick(blocks[i].stop - blocks[i].start)
+        return [found[i] for i in range(len(blocks))]
 
 
-def side_by_side(address: str, function, first: dict, then: list, ended):
-    """Call a function on the workers for the arguments in `first`, {name: arguments}, and for those
-    in `then`, [(name, arguments)], each of which begins when the first call of its name is done.
+def outcomes(address: str, what: str, submit):
+    """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
+    the exception that it raised).
 
-    `ended` hears of every call what it gave, or the error that it raised; those behind a first call
-    that failed raise the same. Raises RuntimeError where the scheduler does not answer or is lost.
-    An error or an interrupt here drops all calls: the workers stop.
+    Raises RuntimeError where no scheduler answers or it is lost. Who stops taking outcomes drops
+    the tasks that are left: workers do not begin them, and those that look stop (`progress`).
     """
-    from distributed import KilledWorker, as_completed
-
-    asked = uuid.uuid4().hex
-    with _connected(address, "the runs", lambda: "") as client:
-        futures = {
-            name: client.submit(function, *arguments, key=f"shared-{name}-{asked}", pure=False)
-            for name, arguments in first.items()
-        }
-        runs = [
-            client.submit(function, *arguments, futures[name], key=f"run-{i}-{asked}", pure=False)
-            for i, (name, arguments) in enumerate(then)
-        ]
-        for future in as_completed([*futures.values(), *runs], loop=client.loop):
-            try:
-                ended(_result(future))
-            except KilledWorker as error:
-                ended(RuntimeError(_died(error, "run")))
-            except CancelledError:
-                raise
-            except Exception as error:
-                ended(error)
-
-
-def _on_workers(address: str, step, calls: list, arrived) -> list:
-    """What `do_shard` gives on workers for each tuple of arguments in `calls`, in their order;
-    `arrived` hears of each that came back."""
-    from distributed import KilledWorker, as_completed
-
-    asked = uuid.uuid4().hex
-    waiting, submitted, results = iter(enumerate(calls)), {}, {}
-
-    def submit(i, call):
-        future = client.submit(do_shard, *call, key=f"{step.name}-{i}-{asked}", pure=False)
-        submitted[future] = i
-        return future
-
-    def came_back():
-        return f"{len(results)} of {len(calls)} shards came back. "
-
-    with _connected(address, f"step {step.name}", came_back) as client:
-        coming = as_completed(
-            itertools.starmap(submit, itertools.islice(waiting, IN_FLIGHT)), loop=client.loop
-        )
-        try:
-            for future in coming:
-                i = submitted.pop(future)
-                results[i] = _result(future)
-                arrived(calls[i])
-                coming.update(itertools.starmap(submit, itertools.islice(waiting, 1)))
-        except KilledWorker as error:
-            raise RuntimeError(_died(error, f"shard of step {step.name}")) from None
-    return [results[i] for i in range(len(calls))]
-
-
-def _died(error, unit: str) -> str:
-    return (
-        f"{error.allowed_failures + 1} workers died one after the other on one {unit}, the last of "
-        f"them {error.last_worker.address}. Their own output says why: too little memory, as a "
-        "rule. `alkit run` again goes on from what is done"
-    )
-
-
-@contextlib.contextmanager
-def _connected(address: str, what: str, came_back):
-    """A client of the scheduler; a RuntimeError where that is lost amid the work inside."""
+    from distributed import as_completed
     from distributed.client import ClosedClientError
 
-    client = _connect(address)
+    client, done = _connect(address), 0
     try:
         if not client.nthreads():
-            print(f"{address} has no workers yet; {what} wait for one", file=sys.stderr)
-        yield client
+            print(f"{address} has no workers yet; {what} has to wait for one", file=sys.stderr)
+        futures = submit(client)
+        position = {future: i for i, future in enumerate(futures)}
+        for future in as_completed(futures, loop=client.loop):
+            yield position[future], _outcome(future)
+            done += 1
     except (CancelledError, ClosedClientError):
         raise RuntimeError(
-            f"the Dask scheduler at {address} was lost in {what}. {came_back()}Start it again and "
-            "then `alkit run`, which goes on from what is done"
+            f"the Dask scheduler at {address} was lost in {what}; {done} of {len(futures)} tasks "
+            "came back. Start it again and then `alkit run`, which goes on from what is done"
         ) from None
     finally:
         with contextlib.suppress(TimeoutError):
             client.close(timeout=CONNECT_SECONDS)
 
 
-def _result(future):
-    """What a task gave. Raises what it raised, CancelledError where the scheduler is lost."""
+def _outcome(future):
+    """What a task gave or raised. Raises CancelledError where the scheduler is lost."""
+    from distributed import KilledWorker
+
     try:
         return future.result()
-    except OSError:
-        if future.status == "error":
-            raise  # the task's own, as of a full disk
-        raise CancelledError from None
+    except CancelledError:
+        raise
+    except KilledWorker as error:
+        return RuntimeError(
+            f"{error.allowed_failures + 1} workers died one after the other on {future.key}, the "
+            f"last of them {error.last_worker.address}. Their own output says why: too little "
+            "memory, as a rule. `alkit run` again goes on from what is done"
+        )
+    except Exception as error:
+        if future.status != "error":
+            raise CancelledError from None
+        return error
 
 
 def wait_to_see(missing, folder, what: str):

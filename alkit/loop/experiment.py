@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,27 +191,38 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
 
     The other runs are done before the error of one is raised, and before LabelsWanted is.
     """
-    by_seed, by_run = {}, {}
+    shared, own = {}, {}
     for task in planned:
-        shared = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
-        own = by_seed.setdefault(task.run.seed, []) if shared else by_run.setdefault(task.run, [])
-        own.append(task)
-    options = notebooks, redo, fingerprint(planned[0].run)
-    first = {seed: (_names(own), *options, len(by_seed) == 1) for seed, own in by_seed.items()}
-    then = [(run.seed, (_names(own), *options, len(by_run) == 1)) for run, own in by_run.items()]
+        early = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
+        part = shared.setdefault(task.run.seed, []) if early else own.setdefault(task.run, [])
+        part.append(task)
+    asked = notebooks, redo, fingerprint(planned[0].run)
+
+    def submit(client):
+        def one_task(name, planned, alone, *before):
+            key = f"{name}-{uuid.uuid4().hex}"
+            arguments = (_names(planned), *asked, alone, *before)
+            return client.submit(do_on_worker, *arguments, key=key, pure=False)
+
+        first = {
+            seed: one_task(f"seed_{seed}", part, len(shared) == 1) for seed, part in shared.items()
+        }
+        rest = [
+            one_task(f"{run.strategy_name}_seed_{run.seed}", part, len(own) == 1, first[run.seed])
+            for run, part in own.items()
+        ]
+        return [*first.values(), *rest]
+
     waiting, failed = [], []
-
-    def ended(outcome):
-        bar.update()
-        if isinstance(outcome, Exception):
-            if str(outcome) not in failed:
-                bar.write(str(outcome), sys.stderr)
-            failed.append(outcome)
-        elif outcome:
-            waiting.append(outcome)
-
-    with tqdm(total=len(first) + len(then), desc=planned[0].run.out.name, unit="run") as bar:
-        cluster.side_by_side(address, do_on_worker, first, then, ended)
+    with tqdm(total=len(shared) + len(own), desc=planned[0].run.out.name, unit="run") as bar:
+        for _, outcome in cluster.outcomes(address, "the sweep", submit):
+            bar.update()
+            if isinstance(outcome, Exception):
+                if str(outcome) not in map(str, failed):  # runs that come after fail with it
+                    bar.write(f"{outcome}; the other runs go on", sys.stderr)
+                failed.append(outcome)
+            elif outcome:
+                waiting.append(outcome)
     if failed:
         raise failed[0]
     if waiting:
