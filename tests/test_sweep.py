@@ -132,14 +132,13 @@ def test_a_run_that_fails_stops_no_other(workers, alone, toy_copy, monkeypatch, 
     settings |= {"seeds": [0, 1], "cycles": 1}
     (toy_copy / "experiment.json").write_text(json.dumps(settings))
     monkeypatch.setenv(cluster.SCHEDULER, workers)
-    broken = Run(toy_copy / "divergence/seed_1").cycle(1)
-    broken.mkdir(parents=True)
-    (broken / "6_retrain.json").write_text("cut o")
-    with pytest.raises(RuntimeError, match=r"6_retrain.json: damaged, not readable as JSON"):
+    in_the_way = Run(toy_copy / "divergence/seed_1").cycle(1) / "losses.json"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(experiment.StepFailed, match=r"divergence/seed_1 cycle 1 6_retrain failed"):
         experiment.run(toy_copy, notebooks=False)
     states = status.table(toy_copy).query("run != 'divergence/seed_1'")
     assert set(states["state"]) == {"complete"}
-    assert "damaged" in capsys.readouterr().err
+    assert "6_retrain failed" in capsys.readouterr().err
 
 
 def test_a_worker_with_other_code_refuses(workers, alone, toy_copy, monkeypatch):
