@@ -316,7 +316,7 @@ def test_the_plan_of_the_paper_without_any_data(fixed_costs, monkeypatch, tmp_pa
 def test_the_plan_of_the_paper_with_tiny_data(fixed_costs, data, tmp_path):
     text = dry_run(FILES["paper-bdd100k"], "--out", tmp_path / "out")
     assert "bdd100k-train: 8 images" in text
-    assert "MISSING pool bdd100k-train: 7000 images are to be labelled, 500 in each of 14" in text
+    assert "MISSING pool bdd100k-train: 7000 images are to be labeled, 500 in each of 14" in text
     assert "-train: 4 images\n" in text
     assert not (tmp_path / "out").exists()
 

@@ -147,7 +147,7 @@ def test_a_budget_that_the_pool_cannot_meet_counts_no_negative_images(toy_settin
     tasks = experiment.tasks(out)
     counts, (line,) = planning.count_images(tasks[0].run)
     assert line == (
-        "pool street-pool: 90 images are to be labelled, 30 in each of 3 cycles, but it has 40"
+        "pool street-pool: 90 images are to be labeled, 30 in each of 3 cycles, but it has 40"
     )
     table = planning.plan(tasks, counts, COSTS)["images or iterations"]
     assert table["1_predict"] == 40 + 10
@@ -239,9 +239,11 @@ def without_test_set(toy_settings):
 
 def test_images_that_are_not_there(without_test_set, dry_run, catalog, tmp_path):
     text = dry_run(without_test_set | {"test": "half"}, "--catalog", str(catalog))
-    assert missing_lines(text) == [
+    files, pedestrians = missing_lines(text)
+    assert files == (
         f"MISSING test half: 3 of 5 image files, the first is {tmp_path}/half/images/1.jpg"
-    ]
+    )
+    assert "test half: no frame holds a pedestrian" in pedestrians  # as the run itself would say
     assert "half: 5 images" in text
 
 

@@ -71,9 +71,9 @@ def _lack_of_disk(needed: float, out: Path) -> list:
 def count_images(run: Run) -> tuple[dict, list]:
     """How many images the data set in each role has, None where neither it nor the catalog says;
     and sentences about what is missing."""
-    experiment, counts, missing = run.experiment, {}, []
-    for role in ("labeled", "pool", "test", "held_out"):
-        name = getattr(experiment, role)
+    counts, missing, opened = {}, [], {}
+    for role in driver.ROLES:
+        name = getattr(run.experiment, role)
         if name is None:
             continue
         try:
@@ -86,19 +86,11 @@ def count_images(run: Run) -> tuple[dict, list]:
             missing.append(f"{role} {name}: {str(error).removeprefix(f'{name}: ')} ({so})")
             counts[role] = n
             continue
-        counts[role] = len(frames)
-        if frames.boxes is None and (role != "pool" or experiment.labels == "oracle"):
-            missing.append(f"{role} {name}: it has no boxes")
+        opened[role], counts[role] = frames, len(frames)
         if absent:
             of = f"{len(absent)} of {len(frames)} image files"
             missing.append(f"{role} {name}: {of}, the first is {absent[0]}")
-    wanted, pool = experiment.budget * experiment.cycles, counts["pool"]
-    if pool is not None and wanted > pool:
-        missing.append(
-            f"pool {experiment.pool}: {wanted} images are to be labelled, {experiment.budget} in "
-            f"each of {experiment.cycles} cycles, but it has {pool}"
-        )
-    return counts, missing
+    return counts, missing + driver.data_problems(run, opened)
 
 
 def _absent_files(run: Run, role: str, names) -> list:
