@@ -83,9 +83,6 @@ def _labels_wanted(task: Task) -> str:
     return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
-ROLES = ("labeled", "pool", "test", "held_out")  # of data sets; no experiment needs the last
-
-
 def check_data(out: Path):
     """Open every data set that the experiment names, and try the URL of its stores, so that a wrong
     one stops it at once.
@@ -96,9 +93,14 @@ def check_data(out: Path):
     run = Run(out / PRETRAIN / "seed_0")
     if "stores_at" in run.settings:
         storage.check(storage.under(run.settings["stores_at"]))
-    named = [role for role in ROLES if getattr(run.experiment, role)]
-    if problems := data_problems(run, {role: run.frames(role) for role in named}):
+    if problems := data_problems(run, {role: run.frames(role) for role in data_roles(run)}):
         raise ValueError("; ".join(problems))
+
+
+def data_roles(run: Run) -> list:
+    """The roles for which an experiment names a data set."""
+    roles = ("labeled", "pool", "test", "held_out")
+    return [role for role in roles if getattr(run.experiment, role) is not None]
 
 
 def data_problems(run: Run, frames: dict) -> list:

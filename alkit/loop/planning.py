@@ -72,10 +72,8 @@ def count_images(run: Run) -> tuple[dict, list]:
     """How many images the data set in each role has, None where neither it nor the catalog says;
     and sentences about what is missing."""
     counts, missing, opened = {}, [], {}
-    for role in driver.ROLES:
+    for role in driver.data_roles(run):
         name = getattr(run.experiment, role)
-        if name is None:
-            continue
         try:
             frames = run.frames(role)
             absent = _absent_files(run, role, frames.name)
