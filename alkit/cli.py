@@ -108,45 +108,34 @@ def run(
     strategies × seeds, go side by side, as many as there are workers. Where only people's labels
     are missing it says what to do, with exit status 3."""
     from alkit.catalog import load
-    from alkit.loop import cluster, runs
+    from alkit.loop import cluster, planning, runs
     from alkit.loop import experiment as driver
     from alkit.loop.answers import LabelsWanted
     from alkit.loop.jsonfile import write_json
-    from alkit.loop.plugins import PluginError
     from alkit.loop.settings import checked, read_folds
     from alkit.studies import overlap
 
-    try:
-        folds = read_folds(experiment)
-    except PluginError as error:
-        if not dry_run:
-            raise
-        print(f"MISSING {error}. Without it nobody knows the strategies")
-        return
     chosen = strategies.split(",") if strategies else None
     numbers = driver.parse_seeds(seeds) if seeds else None
-    narrowed = {"strategies": chosen, "seeds": numbers}
-    narrowed = {name: value for name, value in narrowed.items() if value}
+    narrowed = {"strategies": chosen} if chosen else {}
+    narrowed |= {"seeds": numbers} if numbers else {}
     folds = {
         fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
-        for fold, settings in folds.items()
+        for fold, settings in read_folds(experiment).items()
     }
-    file = load(catalog).path
+    known = load(catalog)
     out = out or runs.ROOT / "runs" / experiment.stem
     if dry_run:
-        from alkit.loop import planning
-
-        for settings in folds.values():
-            print(planning.describe(settings, load(file), out))
+        print(*(planning.describe(settings, known, out) for settings in folds.values()), sep="\n")
         return
     parts = {fold: out / fold for fold in folds}
     for fold, settings in folds.items():
         others = [part for part in parts.values() if part != parts[fold]]
-        runs.create(parts[fold], settings, file, others)
+        runs.create(parts[fold], settings, known.path, others)
     if "" not in folds:
         write_json(out / "folds.json", list(folds))
     for settings in folds.values():
-        for line in overlap.leaks(settings, load(file)):
+        for line in overlap.leaks(settings, known):
             print(f"warning: {line}", file=sys.stderr)
     waiting = []
     with cluster.scheduler(scheduler):
@@ -169,8 +158,7 @@ def status(
     """Steps, durations and results of an experiment."""
     from alkit.loop import status as tables
 
-    print_status = tables.watch if watch else tables.print_status
-    print_status(out)
+    (tables.watch if watch else tables.print_status)(out)
 
 
 @app.command()
@@ -194,9 +182,8 @@ def branch(
     """Start a new run from a cycle of another, with some numbers changed."""
     from alkit.loop import branches
 
-    folder = branches.branch(run, from_cycle, dict(_assignment(text) for text in set_), out)
-    print(f"{_short(folder)}: go on with `alkit run {_short(folder / 'experiment.yaml')} "
-          f"--out {_short(folder)}`")  # fmt: skip
+    folder = _short(branches.branch(run, from_cycle, dict(map(_assignment, set_)), out))
+    print(f"{folder}: go on with `alkit run {folder}/experiment.yaml --out {folder}`")
 
 
 @app.command()
@@ -248,12 +235,10 @@ def labels_export(
 ):
     """Write the chosen frames with the detector's boxes to start from, and their scores."""
     from alkit.labeling import exchange
-    from alkit.loop.runs import open_run
-    from alkit.loop.task import task
 
-    opened = open_run(run.resolve())
-    target = to or opened.cycle(cycle) / f"to_label_{format_}"
-    print(_short(exchange.export(task(opened, cycle), format_, target)))
+    wanted = _to_label(run, cycle)
+    target = to or wanted.run.cycle(cycle) / f"to_label_{format_}"
+    print(_short(exchange.export(wanted, format_, target)))
 
 
 @labels_app.command("import")
@@ -269,11 +254,8 @@ def labels_import(
 ):
     """Check finished labels and take them; nothing changes if anything is wrong."""
     from alkit.labeling import exchange
-    from alkit.loop.runs import open_run
-    from alkit.loop.task import task
 
-    wanted = task(open_run(run.resolve()), cycle)
-    counts = exchange.take(wanted, file, format_, looked_at_all, replace)
+    counts = exchange.take(_to_label(run, cycle), file, format_, looked_at_all, replace)
     frames = counts.pop("finished")
     boxes = ", ".join(f"{n} {name}" for name, n in counts.items()) or "none"
     print(f"{frames} frames; boxes: {boxes}. `alkit run` goes on with them")
@@ -283,14 +265,20 @@ def labels_import(
 def labels_draw(run: RunFolder, cycle: Cycle, port: Port = 5006, address: Address = "127.0.0.1"):
     """Serve the page on which the chosen frames are labelled."""
     from alkit.labeling import session
-    from alkit.loop.runs import open_run
-    from alkit.loop.task import task
     from alkit.pages import serving
     from alkit.pages.labeling import page
 
-    opened = open_run(run.resolve())
-    session.Session(task(opened, cycle)).close()  # what is wrong is said here, not in the browser
-    serving.serve(lambda: page.page(opened, cycle), "Labels", port, address)
+    wanted = _to_label(run, cycle)
+    session.Session(wanted).close()  # what is wrong is said here, not in the browser
+    serving.serve(lambda: page.page(wanted.run, cycle), "Labels", port, address)
+
+
+def _to_label(run: Path, cycle: int):
+    """The frames of a cycle that people label."""
+    from alkit.loop.runs import open_run
+    from alkit.loop.task import task
+
+    return task(open_run(run.resolve()), cycle)
 
 
 def _assignment(text: str):

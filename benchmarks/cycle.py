@@ -35,16 +35,15 @@ def rows(options: Options) -> list[Row]:
     n = options.pick(5000 if gpu else 1000, 2 * budget, 5000)
     with tempfile.TemporaryDirectory() as folder:
         run = toy.street_experiment(Path(folder), profile, overrides, n, budget, detector)
-        size = numbers.image_size
-        unit = costs.measure(run.experiment, {"divergence"}, {size})
+        unit = costs.measure(run.experiment, ["divergence"])
         taken = {step.name: seconds(partial(step, run, 1)) for step in PARTS}
         labelled = len(run.labels(1)["images"])
     iterations = numbers.epochs * -(-labelled // numbers.batch_size)
     planned = {
-        "1_predict": n * unit.predict[size],
+        "1_predict": n * unit.predict,
         "2_score": n * unit.score["divergence"],
         "3_aggregate": n * unit.aggregate,
-        "6_retrain": iterations * unit.train[size],
+        "6_retrain": iterations * unit.train,
     }
     whole, plan = sum(taken.values()), sum(planned.values())
     in_words = ", ".join(

@@ -12,14 +12,14 @@ def rows(options: Options) -> list[Row]:
         profile="paper", set=overrides, cycles=1, budget=1,
     )  # fmt: skip
     size = settings.numbers.image_size
-    found = costs.measure(settings, {"divergence"}, {size})
+    found = costs.measure(settings, ["divergence"])
     where = f"width {settings.numbers.width:g}, {size[0]}×{size[1]}"
     return [
         Row(f"costs.{key}", f"unit cost: {what}, {where}", 1e3 * value, "ms")
         for key, what, value in (
-            ("predict", "prediction of a frame, both views, and its boxes", found.predict[size]),
+            ("predict", "prediction of a frame, both views, and its boxes", found.predict),
             ("score", "its score map", found.score["divergence"]),
             ("aggregate", "its image score", found.aggregate),
-            ("train", "one training iteration", found.train[size]),
+            ("train", "one training iteration", found.train),
         )
     ]

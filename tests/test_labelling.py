@@ -211,7 +211,8 @@ def test_half_the_frames_are_not_enough(own, drawing):
 def test_a_pool_without_boxes_is_nothing_that_is_missing(tmp_path):
     write_images(tmp_path, [(120, 160)] * 6)
     catalog = write_catalog(tmp_path, reader="mot")
-    for labels, said in (("oracle", ["pool crossing: it has no boxes"]), ("import", [])):
+    missing = "pool crossing: it has no boxes; let people label it with `labels: import`"
+    for labels, said in (("oracle", [missing]), ("import", [])):
         out = create(tmp_path, catalog, name=labels, labels=labels)
         assert planning.count_images(open_run(out / "pretrain/seed_0"))[1] == said
     with pytest.raises(ValueError, match="has no boxes; let people label it with `labels: impo"):

@@ -60,39 +60,50 @@ def check_data(out: Path):
     """Open every data set that the experiment names, and try the URL of its stores, so that a wrong
     one stops it at once.
 
-    Raises what opening raises, what `storage.check` raises, and ValueError for a budget that the
-    pool cannot meet, a data set without boxes, a test set without a pedestrian or, for a protocol
-    in native pixels, without one image size.
+    Raises what opening raises, what `storage.check` raises, and ValueError for a problem of
+    `data_problems`.
     """
     run = Run(out / PRETRAIN / "seed_0")
-    experiment = run.experiment
     if "stores_at" in run.settings:
         storage.check(storage.under(run.settings["stores_at"]))
-    pool = run.frames("pool")
+    if problems := data_problems(run, {role: run.frames(role) for role in data_roles(run)}):
+        raise ValueError("; ".join(problems))
+
+
+def data_roles(run: Run) -> list:
+    """The roles for which an experiment names a data set."""
+    roles = ("labeled", "pool", "test", "held_out")
+    return [role for role in roles if getattr(run.experiment, role) is not None]
+
+
+def data_problems(run: Run, frames: dict) -> list:
+    """What is wrong with the data sets of an experiment, each by its role: a budget that the pool
+    cannot meet, a data set without boxes, a test set without a pedestrian or, for a protocol in
+    native pixels, without one image size."""
+    experiment, problems = run.experiment, []
     wanted = experiment.budget * experiment.cycles
-    if wanted > len(pool):
-        raise ValueError(
-            f"budget is {experiment.budget} images in each of {experiment.cycles} cycles, "
-            f"{wanted} in all; the pool {experiment.pool} has {len(pool)}"
+    if "pool" in frames and wanted > len(frames["pool"]):
+        problems.append(
+            f"pool {experiment.pool}: {wanted} images are to be labeled, {experiment.budget} in "
+            f"each of {experiment.cycles} cycles, but it has {len(frames['pool'])}"
         )
-    for role in ("pool", "labeled", "test", "held_out"):
-        by_people = role == "pool" and experiment.labels != "oracle"
-        if getattr(experiment, role) and run.frames(role).boxes is None and not by_people:
+    for role, opened in frames.items():
+        if opened.boxes is None and (role != "pool" or experiment.labels == "oracle"):
             hint = "; let people label it with `labels: import`" if role == "pool" else ""
-            raise ValueError(
-                f"{getattr(experiment, role)}, the data set for `{role}`, has no boxes{hint}"
-            )
-    if all(np.all(boxes.ignore) for boxes in run.frames("test").boxes):
-        raise ValueError(
-            f"{experiment.test}: none of the test frames holds a pedestrian that passes the "
-            "filter, so no miss rate can be measured"
+            problems.append(f"{role} {getattr(experiment, role)}: it has no boxes{hint}")
+    test = frames["test"].boxes if "test" in frames else None
+    if test is not None and all(np.all(boxes.ignore) for boxes in test):
+        problems.append(
+            f"test {experiment.test}: no frame holds a pedestrian that passes the filter, so no "
+            "miss rate can be measured"
         )
     protocol = experiment.numbers.protocol
     if PROTOCOLS[protocol].by_name and run.entry("test").image_size is None:
-        raise ValueError(
+        problems.append(
             f"protocol {protocol}: its heights are native pixels, but {experiment.test} has no "
             "image_size in the catalog; choose protocol caltech, or a data set of one size"
         )
+    return problems
 
 
 def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):

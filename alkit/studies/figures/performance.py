@@ -3,15 +3,12 @@
 The files are those of `python -m benchmarks`, one for each kind of machine.
 """
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter
 
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import ROOT
-from alkit.loop.scaling import sweep
 from alkit.pages.views import drawing
 from alkit.pages.views.drawing import BLUE, COLOURS, GREY, ORANGE
 from alkit.text import sentence
@@ -111,26 +108,20 @@ def unit_costs(result: dict) -> tuple[float, float] | None:
     return sum(ms[key] for key in FORWARD) / 1e3, ms["costs.train"] / 1e3
 
 
-def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS, workers=1) -> float:
+def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS) -> float:
     """Hours to label B = `total` of `pool` frames, b a cycle, without the labelling itself.
 
     `costs` are seconds of a frame and of an iteration. Every cycle predicts and scores the frames
-    that are still unlabelled, divided among the workers, and then trains `epochs` epochs on all
-    labelled ones on one of them, at batch size 1. Raises ValueError unless 1 ≤ b and B ≤ pool.
+    that are still unlabelled, and then trains `epochs` epochs on all labelled ones, at batch size
+    1. Raises ValueError unless 1 ≤ b and 1 ≤ B ≤ pool.
     """
     if b < 1 or not 1 <= total <= pool:
-        raise ValueError(f"b is {b}, B is {total}: 1 ≤ b and 1 ≤ B ≤ {pool}, the pool, are wanted")
+        raise ValueError(f"expected 1 ≤ b and 1 ≤ B ≤ {pool}, the pool; got b = {b}, B = {total}")
     of_frame, of_iteration = costs
     before = np.arange(0, total, b)  # labelled before each cycle
     after = np.minimum(before + b, total)
-    seconds = np.sum(pool - before) * of_frame / workers + epochs * np.sum(after) * of_iteration
+    seconds = np.sum(pool - before) * of_frame + epochs * np.sum(after) * of_iteration
     return float(seconds) / 3600
-
-
-def sweep_hours(runs: int, b: int, total: int, costs: tuple, pool=POOL, workers=1) -> float:
-    """Hours of so many runs (strategies × seeds), divided as `alkit.loop.scaling.sweep` does it."""
-    run = partial(hours, b, total, costs, pool, EPOCHS)
-    return sweep([run] * runs, workers)
 
 
 def completion(result: dict, pool: int = POOL):
@@ -147,8 +138,13 @@ def completion(result: dict, pool: int = POOL):
             f"{1e3 * costs[1]:.0f} ms an iteration. {caption}"
         )
     figure = drawing.picture(4.4, "Time to completion against the budget of a cycle", caption)
-    axes = _hours_axes(figure.subplots())
-    for total, colour in zip(_budgets(pool), COLOURS, strict=False):
+    axes = figure.subplots()
+    drawing.tidy(axes, "", "b, images labelled in a cycle", "hours")
+    axes.set(xscale="log", yscale="log")
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_major_formatter(PLAIN)
+    totals = [total for total in BUDGETS if total <= pool] or [pool]
+    for total, colour in zip(totals, COLOURS, strict=False):
         b = _cycle_budgets(total)
         paper = [hours(k, total, PAPER_COSTS, pool) for k in b]
         axes.plot(b, paper, "--", color=GREY, linewidth=1)
@@ -162,50 +158,11 @@ def completion(result: dict, pool: int = POOL):
     return figure
 
 
-def scaling(result: dict, pool: int = POOL, total: int = 7500, runs: int = 10, workers=(1, 8, 64)):
-    """The same for several numbers of workers: one run, and a sweep of runs."""
-    costs = unit_costs(result) or PAPER_COSTS
-    whose = "measured here" if unit_costs(result) else "the paper's"
-    figure = drawing.picture(
-        4.2,
-        f"Time to completion with {', '.join(map(str, workers))} workers, B = {total}",
-        f"By unit costs {whose}, each worker such a machine, with nothing lost in dividing the "
-        "work. Steps 1 to 3 are divided among all workers, the training of a cycle is not; a sweep "
-        "gives each worker whole runs first.",
-    )
-    one, many = figure.subplots(1, 2, sharey=True)
-    _hours_axes(one, "One run")
-    _hours_axes(many, f"{runs} runs (strategies × seeds)")
-    b = _cycle_budgets(total)
-    for count, colour in zip(workers, COLOURS, strict=False):
-        label = f"{count} worker{'s' if count > 1 else ''}"
-        own = [hours(k, total, costs, pool, workers=count) for k in b]
-        one.plot(b, own, color=colour, label=label)
-        swept = [sweep_hours(runs, k, total, costs, pool, count) for k in b]
-        many.plot(b, swept, color=colour)
-    one.legend(fontsize=8, frameon=False)
-    many.set_ylabel("")
-    return figure
-
-
-def _budgets(pool: int) -> list:
-    return [total for total in BUDGETS if total <= pool] or [pool]
-
-
 def _cycle_budgets(total: int) -> list:
     """Budgets b of a cycle from B / 200 to B / 2 that divide B into whole cycles, as nearly as
     can be: other b would draw teeth."""
     cycles = np.unique(np.geomspace(2, 200, 40).round().astype(int))
     return sorted({-(-total // int(count)) for count in cycles if count <= total} or {total})
-
-
-def _hours_axes(axes, title=""):
-    drawing.tidy(axes, title, "b, images labelled in a cycle", "hours")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(PLAIN)
-    axes.yaxis.set_major_formatter(PLAIN)
-    return axes
 
 
 def check(result: dict) -> str:
