@@ -69,6 +69,14 @@ def test_paths_that_are_named_exist(page):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
+def test_the_picture_of_the_house_has_every_room():
+    picture = (ROOT / "docs/architecture.md").read_text().split("```")[1]
+    cells = re.findall(r"│ {1,2}([a-z_/, ]+?)(?= {2,}|│)", picture)
+    named = {name.strip(" /") for cell in cells for name in cell.split(",")}
+    files = [path for path in (ROOT / "alkit").iterdir() if not path.name.startswith("_")]
+    assert named - {""} == {path.stem for path in files}
+
+
 def test_every_page_is_linked_from_readme():
     text = README.read_text()
     assert [page.name for page in DOCS if f"(docs/{page.name})" not in text] == []
