@@ -65,7 +65,9 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_paths_that_are_named_exist(page):
-    for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", page.read_text()):
+    text = page.read_text()
+    paths = re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", text)
+    for path in paths + [f"tests/{test}.py" for test in re.findall(r"`(test_\w+)`", text)]:
         assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
