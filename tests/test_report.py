@@ -46,7 +46,7 @@ def test_it_tells_what_a_reader_needs(page, toy_experiment):
     run = runs.open_run(toy_experiment / "divergence/seed_0")
     for frame in run.selection(1)["chosen"] + run.selection(2)["chosen"]:
         assert frame["name"] in text
-    for words in ("guided-random, cycle 2", "exclude_now", "torch", "alkit authors", "alkit run"):
+    for words in ("guided-random, cycle 2", "exclude_now", "torch", "This project", "alkit run"):
         assert words in text
     # divergence has maps, guided random none
     maps = text.count('class="scored" src="data:image/jpeg;base64,')
