@@ -79,7 +79,7 @@ def test_a_box_is_drawn_kept_and_found_again_after_a_kill(browser, to_label, kee
         assert not own["looked_at"]
         assert close_to(own["boxes"][-1], [255, 195, 70, 110])
         assert own["boxes"][-1]["label"] == "pedestrian"
-        keep_screenshot("labelling", one(browser, ".page"))
+        keep_screenshot("labeling", one(browser, ".page"))
 
         os.kill(process.pid, signal.SIGKILL)
         drag(browser, (100, 100), (200, 330))
