@@ -18,7 +18,7 @@ from torchthreads import torch_threads
 
 from alkit import prediction, scores
 from alkit.frames import FrameSet
-from alkit.loop import cluster, experiment, records, runs, steps, store, worker
+from alkit.loop import cluster, experiment, progress, records, runs, steps, store, worker
 from alkit.loop.runs import Run, open_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
@@ -78,7 +78,7 @@ def test_workers_give_what_one_process_gives(workers, alone, toy_copy, monkeypat
     single = results(run)  # of the whole toy experiment, in shards of 32
     forget(run)
     monkeypatch.setenv(cluster.SCHEDULER, workers)
-    monkeypatch.setattr(experiment.progress, "LOG_SECONDS", 0)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0)
     predict_score_aggregate(run)
     assert results(run) == single
     log = (run.cycle(1) / "1_predict.log").read_text().splitlines()
@@ -298,7 +298,7 @@ def test_a_lost_scheduler_ends_the_run_and_the_next_goes_on(
     (error,) = ended
     assert isinstance(error, RuntimeError)
     assert f"the Dask scheduler at {address} was lost in step 2_score" in str(error)
-    assert "of 5 shards came back" in str(error)
+    assert "of 5 tasks came back" in str(error)
     assert records.read(slow_run, 1, "2_score") is None
 
     before = calls(tmp_path).total()
