@@ -10,6 +10,7 @@ import contextlib
 import io
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -23,9 +24,11 @@ __all__ = [
     "REFERENCES",
     "Evaluation",
     "Found",
+    "Matches",
     "Truth",
     "average_precision",
     "evaluate",
+    "match",
 ]
 
 REFERENCES = 10.0 ** np.arange(-2, 0.01, 0.25)  # FPPI of the log-average miss rate, nine points
@@ -168,26 +171,37 @@ def _mean_over_images(image, first, points, n_images):
     return missed / n_images
 
 
-def match(truth: Truth, found: Found) -> tuple[np.ndarray, np.ndarray]:
-    """Which detections hit a real box, and which an ignore box absorbs: two bool (n,), in the
-    order of `found`. The rules are those of `evaluate`, protocol "caltech"."""
-    box, absorbed = assign(truth, found, PROTOCOLS["caltech"])
-    return box >= 0, absorbed
+class Matches(NamedTuple):
+    """Who hits whom: of each detection, the real box that it hits, int64 (n,), −1 where none, and
+    whether an ignore box absorbs it, bool (n,); of each labeled box, whether it is hit, bool (m,).
+    All are in the order in which the detections and boxes came."""
+
+    box: np.ndarray
+    absorbed: np.ndarray
+    hit: np.ndarray
+
+    @property
+    def false(self) -> np.ndarray:
+        """Whether each detection is false: it neither hits a box nor is absorbed, bool (n,)."""
+        return (self.box < 0) & ~self.absorbed
 
 
-def assign(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    """The real box that each detection hits, int64 (n,), −1 where none; and whether an ignore box
-    absorbs it, bool (n,). Both are in the order of `found`, which is also that in which detections
-    of one image and of equal scores choose."""
-    detection, box, absorbed = hits(truth, found, rules)
-    hit = np.full(len(found.score), -1)
-    hit[detection] = box
-    return hit, absorbed
+def match(truth: Truth, found: Found) -> Matches:
+    """Match detections with labeled boxes by the rules of `evaluate`, protocol "caltech".
+
+    Detections of one image choose by score, descending; of equal scores the first chooses first.
+    """
+    detection, box, absorbed = hits(truth, found, PROTOCOLS["caltech"])
+    box_of = np.full(len(found.score), -1)
+    box_of[detection] = box
+    hit = np.zeros(len(truth.ignore), bool)
+    hit[box] = True
+    return Matches(box_of, absorbed, hit)
 
 
 def hits(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same as pairs: detection and the box that it hits, int64 (pairs,), and who is absorbed.
-    Under a protocol that shares boxes a detection may hit several, and is in as many pairs."""
+    """Pairs of a detection and the box that it hits, int64 (pairs,) each, and who is absorbed, bool
+    (n,). Where a protocol shares boxes, a detection may hit several and is in as many pairs."""
     detection, box, overlap = _overlapping(truth, found, rules)
     ignore = truth.ignore[box]
     absorbed = np.zeros(len(found.score), bool)

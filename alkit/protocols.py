@@ -84,7 +84,7 @@ class Truth:
     image: np.ndarray
     ltwh: np.ndarray
     ignore: np.ndarray
-    annotations: list[dict]
+    annotations: list[dict] | tuple = ()
 
 
 @dataclass(frozen=True)
