@@ -16,20 +16,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from alkit.protocols import MIN_OVERLAP, PROTOCOLS, Found, Protocol, Truth, area_of, prepare, read
-
-__all__ = [
-    "MIN_OVERLAP",
-    "PROTOCOLS",
-    "REFERENCES",
-    "Evaluation",
-    "Found",
-    "Matches",
-    "Truth",
-    "average_precision",
-    "evaluate",
-    "match",
-]
+from alkit.protocols import PROTOCOLS, Found, Protocol, Truth, area_of, prepare, read
 
 REFERENCES = 10.0 ** np.arange(-2, 0.01, 0.25)  # FPPI of the log-average miss rate, nine points
 PAIRS = 1 << 13  # pairs of boxes compared in one step: their arrays fit a cache, at 64 kB each
@@ -108,14 +95,23 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
     A visible box is the annotation's "vis_bbox" (or one of the spellings in
     `alkit.protocols.VISIBLE_BOX`), or its share "vis_ratio"; a box without either is fully visible.
 
+    >>> images = [{"id": 1}, {"id": 2}]
+    >>> boxes = [{"image_id": 1, "bbox": [0, 0, 10, 20]}, {"image_id": 2, "bbox": [5, 5, 10, 20]}]
+    >>> found = [{"image_id": 1, "bbox": [0, 2, 10, 20], "score": 0.9},
+    ...          {"image_id": 1, "bbox": [50, 50, 10, 20], "score": 0.4}]
+    >>> result = evaluate({"images": images, "annotations": boxes}, found)
+    >>> result.fppi, result.miss_rate  # a hit, then a false one in two images
+    (array([0. , 0.5]), array([0.5, 0.5]))
+    >>> result.miss_rate_at(1.0)
+    0.5
+
     Raises ValueError for an unknown protocol, duplicate image ids, no images, a box or detection
     of an unknown image, more than one category (in protocols with classes: categories without
     exactly one called person or pedestrian, and a detection of another), and a score or box that
     is NaN, infinite or of negative size.
     """
     if protocol not in PROTOCOLS:
-        names = ", ".join(map(repr, PROTOCOLS))
-        raise ValueError(f"protocol {protocol!r} is unknown; available are {names}")
+        raise ValueError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
     n_images, truth, found = read(ground_truth, detections, rules.by_name)
     return curve(n_images, *prepare(rules, truth, found), rules)
@@ -312,7 +308,9 @@ def average_precision(ground_truth: dict, detections: list[dict]) -> dict[str, f
     if truth.ignore.all():
         return {"ap": math.nan, "ap50": math.nan}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco = COCOeval(_coco_boxes(n_images, truth), _coco_detections(n_images, found), "bbox")
+        boxes = _coco(n_images, truth, truth.ignore, np.zeros(len(truth.image)))
+        detections = _coco(n_images, found, np.zeros(len(found.image)), found.score)
+        coco = COCOeval(boxes, detections, "bbox")
         coco.params.areaRng, coco.params.areaRngLbl = coco.params.areaRng[:1], ["all"]
         coco.params.maxDets = coco.params.maxDets[-1:]
         coco.evaluate()
@@ -321,26 +319,19 @@ def average_precision(ground_truth: dict, detections: list[dict]) -> dict[str, f
     return {"ap": float(np.mean(precision)), "ap50": float(np.mean(precision[0]))}
 
 
-def _coco_boxes(n_images, truth: Truth) -> COCO:
-    rows = [{"iscrowd": int(ignore)} for ignore in truth.ignore]
-    return _coco(n_images, truth.image, truth.ltwh, rows)
-
-
-def _coco_detections(n_images, found: Found) -> COCO:
-    rows = [{"score": score, "iscrowd": 0} for score in found.score.tolist()]
-    return _coco(n_images, found.image, found.ltwh, rows)
-
-
-def _coco(n_images, image, ltwh, rows) -> COCO:
-    """The rows with boxes, as pycocotools wants them. All ids are our own, from 1: it would sort
-    the images by their ids, which may be text, and take an annotation of id 0 for no match."""
-    columns = image.tolist(), ltwh.tolist(), area_of(ltwh).tolist()
-    for i, (row, image_, box, area) in enumerate(zip(rows, *columns, strict=True)):
-        row |= {"id": i + 1, "image_id": image_ + 1, "category_id": 1, "bbox": box, "area": area}
+def _coco(n_images, boxes: Truth | Found, crowd, score) -> COCO:
+    """Boxes as pycocotools wants them. All ids are our own, from 1: it would sort the images by
+    their ids, which may be text, and take an annotation of id 0 for no match."""
+    columns = boxes.image + 1, boxes.ltwh, area_of(boxes.ltwh), crowd.astype(int), score
+    names = "image_id", "bbox", "area", "iscrowd", "score"
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     coco = COCO()
     coco.dataset = {
         "images": [{"id": i + 1} for i in range(n_images)],
-        "annotations": rows,
+        "annotations": [
+            {"id": i + 1, "category_id": 1} | dict(zip(names, row, strict=True))
+            for i, row in enumerate(rows)
+        ],
         "categories": [{"id": 1}],
     }
     coco.createIndex()

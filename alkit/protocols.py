@@ -6,7 +6,7 @@ pixel, as in COCO. `read` turns COCO dicts into arrays, `prepare` applies a prot
 
 import math
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 
 import numpy as np
@@ -148,27 +148,23 @@ def with_aspect(ltwh: np.ndarray, aspect: float) -> np.ndarray:
 def visible_share(truth: Truth) -> np.ndarray:
     """The visible share of each annotated box, float64 (n,), by the rules of `prepare`."""
     annotations = truth.annotations
-    written = set().union(*annotations)
-    boxes = [(0, 0, 0, 0)] * len(annotations)
-    for name in reversed([name for name in VISIBLE_BOX if name in written]):
-        named = map(dict.get, annotations, repeat(name))
-        boxes = [box if own is None else own for own, box in zip(named, boxes, strict=True)]
+    names = [name for name in VISIBLE_BOX if name in set().union(*annotations)]
+    boxes = [
+        next((a[name] for name in names if a.get(name) is not None), (0, 0, 0, 0))
+        for a in annotations
+    ]
     visible = _boxes(boxes, "annotations", "visible box")
     # Four zeros may have been counted from 0 by a reader that did not look.
     unknown = (visible[:, 2:] == 0).all(1) & ((visible[:, :2] == 0) | (visible[:, :2] == -1)).all(1)
     area, whole = area_of(visible), area_of(truth.ltwh)
     share = np.divide(area, whole, out=np.zeros(len(area)), where=whole > 0)
     share[unknown] = 1.0
-    if VISIBLE_SHARE in written:
-        for i, annotation in enumerate(annotations):
-            number = annotation.get(VISIBLE_SHARE)
-            if number is None:
-                continue
-            if not _is_number(number) or number < 0:
-                raise ValueError(
-                    f"annotations[{i}] has the {VISIBLE_SHARE} {number!r}; a number ≥ 0 is wanted"
-                )
-            share[i] = number
+    for i, annotation in enumerate(annotations):
+        ratio = annotation.get(VISIBLE_SHARE)
+        if ratio is not None:
+            if not _are_numbers([ratio]) or ratio < 0:
+                raise ValueError(f"annotations[{i}]: {VISIBLE_SHARE} is {ratio!r}; expected ≥ 0")
+            share[i] = ratio
     return share
 
 
@@ -185,16 +181,9 @@ def read(ground_truth: dict, detections: list[dict], by_name=False) -> tuple[int
 
     Raises ValueError as `alkit.evaluation.evaluate` says.
     """
-    for key in ("images", "annotations"):
-        if not isinstance(ground_truth, dict) or not isinstance(
-            ground_truth.get(key), list | tuple
-        ):
-            raise ValueError(f"the ground truth has no list {key!r}; a COCO dict is wanted")
-    if detections is None or isinstance(detections, dict | str):
-        raise ValueError(
-            f"detections is a {type(detections).__name__}; a list of COCO results wanted"
-        )
-    detections = list(detections)  # it is gone through more than once
+    if not isinstance(ground_truth, dict) or not {"images", "annotations"} <= {*ground_truth}:
+        raise ValueError("ground_truth: expected a COCO dict with images and annotations")
+    annotations, detections = ground_truth["annotations"], list(detections)
     images = _column(ground_truth["images"], "images", "id")
     position = {image: i for i, image in enumerate(images)}
     if not images:
@@ -203,131 +192,86 @@ def read(ground_truth: dict, detections: list[dict], by_name=False) -> tuple[int
         twice = next(image for i, image in enumerate(images) if position[image] != i)
         raise ValueError(f"image id {twice!r} is in the ground truth more than once")
 
-    annotations = ground_truth["annotations"]
-    marks = [a.get("ignore") or a.get("iscrowd") or 0 for a in annotations]
-    bad = next((i for i, mark in enumerate(marks) if mark not in (0, 1)), None)
+    ignore = [a.get("ignore") or a.get("iscrowd") or 0 for a in annotations]
+    bad = next((i for i, mark in enumerate(ignore) if mark not in (0, 1)), None)
     if bad is not None:
+        raise ValueError(f"annotations[{bad}]: ignore or iscrowd is {ignore[bad]!r}; expected 0, 1")
+    ignore = np.array(ignore, bool) | _other_class(ground_truth, detections, by_name)
+    truth = Truth(*_placed(annotations, "annotations", position), ignore, annotations)
+    score = np.array(_column(detections, "detections", "score"), np.float64)
+    if not np.isfinite(score).all():
+        bad = np.flatnonzero(~np.isfinite(score))[0]
+        raise ValueError(f"detections[{bad}] has the score {score[bad]}; expected a finite number")
+    return len(images), truth, Found(*_placed(detections, "detections", position), score)
+
+
+def _other_class(ground_truth, detections, by_name) -> np.ndarray:
+    """Which annotated boxes are not of the class of interest, bool (n,)."""
+    annotations = ground_truth["annotations"]
+    own = [a.get("category_id") for a in annotations]
+    found = {d.get("category_id") for d in detections} - {None}
+    names = {row["id"]: row.get("name") for row in ground_truth.get("categories") or ()}
+    if not by_name or len(names) < 2:
+        mixed = found | {*own} - {None}
+        if len(mixed) > 1:
+            raise ValueError(
+                f"annotations and detections are of the categories {sorted(mixed, key=str)}; "
+                "evaluate one class at a time"
+            )
+        return np.zeros(len(own), bool)
+    persons = {id_ for id_, name in names.items() if str(name).strip().lower() in PERSON}
+    if len(persons) != 1 or not found <= persons or not {*own} <= {*names}:
         raise ValueError(
-            f"annotations[{bad}] has ignore or iscrowd {marks[bad]!r}; 0 or 1 is wanted"
+            f"the categories are {names}, annotations are of {sorted({*own}, key=str)}, detections "
+            f"of {sorted(found, key=str)}; expected one category called {' or '.join(PERSON)}, all "
+            "detections of it, and no category without a name: evaluate one class at a time"
         )
-    ignore = np.array(marks, bool)
-    if by_name and len(_categories(ground_truth)) > 1:
-        ignore |= _other_class(_categories(ground_truth), annotations, detections)
-    else:
-        _one_class(annotations, detections)
-
-    truth = Truth(
-        _positions(annotations, "annotations", position),
-        _boxes(_column(annotations, "annotations", "bbox"), "annotations"),
-        ignore,
-        annotations,
-    )
-    score = np.array(_column(detections, "detections", "score") or np.zeros(0))
-    if score.dtype.kind not in "biuf":
-        raise ValueError("detections: the scores are not all numbers")
-    score = score.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(score))
-    if len(bad):
-        raise ValueError(f"detections[{bad[0]}] has the score {score[bad[0]]}")
-    found = Found(
-        _positions(detections, "detections", position),
-        _boxes(_column(detections, "detections", "bbox"), "detections"),
-        score,
-    )
-    return len(images), truth, found
-
-
-def _categories(ground_truth) -> dict:
-    """Category id → name."""
-    categories = ground_truth.get("categories") or []
-    ids = _column(categories, "categories", "id")
-    return {id_: category.get("name") for id_, category in zip(ids, categories, strict=True)}
-
-
-def _one_class(annotations, detections):
-    categories = {a.get("category_id") for a in annotations}
-    categories |= {d.get("category_id") for d in detections}
-    categories.discard(None)
-    if len(categories) > 1:
-        raise ValueError(
-            f"annotations and detections are of the categories {sorted(categories, key=str)}; "
-            "evaluate one class at a time"
-        )
-
-
-def _other_class(names, annotations, detections) -> np.ndarray:
-    """Which boxes are not of the class of interest, bool (n,)."""
-    persons = [c for c, name in names.items() if str(name).strip().lower() in PERSON]
-    if len(persons) != 1:
-        raise ValueError(
-            f"the ground truth has the categories {list(names.values())}; exactly one of them must "
-            f"be called {' or '.join(PERSON)}: evaluate one class at a time"
-        )
-    (person,) = persons
-    category = [a.get("category_id") for a in annotations]
-    unnamed = set(category) - set(names)
-    if unnamed:
-        i = next(i for i, c in enumerate(category) if c in unnamed)
-        raise ValueError(
-            f"annotations[{i}] has the category_id {category[i]!r}, but the ground truth's "
-            f"categories are {names}"
-        )
-    strange = {d.get("category_id") for d in detections} - {person, None}
-    if strange:
-        i = next(i for i, d in enumerate(detections) if d.get("category_id") in strange)
-        raise ValueError(
-            f"detections[{i}] has the category_id {detections[i]['category_id']!r}; wanted are "
-            f"only detections of {person!r}, {names[person]!r}: evaluate one class at a time"
-        )
-    return np.array([c != person for c in category], bool)
+    return np.array([category not in persons for category in own], bool)
 
 
 def _column(rows, name, key) -> list:
     try:
         return list(map(itemgetter(key), rows))
-    except KeyError:
-        i = next(i for i, row in enumerate(rows) if key not in row)
+    except (KeyError, TypeError):
+        i = next(i for i, row in enumerate(rows) if not isinstance(row, dict) or key not in row)
         raise ValueError(f"{name}[{i}] has no {key!r}") from None
 
 
-def _positions(rows, name, position) -> np.ndarray:
+def _placed(rows, name, position) -> tuple[np.ndarray, np.ndarray]:
+    """The image's position (n,) and the box (n, 4) of each row."""
     images = _column(rows, name, "image_id")
     try:
-        return np.fromiter(map(position.__getitem__, images), np.int64, len(images))
+        image = np.fromiter(map(position.__getitem__, images), np.int64, len(images))
     except KeyError:
         i = next(i for i, image in enumerate(images) if image not in position)
         raise ValueError(
             f"{name}[{i}] is of image {images[i]!r}, which the ground truth does not have"
         ) from None
+    return image, _boxes(_column(rows, name, "bbox"), name)
 
 
 def _boxes(boxes, name, what="box") -> np.ndarray:
+    def good(box):
+        return len(box) == 4 and _are_numbers(box) and min(box[2:]) >= 0
+
     try:
         # Several times faster than np.array of lists.
         ltwh = np.fromiter(chain.from_iterable(boxes), np.float64).reshape(-1, 4)
-        good = set(map(len, boxes)) <= {4} and np.isfinite(ltwh).all() and (ltwh[:, 2:] >= 0).all()
+        fine = {*map(len, boxes)} <= {4} and np.isfinite(ltwh).all() and (ltwh[:, 2:] >= 0).all()
     except (TypeError, ValueError, OverflowError):
-        good = False
-    if not good:
-        i = next(i for i, box in enumerate(boxes) if not _is_box(box))
-        box = list(boxes[i]) if isinstance(boxes[i], tuple | np.ndarray) else boxes[i]
+        fine = False
+    if not fine:
+        i = next(i for i, box in enumerate(boxes) if not np.iterable(box) or not good(box))
         raise ValueError(
-            f"{name}[{i}] has the {what} {box}; four finite numbers are wanted, "
+            f"{name}[{i}] has the {what} {boxes[i]}; expected four finite numbers, "
             "[left, top, width, height], with no negative size"
         )
     return ltwh
 
 
-def _is_box(box) -> bool:
+def _are_numbers(values) -> bool:
     try:
-        return len(box) == 4 and all(map(_is_number, box)) and min(box[2:]) >= 0
-    except TypeError:
-        return False
-
-
-def _is_number(value) -> bool:
-    try:
-        return math.isfinite(value)
+        return all(map(math.isfinite, values))
     except (TypeError, OverflowError):
         return False
 

@@ -7,10 +7,11 @@ import torch
 
 from alkit import prediction
 from alkit.boxes import at_cells, centred_iou, default_boxes, targets
-from alkit.evaluation import MIN_OVERLAP, evaluate
+from alkit.evaluation import evaluate
 from alkit.frames import Boxes, FrameSet
 from alkit.loop import labels
 from alkit.profiles import Profile
+from alkit.protocols import MIN_OVERLAP
 
 CERTAIN = 10.0  # the logit of a detector without doubt; from 17 on its probability rounds to 1
 
