@@ -202,43 +202,21 @@ def hits(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.nd
     ignore = truth.ignore[box]
     absorbed = np.zeros(len(found.score), bool)
     absorbed[detection[ignore]] = True
-    real = np.flatnonzero(~ignore)
-    detection, box, overlap = detection[real], box[real], overlap[real]
+    detection, box, overlap = detection[~ignore], box[~ignore], overlap[~ignore]
     if not rules.shared:
-        hit = np.full(len(found.score), -1)
-        _take(hit, len(truth.ignore), found.score, detection, box, overlap)
-        detection = np.flatnonzero(hit >= 0)
-        box = hit[detection]
+        # By who chooses first, and what it prefers. All ask for their favorite at once; a box goes
+        # to the first that asks, and the others ask for their next one.
+        order = np.lexsort((-box, -overlap, detection, -found.score[detection]))
+        detection, box = detection[order], box[order]
+        refused = [0]
+        while len(refused):
+            favorite = np.flatnonzero(np.diff(detection, prepend=-1))
+            _, first = np.unique(box[favorite], return_index=True)
+            refused = np.delete(favorite, first)
+            detection, box = np.delete(detection, refused), np.delete(box, refused)
+        detection, box = detection[favorite], box[favorite]
     absorbed[detection] = False
     return detection, box, absorbed
-
-
-def _take(hit, n_boxes, score, detection, box, overlap):
-    """Write into `hit` (n,) the box that each detection takes. `detection`, `box` and `overlap`
-    are of the pairs with real boxes that overlap enough."""
-    choosing = np.bincount(detection, minlength=len(hit)) > 1  # detections that fit several boxes
-    contested = np.zeros(n_boxes, bool)
-    contested[box[choosing[detection]]] = True
-
-    # A box that only detections without a choice fit goes to the first of them.
-    plain = np.flatnonzero(~contested[box])
-    plain = plain[_descending(score[detection[plain]])][::-1]
-    taker = np.full(n_boxes, -1)
-    taker[box[plain]] = detection[plain]  # the last to be written is the first to choose
-    taken = np.flatnonzero(taker >= 0)
-    hit[taker[taken]] = taken
-
-    # The others one by one: by score, each to its best box, on equal IoU to the later one.
-    rest = np.flatnonzero(contested[box])
-    detection, box, overlap = detection[rest], box[rest], overlap[rest]
-    order = np.lexsort((-box, -overlap, detection, -score[detection]))
-    free = [True] * n_boxes
-    last_hit = -1
-    for d, b in zip(detection[order].tolist(), box[order].tolist(), strict=True):
-        if d != last_hit and free[b]:
-            free[b] = False
-            hit[d] = b
-            last_hit = d
 
 
 def _descending(score):

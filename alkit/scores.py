@@ -47,10 +47,10 @@ def divergence(p, radius: int = 9):
     radius = whole(radius, "radius")
 
     def score(levels):  # (level, y, x)
-        window = _Window(radius, levels[0])
+        window = Window(radius, levels[0])
         entropy_of_mean = _entropy(map(window.sum, levels), count=window.count)
         # the mean is linear: one window serves the entropies of all levels
-        mean_of_entropy = window.sum(_entropy(levels)) / window.count
+        mean_of_entropy = window.mean(_entropy(levels))
         return entropy_of_mean - mean_of_entropy
 
     return _scored(score if radius > 0 else lambda levels: 0, p, ("level", "y", "x"))
@@ -134,7 +134,7 @@ def _add_entropy(sums, total, count=None):
         total[block] -= log[1]
 
 
-class _Window:
+class Window:
     """The square window of one radius on maps like `a` (y, x), cut at the border; `count` (y, x)
     are its pixels inside."""
 
@@ -144,6 +144,10 @@ class _Window:
         self.size = (2 * rx + 1, 2 * ry + 1)  # OpenCV's order: width, height
         self.count, self._sum = np.empty((2, *a.shape), a.dtype)
         self.count[:] = np.outer(_pixels_inside(ry, a.shape[0]), _pixels_inside(rx, a.shape[1]))
+
+    def mean(self, a):
+        """The mean of `a` (y, x) over the window around each pixel."""
+        return self.sum(a) / self.count
 
     def sum(self, a):
         """The sum of `a` (y, x) over the window around each pixel, accumulated in float64. The

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import textwrap
 import time
 from pathlib import Path
 
@@ -65,12 +66,12 @@ def cell_weights(labels: list, pixels, profile: Profile, generator: torch.Genera
 def loss_of(logits: list, labels: list, weights: list) -> torch.Tensor:
     """Eq. (7) but for the regularisation, which the optimiser adds to each gradient: the weighted
     sum of the cells' sigmoid cross-entropy. All lists of five maps (n, y, x)."""
-    return sum(
-        (weight * F.binary_cross_entropy_with_logits(logit.float(), own, reduction="none")).sum()
-        for logit, own, weight in zip(
-            logits, [(label == 1).float() for label in labels], weights, strict=True
-        )
-    )
+    total = 0.0
+    for logit, label, weight in zip(logits, labels, weights, strict=True):
+        is_positive = (label == 1).float()
+        loss = F.binary_cross_entropy_with_logits(logit.float(), is_positive, reduction="none")
+        total = total + (weight * loss).sum()
+    return total
 
 
 def train(
@@ -235,9 +236,7 @@ def keep(path: Path, key: str, detector, optimiser, losses: list):
         for state, value in optimiser.state[parameter].items():
             tensors[f"optimiser.{state}.{name}"] = value
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"key": key, "losses": json.dumps(losses)})
-    os.replace(partial, path)
+    _write(tensors, path, key=key, losses=json.dumps(losses))
 
 
 def restore(path: Path, key: str, detector, optimiser) -> list:
@@ -280,10 +279,14 @@ def _placed(detector: Detector) -> Detector:
 
 
 def save_weights(detector: Detector, path: Path):
-    """Write the weights as safetensors, atomically, with the width that they are of."""
+    """Write the weights as safetensors, atomically, with their number."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-    partial = Path(path).with_suffix(".partial")
-    save_file(tensors, partial, metadata={"parameters": str(count_parameters(detector))})
+    _write(tensors, Path(path), parameters=str(count_parameters(detector)))
+
+
+def _write(tensors: dict, path: Path, **metadata: str):
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata=metadata)
     os.replace(partial, path)
 
 
@@ -294,27 +297,15 @@ def load_weights(path: Path, profile: Profile) -> Detector:
     """
     detector = Detector(profile.width, profile.half_pixel)
     try:
-        tensors = load_file(path)
+        detector.load_state_dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
-    expected = detector.state_dict()
-    wrong = [
-        name
-        for name in sorted({*expected, *tensors})
-        if name not in tensors
-        or name not in expected
-        or tensors[name].shape != expected[name].shape
-    ]
-    if wrong:
-        name = wrong[0]
-        found = tuple(tensors[name].shape) if name in tensors else "missing"
-        wanted = tuple(expected[name].shape) if name in expected else "no such tensor"
+    except RuntimeError as error:
         raise ValueError(
-            f"{path}: weights of another network: {len(wrong)} tensors differ from a detector of "
-            f"width {profile.width}, the first is {name}: found {found}, wanted {wanted}. "
-            "Use the profile that these weights were trained with"
-        )
-    detector.load_state_dict(tensors)
+            f"{path}: weights of another network; expected those of a detector of width "
+            f"{profile.width}. Use the profile that they were trained with. "
+            f"{textwrap.shorten(str(error), 200)}"
+        ) from None
     return _placed(detector).eval()
 
 
