@@ -95,28 +95,20 @@ def member(found: Survey) -> Member:
 def shared(first: Member, second: Member) -> Shared:
     """What two data sets share; see the module."""
     certain = first.origin.place == second.origin.place
-    frames, sequences, nearest = set(), set(), None
-    if certain:
-        frames = set(first.frames.name) & set(second.frames.name)
-    if certain or not (first.origin.drawn or second.origin.drawn):
+    drawn = first.origin.drawn or second.origin.drawn
+    frames = set(first.frames.name) & set(second.frames.name) if certain else set()
+    sequences, nearest, seconds, identities = set(), None, None, None
+    if certain or not drawn:
         sequences = _sequences(first.frames) & _sequences(second.frames)
     if sequences:
         nearest = min(_distance(_times(first, name), _times(second, name)) for name in sequences)
-    identities = None
+        rate = first.entry.frame_rate
+        seconds = nearest / rate if rate and rate == second.entry.frame_rate else None
     if first.origin.numbering == second.origin.numbering and first.identities and second.identities:
         identities = tuple(sorted(first.identities & second.identities))
-    rates = {part.entry.frame_rate for part in (first, second)}
-    rate = rates.pop() if len(rates) == 1 else None
-    return Shared(
-        first.entry.name,
-        second.entry.name,
-        tuple(sorted(frames)),
-        tuple(sorted(sequences)),
-        identities,
-        nearest,
-        nearest / rate if rate and nearest is not None else None,
-        certain,
-    )
+    names = first.entry.name, second.entry.name
+    own = tuple(sorted(frames)), tuple(sorted(sequences)), identities
+    return Shared(*names, *own, nearest, seconds, certain)
 
 
 def pairs(surveys: list[Survey]) -> list[Shared]:
@@ -135,90 +127,39 @@ def _times(part: Member, sequence: str) -> np.ndarray:
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
     """The smallest distance of an element of a to one of b, neither empty."""
-    b = np.sort(b)
+    b = np.concatenate([[-np.inf], np.sort(b), [np.inf]])
     after = np.searchsorted(b, a)
-    gaps = np.minimum(
-        np.abs(a - b[np.maximum(after - 1, 0)]), np.abs(b[np.minimum(after, len(b) - 1)] - a)
-    )
-    return round(float(gaps.min()), 6)  # raw / step · step is a raw number but for rounding
-
-
-# --- in words ---------------------------------------------------------------------------------
+    # raw / step · step is a raw number but for rounding
+    return round(float(np.minimum(b[after] - a, a - b[after - 1]).min()), 6)
 
 
 def sentence(found: Shared) -> str:
-    """What a pair shares, one line."""
+    """What a pair shares, and why then the one is no test of what was learnt on the other."""
     pair = f"{found.first} and {found.second}"
     if not found.anything:
         return f"{pair}: no frame, sequence or identity in common"
-    parts = [
-        _counted(found.sequences, "sequence", "sequences"),
-        "identities not comparable"
-        if found.identities is None
-        else _counted(found.identities, "identity", "identities"),
-        _counted(found.frames, "frame", "frames"),
-    ]
-    return f"{pair} share: {', '.join(parts)}{_apart(found)}"
-
-
-def warning(found: Shared) -> str | None:
-    """Why one of a pair is no test of what was learnt on the other; None where they share
-    nothing. It names the pair and what it shares."""
-    if not found.anything:
-        return None
-    named = []
+    parts = []
     if found.sequences:
-        named.append(_named(found.sequences, "sequence", "sequences"))
+        more = len(found.sequences) - NAMED
+        parts.append(f"sequences {', '.join(map(str, found.sequences[:NAMED]))}")
+        parts[0] += f" and {more} more" if more > 0 else ""
     if found.identities:
-        named.append(_counted(found.identities, "identity", "identities"))
+        parts.append(f"identities: {len(found.identities)}")
     if found.frames:
-        named.append(_counted(found.frames, "frame", "frames"))
-    pair = f"{found.first} and {found.second}"
+        parts.append(f"frames: {len(found.frames)}")
+    if found.nearest is not None:
+        seconds = "" if found.seconds is None else f" = {found.seconds:.3g} s"
+        parts.append(f"the nearest are {found.nearest:g} raw frames{seconds} apart")
     if not found.certain:
-        return (
-            f"{pair} lie in two folders, and both have the {' and '.join(named)}{_apart(found)}. "
-            f"If that is the same video, neighbouring frames are near-copies, and a test on "
-            f"{found.second} is no test"
-        )
-    if found.frames:
+        why = "if the videos of one name in their two folders are the same, neighboring frames are"
+        why += " near-copies"
+    elif found.frames:
         why = "the same images are in both"
     elif found.sequences:
-        why = "neighbouring frames are near-copies"
+        why = "neighboring frames are near-copies"
     else:
         why = "who was seen in the one is seen again in the other"
-    return (
-        f"{pair} share {_listed(named)}{_apart(found)}: {why}, so a test on {found.second} is no "
-        "test"
-    )
-
-
-def warnings(found: list[Shared]) -> list[str]:
-    """The warnings about some pairs."""
-    return [line for line in map(warning, found) if line is not None]
-
-
-def _apart(found: Shared) -> str:
-    if found.nearest is None:
-        return ""
-    seconds = "" if found.seconds is None else f" = {found.seconds:.3g} s"
-    unit = "frame" if found.nearest == 1 else "frames"
-    return f" (the nearest are {found.nearest:g} raw {unit}{seconds} apart)"
-
-
-def _counted(items, one: str, many: str) -> str:
-    return f"{len(items) or 'no'} {one if len(items) == 1 else many}"
-
-
-def _named(items, one: str, many: str) -> str:
-    text = f"{one if len(items) == 1 else many} {', '.join(map(str, items[:NAMED]))}"
-    return text if len(items) <= NAMED else f"{text} and {len(items) - NAMED} more"
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-# --- an experiment's data sets ----------------------------------------------------------------
+    return f"{pair} share {'; '.join(parts)}. A test on {found.second} is no test: {why}"
 
 
 def leaks(experiment, catalog) -> list[str]:
@@ -248,5 +189,5 @@ def leaks(experiment, catalog) -> list[str]:
             elif name not in opened:
                 frames = catalog[name].open_unfiltered(**arguments(name))
                 opened[name] = Member(catalog[name], place, frames, None)
-        found.append(warning(shared(*(opened[name] for name in names))))
-    return [line for line in found if line is not None]
+        found.append(shared(*(opened[name] for name in names)))
+    return [sentence(each) for each in found if each.anything]

@@ -5,7 +5,6 @@ source is from the target, and what labels could gain. `alkit.studies.figures.te
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,10 +17,15 @@ from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
 from alkit.profiles import Profile
 from alkit.street import VERSION
-from alkit.studies.ceiling import ceiling
+from alkit.studies.ceiling import causes
 from alkit.text import evenly, sentence
 
-ROLES = {"labeled": "X_l", "held_out": "held out", "pool": "X_u", "test": "test"}
+ROLES = {
+    "labeled": "X_l, the domain that is labelled",
+    "held_out": "held-out frames of X_l's domain",
+    "pool": "X_u, the pool to choose from",
+    "test": "test set of the target domain",
+}
 DEFAULTS = {"domain": "source", "world": 0}  # of the reader
 SAMPLE = 0.01  # of the pool: the random sample that rare situations are measured against
 NEAR = 4.0  # grey levels; frames of two sequences of the demo's pool are 14 and more apart
@@ -72,16 +76,9 @@ def open_bed(run: runs.Run) -> Bed:
 
 
 def origin(bed: Bed) -> str:
-    """The generator's version and the worlds, and what both are for."""
-    worlds = {role: args["world"] for role, args in bed.args.items()}
-    named = f"world {worlds['pool']}"
-    if len(set(worlds.values())) > 1:
-        named = "worlds " + ", ".join(f"{w} ({ROLES[role]})" for role, w in worlds.items())
-    return (
-        f"street, version {VERSION} of the generator, {named}. Strategies are compared only on one "
-        "frozen version: a change that moves a pixel makes a new version, and results of two "
-        "versions are never put beside each other."
-    )
+    """The generator's version and the worlds."""
+    worlds = ", ".join(f"{role} from {args['world']}" for role, args in bed.args.items())
+    return f"street, version {VERSION} of the generator; worlds: {worlds}"
 
 
 def domains(bed: Bed) -> pd.DataFrame:
@@ -90,7 +87,7 @@ def domains(bed: Bed) -> pd.DataFrame:
     which each of them is seen."""
     rows = {}
     for role, frames in bed.frames.items():
-        of_frame = [frames.boxes[i] for i in bar(len(frames), f"{frames.dataset}: boxes")]
+        of_frame = [frames.boxes[i] for i in range(len(frames))]
         real = [boxes.take(~boxes.ignore) for boxes in of_frame]
         count = np.array([len(boxes) for boxes in real])
         heights = np.concatenate([boxes.ltwh[:, 3] for boxes in real])
@@ -141,7 +138,7 @@ def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
     """Compare each frame with the one before, and `PAIRS` random pairs, at thumbnail size."""
     height, width = THUMBNAIL
     grey = np.empty((len(frames), height, width), np.uint8)
-    for i in bar(len(frames), f"{frames.dataset}: images"):
+    for i in tqdm(range(len(frames)), desc=f"{frames.dataset}: images", leave=False):
         image = cv2.cvtColor(frames.images(i), cv2.COLOR_RGB2GRAY)
         grey[i] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
@@ -190,70 +187,53 @@ def sample_size(frames: int) -> int:
 
 
 def ceilings(bed: Bed) -> pd.DataFrame:
-    """`alkit.studies.ceiling` of the test set, and of the held-out frames where there are some."""
+    """The decoder ceiling's causes on the test set, and on held-out frames where there are some."""
     rows = {
-        frames.dataset: ceiling(frames, bed.profile, bar)
+        frames.dataset: causes(frames, bed.profile)
         for role, frames in bed.frames.items()
         if role in ("held_out", "test")
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Miss rates at FPPI 1: `table` has the columns what, data, miss rate. `gap` is W_l's on the
-    test set less that on held-out frames of its own domain; `headroom` the test set's with a
-    random 1 % of the pool labelled less that with all of it; NaN where not measured. `note` says
-    how to measure the headroom, or is empty."""
-
-    table: pd.DataFrame
-    gap: float
-    headroom: float
-    note: str
-
-
-def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> Rates:
-    """The miss rates of W_l, of the decoder ceiling, and of the experiment folder `headroom`."""
+def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Miss rates at FPPI 1 of the decoder ceiling, of W_l, and of the experiment folder `headroom`,
+    which labels random frames; and in words the gap, W_l's on the test set less that on held-out
+    frames of its own domain, and the headroom, the test set's with few labels less that with all.
+    """
     held_out, test = bed.run.held_out(), bed.run.evaluation(0)
-    rows = [
-        ("decoder ceiling", dataset, rate)
-        for dataset, rate in ceilings["together"].to_dict().items()
-    ]
-    own = held_out.get("miss_rate_at_1", np.nan)
-    if held_out:
-        rows.append(("W_l", held_out["dataset"], own))
-    rows.append(("W_l", test["dataset"], test["miss_rate_at_1"]))
-    labelled, note = random_labels(headroom, bed.run.seed, test["miss_rate_at_1"])
-    rows += [
-        (f"{images} random frames labelled", test["dataset"], rate) for images, rate in labelled
-    ]
-    gain = labelled[0][1] - labelled[-1][1] if len(labelled) > 1 else np.nan
-    table = pd.DataFrame(rows, columns=["what", "data", "miss rate"])
-    return Rates(table, test["miss_rate_at_1"] - own, gain, note)
+    own, other = held_out.get("miss_rate_at_1", np.nan), test["miss_rate_at_1"]
+    rows = [("decoder ceiling", name, rate) for name, rate in ceilings["together"].items()]
+    rows += [("W_l", held_out["dataset"], own)] if held_out else []
+    rows.append(("W_l", test["dataset"], other))
+    try:
+        labelled = random_labels(headroom, bed.run.seed, other)
+        said = f"headroom: {labelled[0][1] - labelled[-1][1]:.3f}, the fewest labels less the most"
+    except LookupError as error:
+        labelled, said = [], f"headroom: not measured: {error.args[0]}"
+    rows += [(f"{n} random frames labelled", test["dataset"], rate) for n, rate in labelled]
+    gap = f"gap: {other - own:.3f}, W_l on the test set less W_l on its own domain"
+    return pd.DataFrame(rows, columns=["what", "data", "miss rate"]), f"{gap}\n{said}"
 
 
-def random_labels(folder: str, seed: int, w_l: float) -> tuple[list, str]:
+def random_labels(folder: str, seed: int, w_l: float) -> list:
     """(images labelled, miss rate at FPPI 1, mean over seeds) after the last cycle of each fold of
-    an experiment, fewest first; none, and a sentence that says why and what to do, where the folder
-    does not have them or they did not start from the W_l with the miss rate `w_l` for `seed`."""
-    path = runs.ROOT / folder
-    command = f"alkit run {HEADROOM}"
-    if path != runs.ROOT / "runs" / Path(HEADROOM).stem:
-        command += f" --out {folder}"
+    an experiment, fewest first. Raises LookupError, which says what to do, where they are not there
+    or did not start from the W_l with the miss rate `w_l` for `seed`."""
+    path, found = runs.ROOT / folder, []
     if not path.exists():
-        return [], f"Headroom is not measured: there is no {folder}. `{command}` makes it."
-    found = []
+        raise LookupError(f"there is no {folder}; `alkit run {HEADROOM} --out {folder}` makes it")
     for out in runs.experiments(path):
         table = experiment.ledger(out)
         if len(table) == 0 or table["cycle"].max() == 0:
-            return [], f"Headroom is not measured: {out} is not complete. Go on with `{command}`."
+            raise LookupError(f"{out} is not complete; go on with `alkit run {HEADROOM}`")
         first = table[(table["cycle"] == 0) & (table["seed"] == seed)]
         if (first["miss rate at FPPI 1"] != w_l).any():
-            return [], f"Headroom is not measured: {out} started from another W_l than this run's."
+            raise LookupError(f"{out} started from another W_l than this run's")
         last = table[table["cycle"] == table["cycle"].max()]
         images, rate = last[["labeled images", "miss rate at FPPI 1"]].mean()
         found.append((round(images), float(rate)))
-    return sorted(found), ""
+    return sorted(found)
 
 
 # --- the checked line -------------------------------------------------------------------------
@@ -284,8 +264,3 @@ def check(bed: Bed) -> str:
                 problems.append(f"{len(seen & others)} people are in {domain} and {other}")
     claim = "street: boxes inside images, nobody in two domains of a world, frames redrawn equal"
     return sentence(claim, problems[:5])
-
-
-def bar(n: int, what: str):
-    """Positions 0 … n − 1, with a progress bar that goes when it is done."""
-    return tqdm(range(n), desc=what, leave=False, mininterval=0.5)

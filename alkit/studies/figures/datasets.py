@@ -2,26 +2,16 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from alkit.catalog import Entry
 from alkit.pages.views import drawing
 from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH
-from alkit.studies.comparison import number, size, tracks
 from alkit.studies.overlap import Shared
-from alkit.studies.survey import Survey
+from alkit.studies.survey import LABELS, Survey, shown
 from alkit.text import evenly
 
-TABLE_1 = {
-    "images": "images",
-    "instances": "instances",
-    "images_with_pedestrians": "images with pedestrians",
-    "sequences": "sequences",
-    "identities": "tracks",
-}
 COLUMNS = 3  # of a contact sheet
-TICKS = [k * 10.0**e for e in range(5) for k in (1, 2, 5)]  # of heights
-BARS = 40  # of a histogram of heights
+BAR = 0.08  # of a histogram of heights, in their logarithm
 WIDEST = 1.3  # width / height at the end of the histogram; the few boxes beyond are in its last bar
 WHOLE = 0.95  # of a box's area; labels of the two differ by a pixel or so
 GREY = 127  # of an image that is not here
@@ -31,21 +21,14 @@ def table_1(entries: list[Entry], surveys: list[Survey]) -> pd.DataFrame:
     """The numbers of the paper's Table 1, and two more, sequences and tracks: for each data set
     what the catalog expects and what is found; "–" where it expects nothing, or where the data is
     not among `surveys`."""
-    found = {each.name: each for each in surveys}
+    counts = {found.name: found.counts for found in surveys}
     rows = {}
     for entry in entries:
-        expected = entry.expect.model_dump() | {"image_size": entry.image_size}
-        here = entry.name in found
-        counts = found[entry.name].counts if here else {}
-        for what, values in (("expected", expected), ("found", counts)):
-            row = {label: number(values.get(key)) for key, label in TABLE_1.items()}
-            if what == "found" and here:
-                row["tracks"] = tracks(found[entry.name])
-            pixels = values.get("image_size")
-            known = pixels or (what == "found" and here)
-            row["image size, height × width"] = size(pixels) if known else "–"
-            row["type"] = entry.kind
-            rows[entry.name, what] = row
+        expected = dict(entry.expect) | {"image_size": entry.image_size}
+        expected = {key: value for key, value in expected.items() if value is not None}
+        for what, values in (("expected", expected), ("found", counts.get(entry.name, {}))):
+            row = {label: shown(values, key) for key, label in LABELS.items()}
+            rows[entry.name, what] = row | {"type": entry.kind}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -56,15 +39,14 @@ def in_common(shared: list[Shared]) -> pd.DataFrame:
     for found in shared:
         if not (found.certain or found.anything):
             continue
-        fair = "no" if found.certain else "not if both folders hold the same video"
-        identities = None if found.identities is None else len(found.identities)
+        unfair = "no" if found.certain else "not if both folders hold the same video"
         rows[f"{found.first} and {found.second}"] = {
             "sequences in common": len(found.sequences),
-            "identities in common": number(identities),
+            "identities in common": "–" if found.identities is None else len(found.identities),
             "frames in common": len(found.frames),
-            "nearest (raw frames)": number(found.nearest),
-            "nearest (s)": number(found.seconds),
-            "a fair test": fair if found.anything else "yes",
+            "nearest (raw frames)": "–" if found.nearest is None else f"{found.nearest:.10g}",
+            "nearest (s)": "–" if found.seconds is None else f"{found.seconds:.3g}",
+            "a fair test": unfair if found.anything else "yes",
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -74,70 +56,41 @@ def sizes(surveys: list[Survey]):
     caption = (
         "Of each data set the labelled boxes of its filter's classes (grey), and those that are "
         "pedestrians under the filter (blue). Dashed: the limits of the filter. Heights are in "
-        "pixels of the data set's own images."
+        f"pixels of the data set's own images. Boxes wider than {WIDEST:g} of their height are in "
+        "the last bar."
     )
     title = "Sizes and shapes of the labelled boxes"
     figure = drawing.picture(0.9 + 1.9 * max(len(surveys), 1), title, caption)
     if not surveys:
         drawing.say(figure.subplots(), "None of the data sets is here.")
         return figure
-    grid = figure.subplots(len(surveys), 2, squeeze=False)
-    for row, found in zip(grid, surveys, strict=True):
-        _height_axes(row[0], found)
-        _shape_axes(row[1], found)
+    for row, found in zip(figure.subplots(len(surveys), 2, squeeze=False), surveys, strict=True):
+        if len(found.sizes) == 0:
+            drawing.say(row[0], f"{found.name} has no labelled boxes.")
+            row[1].set_axis_off()
+            continue
+        heights, widths = np.maximum(found.sizes, 1.0).T
+        rule = found.entry.filter
+        limit = rule.min_height / rule.scale
+        # bars of equal ratios, of which one ends at the limit
+        low, high = (np.log(end / (limit or 1)) for end in (heights.min(), heights.max()))
+        edges = np.arange(np.floor(low / BAR), np.ceil(high / BAR) + 2) * BAR
+        drawing.tidy(row[0], found.name, "height (pixels)", "boxes")
+        _histograms(row[0], heights, found.kept, np.exp(edges) * (limit or 1), [limit][: limit > 0])
+        row[0].set_xscale("log")
+        drawing.tidy(row[1], "", "width / height", "boxes")
+        shapes = np.minimum(widths / heights, WIDEST)
+        _histograms(row[1], shapes, found.kept, np.linspace(0, WIDEST, 53), rule.aspect or ())
     return figure
 
 
-def _height_axes(axes, found: Survey):
-    if len(found.sizes) == 0:
-        drawing.say(axes, f"{found.name} has no labelled boxes.")
-        return
-    rule, heights = found.entry.filter, np.maximum(found.sizes[:, 0], 1.0)
-    drawing.tidy(axes, found.name, "height (pixels)", "boxes")
-    limit = rule.min_height / rule.scale
-    low, high = min(heights.min(), limit or np.inf), max(heights.max(), limit)
-    # the limit is an edge of two bars
-    width = max(np.log(high / low) / BARS, 0.02)
-    first, last = (np.log(np.array([low, high]) / (limit or low)) / width).round(9)
-    edges = (limit or low) * np.exp(width * np.arange(np.floor(first), np.floor(last) + 2))
-    _both(axes, heights, found.kept, edges)
-    axes.set_xscale("log")
-    axes.set_xticks([tick for tick in TICKS if edges[0] <= tick <= edges[-1]])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    if limit:
-        name = f"{limit:.4g} px"
-        if rule.scale != 1:
-            name += f": {rule.min_height:g} at the paper's scale"
-        axes.axvline(limit, color=BLACK, linewidth=0.9, linestyle="--", label=name)
+def _histograms(axes, values, kept, edges, limits):
+    """All boxes and, before them, the positives; the limits in the legend."""
+    axes.hist(values, edges, color="0.8", label=f"labelled: {len(values)}")
+    axes.hist(values[kept], edges, color=BLUE, label=f"pedestrians: {np.count_nonzero(kept)}")
+    for limit in limits:
+        axes.axvline(limit, color=BLACK, linewidth=0.9, linestyle="--", label=f"{limit:.4g}")
     axes.legend(fontsize=7, frameon=False)
-
-
-def _shape_axes(axes, found: Survey):
-    tall = found.sizes[:, 0] > 0
-    if not tall.any():
-        axes.set_axis_off()
-        return
-    ratio = found.sizes[tall, 1] / found.sizes[tall, 0]
-    drawing.tidy(axes, "", "width / height", "boxes")
-    _both(axes, np.minimum(ratio, WIDEST), found.kept[tall], np.linspace(0, WIDEST, 53))
-    for k, limit in enumerate(found.entry.filter.aspect or ()):
-        name = None if k else "{:g} and {:g}".format(*found.entry.filter.aspect)
-        axes.axvline(limit, color=BLACK, linewidth=0.9, linestyle="--", label=name)
-    axes.set_xlim(0, WIDEST)
-    beyond = np.count_nonzero(ratio > WIDEST)
-    if beyond:
-        axes.set_title(f"{beyond} wider than {WIDEST:g} in the last bar", fontsize=7, loc="right")
-    axes.legend(fontsize=7, frameon=False)
-
-
-def _both(axes, values, kept, edges):
-    """All boxes and, before them, the positives, with room for the legend above."""
-    counts, _, _ = axes.hist(values, edges, color="0.8", label=f"labelled: {len(values)}")
-    name = f"pedestrians: {np.count_nonzero(kept)}"
-    axes.hist(values[kept], edges, color=BLUE, label=name)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.set_ylim(0, 1.4 * max(counts.max(), 1))
 
 
 def samples(found: Survey, count: int = 6):
@@ -153,16 +106,14 @@ def samples(found: Survey, count: int = 6):
         if len(items) == len(chosen):
             break
         try:
-            image = frames.images(i)
+            items.append(_item(frames, i, frames.images(i)))
         except FileNotFoundError:
             missing += 1
-            continue
-        items.append(_item(frames, i, image))
     if not items and frames.image_size:
         grey = np.full((*frames.image_size, 3), GREY, np.uint8)
         items = [_item(frames, i, grey) for i in chosen]
     where = f"the {len(labelled)} with a pedestrian" if len(labelled) else "all"
-    how = f"evenly chosen among {where}" if not missing else f"of {where} the first with an image"
+    how = f"of {where} the first with an image" if missing else f"evenly chosen among {where}"
     caption = (
         f"{len(items)} of {len(frames)} frames, {how}. Green: pedestrians; orange: boxes to "
         f"ignore; dashed: the visible part, where it is less than {WHOLE:.0%} of the box."
@@ -172,13 +123,8 @@ def samples(found: Survey, count: int = 6):
 
 
 def _item(frames, i: int, image):
-    name = str(frames.name[i])
-    title = name if len(name) <= 40 else name.rsplit("/", 1)[-1][-40:]
-    return image, title, None if frames.boxes is None else _boxes_of(frames.boxes[i])
-
-
-def _boxes_of(boxes):
-    """A mark: boxes to ignore, pedestrians, and their visible parts where these differ."""
+    """Image, title and the mark of its boxes: to ignore, pedestrians, their visible parts."""
+    boxes = None if frames.boxes is None else frames.boxes[i]
 
     def mark(axes):
         drawing.boxes(axes, boxes.ltwh[boxes.ignore], FOUND)
@@ -187,4 +133,6 @@ def _boxes_of(boxes):
         partly = (seen > 0) & (seen < WHOLE * whole)
         drawing.boxes(axes, boxes.visible[partly], "white", dashed=True)
 
-    return mark
+    name = str(frames.name[i])
+    name = name if len(name) <= 40 else name.rsplit("/", 1)[-1][-40:]
+    return image, name, mark if boxes else None

@@ -12,8 +12,7 @@ def agreements(found: dict, dataset: str):
     """Agreement of the first N of each variant with the paper's, before and under the rules."""
     table = fidelity.table(found)
     n = len(next(iter(found.values())).z)
-    bases = (fidelity.BASE, fidelity.MC_BASE, fidelity.SECOND)
-    names = [name for name in found if name not in bases]
+    names = [name for name in found if name != fidelity.base_of(name)]
     figure = drawing.picture(
         1.7 + 0.28 * len(names),
         "Agreement with the paper's choice, one difference at a time",

@@ -1,9 +1,7 @@
-"""Figures of the performance notebook: measured figures against their goals, time to completion.
+"""Figures of the performance notebook: measurements against their goals, time to completion.
 
 The files are those of `python -m benchmarks`, one for each kind of machine.
 """
-
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +9,6 @@ from matplotlib.ticker import FuncFormatter
 
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import ROOT
-from alkit.loop.scaling import sweep
 from alkit.pages.views import drawing
 from alkit.pages.views.drawing import BLUE, COLOURS, GREY, ORANGE
 from alkit.text import sentence
@@ -46,15 +43,18 @@ def table(result: dict) -> pd.DataFrame:
     """One line for each figure: what, against what, both, their ratio, the goal, met or not."""
     met = {True: "yes", False: "no", None: "–"}
     lines = [
-        (
-            row["what"].strip(), row["against"] or "–", _amount(row["ours"]),
-            _amount(row["reference"]), row["unit"], _amount(row["ratio"]), _goal(row),
-            met[row["met"]],
-        )
+        {
+            "what": row["what"].strip(),
+            "against": row["against"] or "–",
+            **{name: _amount(row[name]) for name in ("ours", "reference")},
+            "unit": row["unit"],
+            "ratio": _amount(row["ratio"]),
+            "goal": _goal(row),
+            "met": met[row["met"]],
+        }
         for row in result["rows"]
-    ]  # fmt: skip
-    columns = ["what", "against", "ours", "reference", "unit", "ratio", "goal", "met"]
-    return pd.DataFrame(lines, columns=columns)
+    ]
+    return pd.DataFrame(lines)
 
 
 def _amount(value) -> str:
@@ -111,7 +111,7 @@ def unit_costs(result: dict) -> tuple[float, float] | None:
     return sum(ms[key] for key in FORWARD) / 1e3, ms["costs.train"] / 1e3
 
 
-def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS, workers=1) -> float:
+def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS) -> float:
     """Hours to label B = `total` of `pool` frames, b a cycle, without the labelling itself.
 
     `costs` are seconds of a frame and of an iteration. Every cycle predicts and scores the frames
@@ -123,14 +123,8 @@ def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS, workers=1)
     of_frame, of_iteration = costs
     before = np.arange(0, total, b)  # labelled before each cycle
     after = np.minimum(before + b, total)
-    seconds = np.sum(pool - before) * of_frame / workers + epochs * np.sum(after) * of_iteration
+    seconds = np.sum(pool - before) * of_frame + epochs * np.sum(after) * of_iteration
     return float(seconds) / 3600
-
-
-def sweep_hours(runs: int, b: int, total: int, costs: tuple, pool=POOL, workers=1) -> float:
-    """Hours of so many runs (strategies × seeds), divided as `alkit.loop.scaling.sweep` does it."""
-    run = partial(hours, b, total, costs, pool, EPOCHS)
-    return sweep([run] * runs, workers)
 
 
 def completion(result: dict, pool: int = POOL):
@@ -159,32 +153,6 @@ def completion(result: dict, pool: int = POOL):
         b = [b for b, _ in PAPER_HOURS]
         axes.plot(b, PAPER_HOURS.values(), "o", color=GREY, markersize=5, label="stated, B = 7500")
     axes.legend(fontsize=8, frameon=False)
-    return figure
-
-
-def scaling(result: dict, pool: int = POOL, total: int = 7500, runs: int = 10, workers=(1, 8, 64)):
-    """The same for several numbers of workers: one run, and a sweep of runs."""
-    costs = unit_costs(result) or PAPER_COSTS
-    whose = "measured here" if unit_costs(result) else "the paper's"
-    figure = drawing.picture(
-        4.2,
-        f"Time to completion with {', '.join(map(str, workers))} workers, B = {total}",
-        f"By unit costs {whose}, each worker such a machine, with nothing lost in dividing the "
-        "work. Steps 1 to 3 are divided among all workers, the training of a cycle is not; a sweep "
-        "gives each worker whole runs first.",
-    )
-    one, many = figure.subplots(1, 2, sharey=True)
-    _hours_axes(one, "One run")
-    _hours_axes(many, f"{runs} runs (strategies × seeds)")
-    b = _cycle_budgets(total)
-    for count, colour in zip(workers, COLOURS, strict=False):
-        label = f"{count} worker{'s' if count > 1 else ''}"
-        own = [hours(k, total, costs, pool, workers=count) for k in b]
-        one.plot(b, own, color=colour, label=label)
-        swept = [sweep_hours(runs, k, total, costs, pool, count) for k in b]
-        many.plot(b, swept, color=colour)
-    one.legend(fontsize=8, frameon=False)
-    many.set_ylabel("")
     return figure
 
 
