@@ -68,7 +68,7 @@ def data_stats(
 
     numbers, entries = profiles.profile(profile), load(catalog)
     surveys = [survey.survey(entry) for entry in [entries[name] for name in names]]
-    table = survey.table_of_counts(surveys)
+    table = survey.table_of_counts([found.entry for found in surveys], surveys)
     for found in surveys:
         limit = ceiling.of_data_set(found, numbers)
         said = f"{limit.miss_rate:.3f} of {limit.decoded} frames" if limit else "–"

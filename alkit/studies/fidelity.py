@@ -19,11 +19,13 @@ from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
 from alkit.loop.steps.step_4_select import ranked_by, selected
+from alkit.pages.views import drawing
 from alkit.profiles import PAPER, RELEASED, Profile
 from alkit.text import sentence
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements
 BASE, ALL = "paper", "all of them"
+SIDE = 6  # images shown that only one of two variants chooses
 
 # The profile's numbers behind each row that acts after the weights are there.
 ROWS = {
@@ -195,6 +197,28 @@ def changes(found: dict, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     chooses, and those that only the variant chooses, each in the order chosen."""
     base, own = found[BASE].chosen[:n], found[name].chosen[:n]
     return base[~np.isin(base, own)], own[~np.isin(own, base)]
+
+
+def changed(frames, found: dict, name: str, n: int):
+    """Images that only the paper, and that only a variant, has among its first n chosen."""
+    only_paper, only_own = changes(found, name, n)
+    items = []
+    for kind, positions in ((BASE, only_paper), (name, only_own)):
+        rank = {p: k + 1 for k, p in enumerate(found[kind].chosen.tolist())}
+        items += [
+            (frames.images(p), f"{kind} only, no. {rank[p]}\n{frames.name[p]}", None)
+            for p in positions[:SIDE].tolist()
+        ]
+    counts = [min(n, len(found[kind].chosen)) for kind in (BASE, name)]
+    return drawing.contact_sheet(
+        items,
+        columns=SIDE,
+        title=f"The images that change: {name}",
+        caption=f"Among the first {counts[0]} that the paper chooses {len(only_paper)} are its own "
+        f"alone, among the variant's first {counts[1]} are {len(only_own)}. The first {SIDE} of "
+        "each, with the place at which they are chosen.",
+        empty=f"The first {n} chosen are the same images.",
+    )
 
 
 def listed() -> pd.DataFrame:

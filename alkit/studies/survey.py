@@ -132,12 +132,13 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
 
 def compare_counts(found: Survey) -> list[Finding]:
     """The counts that the entry expects beside those found, and the image size."""
-    expected = dict(found.entry.expect) | {"image_size": found.entry.image_size}
-    return [
-        Finding(key, value, found.counts[key])
-        for key, value in expected.items()
-        if value is not None
-    ]
+    expected = _expected(found.entry).items()
+    return [Finding(key, value, found.counts[key]) for key, value in expected]
+
+
+def _expected(entry: Entry) -> dict:
+    expected = dict(entry.expect) | {"image_size": entry.image_size}
+    return {key: value for key, value in expected.items() if value is not None}
 
 
 # --- several data sets ------------------------------------------------------------------------
@@ -149,31 +150,36 @@ LABELS = {
     "sequences": "sequences",
     "identities": "tracks",
     "image_size": "image size, height × width",
+    "ignored": "ignored",
+    "boxes": "boxes",
+    "median_height": "median height (px)",
+    "labels": "labels in the files",
 }
 
 
-def shown(counts: dict, key: str) -> str:
-    """One of the counts as text: "–" where it is not known. Tracks are different objects among the
-    positives; the size None is that of images that differ."""
-    value = counts.get(key)
-    if key == "image_size" and key in counts:
-        return " × ".join(map(str, value)) if value else "various"
-    if key == "labels" and value:
-        return ", ".join(f"{name} {n}" for name, n in value.items())
-    if not value and (value is None or (key == "identities" and counts.get("instances"))):
-        return "–"
-    return f"{round(value, 2):.10g}" if value else "0"
-
-
-def table_of_counts(surveys: list[Survey]) -> pd.DataFrame:
-    """The counts of some data sets as text, a column for each."""
-    more = {"ignored": "ignored", "boxes": "boxes", "median_height": "median height (px)"}
-    labels = LABELS | more | {"labels": "labels in the files"}
-    columns = {
-        found.name: {label: shown(found.counts, key) for key, label in labels.items()}
-        for found in surveys
-    }
+def table_of_counts(entries: list[Entry], surveys: list[Survey]) -> pd.DataFrame:
+    """The counts of data sets as text, a column for each, with what the catalog expects in
+    brackets; "–" for what is not known. Tracks are the different people among the positives."""
+    counts = {found.name: found.counts for found in surveys}
+    columns = {}
+    for entry in entries:
+        found, expected = counts.get(entry.name, {}), _expected(entry)
+        columns[entry.name] = {
+            label: _shown(key, found.get(key))
+            + (f" ({_shown(key, expected[key])} expected)" if key in expected else "")
+            for key, label in LABELS.items()
+        }
     return pd.DataFrame(columns)
+
+
+def _shown(key: str, value) -> str:
+    if value is None or (key == "identities" and value == 0):
+        return "–"
+    if key == "image_size":
+        return " × ".join(map(str, value))
+    if key == "labels":
+        return ", ".join(f"{name} {n}" for name, n in value.items())
+    return f"{round(value, 2):.10g}"
 
 
 def matching(catalog, names: str) -> list[Entry]:

@@ -1,7 +1,7 @@
 """The card of the test bed `street`: what makes it a fair place to compare strategies, in numbers.
 
 How many frames are empty or alike, how rare the rare situations are, how far a detector of the
-source is from the target, and what labels could gain. `alkit.studies.figures.testbed` draws it.
+source is from the target, and what labels could gain.
 """
 
 from dataclasses import dataclass, field
@@ -15,22 +15,22 @@ from tqdm import tqdm
 from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, RED
 from alkit.profiles import Profile
 from alkit.street import VERSION
 from alkit.studies.ceiling import causes
+from alkit.studies.samples import sample
+from alkit.studies.survey import survey, table_of_counts
 from alkit.text import evenly, sentence
 
-ROLES = {
-    "labeled": "X_l, the domain that is labelled",
-    "held_out": "held-out frames of X_l's domain",
-    "pool": "X_u, the pool to choose from",
-    "test": "test set of the target domain",
-}
+ROLES = ("labeled", "held_out", "pool", "test")
 DEFAULTS = {"domain": "source", "world": 0}  # of the reader
 SAMPLE = 0.01  # of the pool: the random sample that rare situations are measured against
 NEAR = 4.0  # grey levels; frames of two sequences of the demo's pool are 14 and more apart
 THUMBNAIL = (60, 80)  # height, width of the images whose grey levels are compared
 PAIRS = 2000  # random pairs of frames
+FRAMES, EACH, COLUMNS = 12, 3, 3  # of contact sheets: frames, those of a situation, columns
 HEADROOM = "experiments/street.yaml"  # the experiment that measures what labels gain
 
 RARE = {
@@ -81,28 +81,24 @@ def origin(bed: Bed) -> str:
     return f"street, version {VERSION} of the generator; worlds: {worlds}"
 
 
-def domains(bed: Bed) -> pd.DataFrame:
-    """One row for each data set: images, sequences, the share of images without a pedestrian,
-    pedestrians, ignore boxes, median height (pixels), people, and the median number of frames in
-    which each of them is seen."""
-    rows = {}
-    for role, frames in bed.frames.items():
-        of_frame = [frames.boxes[i] for i in range(len(frames))]
-        real = [boxes.take(~boxes.ignore) for boxes in of_frame]
-        count = np.array([len(boxes) for boxes in real])
-        heights = np.concatenate([boxes.ltwh[:, 3] for boxes in real])
-        _, seen = np.unique(np.concatenate([b.identity for b in real]), return_counts=True)
-        rows[f"{ROLES[role]}: {frames.dataset}"] = {
-            "images": len(frames),
-            "sequences": 0 if frames.sequence is None else len(np.unique(frames.sequence)),
-            "empty": (count == 0).mean(),
-            "pedestrians": count.sum(),
-            "ignore boxes": sum(map(len, of_frame)) - count.sum(),
-            "median height": np.median(heights) if len(heights) else np.nan,
-            "people (tracks)": len(seen),
-            "frames of a person": np.median(seen) if len(seen) else np.nan,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").round(3)
+def contact_sheet(bed: Bed, role: str):
+    """Frames of a data set, evenly chosen."""
+    frames = bed.frames[role]
+    items = [sample(frames, i, frames.name[i]) for i in evenly(len(frames), FRAMES)]
+    caption = (
+        f"{len(items)} of {len(frames)} images, evenly chosen, whatever they show. Green: "
+        "pedestrians; orange: boxes to ignore."
+    )
+    return drawing.contact_sheet(items, COLUMNS, f"{role}: {frames.dataset}", caption, "No images.")
+
+
+def counts(bed: Bed) -> pd.DataFrame:
+    """The counts of the data sets, a column for each, at the catalog's own size and filter."""
+    surveys = [
+        survey(bed.run.catalog[name], **bed.run.data_arguments(name))
+        for name in dict.fromkeys(getattr(bed.run.experiment, role) for role in bed.frames)
+    ]
+    return table_of_counts([found.entry for found in surveys], surveys)
 
 
 # --- frames that are alike --------------------------------------------------------------------
@@ -154,6 +150,33 @@ def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
     return Redundancy(consecutive, difference(a[other], b[other]), frames.sequence)
 
 
+def draw_redundancy(alike: Redundancy):
+    """How much frames differ from the one before and from random others, and where in the pool."""
+    caption = (
+        f"{alike.near:.0%} of the frames differ from the one before by less than {NEAR:g} "
+        f"grey levels (dotted); the longest stretch of such frames is {alike.longest} long. "
+        f"{(alike.random < NEAR).mean():.1%} of random pairs differ by less."
+    )
+    figure = drawing.picture(3.1, "Redundancy of the pool", caption)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
+    known = alike.consecutive[~np.isnan(alike.consecutive)]
+    bins = np.linspace(0, max([*known, *alike.random, 2 * NEAR]), 40)
+    drawing.tidy(left, "", "mean absolute difference (grey levels)", "share of pairs")
+    for values, color, name in (
+        (alike.random, BLACK, "random pairs"),
+        (known, RED, "a frame and the one before"),
+    ):
+        share = np.full(len(values), 1 / max(len(values), 1))
+        left.hist(values, bins, weights=share, histtype="step", color=color, label=name)
+    left.axvline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
+    left.legend(fontsize=8, frameon=False)
+    drawing.tidy(right, "", "position in the pool", "difference to the one before")
+    drawing.timeline(right, alike.consecutive, alike.sequence, RED)
+    right.axhline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
+    right.set_ylim(bottom=0)
+    return figure
+
+
 # --- rare situations --------------------------------------------------------------------------
 
 
@@ -183,6 +206,19 @@ def sample_size(frames: int) -> int:
     return max(1, round(SAMPLE * frames))
 
 
+def rare_sheet(bed: Bed, tags: np.ndarray):
+    """Pool frames of each rare situation."""
+    frames = bed.frames["pool"]
+    items = []
+    for name, is_in in RARE.items():
+        where = np.flatnonzero(is_in(tags))
+        chosen = [int(where[k]) for k in evenly(len(where), EACH)]
+        items += [sample(frames, i, f"{name}: {frames.name[i]}") for i in chosen]
+    caption = f"Up to {EACH} frames of each situation, evenly chosen among all that show it."
+    title, empty = "Rare situations of the pool", "The pool has none of the rare situations."
+    return drawing.contact_sheet(items, COLUMNS, title, caption, empty)
+
+
 # --- what the detector misses, and what labels can gain ---------------------------------------
 
 
@@ -196,44 +232,22 @@ def ceilings(bed: Bed) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Miss rates at FPPI 1 of the decoder ceiling, of W_l, and of the experiment folder `headroom`,
-    which labels random frames; and in words the gap, W_l's on the test set less that on held-out
-    frames of its own domain, and the headroom, the test set's with few labels less that with all.
-    """
+def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
+    """Miss rates at FPPI 1 of the decoder ceiling and of W_l, and on the test set after the last
+    cycle of each fold of the experiment folder `headroom` that started from the same W_l, mean over
+    its seeds. Folds that are not complete have no row."""
     held_out, test = bed.run.held_out(), bed.run.evaluation(0)
-    own, other = held_out.get("miss_rate_at_1", np.nan), test["miss_rate_at_1"]
     rows = [("decoder ceiling", name, rate) for name, rate in ceilings["together"].items()]
-    rows += [("W_l", held_out["dataset"], own)] if held_out else []
-    rows.append(("W_l", test["dataset"], other))
-    try:
-        labelled = random_labels(headroom, bed.run.seed, other)
-        said = f"headroom: {labelled[0][1] - labelled[-1][1]:.3f}, the fewest labels less the most"
-    except LookupError as error:
-        labelled, said = [], f"headroom: not measured: {error.args[0]}"
-    rows += [(f"{n} random frames labelled", test["dataset"], rate) for n, rate in labelled]
-    gap = f"gap: {other - own:.3f}, W_l on the test set less W_l on its own domain"
-    return pd.DataFrame(rows, columns=["what", "data", "miss rate"]), f"{gap}\n{said}"
-
-
-def random_labels(folder: str, seed: int, w_l: float) -> list:
-    """(images labelled, miss rate at FPPI 1, mean over seeds) after the last cycle of each fold of
-    an experiment, fewest first. Raises LookupError, which says what to do, where they are not there
-    or did not start from the W_l with the miss rate `w_l` for `seed`."""
-    path, found = runs.ROOT / folder, []
-    if not path.exists():
-        raise LookupError(f"there is no {folder}; `alkit run {HEADROOM} --out {folder}` makes it")
-    for out in runs.experiments(path):
-        table = experiment.ledger(out)
-        if len(table) == 0 or table["cycle"].max() == 0:
-            raise LookupError(f"{out} is not complete; go on with `alkit run {HEADROOM}`")
-        first = table[(table["cycle"] == 0) & (table["seed"] == seed)]
-        if (first["miss rate at FPPI 1"] != w_l).any():
-            raise LookupError(f"{out} started from another W_l than this run's")
-        last = table[table["cycle"] == table["cycle"].max()]
-        images, rate = last[["labeled images", "miss rate at FPPI 1"]].mean()
-        found.append((round(images), float(rate)))
-    return sorted(found)
+    rows += [("W_l", own["dataset"], own["miss_rate_at_1"]) for own in (held_out, test) if own]
+    path = runs.ROOT / headroom
+    for out in runs.experiments(path) if path.exists() else ():
+        table = experiment.ledger(out).rename(columns={"miss rate at FPPI 1": "rate"})
+        first = table[(table["cycle"] == 0) & (table["seed"] == bed.run.seed)]
+        last = table[(table["cycle"] == table["cycle"].max()) & (table["cycle"] > 0)]
+        if len(last) and (first["rate"] == test["miss_rate_at_1"]).all():
+            images, rate = last[["labeled images", "rate"]].mean()
+            rows.append((f"{images:.0f} random frames labelled", test["dataset"], rate))
+    return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
 
 
 # --- the checked line -------------------------------------------------------------------------
@@ -242,25 +256,23 @@ def random_labels(folder: str, seed: int, w_l: float) -> list:
 def check(bed: Bed) -> str:
     """The boxes are inside their images, no person is in two domains of a world, and frames drawn
     a second time are the same to the pixel."""
-    problems, people = [], {}
+    problems, domains = [], {}
     for role, frames in bed.frames.items():
-        height, width = frames.image_size
-        seen = people.setdefault((bed.args[role]["world"], bed.args[role]["domain"]), set())
+        size, args = frames.image_size[::-1], bed.args[role]
         for i in range(len(frames)):
             boxes = frames.boxes[i]
             low, high = boxes.ltwh[:, :2], boxes.ltwh[:, :2] + boxes.ltwh[:, 2:]
-            if (low < -1e-6).any() or (high > np.array([width, height]) + 1e-6).any():
-                problems.append(f"a box of {frames.name[i]} is not inside the image")
-            if (low >= high).any():
-                problems.append(f"a box of {frames.name[i]} is empty")
-            seen.update(boxes.identity.tolist())
+            if (low < -1e-6).any() or (high > np.array(size) + 1e-6).any() or (low >= high).any():
+                problems.append(f"a box of {frames.name[i]} is empty or not inside the image")
+            for person in boxes.identity.tolist():
+                other = domains.setdefault((args["world"], person), args["domain"])
+                if other != args["domain"]:
+                    problems.append(f"person {person} is in {other} and {args['domain']}")
         again = bed.run.frames(role)
-        for i in evenly(len(frames), 3):
-            if not np.array_equal(frames.images(i), again.images(i)):
-                problems.append(f"{frames.name[i]} differs when it is drawn again")
-    for (world, domain), seen in people.items():
-        for (other_world, other), others in people.items():
-            if world == other_world and domain < other and seen & others:
-                problems.append(f"{len(seen & others)} people are in {domain} and {other}")
+        problems += [
+            f"{frames.name[i]} differs when it is drawn again"
+            for i in evenly(len(frames), 3)
+            if not np.array_equal(frames.images(i), again.images(i))
+        ]
     claim = "street: boxes inside images, nobody in two domains of a world, frames redrawn equal"
     return sentence(claim, problems[:5])

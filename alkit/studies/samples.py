@@ -1,13 +1,11 @@
-"""Tables and figures of data sets: Table 1, what they share, sizes and shapes, samples."""
+"""Figures of data sets: sizes and shapes of their boxes, and samples."""
 
 import numpy as np
-import pandas as pd
 
-from alkit.catalog import Entry
+from alkit.frames import FrameSet
 from alkit.pages.views import drawing
 from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH
-from alkit.studies.overlap import Shared
-from alkit.studies.survey import LABELS, Survey, shown
+from alkit.studies.survey import Survey
 from alkit.text import evenly
 
 COLUMNS = 3  # of a contact sheet
@@ -15,40 +13,6 @@ BAR = 0.08  # of a histogram of heights, in their logarithm
 WIDEST = 1.3  # width / height at the end of the histogram; the few boxes beyond are in its last bar
 WHOLE = 0.95  # of a box's area; labels of the two differ by a pixel or so
 GREY = 127  # of an image that is not here
-
-
-def table_1(entries: list[Entry], surveys: list[Survey]) -> pd.DataFrame:
-    """The numbers of the paper's Table 1, and two more, sequences and tracks: for each data set
-    what the catalog expects and what is found; "–" where it expects nothing, or where the data is
-    not among `surveys`."""
-    counts = {found.name: found.counts for found in surveys}
-    rows = {}
-    for entry in entries:
-        expected = dict(entry.expect) | {"image_size": entry.image_size}
-        expected = {key: value for key, value in expected.items() if value is not None}
-        for what, values in (("expected", expected), ("found", counts.get(entry.name, {}))):
-            row = {label: shown(values, key) for key, label in LABELS.items()}
-            rows[entry.name, what] = row | {"type": entry.kind}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def in_common(shared: list[Shared]) -> pd.DataFrame:
-    """One row for every two data sets of one place, or with a name in common: what they share, and
-    the smallest distance in time. The other pairs can share nothing."""
-    rows = {}
-    for found in shared:
-        if not (found.certain or found.anything):
-            continue
-        unfair = "no" if found.certain else "not if both folders hold the same video"
-        rows[f"{found.first} and {found.second}"] = {
-            "sequences in common": len(found.sequences),
-            "identities in common": "–" if found.identities is None else len(found.identities),
-            "frames in common": len(found.frames),
-            "nearest (raw frames)": "–" if found.nearest is None else f"{found.nearest:.10g}",
-            "nearest (s)": "–" if found.seconds is None else f"{found.seconds:.3g}",
-            "a fair test": unfair if found.anything else "yes",
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def sizes(surveys: list[Survey]):
@@ -106,12 +70,12 @@ def samples(found: Survey, count: int = 6):
         if len(items) == len(chosen):
             break
         try:
-            items.append(_item(frames, i, frames.images(i)))
+            items.append(sample(frames, i, frames.name[i]))
         except FileNotFoundError:
             missing += 1
     if not items and frames.image_size:
         grey = np.full((*frames.image_size, 3), GREY, np.uint8)
-        items = [_item(frames, i, grey) for i in chosen]
+        items = [sample(frames, i, frames.name[i], grey) for i in chosen]
     where = f"the {len(labelled)} with a pedestrian" if len(labelled) else "all"
     how = f"of {where} the first with an image" if missing else f"evenly chosen among {where}"
     caption = (
@@ -122,8 +86,9 @@ def samples(found: Survey, count: int = 6):
     return drawing.contact_sheet(items, COLUMNS, title, caption, "There are no images.")
 
 
-def _item(frames, i: int, image):
-    """Image, title and the mark of its boxes: to ignore, pedestrians, their visible parts."""
+def sample(frames: FrameSet, i: int, title: str, image: np.ndarray | None = None):
+    """A photograph of a contact sheet: frame i, or `image` in its place, with the boxes to ignore,
+    the pedestrians, and their visible parts."""
     boxes = None if frames.boxes is None else frames.boxes[i]
 
     def mark(axes):
@@ -133,6 +98,5 @@ def _item(frames, i: int, image):
         partly = (seen > 0) & (seen < WHOLE * whole)
         drawing.boxes(axes, boxes.visible[partly], "white", dashed=True)
 
-    name = str(frames.name[i])
-    name = name if len(name) <= 40 else name.rsplit("/", 1)[-1][-40:]
-    return image, name, mark if boxes else None
+    title = title if len(title) <= 40 else title.rsplit("/", 1)[-1][-40:]
+    return frames.images(i) if image is None else image, title, mark if boxes else None
