@@ -133,7 +133,11 @@ class Profile(BaseModel):
         return self.length_scale or self.image_size[0] / REFERENCE_HEIGHT
 
     def pixels(self, length: float) -> int:
-        """A length in whole pixels of this profile's images, rounded half up."""
+        """A length in whole pixels of this profile's images, rounded half up.
+
+        >>> PAPER.pixels(9), DEMO.pixels(9)  # 480 and 240 rows
+        (9, 5)
+        """
         return math.floor(length * self.scale + 0.5)
 
     def at(self, image_size: tuple[int, int]) -> "Profile":

@@ -181,8 +181,9 @@ def read(ground_truth: dict, detections: list[dict], by_name=False) -> tuple[int
 
     Raises ValueError as `alkit.evaluation.evaluate` says.
     """
-    if not isinstance(ground_truth, dict) or not {"images", "annotations"} <= {*ground_truth}:
-        raise ValueError("ground_truth: expected a COCO dict with images and annotations")
+    lists = [dict(ground_truth).get(key) for key in ("images", "annotations")]
+    if not all(isinstance(each, list | tuple) for each in lists):
+        raise ValueError("ground_truth: expected a COCO dict with lists of images and annotations")
     annotations, detections = ground_truth["annotations"], list(detections)
     images = _column(ground_truth["images"], "images", "id")
     position = {image: i for i, image in enumerate(images)}
@@ -192,16 +193,16 @@ def read(ground_truth: dict, detections: list[dict], by_name=False) -> tuple[int
         twice = next(image for i, image in enumerate(images) if position[image] != i)
         raise ValueError(f"image id {twice!r} is in the ground truth more than once")
 
+    score = np.array(_column(detections, "detections", "score"), np.float64)
+    if not np.isfinite(score).all():
+        bad = np.flatnonzero(~np.isfinite(score))[0]
+        raise ValueError(f"detections[{bad}] has the score {score[bad]}; expected a finite number")
     ignore = [a.get("ignore") or a.get("iscrowd") or 0 for a in annotations]
     bad = next((i for i, mark in enumerate(ignore) if mark not in (0, 1)), None)
     if bad is not None:
         raise ValueError(f"annotations[{bad}]: ignore or iscrowd is {ignore[bad]!r}; expected 0, 1")
     ignore = np.array(ignore, bool) | _other_class(ground_truth, detections, by_name)
     truth = Truth(*_placed(annotations, "annotations", position), ignore, annotations)
-    score = np.array(_column(detections, "detections", "score"), np.float64)
-    if not np.isfinite(score).all():
-        bad = np.flatnonzero(~np.isfinite(score))[0]
-        raise ValueError(f"detections[{bad}] has the score {score[bad]}; expected a finite number")
     return len(images), truth, Found(*_placed(detections, "detections", position), score)
 
 

@@ -102,7 +102,7 @@ def _entropy(maps, count=None):
     """Σ H(map / count) of several maps (y, x): (y, x)."""
     total = None
     for sums in maps:
-        total = np.zeros_like(sums) if total is None else total
+        total = np.zeros(sums.shape, sums.dtype) if total is None else total
         _add_entropy(sums, total, count)
     return total
 
