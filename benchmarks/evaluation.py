@@ -35,16 +35,27 @@ def made_data(n_images: int, n: int, n_found: int, seed=0) -> tuple[dict, list]:
     order = np.argsort(found_image, kind="stable")
 
     annotations = [
-        {"id": i + 1, "image_id": int(image[i]) + 1, "category_id": int(category[i]),
-         "bbox": boxes[i].tolist(), "area": float(width[i] * height[i]), "iscrowd": 0,
-         "ignore": int(i % 5 == 0), "vis_bbox": visible[i].tolist()}
+        {
+            "id": i + 1,
+            "image_id": int(image[i]) + 1,
+            "category_id": int(category[i]),
+            "bbox": boxes[i].tolist(),
+            "area": float(width[i] * height[i]),
+            "iscrowd": 0,
+            "ignore": int(i % 5 == 0),
+            "vis_bbox": visible[i].tolist(),
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     detections = [
-        {"image_id": int(found_image[i]) + 1, "category_id": 1, "bbox": found[i].tolist(),
-         "score": float(score[i])}
+        {
+            "image_id": int(found_image[i]) + 1,
+            "category_id": 1,
+            "bbox": found[i].tolist(),
+            "score": float(score[i]),
+        }
         for i in order
-    ]  # fmt: skip
+    ]
     images = [{"id": i + 1} for i in range(n_images)]
     return {"images": images, "annotations": annotations, "categories": CLASSES}, detections
 

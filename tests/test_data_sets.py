@@ -100,8 +100,10 @@ def test_a_survey_keeps_the_sizes_of_all_boxes_and_which_are_positives(tmp_path)
     assert found.positives.tolist() == [1, 0, 1]
     assert found.counts["median_height"] == 65
     assert [boxes.ignore.tolist() for boxes in found.filtered().boxes] == [
-        [False, True], [], [True, False],
-    ]  # fmt: skip
+        [False, True],
+        [],
+        [True, False],
+    ]
     part = survey.survey(entries["a"], progress=False, frames=[1, 2])
     assert part.counts["images"] == 2
     assert part.args == {"frames": [1, 2]}
@@ -169,8 +171,9 @@ def test_the_distance_against_a_plain_loop(seed):
         n = int(rng.integers(1, 40))
         raw = rng.permutation(400)[:n]
         sequence = rng.choice(["a", "b", "c", name], n)
-        frames = FrameSet(name, [f"{name}{k}" for k in range(n)], None, None, None, sequence,
-                          raw / step)  # fmt: skip
+        frames = FrameSet(
+            name, [f"{name}{k}" for k in range(n)], None, None, None, sequence, raw / step
+        )
         entry = SimpleNamespace(name=name, step=step, frame_rate=None)
         return Member(entry, Origin(False, "one", name), frames, frozenset()), raw, sequence
 
@@ -445,8 +448,10 @@ def test_data_sets_that_cannot_share_are_not_opened(tmp_path, monkeypatch):
 def test_names_with_a_star_stand_for_many(tmp_path):
     entries = load(tmp_path, a_train={}, b_train={}, a_test={})
     assert [e.name for e in survey.matching(entries, "*-train, a-test")] == [
-        "a-train", "b-train", "a-test",
-    ]  # fmt: skip
+        "a-train",
+        "b-train",
+        "a-test",
+    ]
     assert [e.name for e in survey.matching(entries, "a-* a-train")] == ["a-train", "a-test"]
     for unknown in ("c-*", "a-tset"):
         with pytest.raises(UnknownDataSet):

@@ -10,9 +10,13 @@ from alkit.evaluation import PROTOCOLS, REFERENCES, evaluate
 
 CALTECH = [(1, "person"), (2, "people"), (3, "person-fa"), (4, "person?"), (5, "ignore")]
 CITYPERSONS = [
-    (0, "ignore region"), (1, "pedestrian"), (2, "rider"), (3, "sitting person"),
-    (4, "other person"), (5, "people group"),
-]  # fmt: skip
+    (0, "ignore region"),
+    (1, "pedestrian"),
+    (2, "rider"),
+    (3, "sitting person"),
+    (4, "other person"),
+    (5, "people group"),
+]
 REASONABLE = "caltech-reasonable"
 BOX = (100, 100, 41, 100)  # of the toolbox's aspect, so that it is not changed
 FAR = (400, 100, 41, 100)

@@ -83,8 +83,11 @@ def test_a_random_sample_misses_a_rare_situation():
     tags["close"][:] = True
     table = testbed.rare(tags, np.repeat(["a", "b", "c"], 100))
     assert table["frames"].to_dict() == {
-        "night crowd": 20, "rain, with people": 10, "children": 0, "close to the camera": 300,
-    }  # fmt: skip
+        "night crowd": 20,
+        "rain, with people": 10,
+        "children": 0,
+        "close to the camera": 300,
+    }
     assert table["sequences"].tolist() == [1, 1, 0, 3]
     missed = table["missed by 3 random frames"]
     chance = 1.0  # drawn one after the other
@@ -142,10 +145,9 @@ def test_the_causes_of_a_ceiling_add_up(ceilings):
 # --- the data sets of a run
 
 
-def test_counts_of_the_data_sets(bed):
-    table = testbed.counts(bed)
-    assert table.columns.tolist() == ["street-source", "street-pool", "street-test"]
-    assert table["street-pool"]["images"].split()[0] == "40"
+def test_the_data_sets_are_surveyed_with_the_arguments_of_the_run(bed):
+    found = {one.name: one.counts["images"] for one in testbed.surveys(bed)}
+    assert found == {"street-source": 8, "street-pool": 40, "street-test": 10}
     assert testbed.origin(bed).startswith("street, version ")
 
 
@@ -244,8 +246,6 @@ def texts(figure):
 
 
 def test_the_figures_say_what_the_numbers_are(bed):
-    sheet = testbed.contact_sheet(bed, "pool")
-    assert len([axes for axes in sheet.axes if axes.images]) == testbed.FRAMES
     alike = testbed.redundancy(bed.frames["pool"])
     caption = "".join(texts(testbed.draw_redundancy(alike))).replace("\n", " ")
     assert f"{alike.near:.0%} of the frames" in caption

@@ -57,13 +57,14 @@ def _histograms(axes, values, kept, edges, limits):
     axes.legend(fontsize=7, frameon=False)
 
 
-def samples(found: Survey, count: int = 6):
+def samples(found: Survey, count: int = 6, empty: bool = False):
     """Frames of a data set with its boxes under its filter, evenly chosen among those with a
-    pedestrian, or among all where none is labelled. Where images are missing, the first frames
-    whose images are there take their place; without any image the boxes are on grey."""
+    pedestrian; among all of them with `empty`, and where none is labelled. Where images are
+    missing, the first frames whose images are there take their place; without any image the boxes
+    are on grey."""
     frames = found.filtered()
-    labelled = np.flatnonzero(found.positives)
-    among = (labelled if len(labelled) else np.arange(len(frames))).tolist()
+    labelled = np.flatnonzero(found.positives) if not empty else []
+    among = labelled if len(labelled) else range(len(frames))
     chosen = [among[k] for k in evenly(len(among), count)]
     items, missing = [], 0
     for i in dict.fromkeys([*chosen, *among]):

@@ -21,7 +21,7 @@ from alkit.profiles import Profile
 from alkit.street import VERSION
 from alkit.studies.ceiling import causes
 from alkit.studies.samples import sample
-from alkit.studies.survey import survey, table_of_counts
+from alkit.studies.survey import Survey, survey
 from alkit.text import evenly, sentence
 
 ROLES = ("labeled", "held_out", "pool", "test")
@@ -30,7 +30,7 @@ SAMPLE = 0.01  # of the pool: the random sample that rare situations are measure
 NEAR = 4.0  # grey levels; frames of two sequences of the demo's pool are 14 and more apart
 THUMBNAIL = (60, 80)  # height, width of the images whose grey levels are compared
 PAIRS = 2000  # random pairs of frames
-FRAMES, EACH, COLUMNS = 12, 3, 3  # of contact sheets: frames, those of a situation, columns
+EACH, COLUMNS = 3, 3  # frames of a rare situation, columns of their contact sheet
 HEADROOM = "experiments/street.yaml"  # the experiment that measures what labels gain
 
 RARE = {
@@ -81,27 +81,10 @@ def origin(bed: Bed) -> str:
     return f"street, version {VERSION} of the generator; worlds: {worlds}"
 
 
-def contact_sheet(bed: Bed, role: str):
-    """Frames of a data set, evenly chosen."""
-    frames = bed.frames[role]
-    items = [sample(frames, i, frames.name[i]) for i in evenly(len(frames), FRAMES)]
-    caption = (
-        f"{len(items)} of {len(frames)} images, evenly chosen, whatever they show. Green: "
-        "pedestrians; orange: boxes to ignore."
-    )
-    return drawing.contact_sheet(items, COLUMNS, f"{role}: {frames.dataset}", caption, "No images.")
-
-
-def counts(bed: Bed) -> pd.DataFrame:
-    """The counts of the data sets, a column for each, at the catalog's own size and filter."""
-    surveys = [
-        survey(bed.run.catalog[name], **bed.run.data_arguments(name))
-        for name in dict.fromkeys(getattr(bed.run.experiment, role) for role in bed.frames)
-    ]
-    return table_of_counts([found.entry for found in surveys], surveys)
-
-
-# --- frames that are alike --------------------------------------------------------------------
+def surveys(bed: Bed) -> list[Survey]:
+    """What one pass over each data set finds, at the catalog's own size and filter."""
+    names = dict.fromkeys(getattr(bed.run.experiment, role) for role in bed.frames)
+    return [survey(bed.run.catalog[name], **bed.run.data_arguments(name)) for name in names]
 
 
 @dataclass(frozen=True)
@@ -177,9 +160,6 @@ def draw_redundancy(alike: Redundancy):
     return figure
 
 
-# --- rare situations --------------------------------------------------------------------------
-
-
 def situations(bed: Bed) -> np.ndarray:
     """The situation of every pool frame; see `alkit.data.readers.street.describe`."""
     return street.describe(**bed.args["pool"])
@@ -219,9 +199,6 @@ def rare_sheet(bed: Bed, tags: np.ndarray):
     return drawing.contact_sheet(items, COLUMNS, title, caption, empty)
 
 
-# --- what the detector misses, and what labels can gain ---------------------------------------
-
-
 def ceilings(bed: Bed) -> pd.DataFrame:
     """The decoder ceiling's causes on the test set, and on held-out frames where there are some."""
     rows = {
@@ -248,9 +225,6 @@ def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
             images, rate = last[["labeled images", "rate"]].mean()
             rows.append((f"{images:.0f} random frames labelled", test["dataset"], rate))
     return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
-
-
-# --- the checked line -------------------------------------------------------------------------
 
 
 def check(bed: Bed) -> str:
