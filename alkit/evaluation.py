@@ -16,7 +16,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from alkit.protocols import PROTOCOLS, Found, Protocol, Truth, area_of, prepare, read
+from alkit.data.annotations import read
+from alkit.protocols import PROTOCOLS, Found, Protocol, Truth, area_of, prepare
 
 REFERENCES = 10.0 ** np.arange(-2, 0.01, 0.25)  # FPPI of the log-average miss rate, nine points
 PAIRS = 1 << 13  # pairs of boxes compared in one step: their arrays fit a cache, at 64 kB each
@@ -80,20 +81,18 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
       "person-fa" too (dbEval leaves those out). Real boxes and detections get the width
       0.41 · height about their centre; detections below 50 / 1.25 px are dropped.
     - "citypersons-reasonable", "-small", "-heavy" and "-all" are the settings of CityPersons' own
-      evaluation, at its native 1024×2048, on the boxes as given: class pedestrian, heights
-      [50, ∞), [50, 75], [50, ∞), [20, ∞) and visible shares ≥ 0.65, ≥ 0.65, [0.2, 0.65], ≥ 0.2,
-      the ends included. Detections are kept from low / 1.25 on and below high · 1.25. Three things
-      are Caltech's and not that script's: the exact references of FPPI (it rounds them to four
-      digits), miss rate 1 where a curve starts late (it takes the curve's end), and no limit of
-      1,000 detections an image.
+      evaluation, at its native 1024×2048, on the boxes as given: class pedestrian, heights and
+      visible shares as `PROTOCOLS` says, the ends included. Detections are kept from low / 1.25 on
+      and below high · 1.25. Three things are Caltech's and not that script's: the exact references
+      of FPPI (it rounds them to four digits), miss rate 1 where a curve starts late (it takes the
+      curve's end), and no limit of 1,000 detections an image.
     - "released" is what the authors' code does, on the boxes as given without ignore boxes: a
       detection hits every box with IoU > 0.3, taken or not, and is false only if there is none. The
       miss rate is 1 − the mean over all images of the share of the image's boxes that are hit,
       which is 0 in an image without boxes; its detections count neither way. (The code's own curve
       has eleven of these points, at the thresholds 0.01, 0.1, …, 0.9, 0.99.)
 
-    A visible box is the annotation's "vis_bbox" (or one of the spellings in
-    `alkit.protocols.VISIBLE_BOX`), or its share "vis_ratio"; a box without either is fully visible.
+    `alkit.data.annotations` says where an annotation may have its visible box.
 
     >>> images = [{"id": 1}, {"id": 2}]
     >>> boxes = [{"image_id": 1, "bbox": [0, 0, 10, 20]}, {"image_id": 2, "bbox": [5, 5, 10, 20]}]
@@ -113,7 +112,7 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
-    n_images, truth, found = read(ground_truth, detections, rules.by_name)
+    n_images, truth, found = read(ground_truth, detections, rules)
     return curve(n_images, *prepare(rules, truth, found), rules)
 
 

@@ -8,6 +8,7 @@ each protocol are in the details.
 import numpy as np
 
 from alkit import evaluation, protocols
+from alkit.data import annotations
 from benchmarks.measuring import Options, Row, faster, interleaved, rounded
 
 CLASSES = [{"id": i, "name": name} for i, name in enumerate(("person", "people", "person?"), 1)]
@@ -116,7 +117,7 @@ def rows(options: Options) -> list[Row]:
     n, detections = options.pick((4024, 60_000), (40, 600))
     truth, results = made_data(n, options.pick(9000, 90), detections)
     single = one_class(truth)
-    _, boxes, found = protocols.read(single, results)
+    _, boxes, found = annotations.read(single, results)
     lists = by_image(n, boxes, found)
     rules = protocols.PROTOCOLS["caltech"]
     own, loop = evaluation.curve(n, boxes, found, rules), np.array(plain_loop(*lists))

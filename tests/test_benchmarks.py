@@ -14,7 +14,8 @@ import torch
 import zarr
 from zarr.storage import LocalStore
 
-from alkit import evaluation, prediction, protocols, scores, training
+from alkit import evaluation, prediction, scores, training
+from alkit.data import annotations
 from alkit.loop import records, runs, steps, store
 from alkit.profiles import profile
 from benchmarks import (
@@ -205,7 +206,7 @@ def test_made_logits_look_like_a_detectors():
 def test_the_loop_draws_the_curve_of_every_protocol_rule():
     truth, results = evaluating.made_data(30, 120, 500)
     single = evaluating.one_class(truth)
-    n, boxes, found = protocols.read(single, results)
+    n, boxes, found = annotations.read(single, results)
     curve = np.array(evaluating.plain_loop(*evaluating.by_image(n, boxes, found)))
     result = evaluation.evaluate(single, results)
     np.testing.assert_allclose(curve[:, 0], result.fppi, atol=1e-12)

@@ -15,7 +15,7 @@ IMAGES = (  # what images and boxes go through
     "catalog", "data/filters", "data/imagefile", "data/matfile", "data/readers", "data/seqfile",
     "data/vbb", "data/video", "frames",
 )  # fmt: skip
-MEASURING = ("evaluation", "protocols")
+MEASURING = ("evaluation", "protocols", "data/annotations")
 IMAGE = ("image_size", "length_scale", "resizing")
 TRAINING = (
     *IMAGE, "width", "half_pixel", "default_boxes", "assign_iou", "clear_patch", "positive_patch",
