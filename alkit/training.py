@@ -1,9 +1,7 @@
 """Sampling, loss, optimiser and schedule of the detector (paper Eq. 7; step 6)."""
 
 import contextlib
-import json
 import math
-import os
 import textwrap
 import time
 from pathlib import Path
@@ -11,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from alkit.boxes import at_cells, targets
+from alkit.data import checkpoints
 from alkit.data.augmentation import augmented, cropped
 from alkit.detector import Detector, autocast, device
 from alkit.frames import FrameSet
@@ -102,7 +101,7 @@ def train(
     iterations = round(epochs * batches)
     decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / max(1, iterations - 1))
 
-    losses = restore(checkpoint, key, detector, optimiser) if checkpoint else []
+    losses = checkpoints.restore(checkpoint, key, detector, optimiser) if checkpoint else []
     samples = Samples(frames, profile, augmentation, crop)
     detector.train()
     saved = time.monotonic()
@@ -130,7 +129,7 @@ def train(
                     f"lower learning_rate (now {profile.learning_rate})"
                 )
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                keep(checkpoint, key, detector, optimiser, losses)
+                checkpoints.keep(checkpoint, key, detector, optimiser, losses)
                 saved = time.monotonic()
     detector.eval()
     return losses
@@ -229,41 +228,6 @@ class Samples:
         return made_ahead(lambda part: self.batch(order[part], generators[part]), parts)
 
 
-def keep(path: Path, key: str, detector, optimiser, losses: list):
-    """Write a checkpoint of a training, atomically."""
-    tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
-    for name, parameter in detector.named_parameters():
-        for state, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{state}.{name}"] = value
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    _write(tensors, path, key=key, losses=json.dumps(losses))
-
-
-def restore(path: Path, key: str, detector, optimiser) -> list:
-    """Read a checkpoint back if there is one; the losses of the epochs done."""
-    if not path.exists():
-        return []
-    try:
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            if file.metadata()["key"] != key:
-                return []
-            losses = json.loads(file.metadata()["losses"])
-    except (SafetensorError, KeyError, ValueError):
-        return []  # cut off while it was written: start again
-    weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k[:8] == "weights."}
-    detector.load_state_dict(weights)
-    parameters = dict(detector.named_parameters())
-    for tensor, value in tensors.items():
-        kind, _, rest = tensor.partition(".")
-        if kind == "optimiser":
-            state, _, name = rest.partition(".")
-            # RMSProp counts its steps on the CPU
-            own = value if state == "step" else value.to(parameters[name].device)
-            optimiser.state[parameters[name]][state] = own
-    return losses
-
-
 def new_detector(profile: Profile, seed: np.random.SeedSequence) -> Detector:
     """A freshly initialised detector of the profile's width."""
     with torch.random.fork_rng(devices=[]):
@@ -281,13 +245,7 @@ def _placed(detector: Detector) -> Detector:
 def save_weights(detector: Detector, path: Path):
     """Write the weights as safetensors, atomically, with their number."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-    _write(tensors, Path(path), parameters=str(count_parameters(detector)))
-
-
-def _write(tensors: dict, path: Path, **metadata: str):
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    checkpoints.write(tensors, Path(path), parameters=str(count_parameters(detector)))
 
 
 def load_weights(path: Path, profile: Profile) -> Detector:
