@@ -133,7 +133,7 @@ def test_two_parts_of_a_video(tmp_path):
     found = pair(entries)
     assert found == Shared("a", "b", (), ("u", "v"), None, 15, None, True)
     assert overlap.sentence(found) == (
-        "a and b share sequences u, v; the nearest are 15 raw frames apart. A test on b is no "
+        "a and b share sequences: u, v; the nearest are 15 raw frames apart. A test on b is no "
         "test: neighboring frames are near-copies"
     )
 
@@ -377,7 +377,7 @@ def test_the_command_puts_data_sets_beside_each_other_and_warns(tmp_path, monkey
     assert rows["image size, height × width"] == ["240 × 320"] * 2
     assert rows["decoder ceiling, demo"][0].endswith(" of 9 frames")
     assert err.count("warning:") == 1
-    assert "warning: pool and test share sequences m; identities: 1; the nearest are 6 raw" in err
+    assert "warning: pool and test share sequences: m; identities: 1; the nearest are 6 raw" in err
 
 
 def test_the_command_on_one_data_set_and_on_an_unknown_one(tmp_path, monkeypatch, capsys):
@@ -414,15 +414,15 @@ def test_an_experiment_whose_test_set_leaks(tmp_path):
         same=street("pool", 20, world=1),
     )
     (line,) = leaks(entries, "pool", "test")
-    assert line.startswith("pool and test share sequences m; the nearest are 3 raw")
+    assert line.startswith("pool and test share sequences: m; the nearest are 3 raw")
     (line,) = leaks(entries, "pool", "test", data={"test": {"frames": [8, 9]}})
-    assert "sequences m; frames: 2" in line
+    assert "sequences: m; frames: m/000008, m/000009" in line
     (line,) = leaks(entries, "street", "test", labeled="pool")
     assert line.startswith("pool and test share")
     assert leaks(entries, "street", "test") == []
     assert leaks(entries, "street", "same") == []
     (line,) = leaks(entries, "street", "same", data={"same": {"world": 0}})
-    assert line.startswith("street and same share sequences pool-000; frames: 20")
+    assert line.startswith("street and same share sequences: pool-000; frames: pool-000/")
     assert leaks(entries, "street", "same", data={"street": {"world": "seed"}}, seeds=[1, 0])
     assert not leaks(entries, "street", "same", data={"street": {"world": "seed"}}, seeds=[0, 1])
 

@@ -10,9 +10,8 @@ data sets may just use the same words, though, so an equal name counts as follow
   name may hold the same video or not: that counts, and the sentence says "if". Of data that is
   drawn, another world or generator shares nothing.
 - *Identities* are shared by number, within one origin and, for files, one reader with the same
-  `annotations`: a reader numbers an object alike in whatever part of its annotations it is read.
-  Two data sets besides both count from 0 or 1, and their numbers say nothing. Identities are None
-  where that is so, or where one data set does not say who is who.
+  `annotations`; elsewhere equal numbers say nothing. They are None where that is so, or where one
+  data set does not say who is who.
 
 Times are **raw frame numbers**, `frame` × the entry's `step`; seconds where the entry has a rate.
 """
@@ -98,25 +97,21 @@ def shared(first: Member, second: Member) -> Shared:
     frames = set(first.frames.name) & set(second.frames.name) if certain else set()
     sequences, nearest, seconds, identities = set(), None, None, None
     if certain or not drawn:
-        sequences = _sequences(first.frames) & _sequences(second.frames)
+        names = [part.frames.sequence for part in (first, second)]
+        sequences = set.intersection(*(set() if own is None else {*own.tolist()} for own in names))
     if sequences:
         nearest = min(_distance(_times(first, name), _times(second, name)) for name in sequences)
         rate = first.entry.frame_rate
         seconds = nearest / rate if rate and rate == second.entry.frame_rate else None
     if first.origin.numbering == second.origin.numbering and first.identities and second.identities:
         identities = tuple(sorted(first.identities & second.identities))
-    names = first.entry.name, second.entry.name
-    own = tuple(sorted(frames)), tuple(sorted(sequences)), identities
-    return Shared(*names, *own, nearest, seconds, certain)
+    found = tuple(sorted(frames)), tuple(sorted(sequences)), identities
+    return Shared(first.entry.name, second.entry.name, *found, nearest, seconds, certain)
 
 
 def pairs(surveys: list[Survey]) -> list[Shared]:
     """What every two of some data sets share, in their order."""
     return [shared(a, b) for a, b in combinations(map(member, surveys), 2)]
-
-
-def _sequences(frames: FrameSet) -> set:
-    return set() if frames.sequence is None else set(frames.sequence.tolist())
 
 
 def _times(part: Member, sequence: str) -> np.ndarray:
@@ -138,14 +133,10 @@ def sentence(found: Shared) -> str:
     if not found.anything:
         return f"{pair}: no frame, sequence or identity in common"
     parts = []
-    if found.sequences:
-        more = len(found.sequences) - NAMED
-        parts.append(f"sequences {', '.join(map(str, found.sequences[:NAMED]))}")
-        parts[0] += f" and {more} more" if more > 0 else ""
-    if found.identities:
-        parts.append(f"identities: {len(found.identities)}")
-    if found.frames:
-        parts.append(f"frames: {len(found.frames)}")
+    for what in ("sequences", "identities", "frames"):
+        own = getattr(found, what) or ()
+        more = f" and {len(own) - NAMED} more" if len(own) > NAMED else ""
+        parts += [f"{what}: {', '.join(map(str, own[:NAMED]))}{more}"] if own else []
     if found.nearest is not None:
         seconds = "" if found.seconds is None else f" = {found.seconds:.3g} s"
         parts.append(f"the nearest are {found.nearest:g} raw frames{seconds} apart")
