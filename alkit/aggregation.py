@@ -1,19 +1,18 @@
 """From a map of pixel scores to one score for the image (Eq. 5 of the paper).
 
-Maps are **(y, x), row first**. NumPy, torch and dask arrays are taken, and the same kind comes
-back; a dask array stays lazy. The dtype is kept, except that half precision becomes float32 and
-integers float64.
+Maps are **(y, x), row first**. NumPy arrays and torch tensors are taken, and the same kind comes
+back. The dtype is kept, except that half precision becomes float32 and integers float64.
 
 NaN marks pixels that are not scored, as in a map that is not finished: a region with a NaN has
 the maximum NaN, and an image with such a region has the score NaN, which selection takes as
 unscored.
 """
 
-import operator
+import math
 
 import numpy as np
 
-from alkit.arrays import computing_dtype, is_torch, like, to_numpy
+from alkit.arrays import computing_dtype, like, to_numpy, whole
 
 HOW = ("max", "mean", "sum", "percentile", "top_mean")
 GRIDS = ("tiles", "sampled")
@@ -34,22 +33,16 @@ def region_maxima(s, region: int = 30, grid: str = "tiles"):
 
     Raises ValueError for a region that is not a whole number of 1 or more, an unknown grid, and an
     array without pixels.
+
+    >>> s = np.arange(16).reshape(4, 4)
+    >>> region_maxima(s, region=2)
+    array([[ 5.,  7.],
+           [13., 15.]])
+    >>> region_maxima(s, region=3)  # with partial regions at the right and bottom
+    array([[10., 11.],
+           [14., 15.]])
     """
-    s, region = _checked(s, region, grid)
-    if _is_dask(s):
-        s = s.rechunk({s.ndim - 2: -1, s.ndim - 1: -1})
-        regions = tuple((-(-size // region),) for size in s.shape[-2:])
-        return s.map_blocks(
-            region_maxima,
-            region,
-            grid,
-            dtype=computing_dtype(s.dtype),
-            chunks=s.chunks[:-2] + regions,
-            meta=np.empty((0,) * s.ndim, computing_dtype(s.dtype)),
-        )
-    if is_torch(s) and s.is_cuda:
-        return _region_maxima_in_torch(s, region, grid)
-    maps = to_numpy(s)
+    maps, region = _maps(s), whole(region, "region", least=1)
     (top, bottom), (left, right) = (_extent(size, region, grid) for size in maps.shape[-2:])
     rows, columns = np.arange(top, bottom, region), np.arange(left, right, region)
     maps = maps[..., :bottom, :right]  # what lies beyond is in no window
@@ -66,49 +59,28 @@ def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):
     pixels, and no notice of `region` and `grid`: "mean", the paper's ablation; and what the
     released code offers beside it: "sum", "percentile", the 90th, between two pixels linearly, and
     "top_mean", the mean over the highest 90 % of the pixels, ⌊0.9 · n⌋ of them. Means and sums are
-    taken in float64. Raises ValueError for another `how` and where `region_maxima` does.
+    taken in float64.
+
+    Raises ValueError for another `how`, an array without pixels, and, for "max", where
+    `region_maxima` does.
+
+    >>> image_score(np.arange(16).reshape(4, 4), region=2)  # the mean of 5, 7, 13 and 15
+    array(10.)
     """
     if how not in HOW:
-        raise ValueError(f"how is {how!r}; one of {', '.join(map(repr, HOW))} is wanted")
-    s, region = _checked(s, region, grid)
-    if _is_dask(s):
-        s = s.rechunk({s.ndim - 2: -1, s.ndim - 1: -1})
-        dtype = computing_dtype(s.dtype)
-        return s.map_blocks(
-            image_score,
-            region,
-            how,
-            grid,
-            dtype=dtype,
-            drop_axis=[s.ndim - 2, s.ndim - 1],
-            meta=np.empty((0,) * (s.ndim - 2), dtype),
-        )
-    if is_torch(s) and s.is_cuda and how in ("max", "mean"):
-        values = _region_maxima_in_torch(s, region, grid) if how == "max" else _floating(s)
-        return values.double().mean((-2, -1)).to(values.dtype)
-    values = to_numpy(s) if how != "max" else region_maxima(to_numpy(s), region, grid)
-    none = 0 in values.shape[:-2]
-    z = np.zeros(values.shape[:-2]) if none else _AGGREGATIONS[how](values)
+        raise ValueError(f"how is {how!r}; expected one of {', '.join(map(repr, HOW))}")
+    values = _maps(s) if how != "max" else region_maxima(_maps(s), region, grid)
+    pixels = values.reshape(*values.shape[:-2], math.prod(values.shape[-2:]))
+    if how == "sum":
+        z = pixels.sum(axis=-1, dtype=np.float64)
+    elif how == "percentile":
+        z = np.percentile(pixels, 90, axis=-1) if pixels.size else pixels[..., 0]
+    else:
+        if how == "top_mean":
+            lowest = pixels.shape[-1] - max(1, int(0.9 * pixels.shape[-1]))
+            pixels = np.partition(pixels, lowest, axis=-1)[..., lowest:]
+        z = pixels.mean(axis=-1, dtype=np.float64)
     return like(np.asarray(z, computing_dtype(values.dtype)), s)
-
-
-def _mean(values):
-    return values.mean(axis=(-2, -1), dtype=np.float64)
-
-
-def _top_mean(values, share=0.9):
-    pixels = values.reshape(*values.shape[:-2], -1)
-    lowest = pixels.shape[-1] - max(1, int(share * pixels.shape[-1]))
-    return np.partition(pixels, lowest, axis=-1)[..., lowest:].mean(axis=-1, dtype=np.float64)
-
-
-_AGGREGATIONS = {
-    "max": _mean,  # of the regions' maxima
-    "mean": _mean,
-    "sum": lambda values: values.sum(axis=(-2, -1), dtype=np.float64),
-    "percentile": lambda values: np.percentile(values, 90, axis=(-2, -1)),
-    "top_mean": _top_mean,
-}
 
 
 def region_edges(size: int, region: int = 30, grid: str = "tiles") -> np.ndarray:
@@ -121,43 +93,16 @@ def region_edges(size: int, region: int = 30, grid: str = "tiles") -> np.ndarray
 def _extent(size, region, grid):
     """Where the windows of a row of `size` pixels begin and end: every `region` pixels from the
     first of the two, which may lie before the row, up to the second, which may lie after it."""
+    if grid not in GRIDS:
+        raise ValueError(f"grid is {grid!r}; expected one of {', '.join(map(repr, GRIDS))}")
     regions = -(-size // region)
     first = -(region // 2) if grid == "sampled" else 0
     return first, first + regions * region
 
 
-def _region_maxima_in_torch(s, region, grid):
-    from torch.nn.functional import pad
-
-    s = _floating(s)
-    height, width = s.shape[-2:]
-    (top, bottom), (left, right) = (_extent(size, region, grid) for size in (height, width))
-    # A negative padding crops what lies in no window.
-    padding = (-left, right - width, -top, bottom - height)
-    windows = pad(s, padding, value=-float("inf"))
-    rows, columns = (bottom - top) // region, (right - left) // region
-    return windows.unflatten(-1, (columns, region)).unflatten(-3, (rows, region)).amax((-3, -1))
-
-
-def _floating(s):
-    s = s.detach()
-    return s.float() if s.is_floating_point() and s.dtype.itemsize <= 4 else s.double()
-
-
-def _is_dask(s):
-    return type(s).__module__.partition(".")[0] == "dask"
-
-
-def _checked(s, region, grid):
-    if grid not in GRIDS:
-        raise ValueError(f"grid is {grid!r}; one of {', '.join(map(repr, GRIDS))} is wanted")
-    s = s if is_torch(s) or _is_dask(s) else np.asarray(s)
-    if s.ndim < 2 or 0 in s.shape[-2:]:
-        raise ValueError(f"score maps have shape {tuple(s.shape)}; (..., y, x) with pixels wanted")
-    try:
-        whole = operator.index(region)
-    except TypeError:
-        raise ValueError(f"region is {region!r}; a whole number of pixels is wanted") from None
-    if whole < 1:
-        raise ValueError(f"region is {whole}; 1 pixel or more is wanted")
-    return s, whole
+def _maps(s):
+    """`s` as a NumPy array (..., y, x) with pixels."""
+    maps = to_numpy(s)
+    if maps.ndim < 2 or 0 in maps.shape[-2:]:
+        raise ValueError(f"score maps have shape {maps.shape}; expected (..., y, x) with pixels")
+    return maps

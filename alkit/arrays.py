@@ -1,5 +1,6 @@
 """NumPy or torch: the few lines that let one function take both and give back what it took."""
 
+import operator
 import sys
 
 import numpy as np
@@ -31,3 +32,14 @@ def computing_dtype(dtype) -> np.dtype:
     """float32 for half and single precision, else float64 (double precision, integers)."""
     dtype = np.dtype(dtype)
     return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
+
+
+def whole(value, name: str, least: int = 0) -> int:
+    """`value` as an int; a ValueError that names it where it is not a whole number ≥ `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise ValueError(f"{name} is {value!r}; expected a whole number of {least} or more")
+    return number

@@ -1,6 +1,7 @@
 """Boxes and the five maps: default boxes, IoU, targets (boxes → maps), decoding (maps → boxes)."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from alkit.detector import LEVELS, STRIDES, logit_shapes
 from alkit.frames import Boxes
 from alkit.profiles import Profile
+from alkit.scores import Window
 
 
 def default_boxes(profile: Profile) -> np.ndarray:
@@ -18,12 +20,16 @@ def default_boxes(profile: Profile) -> np.ndarray:
 
 
 def iou(a, b) -> np.ndarray:
-    """IoU of every box of a (n, 4) with every box of b (m, 4), both [left, top, width, height]."""
+    """IoU of every box of a (n, 4) with every box of b (m, 4), both [left, top, width, height].
+
+    >>> iou([[0, 0, 10, 20]], [[0, 0, 10, 10], [5, 0, 10, 20]]).round(4)
+    array([[0.5   , 0.3333]])
+    """
     a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum((a[:, :2] + a[:, 2:])[:, None], (b[:, :2] + b[:, 2:])[None])
-    intersection = np.prod(np.clip(high - low, 0, None), axis=2)
-    union = np.prod(a[:, 2:], axis=1)[:, None] + np.prod(b[:, 2:], axis=1)[None] - intersection
+    intersection = (high - low).clip(0).prod(axis=2)
+    union = a[:, 2:].prod(axis=1)[:, None] + b[:, 2:].prod(axis=1) - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
@@ -42,7 +48,7 @@ def mirrored(boxes: Boxes, width: int) -> Boxes:
         flipped[:, 0] = width - ltwh[:, 0] - ltwh[:, 2]
         return flipped
 
-    return Boxes(flip(boxes.ltwh), boxes.label, boxes.ignore, flip(boxes.visible), boxes.identity)
+    return replace(boxes, ltwh=flip(boxes.ltwh), visible=flip(boxes.visible))
 
 
 def cell_pixels(cells: int, pixels: int, half_pixel: bool) -> np.ndarray:
@@ -60,6 +66,11 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
     to the best. Around its centre a patch is set to background in all channels, then a smaller
     one to 1 in the assigned channel; the best channel comes last (released code). Pixels of
     ignored boxes are −1, unless the profile drops them.
+
+    >>> from alkit.profiles import DEMO
+    >>> maps = targets(Boxes([[150.0, 90.0, 15.5, 27.5]], ["person"]), DEMO)  # as large as Θ⁵'s box
+    >>> [int((level == 1).sum()) for level in maps]  # pixels of its patch
+    [0, 0, 0, 0, 72]
     """
     maps = np.zeros((LEVELS, *(size or profile.image_size)), np.int8)
     if profile.filtered_boxes == "ignore":
@@ -119,6 +130,13 @@ def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     probability; the channel's default box is centred there, on the pixel's near corner where
     boxes are in whole pixels (released code).
     Returns boxes float64 (n, 4) [left, top, width, height] and scores float64 (n,), descending.
+
+    >>> from alkit.profiles import DEMO
+    >>> p = np.zeros((5, 240, 320), np.float32)
+    >>> p[4, 100:109, 150:157] = 0.8  # Θ⁵, whose default box is 27.5 × 15.5 pixels here
+    >>> boxes, scores = decode(p, DEMO)
+    >>> boxes.tolist(), scores.round(2).tolist()  # centred in the middle of the patch
+    ([[145.75, 90.75, 15.5, 27.5]], [0.8])
     """
     boxes, scores = [], []
     centre = 0.0 if profile.whole_pixels else 0.5
@@ -146,7 +164,7 @@ def peaks(plane: np.ndarray, profile: Profile):
     area = math.ceil(round(profile.decode_area * profile.scale**2, 6))
     if plane.max() <= threshold or area > window**2:
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)
-    smooth = mean_inside(plane, mean)
+    smooth = Window(mean // 2, plane).mean(plane)
     y, x = np.nonzero(smooth > threshold)
     if len(y) == 0:
         return y, x, smooth[y, x]
@@ -168,17 +186,6 @@ def peaks(plane: np.ndarray, profile: Profile):
     windows = np.lib.stride_tricks.sliding_window_view(around, (window, window))[y, x]
     nth = window**2 - max(1, area)
     return y, x, np.partition(windows.reshape(len(y), window**2), nth, axis=1)[:, nth]
-
-
-def mean_inside(plane: np.ndarray, size: int) -> np.ndarray:
-    """The mean over the size × size pixels around each, at the border over those inside the image,
-    float32 (y, x)."""
-    total = cv2.boxFilter(plane, -1, (size, size), normalize=False, borderType=0)
-    rows, columns = (
-        np.minimum(np.arange(n), size // 2) + np.minimum(np.arange(n)[::-1], size // 2) + 1
-        for n in plane.shape
-    )
-    return total / np.outer(rows, columns).astype(np.float32)
 
 
 def one_per_plateau(y: np.ndarray, x: np.ndarray):

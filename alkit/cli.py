@@ -64,17 +64,22 @@ def data_stats(
     data sets share and how near in time they are; a pair that shares anything warns."""
     from alkit import profiles
     from alkit.catalog import load
-    from alkit.studies import comparison, overlap, survey
+    from alkit.studies import ceiling, overlap, survey
 
     numbers, entries = profiles.profile(profile), load(catalog)
     surveys = [survey.survey(entry) for entry in [entries[name] for name in names]]
-    ceilings = [survey.decoder_ceiling(found, numbers) for found in surveys]
-    print(comparison.counts(surveys, ceilings, profile))
-    pairs = overlap.pairs(surveys)
-    for found in pairs:
-        print(overlap.sentence(found))
-    for line in overlap.warnings(pairs):
-        print(f"warning: {line}", file=sys.stderr)
+    table = survey.table_of_counts([found.entry for found in surveys], surveys)
+    for found in surveys:
+        limit = ceiling.of_data_set(found, numbers)
+        said = f"{limit.miss_rate:.3f} of {limit.decoded} frames" if limit else "–"
+        table.loc[f"decoder ceiling, {profile}", found.name] = said
+    print(table.to_string())
+    for found in overlap.pairs(surveys):
+        line = overlap.sentence(found)
+        print(
+            f"warning: {line}" if found.anything else line,
+            file=sys.stderr if found.anything else None,
+        )
 
 
 @data_app.command("fetch")

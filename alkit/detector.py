@@ -108,8 +108,6 @@ class Detector(nn.Module):
 
     def __init__(self, width: float = 1.0, half_pixel: bool = True):
         super().__init__()
-        if not 0 < width <= 4:
-            raise ValueError(f"width is {width}; a channel multiplier in (0, 4] is wanted")
         c1, c2, c3, cd = (max(8, 2 * round(n * width / 2)) for n in (64, 128, 256, 128))
         self.width, self.half_pixel = width, half_pixel
         self.ds1 = Downsample(3, c1)
@@ -136,8 +134,7 @@ class Detector(nn.Module):
     def encode(self, x) -> dict:
         """Encoder features by name."""
         features = {}
-        names = "ds1 f11 f12 ds2 f21 f22 f23 ds3 f31 f32 f33 f41 f42".split()
-        for name in names:
+        for name in "ds1 f11 f12 ds2 f21 f22 f23 ds3 f31 f32 f33 f41 f42".split():
             x = features[name] = getattr(self, name)(x)
         return features
 
@@ -228,10 +225,10 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(detector: Detector, cache: bool = True):
+def autocast(detector: Detector):
     """bfloat16 autocast where it gains a fifth of the forward pass's time or more: on GPUs and
     processors that multiply matrices in bfloat16 (AMX), and on those with bfloat16 vectors alone
-    (AVX-512) from half the paper's width on. `cache` is autocast's, of the weights' casts."""
+    (AVX-512) from half the paper's width on."""
     kind = detector.device.type
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -239,4 +236,4 @@ def autocast(detector: Detector, cache: bool = True):
         able = torch.cpu.get_capabilities()
         wide = detector.width >= 0.5
         fast = able.get("amx_bf16", False) or (able.get("avx512_bf16", False) and wide)
-    return torch.autocast(kind, torch.bfloat16, enabled=bool(fast), cache_enabled=cache)
+    return torch.autocast(kind, torch.bfloat16, enabled=bool(fast))

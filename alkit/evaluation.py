@@ -10,23 +10,14 @@ import contextlib
 import io
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from alkit.protocols import MIN_OVERLAP, PROTOCOLS, Found, Protocol, Truth, area_of, prepare, read
-
-__all__ = [
-    "MIN_OVERLAP",
-    "PROTOCOLS",
-    "REFERENCES",
-    "Evaluation",
-    "Found",
-    "Truth",
-    "average_precision",
-    "evaluate",
-]
+from alkit.data.annotations import read
+from alkit.protocols import PROTOCOLS, Found, Protocol, Truth, area_of, prepare
 
 REFERENCES = 10.0 ** np.arange(-2, 0.01, 0.25)  # FPPI of the log-average miss rate, nine points
 PAIRS = 1 << 13  # pairs of boxes compared in one step: their arrays fit a cache, at 64 kB each
@@ -90,20 +81,28 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
       "person-fa" too (dbEval leaves those out). Real boxes and detections get the width
       0.41 · height about their centre; detections below 50 / 1.25 px are dropped.
     - "citypersons-reasonable", "-small", "-heavy" and "-all" are the settings of CityPersons' own
-      evaluation, at its native 1024×2048, on the boxes as given: class pedestrian, heights
-      [50, ∞), [50, 75], [50, ∞), [20, ∞) and visible shares ≥ 0.65, ≥ 0.65, [0.2, 0.65], ≥ 0.2,
-      the ends included. Detections are kept from low / 1.25 on and below high · 1.25. Three things
-      are Caltech's and not that script's: the exact references of FPPI (it rounds them to four
-      digits), miss rate 1 where a curve starts late (it takes the curve's end), and no limit of
-      1,000 detections an image.
+      evaluation, at its native 1024×2048, on the boxes as given: class pedestrian, heights and
+      visible shares as `PROTOCOLS` says, the ends included. Detections are kept from low / 1.25 on
+      and below high · 1.25. Three things are Caltech's and not that script's: the exact references
+      of FPPI (it rounds them to four digits), miss rate 1 where a curve starts late (it takes the
+      curve's end), and no limit of 1,000 detections an image.
     - "released" is what the authors' code does, on the boxes as given without ignore boxes: a
       detection hits every box with IoU > 0.3, taken or not, and is false only if there is none. The
       miss rate is 1 − the mean over all images of the share of the image's boxes that are hit,
       which is 0 in an image without boxes; its detections count neither way. (The code's own curve
       has eleven of these points, at the thresholds 0.01, 0.1, …, 0.9, 0.99.)
 
-    A visible box is the annotation's "vis_bbox" (or one of the spellings in
-    `alkit.protocols.VISIBLE_BOX`), or its share "vis_ratio"; a box without either is fully visible.
+    `alkit.data.annotations` says where an annotation may have its visible box.
+
+    >>> images = [{"id": 1}, {"id": 2}]
+    >>> boxes = [{"image_id": 1, "bbox": [0, 0, 10, 20]}, {"image_id": 2, "bbox": [5, 5, 10, 20]}]
+    >>> found = [{"image_id": 1, "bbox": [0, 2, 10, 20], "score": 0.9},
+    ...          {"image_id": 1, "bbox": [50, 50, 10, 20], "score": 0.4}]
+    >>> result = evaluate({"images": images, "annotations": boxes}, found)
+    >>> result.fppi, result.miss_rate  # a hit, then a false one in two images
+    (array([0. , 0.5]), array([0.5, 0.5]))
+    >>> result.miss_rate_at(1.0)
+    0.5
 
     Raises ValueError for an unknown protocol, duplicate image ids, no images, a box or detection
     of an unknown image, more than one category (in protocols with classes: categories without
@@ -111,10 +110,9 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
     is NaN, infinite or of negative size.
     """
     if protocol not in PROTOCOLS:
-        names = ", ".join(map(repr, PROTOCOLS))
-        raise ValueError(f"protocol {protocol!r} is unknown; available are {names}")
+        raise ValueError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
-    n_images, truth, found = read(ground_truth, detections, rules.by_name)
+    n_images, truth, found = read(ground_truth, detections, rules)
     return curve(n_images, *prepare(rules, truth, found), rules)
 
 
@@ -168,67 +166,56 @@ def _mean_over_images(image, first, points, n_images):
     return missed / n_images
 
 
-def match(truth: Truth, found: Found) -> tuple[np.ndarray, np.ndarray]:
-    """Which detections hit a real box, and which an ignore box absorbs: two bool (n,), in the
-    order of `found`. The rules are those of `evaluate`, protocol "caltech"."""
-    box, absorbed = assign(truth, found, PROTOCOLS["caltech"])
-    return box >= 0, absorbed
+class Matches(NamedTuple):
+    """Who hits whom: of each detection, the real box that it hits, int64 (n,), −1 where none, and
+    whether an ignore box absorbs it, bool (n,); of each labeled box, whether it is hit, bool (m,).
+    All are in the order in which the detections and boxes came."""
+
+    box: np.ndarray
+    absorbed: np.ndarray
+    hit: np.ndarray
+
+    @property
+    def false(self) -> np.ndarray:
+        """Whether each detection is false: it neither hits a box nor is absorbed, bool (n,)."""
+        return (self.box < 0) & ~self.absorbed
 
 
-def assign(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    """The real box that each detection hits, int64 (n,), −1 where none; and whether an ignore box
-    absorbs it, bool (n,). Both are in the order of `found`, which is also that in which detections
-    of one image and of equal scores choose."""
-    detection, box, absorbed = hits(truth, found, rules)
-    hit = np.full(len(found.score), -1)
-    hit[detection] = box
-    return hit, absorbed
+def match(truth: Truth, found: Found) -> Matches:
+    """Match detections with labeled boxes by the rules of `evaluate`, protocol "caltech".
+
+    Detections of one image choose by score, descending; of equal scores the first chooses first.
+    """
+    detection, box, absorbed = hits(truth, found, PROTOCOLS["caltech"])
+    box_of = np.full(len(found.score), -1)
+    box_of[detection] = box
+    hit = np.zeros(len(truth.ignore), bool)
+    hit[box] = True
+    return Matches(box_of, absorbed, hit)
 
 
 def hits(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same as pairs: detection and the box that it hits, int64 (pairs,), and who is absorbed.
-    Under a protocol that shares boxes a detection may hit several, and is in as many pairs."""
+    """Pairs of a detection and the box that it hits, int64 (pairs,) each, and who is absorbed, bool
+    (n,). Where a protocol shares boxes, a detection may hit several and is in as many pairs."""
     detection, box, overlap = _overlapping(truth, found, rules)
     ignore = truth.ignore[box]
     absorbed = np.zeros(len(found.score), bool)
     absorbed[detection[ignore]] = True
-    real = np.flatnonzero(~ignore)
-    detection, box, overlap = detection[real], box[real], overlap[real]
+    detection, box, overlap = detection[~ignore], box[~ignore], overlap[~ignore]
     if not rules.shared:
-        hit = np.full(len(found.score), -1)
-        _take(hit, len(truth.ignore), found.score, detection, box, overlap)
-        detection = np.flatnonzero(hit >= 0)
-        box = hit[detection]
+        # By who chooses first, and what it prefers. All ask for their favorite at once; a box goes
+        # to the first that asks, and the others ask for their next one.
+        order = np.lexsort((-box, -overlap, detection, -found.score[detection]))
+        detection, box = detection[order], box[order]
+        refused = [0]
+        while len(refused):
+            favorite = np.flatnonzero(np.diff(detection, prepend=-1))
+            _, first = np.unique(box[favorite], return_index=True)
+            refused = np.delete(favorite, first)
+            detection, box = np.delete(detection, refused), np.delete(box, refused)
+        detection, box = detection[favorite], box[favorite]
     absorbed[detection] = False
     return detection, box, absorbed
-
-
-def _take(hit, n_boxes, score, detection, box, overlap):
-    """Write into `hit` (n,) the box that each detection takes. `detection`, `box` and `overlap`
-    are of the pairs with real boxes that overlap enough."""
-    choosing = np.bincount(detection, minlength=len(hit)) > 1  # detections that fit several boxes
-    contested = np.zeros(n_boxes, bool)
-    contested[box[choosing[detection]]] = True
-
-    # A box that only detections without a choice fit goes to the first of them.
-    plain = np.flatnonzero(~contested[box])
-    plain = plain[_descending(score[detection[plain]])][::-1]
-    taker = np.full(n_boxes, -1)
-    taker[box[plain]] = detection[plain]  # the last to be written is the first to choose
-    taken = np.flatnonzero(taker >= 0)
-    hit[taker[taken]] = taken
-
-    # The others one by one: by score, each to its best box, on equal IoU to the later one.
-    rest = np.flatnonzero(contested[box])
-    detection, box, overlap = detection[rest], box[rest], overlap[rest]
-    order = np.lexsort((-box, -overlap, detection, -score[detection]))
-    free = [True] * n_boxes
-    last_hit = -1
-    for d, b in zip(detection[order].tolist(), box[order].tolist(), strict=True):
-        if d != last_hit and free[b]:
-            free[b] = False
-            hit[d] = b
-            last_hit = d
 
 
 def _descending(score):
@@ -298,7 +285,9 @@ def average_precision(ground_truth: dict, detections: list[dict]) -> dict[str, f
     if truth.ignore.all():
         return {"ap": math.nan, "ap50": math.nan}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco = COCOeval(_coco_boxes(n_images, truth), _coco_detections(n_images, found), "bbox")
+        boxes = _coco(n_images, truth, truth.ignore, np.zeros(len(truth.image)))
+        detections = _coco(n_images, found, np.zeros(len(found.image)), found.score)
+        coco = COCOeval(boxes, detections, "bbox")
         coco.params.areaRng, coco.params.areaRngLbl = coco.params.areaRng[:1], ["all"]
         coco.params.maxDets = coco.params.maxDets[-1:]
         coco.evaluate()
@@ -307,26 +296,19 @@ def average_precision(ground_truth: dict, detections: list[dict]) -> dict[str, f
     return {"ap": float(np.mean(precision)), "ap50": float(np.mean(precision[0]))}
 
 
-def _coco_boxes(n_images, truth: Truth) -> COCO:
-    rows = [{"iscrowd": int(ignore)} for ignore in truth.ignore]
-    return _coco(n_images, truth.image, truth.ltwh, rows)
-
-
-def _coco_detections(n_images, found: Found) -> COCO:
-    rows = [{"score": score, "iscrowd": 0} for score in found.score.tolist()]
-    return _coco(n_images, found.image, found.ltwh, rows)
-
-
-def _coco(n_images, image, ltwh, rows) -> COCO:
-    """The rows with boxes, as pycocotools wants them. All ids are our own, from 1: it would sort
-    the images by their ids, which may be text, and take an annotation of id 0 for no match."""
-    columns = image.tolist(), ltwh.tolist(), area_of(ltwh).tolist()
-    for i, (row, image_, box, area) in enumerate(zip(rows, *columns, strict=True)):
-        row |= {"id": i + 1, "image_id": image_ + 1, "category_id": 1, "bbox": box, "area": area}
+def _coco(n_images, boxes: Truth | Found, crowd, score) -> COCO:
+    """Boxes as pycocotools wants them. All ids are our own, from 1: it would sort the images by
+    their ids, which may be text, and take an annotation of id 0 for no match."""
+    columns = boxes.image + 1, boxes.ltwh, area_of(boxes.ltwh), crowd.astype(int), score
+    names = "image_id", "bbox", "area", "iscrowd", "score"
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     coco = COCO()
     coco.dataset = {
         "images": [{"id": i + 1} for i in range(n_images)],
-        "annotations": rows,
+        "annotations": [
+            {"id": i + 1, "category_id": 1} | dict(zip(names, row, strict=True))
+            for i, row in enumerate(rows)
+        ],
         "categories": [{"id": 1}],
     }
     coco.createIndex()

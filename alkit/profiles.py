@@ -7,6 +7,7 @@ is silent, `paper` does what the authors' code does, unless the comment says oth
 
 import difflib
 import math
+from operator import gt
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +16,8 @@ from alkit.protocols import PROTOCOLS
 
 REFERENCE_HEIGHT = 480  # of the images that the paper's lengths refer to
 
+Side = Annotated[int, Field(ge=32)]  # of an image: what the network needs
+Length = Annotated[float, Field(gt=0)]
 Distance = Annotated[float, Field(ge=0)]
 Exclusion = Annotated[int, Field(ge=0)] | Distance | tuple[Distance, Distance]
 
@@ -25,30 +28,25 @@ class Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
     # Network (paper Fig. 2)
-    image_size: tuple[int, int] = (480, 640)  # height, width of the images the network sees
+    image_size: tuple[Side, Side] = (480, 640)  # height, width of the images the network sees
     width: float = Field(1.0, gt=0, le=4)  # multiplies the network's channel counts
     half_pixel: bool = True  # bilinear resizing with half-pixel centres, not TensorFlow 1's
     length_scale: float | None = Field(None, gt=0)  # of all lengths; None: image height / 480
-    labeled_rows: int | None = Field(None, ge=32)  # height of X_l's images; None: image_size's
+    labeled_rows: Side | None = None  # height of X_l's images; None: image_size's
     resizing: Literal["area", "bilinear"] = "area"  # of images that are made smaller
 
     # Default boxes of Θ¹ … Θ⁵, height × width (paper, "Network architecture")
-    default_boxes: tuple[tuple[float, float], ...] = (
-        (270, 160),
-        (225, 130),
-        (145, 80),
-        (80, 50),
-        (55, 31),
-    )
+    default_boxes: Annotated[
+        tuple[tuple[Length, Length], ...], Field(min_length=5, max_length=5)
+    ] = ((270, 160), (225, 130), (145, 80), (80, 50), (55, 31))
 
     # Which labelled boxes are pedestrians: the catalog's filter of this name
     box_filter: Literal["paper", "released"] = "paper"
     empty_labeled: Literal["drop", "keep"] = "drop"  # X_l's images without any (Table 1)
 
     # Targets (released code: the paper does not say)
-    assign_iou: float = Field(
-        0.7, ge=0, le=1
-    )  # a box goes to every default box over this IoU, and to the best
+    # A box goes to every default box over this IoU, and to the best
+    assign_iou: float = Field(0.7, ge=0, le=1)
     clear_patch: float = 2.0  # half-size 5 + ⌊√(2·h)⌋ of the patch set to background
     positive_patch: float = 0.2  # half-size 5 + ⌊√(0.2·h)⌋ of the patch set to 1
     filtered_boxes: Literal["drop", "ignore"] = "drop"  # what training does with filtered boxes
@@ -67,7 +65,7 @@ class Profile(BaseModel):
     batch_size: int = Field(1, ge=1)
     augmentation: Literal["none", "flip", "twelve"] = "flip"  # half are mirrored, or one of twelve
     pretrain_augmentation: Literal["none", "flip", "twelve"] = "flip"
-    crop: tuple[int, int] | None = None  # height, width of the part of a pool image to train on
+    crop: tuple[Side, Side] | None = None  # height, width of the part of a pool image to train on
     pretrain_epochs: int | None = Field(50, ge=1)  # of W_l on X_l; or
     pretrain_iterations: int | None = Field(None, ge=1)  # one of the two is None
     epochs: int = Field(50, ge=1)  # T, of each retraining from W_l on X_al
@@ -116,25 +114,14 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if len(self.default_boxes) != 5:
-            raise ValueError(f"default_boxes has {len(self.default_boxes)} boxes; 5 are wanted")
-        if min(side for box in self.default_boxes for side in box) <= 0:
-            raise ValueError(f"default_boxes are {self.default_boxes}; sides > 0 are wanted")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {unknown(self.protocol, PROTOCOLS)}")
-        if self.crop and not all(
-            32 <= c <= n for c, n in zip(self.crop, self.image_size, strict=True)
-        ):
-            raise ValueError(
-                f"crop is {self.crop}, image_size {self.image_size}; at least 32×32 and at most "
-                "the image is wanted"
-            )
-        if min(self.image_size) < 32:
-            raise ValueError(f"image_size is {self.image_size}; at least 32×32 is wanted")
+        if self.crop and any(map(gt, self.crop, self.image_size)):
+            raise ValueError(f"crop is {self.crop}; expected at most image_size {self.image_size}")
         if (self.pretrain_epochs is None) == (self.pretrain_iterations is None):
             raise ValueError(
-                f"pretrain_epochs is {self.pretrain_epochs} and pretrain_iterations "
-                f"{self.pretrain_iterations}; one of the two is wanted, the other null"
+                f"pretrain_epochs is {self.pretrain_epochs}, pretrain_iterations is "
+                f"{self.pretrain_iterations}; expected one of the two, the other null"
             )
         if self.final_learning_rate > self.learning_rate:
             raise ValueError("final_learning_rate is above learning_rate")
@@ -146,7 +133,11 @@ class Profile(BaseModel):
         return self.length_scale or self.image_size[0] / REFERENCE_HEIGHT
 
     def pixels(self, length: float) -> int:
-        """A length in whole pixels of this profile's images, rounded half up."""
+        """A length in whole pixels of this profile's images, rounded half up.
+
+        >>> PAPER.pixels(9), DEMO.pixels(9)  # 480 and 240 rows
+        (9, 5)
+        """
         return math.floor(length * self.scale + 0.5)
 
     def at(self, image_size: tuple[int, int]) -> "Profile":

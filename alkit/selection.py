@@ -8,16 +8,14 @@ Distances are in `frame`, limits are inclusive, and 1e-6 is allowed for the roun
 (frames 1/3 and 15 + 1/3 are 15 apart).
 """
 
-import operator
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from numbers import Real
 
 import numpy as np
 
-from alkit.arrays import computing_dtype, like, to_numpy
+from alkit.arrays import computing_dtype, like, to_numpy, whole
 
 ROUNDING = 1e-6  # in frames
 BLOCK = 1 << 16  # ranks made into Python's integers at a time
@@ -35,7 +33,7 @@ class Strategy:
     rules: bool = True
 
 
-STRATEGIES: Mapping[str, Strategy] = {
+STRATEGIES = {
     "divergence": Strategy("divergence"),
     "entropy": Strategy("entropy"),
     "mc-dropout": Strategy("mutual_information"),
@@ -65,26 +63,28 @@ def smooth(
     precision gives float32). With `zero_padding` the frames that are missing count with a score of
     0 (released code): Σ_j w_j is that of all whole j.
 
-    Raises ValueError for lengths that differ, frame numbers that are not finite, a negative
-    half_width, and a sigma that is not positive.
-
     The released code smooths over the concatenation of all videos, without borders between them:
     that is one sequence with positions for frames,
     `smooth(z, np.zeros(n), np.arange(n), zero_padding=True)`.
+
+    Raises ValueError for lengths that differ, frame numbers that are not finite, a negative
+    half_width, and a sigma that is not positive.
+
+    >>> smooth([0.0, 1.0, 0.0], sequence=["a", "a", "b"], frame=[7, 8, 9]).round(4)
+    array([0.4861, 0.5139, 0.    ])
     """
-    scores = _one_axis(z, "z")
-    dtype = computing_dtype(scores.dtype)
-    if not half_width >= 0:
-        raise ValueError(f"half_width is {half_width}; 0 frames or more are wanted")
-    if not sigma > 0:
-        raise ValueError(f"sigma is {sigma}; more than 0 frames are wanted")
+    scores, dtype = _scores(z)
+    if not (half_width >= 0 and sigma > 0):
+        raise ValueError(
+            f"half_width is {half_width}, sigma is {sigma}; expected half_width ≥ 0 and sigma > 0"
+        )
     if sequence is None or frame is None:
         return like(scores.astype(dtype), z)
 
     code, frames = _sequence_and_frame(sequence, frame, len(scores))
     scored = np.flatnonzero(np.isfinite(scores))
     order = scored[np.lexsort((frames[scored], code[scored]))]
-    code, frames, sorted_z = code[order], frames[order], scores[order].astype(np.float64)
+    code, frames, sorted_z = code[order], frames[order], scores[order]
     # Pairs k places apart, for k = 1, 2, …; a pair too far apart at k is so at any larger k.
     # Summing differences to the frame's own score leaves a constant score exactly as it is.
     change, weight = np.zeros(len(order)), np.ones(len(order))
@@ -102,7 +102,7 @@ def smooth(
         change[second] -= difference
         weight[first] += w
         weight[second] += w
-    smoothed = scores.astype(np.float64)
+    smoothed = scores.copy()
     if zero_padding:
         reach = np.arange(1, int(half_width + ROUNDING) + 1)
         whole = 1 + 2 * np.exp(-(reach**2) / (2 * sigma**2)).sum()
@@ -155,11 +155,6 @@ class Selection:
         found = np.bincount(to_numpy(self.reason), minlength=len(Reason))
         return {reason.name: int(found[reason]) for reason in Reason}
 
-    def __str__(self):
-        counts = ", ".join(f"{name} {n}" for name, n in self.counts.items())
-        relaxed = f", {self.relaxed} of them in later passes" if self.relaxed else ""
-        return f"{self.count} of {self.budget} images chosen{relaxed} ({counts})"
-
 
 def select(
     score,
@@ -188,63 +183,66 @@ def select(
     to all chosen so far, of this cycle too; the third drops rule 1. `Selection.relaxed` says how
     many frames the second and the third add. Sorts once and looks no further than the budget needs.
 
-    Raises ValueError for a budget that is not a whole number from 1 to n, a labelled position out
+    Raises ValueError for a budget that is not a whole number from 1 to n, a labeled position out
     of range, lengths that differ, frame numbers that are not finite, and a negative distance.
+
+    >>> chosen = select([0.9, 0.8, 0.7], 2, sequence=["a", "a", "a"], frame=[0, 15, 16])
+    >>> chosen.indices.tolist(), Reason(chosen.reason[1]).name  # rule 1
+    ([0, 2], 'EXCLUDED_NOW')
     """
-    scores = _one_axis(score, "score")
+    scores, _ = _scores(score)
     n = len(scores)
-    budget = _checked_budget(budget, n)
+    if whole(budget, "budget", least=1) > n:
+        raise ValueError(f"budget is {budget}, but the pool has only {n} images")
     labeled = _positions(labeled, n)
     now, later = _two_sides(exclude_now, "exclude_now"), _two_sides(exclude_later, "exclude_later")
+    timeline = None if sequence is None or frame is None else _Timeline(sequence, frame, n)
 
     reason = np.full(n, Reason.RANKED_BELOW, np.int8)
-    if sequence is None or frame is None:
-        timeline = None
-    else:
-        timeline = _Timeline(sequence, frame, n)
-        for i in labeled:
-            reason[timeline.near(i, *later)] = Reason.EXCLUDED_LATER
+    for i in labeled if timeline else ():
+        reason[timeline.near(i, *later)] = Reason.EXCLUDED_LATER
     reason[np.isnan(scores)] = Reason.UNSCORED
     reason[labeled] = Reason.LABELED
-
     free = np.flatnonzero(reason == Reason.RANKED_BELOW)
     ranking = free[np.argsort(-scores[free], kind="stable")]
+
     if timeline is None:
         chosen = ranking[:budget]
-    else:
-        chosen = _choose(ranking, budget, timeline, now, reason)
-    reason[chosen] = Reason.CHOSEN
-    count = len(chosen)
+        reason[chosen] = Reason.CHOSEN
+        return Selection(like(chosen, score), like(reason, score), budget)
+    chosen = _choose(ranking, budget, timeline, now, reason)
+    strict = len(chosen)
     both = max(now[0], later[0]), max(now[1], later[1])
-    for rule_1 in (both, later):  # the second and the third pass
-        if not fill or timeline is None or len(chosen) == budget:
+    for rule_1 in (both, later) if fill else ():  # the second and the third pass
+        if len(chosen) == budget:
             break
         for i in chosen:
-            near = timeline.near(i, *later)
-            reason[near[reason[near] == Reason.EXCLUDED_NOW]] = Reason.EXCLUDED_LATER
-        rest = ranking[reason[ranking] == Reason.EXCLUDED_NOW]
-        reason[rest] = Reason.RANKED_BELOW
-        more = _choose(rest, budget - len(chosen), timeline, rule_1, reason)
-        reason[more] = Reason.CHOSEN
-        chosen = np.concatenate([chosen, more])
-    relaxed = len(chosen) - count
-    return Selection(like(chosen, score), like(reason, score), budget, relaxed)
+            _exclude(timeline.near(i, *later), reason, Reason.EXCLUDED_NOW, Reason.EXCLUDED_LATER)
+        reason[reason == Reason.EXCLUDED_NOW] = Reason.RANKED_BELOW
+        chosen += _choose(ranking, budget - len(chosen), timeline, rule_1, reason)
+    indices = np.array(chosen, np.int64)
+    return Selection(like(indices, score), like(reason, score), budget, len(chosen) - strict)
 
 
-def _choose(ranking, budget, timeline, now, reason):
-    """The greedy choice under rule 1; marks in `reason` what the rule excludes."""
+def _choose(ranking, budget, timeline, rule_1, reason):
+    """The positions chosen greedily under rule 1; marks them in `reason`, and what it excludes."""
     codes = memoryview(reason)  # single items are read faster than from an array
     chosen = []
     for start in range(0, len(ranking), BLOCK):
         for i in ranking[start : start + BLOCK].tolist():
             if codes[i] != Reason.RANKED_BELOW:
                 continue
-            near = timeline.near(i, *now)
-            reason[near[reason[near] == Reason.RANKED_BELOW]] = Reason.EXCLUDED_NOW
+            _exclude(timeline.near(i, *rule_1), reason, Reason.RANKED_BELOW, Reason.EXCLUDED_NOW)
+            codes[i] = Reason.CHOSEN
             chosen.append(i)
             if len(chosen) == budget:
-                return np.array(chosen, np.int64)
-    return np.array(chosen, np.int64)
+                return chosen
+    return chosen
+
+
+def _exclude(positions, reason, old, new):
+    """Change the reason of those positions that have an old one."""
+    reason[positions[reason[positions] == old]] = new
 
 
 class _Timeline:
@@ -275,9 +273,9 @@ def _sequence_and_frame(sequence, frame, n):
         if a.shape != (n,):
             raise ValueError(f"{name} has shape {a.shape}, but there are {n} scores")
     frame = frame.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(frame))
-    if len(bad):
-        raise ValueError(f"frame[{bad[0]}] is {frame[bad[0]]}; finite frame numbers are wanted")
+    if not np.isfinite(frame).all():
+        i = np.flatnonzero(~np.isfinite(frame))[0]
+        raise ValueError(f"frame[{i}] is {frame[i]}; expected finite frame numbers")
     if sequence.dtype == object:
         sequence = sequence.astype(str)
     # Frames mostly come video by video: only the first of each run has to be sorted.
@@ -286,41 +284,25 @@ def _sequence_and_frame(sequence, frame, n):
     return np.repeat(code, np.diff(starts, append=n)), frame
 
 
-def _one_axis(score, name):
+def _scores(score):
+    """One score for each image, float64 (n,), and the dtype of results that are like it."""
     a = to_numpy(score)
-    if a.ndim != 1:
-        raise ValueError(f"{name} has shape {a.shape}; one score for each image, (n,), is wanted")
-    if a.dtype.kind not in "biuf":
-        raise ValueError(f"{name} is of {a.dtype}; numbers are wanted")
-    return a.astype(np.float64) if a.dtype.kind in "biu" else a
-
-
-def _checked_budget(budget, n):
-    try:
-        whole = operator.index(budget)
-    except TypeError:
-        raise ValueError(f"budget is {budget!r}; a whole number of images is wanted") from None
-    if whole < 1:
-        raise ValueError(f"budget is {whole}; 1 image or more is wanted")
-    if whole > n:
-        raise ValueError(f"budget is {whole}, but the pool has only {n} images")
-    return whole
+    if a.ndim != 1 or a.dtype.kind not in "biuf":
+        raise ValueError(f"scores are {a.dtype} of shape {a.shape}; expected numbers (n,)")
+    return a.astype(np.float64, copy=False), computing_dtype(a.dtype)
 
 
 def _positions(labeled, n):
     a = to_numpy(labeled)
     if a.size == 0:
         return np.zeros(0, np.int64)
-    if a.dtype.kind not in "iu" or a.ndim != 1:
-        raise ValueError(f"labeled is {a.dtype} of shape {a.shape}; integer positions are wanted")
-    out = np.flatnonzero((a < 0) | (a >= n))
-    if len(out):
-        raise ValueError(f"labeled[{out[0]}] is {a[out[0]]}, but positions run from 0 to {n - 1}")
+    if a.ndim != 1 or a.dtype.kind not in "iu" or a.min() < 0 or a.max() >= n:
+        raise ValueError(f"labeled is {a}; expected integer positions from 0 to {n - 1}")
     return a.astype(np.int64)
 
 
 def _two_sides(exclude, name):
     sides = tuple(exclude) if np.ndim(exclude) else (exclude, exclude)
     if len(sides) != 2 or not all(isinstance(side, Real) and side >= 0 for side in sides):
-        raise ValueError(f"{name} is {exclude!r}; a distance ≥ 0 or (before, after) is wanted")
+        raise ValueError(f"{name} is {exclude!r}; expected a distance ≥ 0 or (before, after)")
     return sides

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -12,25 +12,13 @@ def made_ahead(make: Callable, items, threads: int = 1, initializer: Callable | 
     """make(item) of each item, in order; threads make the next ones while one is used.
 
     This thread takes the items, one after the other, as many ahead as keep the others busy. An
-    error, of an item or of what is made of it, comes in its turn, after all results before it.
-    Each thread calls `initializer` when it starts.
+    error of what is made comes in its turn, after all results before it. Each thread calls
+    `initializer` when it starts.
     """
-    items = iter(items)
-
-    def begin():
-        try:
-            return workers.submit(make, next(items))
-        except StopIteration:
-            return None
-        except Exception as error:
-            failed = Future()
-            failed.set_exception(error)
-            return failed
-
     with ThreadPoolExecutor(threads, initializer=initializer) as workers:
         coming = deque()
-        while (future := begin()) is not None:
-            coming.append(future)
+        for item in items:
+            coming.append(workers.submit(make, item))
             if len(coming) > 2 * threads - 1:
                 yield coming.popleft().result()
         while coming:

@@ -1,19 +1,19 @@
 """Sampling, loss, optimiser and schedule of the detector (paper Eq. 7; step 6)."""
 
 import contextlib
-import json
 import math
-import os
+import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from alkit.boxes import at_cells, targets
+from alkit.data import checkpoints
 from alkit.data.augmentation import augmented, cropped
 from alkit.detector import Detector, autocast, device
 from alkit.frames import FrameSet
@@ -65,12 +65,12 @@ def cell_weights(labels: list, pixels, profile: Profile, generator: torch.Genera
 def loss_of(logits: list, labels: list, weights: list) -> torch.Tensor:
     """Eq. (7) but for the regularisation, which the optimiser adds to each gradient: the weighted
     sum of the cells' sigmoid cross-entropy. All lists of five maps (n, y, x)."""
-    return sum(
-        (weight * F.binary_cross_entropy_with_logits(logit.float(), own, reduction="none")).sum()
-        for logit, own, weight in zip(
-            logits, [(label == 1).float() for label in labels], weights, strict=True
-        )
-    )
+    total = 0.0
+    for logit, label, weight in zip(logits, labels, weights, strict=True):
+        is_positive = (label == 1).float()
+        loss = F.binary_cross_entropy_with_logits(logit.float(), is_positive, reduction="none")
+        total = total + (weight * loss).sum()
+    return total
 
 
 def train(
@@ -101,7 +101,7 @@ def train(
     iterations = round(epochs * batches)
     decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / max(1, iterations - 1))
 
-    losses = restore(checkpoint, key, detector, optimiser) if checkpoint else []
+    losses = checkpoints.restore(checkpoint, key, detector, optimiser) if checkpoint else []
     samples = Samples(frames, profile, augmentation, crop)
     detector.train()
     saved = time.monotonic()
@@ -129,7 +129,7 @@ def train(
                     f"lower learning_rate (now {profile.learning_rate})"
                 )
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                keep(checkpoint, key, detector, optimiser, losses)
+                checkpoints.keep(checkpoint, key, detector, optimiser, losses)
                 saved = time.monotonic()
     detector.eval()
     return losses
@@ -228,43 +228,6 @@ class Samples:
         return made_ahead(lambda part: self.batch(order[part], generators[part]), parts)
 
 
-def keep(path: Path, key: str, detector, optimiser, losses: list):
-    """Write a checkpoint of a training, atomically."""
-    tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
-    for name, parameter in detector.named_parameters():
-        for state, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{state}.{name}"] = value
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"key": key, "losses": json.dumps(losses)})
-    os.replace(partial, path)
-
-
-def restore(path: Path, key: str, detector, optimiser) -> list:
-    """Read a checkpoint back if there is one; the losses of the epochs done."""
-    if not path.exists():
-        return []
-    try:
-        tensors = load_file(path)
-        with safe_open(path, "pt") as file:
-            if file.metadata()["key"] != key:
-                return []
-            losses = json.loads(file.metadata()["losses"])
-    except (SafetensorError, KeyError, ValueError):
-        return []  # cut off while it was written: start again
-    weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k[:8] == "weights."}
-    detector.load_state_dict(weights)
-    parameters = dict(detector.named_parameters())
-    for tensor, value in tensors.items():
-        kind, _, rest = tensor.partition(".")
-        if kind == "optimiser":
-            state, _, name = rest.partition(".")
-            # RMSProp counts its steps on the CPU
-            own = value if state == "step" else value.to(parameters[name].device)
-            optimiser.state[parameters[name]][state] = own
-    return losses
-
-
 def new_detector(profile: Profile, seed: np.random.SeedSequence) -> Detector:
     """A freshly initialised detector of the profile's width."""
     with torch.random.fork_rng(devices=[]):
@@ -280,11 +243,9 @@ def _placed(detector: Detector) -> Detector:
 
 
 def save_weights(detector: Detector, path: Path):
-    """Write the weights as safetensors, atomically, with the width that they are of."""
+    """Write the weights as safetensors, atomically, with their number."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-    partial = Path(path).with_suffix(".partial")
-    save_file(tensors, partial, metadata={"parameters": str(count_parameters(detector))})
-    os.replace(partial, path)
+    checkpoints.write(tensors, Path(path), parameters=str(count_parameters(detector)))
 
 
 def load_weights(path: Path, profile: Profile) -> Detector:
@@ -294,27 +255,15 @@ def load_weights(path: Path, profile: Profile) -> Detector:
     """
     detector = Detector(profile.width, profile.half_pixel)
     try:
-        tensors = load_file(path)
+        detector.load_state_dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
-    expected = detector.state_dict()
-    wrong = [
-        name
-        for name in sorted({*expected, *tensors})
-        if name not in tensors
-        or name not in expected
-        or tensors[name].shape != expected[name].shape
-    ]
-    if wrong:
-        name = wrong[0]
-        found = tuple(tensors[name].shape) if name in tensors else "missing"
-        wanted = tuple(expected[name].shape) if name in expected else "no such tensor"
+    except RuntimeError as error:
         raise ValueError(
-            f"{path}: weights of another network: {len(wrong)} tensors differ from a detector of "
-            f"width {profile.width}, the first is {name}: found {found}, wanted {wanted}. "
-            "Use the profile that these weights were trained with"
-        )
-    detector.load_state_dict(tensors)
+            f"{path}: weights of another network; expected those of a detector of width "
+            f"{profile.width}. Use the profile that they were trained with. "
+            f"{textwrap.shorten(str(error), 200)}"
+        ) from None
     return _placed(detector).eval()
 
 

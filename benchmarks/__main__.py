@@ -8,10 +8,23 @@ from pathlib import Path
 from benchmarks import THREAD_SETTINGS
 
 MODULES = (
-    "divergence", "bfloat16", "agreement", "stored_maps", "one_map", "evaluation", "selection",
-    "steps", "scaling", "sweep", "memory", "notebook_steps", "explorer", "unit_costs", "cycle",
+    "divergence",
+    "bfloat16",
+    "agreement",
+    "stored_maps",
+    "one_map",
+    "evaluation",
+    "selection",
+    "steps",
+    "scaling",
+    "sweep",
+    "memory",
+    "notebook_steps",
+    "explorer",
+    "unit_costs",
+    "cycle",
     "gpu",
-)  # fmt: skip
+)
 
 
 def main(arguments=None):

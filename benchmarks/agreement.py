@@ -72,11 +72,15 @@ def compared(detector, frames: FrameSet, numbers: Profile, suffix: str) -> list[
         note = where + ("" if both == n else f"; the rules leave {both} of {n}")
         rows.append(
             Row(
-                key + suffix, f"first {both} of {len(frames)} selected, {what}, {size}", share, "%",
-                at_least=at_least, note=f"{note}; of the {n} highest z {ranked:.1f} % agree",
+                key + suffix,
+                f"first {both} of {len(frames)} selected, {what}, {size}",
+                share,
+                "%",
+                at_least=at_least,
+                note=f"{note}; of the {n} highest z {ranked:.1f} % agree",
                 details={"ranked_percent": ranked},
             )
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -122,10 +126,13 @@ def selected(z, frames: FrameSet, numbers: Profile, n: int) -> list:
     """The positions that step 4 chooses, in the order chosen."""
     by_time = frames.sequence, frames.frame
     chosen = select(
-        smooth(z, *by_time, numbers.half_width, numbers.sigma), n,
-        sequence=frames.sequence, frame=frames.frame,
-        exclude_now=numbers.exclude_now, exclude_later=numbers.exclude_later,
-    )  # fmt: skip
+        smooth(z, *by_time, numbers.half_width, numbers.sigma),
+        n,
+        sequence=frames.sequence,
+        frame=frames.frame,
+        exclude_now=numbers.exclude_now,
+        exclude_later=numbers.exclude_later,
+    )
     return chosen.indices.tolist()
 
 

@@ -53,9 +53,14 @@ def rows(options: Options) -> list[Row]:
     where = torch.cuda.get_device_name() if gpu else "processor"
     return [
         Row(
-            "cycle.whole", f"steps 1 to 6 of {n} street frames, {size_of(numbers)}", whole, "s",
-            "the plan from unit costs", plan, whole / plan,
+            "cycle.whole",
+            f"steps 1 to 6 of {n} street frames, {size_of(numbers)}",
+            whole,
+            "s",
+            "the plan from unit costs",
+            plan,
+            whole / plan,
             note=f"{where}; {labelled} labelled, {iterations} iterations; {in_words}",
             details={"taken_s": taken, "planned_s": planned},
         )
-    ]  # fmt: skip
+    ]

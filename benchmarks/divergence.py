@@ -88,14 +88,24 @@ def rows(options: Options) -> list[Row]:
     parts = {f"{name}_ms": rounded(taken[name], 1e3) for name in ("upsampling", "divergence")}
     rows = [
         faster(
-            "divergence.scipy", what, taken["ours"], "scipy.ndimage, float64, upsampled before",
-            taken["scipy"], 8, details=parts | {"largest_difference": error["scipy"]},
+            "divergence.scipy",
+            what,
+            taken["ours"],
+            "scipy.ndimage, float64, upsampled before",
+            taken["scipy"],
+            8,
+            details=parts | {"largest_difference": error["scipy"]},
         ),
         faster(
-            "divergence.torch", what, taken["ours"], "avg_pool2d 19×19, upsampled before",
-            taken["torch"], 30, details={"largest_difference": error["torch"]},
+            "divergence.torch",
+            what,
+            taken["ours"],
+            "avg_pool2d 19×19, upsampled before",
+            taken["torch"],
+            30,
+            details={"largest_difference": error["torch"]},
         ),
-    ]  # fmt: skip
+    ]
     for name, what in (
         ("upsampling", "  of it float16 to float32, upsampling, sigmoid"),
         ("divergence", "  of it the divergence"),

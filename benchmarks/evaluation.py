@@ -8,6 +8,7 @@ each protocol are in the details.
 import numpy as np
 
 from alkit import evaluation, protocols
+from alkit.data import annotations
 from benchmarks.measuring import Options, Row, faster, interleaved, rounded
 
 CLASSES = [{"id": i, "name": name} for i, name in enumerate(("person", "people", "person?"), 1)]
@@ -35,16 +36,27 @@ def made_data(n_images: int, n: int, n_found: int, seed=0) -> tuple[dict, list]:
     order = np.argsort(found_image, kind="stable")
 
     annotations = [
-        {"id": i + 1, "image_id": int(image[i]) + 1, "category_id": int(category[i]),
-         "bbox": boxes[i].tolist(), "area": float(width[i] * height[i]), "iscrowd": 0,
-         "ignore": int(i % 5 == 0), "vis_bbox": visible[i].tolist()}
+        {
+            "id": i + 1,
+            "image_id": int(image[i]) + 1,
+            "category_id": int(category[i]),
+            "bbox": boxes[i].tolist(),
+            "area": float(width[i] * height[i]),
+            "iscrowd": 0,
+            "ignore": int(i % 5 == 0),
+            "vis_bbox": visible[i].tolist(),
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     detections = [
-        {"image_id": int(found_image[i]) + 1, "category_id": 1, "bbox": found[i].tolist(),
-         "score": float(score[i])}
+        {
+            "image_id": int(found_image[i]) + 1,
+            "category_id": 1,
+            "bbox": found[i].tolist(),
+            "score": float(score[i]),
+        }
         for i in order
-    ]  # fmt: skip
+    ]
     images = [{"id": i + 1} for i in range(n_images)]
     return {"images": images, "annotations": annotations, "categories": CLASSES}, detections
 
@@ -105,7 +117,7 @@ def rows(options: Options) -> list[Row]:
     n, detections = options.pick((4024, 60_000), (40, 600))
     truth, results = made_data(n, options.pick(9000, 90), detections)
     single = one_class(truth)
-    _, boxes, found = protocols.read(single, results)
+    _, boxes, found = annotations.read(single, results)
     lists = by_image(n, boxes, found)
     rules = protocols.PROTOCOLS["caltech"]
     own, loop = evaluation.curve(n, boxes, found, rules), np.array(plain_loop(*lists))

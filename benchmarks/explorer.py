@@ -70,14 +70,33 @@ def rows(options: Options) -> list[Row]:
     what = f"the explorer of {n} frames, {size}"
     slowest = f"the slowest {max(changed):.0f} ms"
     return [
-        Row("explorer.open", f"{what}: opened", float(np.median(opened)), "s", at_most=3,
-            note=note, details={"seconds": rounded(opened)}),
-        Row("explorer.frame", f"{what}: frame changed", float(np.median(changed)), "ms",
-            at_most=150, note=slowest, details={"milliseconds": rounded(changed)}),
-        Row("explorer.read", f"{what}: read for a frame", read / 1e6, "MB",
-            note="files, messages and pipes"),
+        Row(
+            "explorer.open",
+            f"{what}: opened",
+            float(np.median(opened)),
+            "s",
+            at_most=3,
+            note=note,
+            details={"seconds": rounded(opened)},
+        ),
+        Row(
+            "explorer.frame",
+            f"{what}: frame changed",
+            float(np.median(changed)),
+            "ms",
+            at_most=150,
+            note=slowest,
+            details={"milliseconds": rounded(changed)},
+        ),
+        Row(
+            "explorer.read",
+            f"{what}: read for a frame",
+            read / 1e6,
+            "MB",
+            note="files, messages and pipes",
+        ),
         Row("explorer.memory", f"{what}: memory of its server", memory / 1e9, "GB"),
-    ]  # fmt: skip
+    ]
 
 
 def _driving():

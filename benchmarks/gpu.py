@@ -18,9 +18,9 @@ from alkit.frames import NO_BOXES, FrameSet
 from alkit.loop import cluster
 from alkit.prediction import GPU_BATCH
 from alkit.profiles import Profile
-from alkit.studies.figures.performance import EPOCHS, hours
 from benchmarks import toy
 from benchmarks.measuring import Options, Row, rounded, seconds
+from benchmarks.performance import EPOCHS, hours
 from benchmarks.steps import PARTS, size_of
 
 BUDGET, LABELED = 500, 7500  # b and B of the paper's protocol
@@ -58,19 +58,35 @@ def rows(options: Options) -> list[Row]:
 
     return [
         Row(
-            "gpu.steps", STEPS, steps, "frames/s", "bare forward passes", bare, steps / bare,
-            note=f"{where}; frames/s: {each}", details={"frames_per_second": ours}, **GOALS,
+            "gpu.steps",
+            STEPS,
+            steps,
+            "frames/s",
+            "bare forward passes",
+            bare,
+            steps / bare,
+            note=f"{where}; frames/s: {each}",
+            details={"frames_per_second": ours},
+            **GOALS,
         ),
         Row(
-            "gpu.training", TRAINING, rates[1], "images/s", note=where,
+            "gpu.training",
+            TRAINING,
+            rates[1],
+            "images/s",
+            note=where,
             details={"images_per_second": {str(n): rate for n, rate in rates.items()}},
         ),
         Row("gpu.protocol", PROTOCOL, protocol(1), "h", note=where),
         Row(
-            "gpu.protocol_best", BEST, protocol(best), "h", at_most=1.5,
+            "gpu.protocol_best",
+            BEST,
+            protocol(best),
+            "h",
+            at_most=1.5,
             note=f"{where}, batch size {best}",
         ),
-    ]  # fmt: skip
+    ]
 
 
 NONE = "not measured: there is no GPU here"
@@ -119,9 +135,12 @@ def images_trained_a_second(numbers: Profile, images: list, batch: int) -> float
     numbers = numbers.model_copy(update={"batch_size": batch})
     boxes = [NO_BOXES] * len(images)
     frames = FrameSet(
-        "pictures", list(map(str, range(len(images)))), lambda i: images[i],
-        numbers.image_size, boxes,
-    )  # fmt: skip
+        "pictures",
+        list(map(str, range(len(images)))),
+        lambda i: images[i],
+        numbers.image_size,
+        boxes,
+    )
     detector = training.new_detector(numbers, np.random.SeedSequence(0))
     training.train(detector, frames, numbers, 1, np.random.SeedSequence(0))
     epochs = 20

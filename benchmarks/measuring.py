@@ -64,16 +64,39 @@ def faster(key, what, ours, against, reference, at_least=None, **more) -> Row:
     """How many times as fast as the reference; `ours` and `reference` are lists of seconds."""
     ours, reference, details = _milliseconds(ours, reference)
     details |= more.pop("details", {})
-    return Row(key, what, ours, "ms", against, reference, reference / ours, "ratio", at_least,
-               details=details, **more)  # fmt: skip
+    return Row(
+        key,
+        what,
+        ours,
+        "ms",
+        against,
+        reference,
+        reference / ours,
+        "ratio",
+        at_least,
+        details=details,
+        **more,
+    )
 
 
 def slower(key, what, ours, against, reference, at_most=None, **more) -> Row:
     """How many times the time of the reference; `ours` and `reference` are lists of seconds."""
     ours, reference, details = _milliseconds(ours, reference)
     details |= more.pop("details", {})
-    return Row(key, what, ours, "ms", against, reference, ours / reference, "ratio", None, at_most,
-               details=details, **more)  # fmt: skip
+    return Row(
+        key,
+        what,
+        ours,
+        "ms",
+        against,
+        reference,
+        ours / reference,
+        "ratio",
+        None,
+        at_most,
+        details=details,
+        **more,
+    )
 
 
 def _milliseconds(ours, reference):

@@ -34,11 +34,18 @@ def rows(options: Options) -> list[Row]:
     return [
         Row("memory.peak", f"{what}, {many} frames", most / 1e9, "GB", at_most=2, note=note),
         Row(
-            "memory.growth", f"{what}, from {few} to {many} frames", most / 1e6, "MB",
-            f"{few} frames", least / 1e6, most / least, "ratio", at_most=1.1,
+            "memory.growth",
+            f"{what}, from {few} to {many} frames",
+            most / 1e6,
+            "MB",
+            f"{few} frames",
+            least / 1e6,
+            most / least,
+            "ratio",
+            at_most=1.1,
             note="flat is taken to mean: a tenth more at most",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def peak_of_steps(folder: Path, threads: int) -> int:

@@ -40,13 +40,18 @@ def row(key, where, costs: dict, cold: list) -> Row:
     values = list(costs.values())
     slowest = max(costs, key=costs.get)
     return Row(
-        key, f"a notebook step's own cost, {where}", float(np.median(values)), "s",
-        "an empty step cold", float(np.median(cold)), float(np.median(values) / np.median(cold)),
+        key,
+        f"a notebook step's own cost, {where}",
+        float(np.median(values)),
+        "s",
+        "an empty step cold",
+        float(np.median(cold)),
+        float(np.median(values) / np.median(cold)),
         at_most=3,
         note=f"median of {len(values)} steps; mean {np.mean(values):.1f} s, the most "
         f"{costs[slowest]:.1f} s, {slowest}",
         details={"steps_s": dict(zip(costs, rounded(values), strict=True)), "cold_s": cold},
-    )  # fmt: skip
+    )
 
 
 def empty_step(folder: Path) -> float:
@@ -68,15 +73,20 @@ def empty_step(folder: Path) -> float:
 def toy_experiment(folder: Path, cycles: int) -> Path:
     """The folder of an experiment, not yet run, whose steps take a second or less."""
     settings = Experiment(
-        name="toy", labeled="street-source", pool="street-pool", test="street-test",
+        name="toy",
+        labeled="street-source",
+        pool="street-pool",
+        test="street-test",
         data={
             "street-source": {"frames": 8},
             "street-pool": {"frames": 40, "domain": "test", "world": 2},
             "street-test": {"frames": 10},
         },
-        profile="demo", set={"image_size": (96, 128), "pretrain_epochs": 1, "epochs": 1},
-        cycles=cycles, budget=3,
-    )  # fmt: skip
+        profile="demo",
+        set={"image_size": (96, 128), "pretrain_epochs": 1, "epochs": 1},
+        cycles=cycles,
+        budget=3,
+    )
     return runs.create(folder / "toy", settings, runs.ROOT / "data_catalog.yaml")
 
 

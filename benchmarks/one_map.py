@@ -52,9 +52,13 @@ def rows(options: Options) -> list[Row]:
     what = f"one score map of {height}×{width} out of {n}"
     return [
         Row(
-            "one_map.time", f"{what}, time", 1e3 * float(np.median(taken)), "ms", at_most=10,
+            "one_map.time",
+            f"{what}, time",
+            1e3 * float(np.median(taken)),
+            "ms",
+            at_most=10,
             note=f"median of {reads} at random, the first {1e3 * taken[0]:.1f} ms",
             details={"ours_ms": rounded(taken, 1e3)},
         ),
         Row("one_map.bytes", f"{what}, read", max(read) / 1e6, "MB", at_most=2, note="the most"),
-    ]  # fmt: skip
+    ]

@@ -88,16 +88,23 @@ def row(taken: dict, n: int, size: str, threads: list) -> Row:
     in_words = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
     ours, reference = worker / workers, one / two
     return Row(
-        "scaling.workers", f"steps 1 + 2 + 3 on 2 workers against 1, {size}", ours, "×",
-        "bare forward passes, 2 processes against 1", reference, ours / reference, "ratio",
-        at_least=0.95, note=f"frames/s, one thread each: {in_words}; {n} frames",
+        "scaling.workers",
+        f"steps 1 + 2 + 3 on 2 workers against 1, {size}",
+        ours,
+        "×",
+        "bare forward passes, 2 processes against 1",
+        reference,
+        ours / reference,
+        "ratio",
+        at_least=0.95,
+        note=f"frames/s, one thread each: {in_words}; {n} frames",
         details={
             "frames": n,
             "frames_per_second": {name: rounded([rate])[0] for name, rate in rates.items()},
             "seconds": {name: rounded(times) for name, times in taken.items()},
             "threads_of_workers": threads,
         },
-    )  # fmt: skip
+    )
 
 
 # ---- workers -------------------------------------------------------------------------------------

@@ -54,9 +54,11 @@ def rows(options: Options) -> list[Row]:
     n = options.pick(FRAMES, 20_000)
     small, large = made_pool(n // 10), made_pool(n)
     calls = {
-        "small": lambda: choose(small), "small sort": lambda: sort(small),
-        "ours": lambda: choose(large), "sort": lambda: sort(large),
-    }  # fmt: skip
+        "small": lambda: choose(small),
+        "small sort": lambda: sort(small),
+        "ours": lambda: choose(large),
+        "sort": lambda: sort(large),
+    }
     taken = interleaved(calls, options.pick(5, 3), budget=30)
     middle = {name: float(np.median(times)) for name, times in taken.items()}
     count = choose(large).count
@@ -67,22 +69,36 @@ def rows(options: Options) -> list[Row]:
     peak, inputs, start = memory_of(n)
     return [
         slower(
-            "selection.time", f"{what}, both rules, {round(LABELED * n):,} labelled",
-            taken["ours"], "np.argsort, stable", taken["sort"], 3,
+            "selection.time",
+            f"{what}, both rules, {round(LABELED * n):,} labelled",
+            taken["ours"],
+            "np.argsort, stable",
+            taken["sort"],
+            3,
         ),
         Row(
-            "selection.memory", f"{what}, memory of the whole process", peak / 1e9, "GB",
+            "selection.memory",
+            f"{what}, memory of the whole process",
+            peak / 1e9,
+            "GB",
             at_most=1,
             note=f"{(peak - inputs) / 1e9:.2f} GB beyond the scores, videos and frame numbers, "
             f"which are {(inputs - start) / 1e9:.2f} GB, and Python with its libraries",
             details={"peak": peak, "with_inputs": inputs, "before": start},
         ),
         Row(
-            "selection.growth", f"{what}, growth of the time from a tenth of it", growth, "times",
-            "n log n", ideal, growth / ideal, "ratio", at_most=1.3,
+            "selection.growth",
+            f"{what}, growth of the time from a tenth of it",
+            growth,
+            "times",
+            "n log n",
+            ideal,
+            growth / ideal,
+            "ratio",
+            at_most=1.3,
             note=f"the sort's own time grows {sorts:.1f} times",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def memory_of(n: int) -> tuple[int, int, int]:

@@ -97,8 +97,9 @@ def measure(run: Run, repeats: int) -> dict:
 
 def batches(frames: FrameSet, mirrored: bool) -> list:
     """Each frame as a tensor uint8 (view, 3, y, x)."""
-    images = (torch.from_numpy(frames.images(i).transpose(2, 0, 1).copy())
-              for i in range(len(frames)))  # fmt: skip
+    images = (
+        torch.from_numpy(frames.images(i).transpose(2, 0, 1).copy()) for i in range(len(frames))
+    )
     return [torch.stack([x, x.flip(-1)] if mirrored else [x]) for x in images]
 
 
@@ -130,6 +131,12 @@ def row(key, what, taken, at_most, n, note) -> Row:
     }
     note = f"{n} frames, {taken['detections']:.0f} detections a frame; {in_words}; {note}"
     return slower(
-        key, what, ours, f"bare forward passes, {how}", taken[how], at_most,
-        note=note, details=details,
-    )  # fmt: skip
+        key,
+        what,
+        ours,
+        f"bare forward passes, {how}",
+        taken[how],
+        at_most,
+        note=note,
+        details=details,
+    )

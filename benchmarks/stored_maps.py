@@ -37,12 +37,22 @@ def rows(options: Options) -> list[Row]:
     where = f"{n} maps of {height}×{width} of the demo's cycle 1"
     return [
         Row(
-            "maps.disk", f"score maps on disk, {height}×{width}, a map", size / n / 1e3, "kB",
-            "raw float32", maps.nbytes / n / 1e3, size / maps.nbytes, "ratio", at_most=0.06,
+            "maps.disk",
+            f"score maps on disk, {height}×{width}, a map",
+            size / n / 1e3,
+            "kB",
+            "raw float32",
+            maps.nbytes / n / 1e3,
+            size / maps.nbytes,
+            "ratio",
+            at_most=0.06,
             note=f"{where}, the store's own files included",
         ),
         Row(
-            "maps.error", "largest error of a stored map, of what is stated", worst, "",
+            "maps.error",
+            "largest error of a stored map, of what is stated",
+            worst,
+            "",
             at_most=1.0,
             note=f"stated: √(s · {store.HIGHEST_SCORE:.2f}) / {store.QUANTA}, half a step of the "
             f"square-root scale; {float(error.max()):.2g} nats at worst in {where}, where the "
@@ -50,11 +60,15 @@ def rows(options: Options) -> list[Row]:
             details={"largest_error_nats": float(error.max())},
         ),
         slower(
-            "maps.writing", "quantising, compressing and writing a map", writing,
-            "bare forward passes of a frame", forward_seconds(run, numbers, options), 1.0,
+            "maps.writing",
+            "quantising, compressing and writing a map",
+            writing,
+            "bare forward passes of a frame",
+            forward_seconds(run, numbers, options),
+            1.0,
             note="never the bottleneck: less than the forward passes take",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def unquantised(run: Run, n: int) -> np.ndarray:

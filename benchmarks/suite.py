@@ -12,8 +12,16 @@ from pathlib import Path
 from alkit.loop.jsonfile import read_json, write_json
 from benchmarks.measuring import Missing, Options, Row, pin
 
-PACKAGES = ("torch", "numpy", "scipy", "opencv-python-headless", "zarr", "xarray", "dask",
-            "papermill")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "zarr",
+    "xarray",
+    "dask",
+    "papermill",
+)
 BUSY = 0.5  # load of other processes above which a table says so
 
 

@@ -38,12 +38,18 @@ def rows(options: Options) -> list[Row]:
     in_words = ", ".join(f"{name} {time:.0f} s" for name, time in taken.items())
     return [
         Row(
-            "sweep.workers", "a sweep of 2 strategies with 2 seeds on 2 workers against 1 process",
-            one / workers, "×", "2 commands side by side, a seed each", one / two, two / workers,
-            "ratio", note=f"{in_words}, one thread each; one run of each",
+            "sweep.workers",
+            "a sweep of 2 strategies with 2 seeds on 2 workers against 1 process",
+            one / workers,
+            "×",
+            "2 commands side by side, a seed each",
+            one / two,
+            two / workers,
+            "ratio",
+            note=f"{in_words}, one thread each; one run of each",
             details={"seconds": {name: rounded([time])[0] for name, time in taken.items()}},
         )
-    ]  # fmt: skip
+    ]
 
 
 def settings(options: Options, name: str, seeds) -> dict:
@@ -54,14 +60,19 @@ def settings(options: Options, name: str, seeds) -> dict:
         {"street-source": 4, "street-pool": 12, "street-test": 4},
     )
     return {
-        "name": name, "labeled": "street-source", "pool": "street-pool", "test": "street-test",
+        "name": name,
+        "labeled": "street-source",
+        "pool": "street-pool",
+        "test": "street-test",
         "data": {name: {"frames": n} for name, n in frames.items()},
         "profile": "demo",
         "set": {"pretrain_epochs": options.pick(3, 1), "epochs": options.pick(20, 1)}
         | options.pick({}, tiny),
-        "strategies": ["divergence", "guided-random"], "seeds": list(seeds), "cycles": 1,
+        "strategies": ["divergence", "guided-random"],
+        "seeds": list(seeds),
+        "cycles": 1,
         "budget": options.pick(16, 2),
-    }  # fmt: skip
+    }
 
 
 def side_by_side(commands: list):

@@ -104,16 +104,26 @@ def _experiment(folder: Path, entry: dict, profile: str, overrides, budget: int,
     entry says how it is read."""
     size = profiles.profile(profile, overrides).image_size
     entry = entry | {
-        "title": "Images of a benchmark", "kind": "video", "image_size": list(size),
-        "license": "–", "citation": "–", "homepage": "–",
-    }  # fmt: skip
+        "title": "Images of a benchmark",
+        "kind": "video",
+        "image_size": list(size),
+        "license": "–",
+        "citation": "–",
+        "homepage": "–",
+    }
     catalog = yaml.safe_load((runs.ROOT / "data_catalog.yaml").read_text())
     catalog["datasets"][POOL] = entry
     (folder / "catalog.yaml").write_text(yaml.safe_dump(catalog))
     settings = Experiment(
-        name="benchmark", labeled="street-source", pool=POOL, test="street-test",
-        profile=profile, set=overrides, cycles=1, budget=budget,
-    )  # fmt: skip
+        name="benchmark",
+        labeled="street-source",
+        pool=POOL,
+        test="street-test",
+        profile=profile,
+        set=overrides,
+        cycles=1,
+        budget=budget,
+    )
     out = runs.create(folder / "run", settings, folder / "catalog.yaml")
     run = Run(out / "divergence" / "seed_0")
     run.cycle(0).mkdir(parents=True)

@@ -8,9 +8,15 @@ from benchmarks.measuring import Options, Row
 def rows(options: Options) -> list[Row]:
     overrides = options.pick({}, {"image_size": (96, 128), "width": 0.25})
     settings = Experiment(
-        name="paper", labeled="street-source", pool="street-pool", test="street-test",
-        profile="paper", set=overrides, cycles=1, budget=1,
-    )  # fmt: skip
+        name="paper",
+        labeled="street-source",
+        pool="street-pool",
+        test="street-test",
+        profile="paper",
+        set=overrides,
+        cycles=1,
+        budget=1,
+    )
     size = settings.numbers.image_size
     found = costs.measure(settings, ["divergence"])
     where = f"width {settings.numbers.width:g}, {size[0]}×{size[1]}"

@@ -14,10 +14,10 @@ import torch
 import zarr
 from zarr.storage import LocalStore
 
-from alkit import evaluation, prediction, protocols, scores, training
+from alkit import evaluation, prediction, scores, training
+from alkit.data import annotations
 from alkit.loop import records, runs, steps, store
 from alkit.profiles import profile
-from alkit.studies.figures import performance
 from benchmarks import (
     THREAD_SETTINGS,
     agreement,
@@ -25,6 +25,7 @@ from benchmarks import (
     measuring,
     notebook_steps,
     one_map,
+    performance,
     scaling,
     selection,
     stored_maps,
@@ -36,9 +37,25 @@ from benchmarks.__main__ import MODULES, main
 from benchmarks.measuring import Options, Row
 
 FIELDS = {
-    "key", "what", "ours", "unit", "against", "reference", "ratio", "judged", "at_least", "at_most",
-    "note", "details", "met", "module", "measured", "load", "threads", "quick",
-}  # fmt: skip
+    "key",
+    "what",
+    "ours",
+    "unit",
+    "against",
+    "reference",
+    "ratio",
+    "judged",
+    "at_least",
+    "at_most",
+    "note",
+    "details",
+    "met",
+    "module",
+    "measured",
+    "load",
+    "threads",
+    "quick",
+}
 
 
 NOT_HERE = ("notebook_steps", "explorer")  # kernels take long; a browser, in tests/browser
@@ -189,7 +206,7 @@ def test_made_logits_look_like_a_detectors():
 def test_the_loop_draws_the_curve_of_every_protocol_rule():
     truth, results = evaluating.made_data(30, 120, 500)
     single = evaluating.one_class(truth)
-    n, boxes, found = protocols.read(single, results)
+    n, boxes, found = annotations.read(single, results)
     curve = np.array(evaluating.plain_loop(*evaluating.by_image(n, boxes, found)))
     result = evaluation.evaluate(single, results)
     np.testing.assert_allclose(curve[:, 0], result.fppi, atol=1e-12)
@@ -267,8 +284,9 @@ def test_workers_and_processes_are_set_beside_each_other(results):
 
 def test_a_sweep_by_workers_is_set_beside_two_commands(results):
     row = {row["key"]: row for row in performance.load(results)["rows"]}["sweep.workers"]
-    one, two, workers = (row["details"]["seconds"][name] for name in
-                         ("1 process", "2 processes", "2 workers"))  # fmt: skip
+    one, two, workers = (
+        row["details"]["seconds"][name] for name in ("1 process", "2 processes", "2 workers")
+    )
     assert row["ours"] == pytest.approx(one / workers, rel=1e-3)
     assert row["reference"] == pytest.approx(one / two, rel=1e-3)
     assert row["ratio"] == pytest.approx(two / workers, rel=1e-3)
@@ -341,6 +359,10 @@ def test_the_notebook_draws_a_results_file(results, tmp_path):
     (output,) = done.cells[-1].outputs
     stored = nbformat.read(path, 4).cells[-1].outputs[0]
     assert output.text == stored.text
-    images = [o for cell in done.cells for o in cell.get("outputs", []) if "image/png" in o.get(
-        "data", {})]  # fmt: skip
+    images = [
+        o
+        for cell in done.cells
+        for o in cell.get("outputs", [])
+        if "image/png" in o.get("data", {})
+    ]
     assert len(images) == 2

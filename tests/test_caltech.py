@@ -696,7 +696,7 @@ datasets:
     )
     entry = catalog.load(tmp_path / "catalog.yaml")["tiny"]
     assert [finding for finding in survey.check(entry, progress=False) if not finding.ok] == []
-    assert survey.stats(entry)["labels"] == {"person": 6}
+    assert survey.survey(entry).counts["labels"] == {"person": 6}
     before = files.fingerprint(entry)
     save(root / "annotations" / "set02" / "V000.vbb", annotation([[]] * 4))
     assert files.fingerprint(entry) != before

@@ -135,7 +135,7 @@ def test_real_samples_are_as_expected(name):
         assert len(findings) >= 3
         assert [finding for finding in findings if not finding.ok] == []
     else:
-        counts = survey.stats(dataset)
+        counts = survey.survey(dataset).counts
         expected = {key: value for key, value in dataset.expect if value is not None}
         assert {key: counts[key] for key in expected} == expected
 
@@ -319,7 +319,7 @@ def test_kind_decides_about_time(toy, tmp_path):
 
 
 def test_stats(toy, tmp_path):
-    counts = survey.stats(entry(tmp_path, filter={"classes": ["person"], "min_height": 50}))
+    counts = survey.survey(entry(tmp_path, filter={"classes": ["person"], "min_height": 50})).counts
     assert counts == {
         "images": 3,
         "sequences": None,

@@ -447,7 +447,7 @@ def test_table_1_follows_the_released_code(real):
     ]
     assert sum(map(len, kept)) == 7740
     assert sum(len(rows) > 0 for rows in kept) == 1835
-    counts = survey.stats(catalog.load()["citypersons-train"])
+    counts = survey.survey(catalog.load()["citypersons-train"]).counts
     assert (counts["images"], counts["image_size"]) == (2975, (1024, 2048))
     assert (counts["instances"], counts["images_with_pedestrians"]) == (7740, 1835)
 
@@ -462,7 +462,7 @@ def test_the_papers_text_gives_other_numbers(real):
     assert (sum(map(len, kept)), sum(len(rows) > 0 for rows in kept)) == (12670, 2112)
     rule = BoxFilter(classes=("pedestrian",), min_height=50, aspect=(0.2, 0.65))
     entry = catalog.load()["citypersons-train"].model_copy(update={"filter": rule})
-    counts = survey.stats(entry)
+    counts = survey.survey(entry).counts
     assert (counts["instances"], counts["images_with_pedestrians"]) == (12670, 2112)
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from test_comparison import coco, street
+from test_data_sets import coco, street
 from test_notebooks import execute, nbval, with_parameters
 
 from alkit.loop import runs

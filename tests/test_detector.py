@@ -130,12 +130,6 @@ def test_dropout_passes_share_the_network_and_follow_the_generator():
         assert ((one[level].mean(1) - plain[level]).abs() < 6 * spread).all()
 
 
-@pytest.mark.parametrize("width", [0, -1, 5])
-def test_impossible_width(width):
-    with pytest.raises(ValueError, match=f"width is {width}"):
-        Detector(width)
-
-
 @pytest.mark.parametrize(
     ("able", "wide", "narrow"),
     [({"amx_bf16": True}, True, True), ({"avx512_bf16": True}, True, False), ({}, False, False)],

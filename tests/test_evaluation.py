@@ -224,7 +224,7 @@ ANNOTATION = st.tuples(
 DETECTION = st.tuples(st.integers(0, 2), BOXES, st.sampled_from([0.1, 0.5, 0.9]))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
     order=st.permutations([0, 1, 2]),
     boxes=st.lists(ANNOTATION, max_size=12),
@@ -312,12 +312,12 @@ def test_wrong_ground_truth():
         evaluate(coco([1], [(1, BOX), (1, BOX, {"category_id": 2})]), [])
     with pytest.raises(ValueError, match="no images"):
         evaluate(coco([], []), [])
-    with pytest.raises(ValueError, match="the ground truth has no list 'annotations'"):
+    with pytest.raises(ValueError, match="expected a COCO dict with lists"):
         evaluate({"images": []}, [])
-    with pytest.raises(ValueError, match=r"annotations\[0\] has the box 7; four finite numbers"):
+    with pytest.raises(ValueError, match=r"annotations\[0\] has the box 7; expected four"):
         evaluate({"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": 7}]}, [])
 
 
 def test_unknown_protocol():
-    with pytest.raises(ValueError, match="protocol 'kitti' is unknown; available are 'caltech'"):
+    with pytest.raises(ValueError, match="protocol is 'kitti'; expected one of caltech"):
         evaluate(coco([1], []), [], protocol="kitti")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from alkit import aggregation, scores
 from alkit.aggregation import image_score, region_maxima
 from alkit.scores import divergence, entropy, mutual_information
 from alkit.selection import select, smooth
@@ -156,12 +155,12 @@ KINDS = ["random", "detector", "extreme", "constant", "corners"]
 SHAPES = [(5, 1, 1), (5, 1, 23), (5, 6, 4), (2, 30, 30), (2, 23, 37)]
 
 
-def check(fast, in_torch, loop, p):
-    """The fast function against the loop, for both precisions, in NumPy, torch and as on a GPU."""
+def check(fast, loop, p):
+    """The fast function against the loop, for both precisions, in NumPy and torch."""
     for dtype, tolerance in TOLERANCE.items():
         q = p.astype(dtype)
         expected = loop(q.astype(np.float64))
-        for s in (fast(q), fast(torch.from_numpy(q)), in_torch(torch.from_numpy(q))):
+        for s in (fast(q), fast(torch.from_numpy(q))):
             s = np.asarray(s)
             assert s.dtype == dtype
             np.testing.assert_allclose(s, expected, 0, tolerance)
@@ -171,18 +170,14 @@ def check(fast, in_torch, loop, p):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_divergence(kind, shape, radius):
-    check(
-        lambda p: divergence(p, radius),
-        lambda p: scores._divergence_in_torch(p, radius),
-        lambda p: pixel_scores(p, radius),
-        make(kind, shape),
-    )
+    p = make(kind, shape)
+    check(lambda p: divergence(p, radius), lambda p: pixel_scores(p, radius), p)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_entropy(kind, shape):
-    check(entropy, scores._entropy_in_torch, pixel_entropies, make(kind, shape))
+    check(entropy, pixel_entropies, make(kind, shape))
 
 
 @pytest.mark.parametrize("passes", [1, 2, 15])
@@ -190,7 +185,7 @@ def test_entropy(kind, shape):
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutual_information(kind, shape, passes):
     p = make(kind, (passes, *shape))
-    check(mutual_information, scores._mutual_information_in_torch, pixel_information, p)
+    check(mutual_information, pixel_information, p)
 
 
 # ------------------------------------------------------------------ Eq. (5)
@@ -206,11 +201,7 @@ def test_regions(size, region, grid):
             q = s.astype(dtype)
             expected = regions(q, region, grid)
             tensor = torch.from_numpy(q)
-            for maxima in (
-                region_maxima(q, region, grid),
-                region_maxima(tensor, region, grid),
-                aggregation._region_maxima_in_torch(tensor, region, grid),
-            ):
+            for maxima in (region_maxima(q, region, grid), region_maxima(tensor, region, grid)):
                 assert np.array_equal(maxima, expected)
             z = mean(expected.ravel())
             assert abs(float(image_score(q, region, grid=grid)) - z) <= tolerance

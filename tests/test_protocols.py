@@ -10,9 +10,13 @@ from alkit.evaluation import PROTOCOLS, REFERENCES, evaluate
 
 CALTECH = [(1, "person"), (2, "people"), (3, "person-fa"), (4, "person?"), (5, "ignore")]
 CITYPERSONS = [
-    (0, "ignore region"), (1, "pedestrian"), (2, "rider"), (3, "sitting person"),
-    (4, "other person"), (5, "people group"),
-]  # fmt: skip
+    (0, "ignore region"),
+    (1, "pedestrian"),
+    (2, "rider"),
+    (3, "sitting person"),
+    (4, "other person"),
+    (5, "people group"),
+]
 REASONABLE = "caltech-reasonable"
 BOX = (100, 100, 41, 100)  # of the toolbox's aspect, so that it is not changed
 FAR = (400, 100, 41, 100)
@@ -243,8 +247,7 @@ def test_detections_are_of_the_class_of_interest():
     detections[0]["category_id"] = 1  # the other says none
     assert evaluate(truth, detections, REASONABLE).miss_rate.tolist() == [0]
     detections[1]["category_id"] = 2
-    message = r"detections\[1\] has the category_id 2; wanted are only detections of 1, 'person'"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"detections of \[1, 2\]; expected one category called"):
         evaluate(truth, detections, REASONABLE)
     for protocol in ("caltech", "released"):
         with pytest.raises(ValueError, match=r"categories \[1, 2\]; evaluate one class at a time"):
@@ -252,14 +255,13 @@ def test_detections_are_of_the_class_of_interest():
 
 
 def test_wrong_categories():
-    with pytest.raises(ValueError, match=r"categories \['car', 'people'\]; exactly one of them"):
-        evaluate(coco([(1, BOX)], names=[(1, "car"), (2, "people")]), [], REASONABLE)
-    with pytest.raises(ValueError, match="exactly one of them must be called person"):
-        evaluate(coco([(1, BOX)], names=[(1, "person"), (2, "pedestrian")]), [], REASONABLE)
-    with pytest.raises(ValueError, match=r"annotations\[1\] has the category_id 9"):
-        evaluate(coco([(1, BOX), (1, BOX, {"category_id": 9})]), [], REASONABLE)
-    with pytest.raises(ValueError, match=r"categories\[0\] has no 'id'"):
-        evaluate(coco([(1, BOX)]) | {"categories": [{"name": "person"}]}, [], REASONABLE)
+    for rows, names in (
+        ([(1, BOX)], [(1, "car"), (2, "people")]),
+        ([(1, BOX)], [(1, "person"), (2, "pedestrian")]),
+        ([(1, BOX), (1, BOX, {"category_id": 9})], CALTECH),
+    ):
+        with pytest.raises(ValueError, match="expected one category called person or pedestrian"):
+            evaluate(coco(rows, names=names), [], REASONABLE)
     with pytest.raises(ValueError, match="one class at a time"):
         evaluate(coco([(1, BOX), (1, BOX, {"category_id": 2})], names=[]), [], REASONABLE)
 
@@ -268,12 +270,12 @@ def test_wrong_categories():
     ("visible", "message"),
     [
         ({"vis_bbox": [0, 0, -1, 5]}, r"annotations\[0\] has the visible box \[0, 0, -1, 5\]"),
-        ({"bbox_v": [0, 0, 5]}, r"the visible box \[0, 0, 5\]; four finite numbers"),
-        ({"vis_bbox": 3}, "the visible box 3; four finite numbers"),
+        ({"bbox_v": [0, 0, 5]}, r"the visible box \[0, 0, 5\]; expected four finite numbers"),
+        ({"vis_bbox": 3}, "the visible box 3; expected four finite numbers"),
         ({"vis_bbox": [0, 0, 1, math.inf]}, r"the visible box \[0, 0, 1, inf\]"),
-        ({"vis_ratio": math.nan}, r"annotations\[0\] has the vis_ratio nan; a number ≥ 0"),
-        ({"vis_ratio": -0.1}, "has the vis_ratio -0.1"),
-        ({"vis_ratio": "0.7"}, "has the vis_ratio '0.7'"),
+        ({"vis_ratio": math.nan}, r"annotations\[0\]: vis_ratio is nan; expected ≥ 0"),
+        ({"vis_ratio": -0.1}, "vis_ratio is -0.1"),
+        ({"vis_ratio": "0.7"}, "vis_ratio is '0.7'"),
     ],
 )
 def test_wrong_visible_boxes(visible, message):
@@ -520,15 +522,13 @@ def test_odd_input_is_named_not_taken():
     }
     hit = {"image_id": 1, "bbox": [10, 10, 20, 50], "score": 0.9}
     assert evaluate(truth, (d for d in [hit])).miss_rate.tolist() == [0.0]  # gone through once
-    for detections in (None, {"image_id": 1}, "detections.json"):
-        with pytest.raises(ValueError, match="a list of COCO results"):
+    for detections in ({"image_id": 1}, "detections.json"):
+        with pytest.raises(ValueError, match=r"detections\[0\] has no"):
             evaluate(truth, detections)
-    with pytest.raises(ValueError, match="no list 'annotations'"):
+    with pytest.raises(ValueError, match="expected a COCO dict with lists of images and annot"):
         evaluate(truth | {"annotations": None}, [hit])
-    with pytest.raises(ValueError, match="scores are not all numbers"):
-        evaluate(truth, [hit | {"score": "0.9"}])
     marked = [truth["annotations"][0] | {"ignore": "0"}]
-    with pytest.raises(ValueError, match=r"annotations\[0\] has ignore or iscrowd '0'"):
+    with pytest.raises(ValueError, match=r"annotations\[0\]: ignore or iscrowd is '0'"):
         evaluate(truth | {"annotations": marked}, [hit])
     mixed = [truth["annotations"][0] | {"category_id": 1}]
     with pytest.raises(ValueError, match="one class at a time"):

@@ -10,9 +10,18 @@ from alkit.pages.explorer import reading, reasons
 from alkit.studies import fidelity
 
 RECORDED = (
-    "optimiser", "learning_rate", "protocol", "default_boxes", "loss_mean", "whole_pixels",
-    "augmentation", "resizing", "score_labeled", "decode_score", "plateaus",
-)  # fmt: skip
+    "optimiser",
+    "learning_rate",
+    "protocol",
+    "default_boxes",
+    "loss_mean",
+    "whole_pixels",
+    "augmentation",
+    "resizing",
+    "score_labeled",
+    "decode_score",
+    "plateaus",
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +31,21 @@ def released(toy_yaml, tmp_path_factory):
     settings = read_experiment(toy_yaml).model_dump(mode="json") | {
         "profile": "released",
         "set": {
-            "image_size": [96, 128], "width": 0.25, "pretrain_iterations": 12, "epochs": 1,
+            "image_size": [96, 128],
+            "width": 0.25,
+            "pretrain_iterations": 12,
+            "epochs": 1,
             "mc_passes": 2,
         },
         "strategies": ["divergence", "mc-dropout"],
         "data": {
-            "street-source": {"frames": 8}, "street-pool": {"frames": 104},
+            "street-source": {"frames": 8},
+            "street-pool": {"frames": 104},
             "street-test": {"frames": 20},
         },
         "budget": 14,
         "cycles": 2,
-    }  # fmt: skip
+    }
     out = runs.create(path / "out", checked(settings, "here"), runs.ROOT / "data_catalog.yaml")
     experiment.run(out, notebooks=False)
     return out
@@ -85,8 +98,11 @@ def test_where_later_passes_find_nobody_the_explorer_still_names_who_kept_a_fram
 ):
     numbers = {"image_size": [96, 128], "exclude_now": 2, "fill": True, "pretrain_epochs": 1}
     settings = toy_settings | {
-        "set": numbers | {"epochs": 1}, "strategies": ["guided-random"], "cycles": 1, "budget": 30,
-    }  # fmt: skip
+        "set": numbers | {"epochs": 1},
+        "strategies": ["guided-random"],
+        "cycles": 1,
+        "budget": 30,
+    }
     out = runs.create(tmp_path / "o", checked(settings, "here"), runs.ROOT / "data_catalog.yaml")
     experiment.run(out, notebooks=False)
     opened = reading.Opened(runs.Run(out / "guided-random/seed_0"), 1)
@@ -112,9 +128,12 @@ def test_each_step_records_the_released_numbers(released):
 def test_x_l_keeps_its_aspect_and_the_profile_names_the_filter(toy_yaml, tmp_path):
     def run_of(profile):
         settings = read_experiment(toy_yaml).model_dump(mode="json") | {
-            "labeled": "citypersons-train", "held_out": None, "data": {}, "set": {},
+            "labeled": "citypersons-train",
+            "held_out": None,
+            "data": {},
+            "set": {},
             "profile": profile,
-        }  # fmt: skip
+        }
         out = tmp_path / profile
         runs.create(out, checked(settings, "here"), runs.ROOT / "data_catalog.yaml")
         return runs.Run(out / "pretrain/seed_0")

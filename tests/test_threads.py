@@ -49,34 +49,6 @@ def test_as_many_threads_work_as_were_asked_for():
     assert threading.get_ident() not in one
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_an_error_of_an_item_comes_after_all_results_before_it(threads):
-    def items():
-        yield from range(4)
-        raise ValueError("the fifth is broken")
-
-    def make(item):
-        time.sleep(0.05)
-        return item
-
-    results = made_ahead(make, items(), threads)
-    assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="the fifth is broken"):
-        next(results)
-
-
-def test_of_two_errors_the_first_in_order_comes():
-    def items():
-        yield "unwritten"
-        raise ValueError("the second is broken")
-
-    def make(item):
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        list(made_ahead(make, items()))
-
-
 def test_an_error_of_making_one_comes_in_its_turn():
     def make(i):
         return 1 / (i - 2)

@@ -248,7 +248,7 @@ def test_a_crop_keeps_the_scale_of_the_whole_image():
 
 @pytest.mark.parametrize("crop", [(0, 64), (30, 64), (480, 641), (481, 640)])
 def test_a_crop_that_cannot_be_had_is_refused_before_the_run(crop):
-    with pytest.raises(ValueError, match=r"crop is .*; at least 32×32 and at most the image") as no:
+    with pytest.raises(ValueError, match=r"crop.*(greater than or equal to 32|at most)") as no:
         profile("released", {"crop": crop})
     assert len(str(no.value)) < 200  # without all the other numbers
 
@@ -262,7 +262,7 @@ def test_an_epoch_shows_every_frame_once():
 def test_a_number_of_iterations_ends_within_an_epoch():
     numbers = profile("demo", {"pretrain_epochs": None, "pretrain_iterations": 7})
     assert training.pretraining_epochs(numbers, 18) * 5 == pytest.approx(7)  # batches of 4
-    with pytest.raises(ValueError, match="one of the two is wanted, the other null"):
+    with pytest.raises(ValueError, match="expected one of the two, the other null"):
         profile("demo", {"pretrain_iterations": 7})
     steps = []
     _, losses = trained(3.5, progress=lambda done, total, loss: steps.append((done, total)))
@@ -290,7 +290,7 @@ def test_weights_go_to_disk_and_back(tmp_path):
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     training.save_weights(Detector(0.25), path)
-    with pytest.raises(ValueError, match=r"weights of another network: \d+ tensors differ"):
+    with pytest.raises(ValueError, match=r"weights of another network; expected .* width 0.1"):
         training.load_weights(path, NUMBERS)
     save_file({"something": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="weights of another network"):

@@ -59,8 +59,7 @@ def _ground(canvas, state, view: View, scale):
         to_z = np.array([0, view.z % textures.GROUND_PERIOD, 0.0])
         to_z[2] = view.focal * high - to_z[1] * h
         below = np.array([0, 1, -h])
-        place = np.array([[1 / scale, 0, 0.5 / scale], [0, 1 / scale, (top + 0.5) / scale],
-                          [0, 0, 1]])  # fmt: skip
+        place = _place(0, top, scale)
         matrix = np.stack(
             [
                 (to_x + textures.GROUND_HALF * below) * density - 0.5 * below,
@@ -69,9 +68,13 @@ def _ground(canvas, state, view: View, scale):
             ]
         )
         cv2.warpPerspective(
-            texture, matrix @ place, (canvas.shape[1], int(bottom - top)),
-            dst=canvas[top:bottom], flags=_WARP, borderMode=cv2.BORDER_WRAP,
-        )  # fmt: skip
+            texture,
+            matrix @ place,
+            (canvas.shape[1], int(bottom - top)),
+            dst=canvas[top:bottom],
+            flags=_WARP,
+            borderMode=cv2.BORDER_WRAP,
+        )
     _light_ground(canvas, light, view, scale, first)
 
 
@@ -144,12 +147,22 @@ def _facade(canvas, state, view, scale, side, which, z):
     over = np.array([1, 0, -c])
     to_z = (view.z - z) * over + np.array([0, 0, across])
     to_y = view.height * over - apart * np.array([0, 1, -h])
-    place = np.array([[1 / scale, 0, (left + 0.5) / scale], [0, 1 / scale, (top + 0.5) / scale],
-                      [0, 0, 1]])  # fmt: skip
+    place = _place(left, top, scale)
     matrix = np.stack(
         [to_z * density - 0.5 * over, (height * over - to_y) * density - 0.5 * over, over]
     )
     cv2.warpPerspective(
-        lit, matrix @ place, (right - left, bottom - top), dst=canvas[top:bottom, left:right],
-        flags=_WARP, borderMode=cv2.BORDER_TRANSPARENT,
-    )  # fmt: skip
+        lit,
+        matrix @ place,
+        (right - left, bottom - top),
+        dst=canvas[top:bottom, left:right],
+        flags=_WARP,
+        borderMode=cv2.BORDER_TRANSPARENT,
+    )
+
+
+def _place(left, top, scale) -> np.ndarray:
+    """From pixels of a part of the canvas, by its left top pixel, to image coordinates."""
+    return np.array(
+        [[1 / scale, 0, (left + 0.5) / scale], [0, 1 / scale, (top + 0.5) / scale], [0, 0, 1]]
+    )

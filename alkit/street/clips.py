@@ -21,10 +21,17 @@ CROWD = 5  # people in view
 SMALL = 50.0  # pixels: pedestrians from this height on count
 # weather, share of frames with people, rare situation: ten clips in a deck
 _DECK = (
-    ("day", 0.0, ""), ("day", 0.1, ""), ("day", 0.3, "children"), ("day", 0.5, ""),
-    ("day", 0.4, "close"), ("dusk", 0.05, ""), ("dusk", 0.3, ""), ("night", 0.0, ""),
-    ("night", 0.4, "crowd"), ("rain", 0.2, ""),
-)  # fmt: skip
+    ("day", 0.0, ""),
+    ("day", 0.1, ""),
+    ("day", 0.3, "children"),
+    ("day", 0.5, ""),
+    ("day", 0.4, "close"),
+    ("dusk", 0.05, ""),
+    ("dusk", 0.3, ""),
+    ("night", 0.0, ""),
+    ("night", 0.4, "crowd"),
+    ("rain", 0.2, ""),
+)
 
 
 class Clip:

@@ -49,9 +49,9 @@ def encounter(rng, clip, kind: str) -> list[Track]:
         at += int(rng.integers(-60, 60))
     z_car = float(clip.z[np.clip(at, 0, BASE - 1)])
     side = -1 if rng.random() < 0.45 else 1
-    ahead = {"close": rng.uniform(3.5, 4.4), "children": rng.uniform(5, 9)}.get(
-        kind, rng.uniform(5.5, 13)
-    )
+    # all three are drawn, whichever counts
+    close, near, far = rng.uniform(3.5, 4.4), rng.uniform(5, 9), rng.uniform(5.5, 13)
+    ahead = {"close": close, "children": near}.get(kind, far)
     pace, way = float(rng.uniform(0.07, 0.115)), int(rng.choice((-1, 1)))
     strip = clip.wall - clip.half - 1.2
     lane = float(clip.half + 0.7 + rng.uniform(0, strip))
@@ -64,37 +64,25 @@ def encounter(rng, clip, kind: str) -> list[Track]:
         tall = float(np.clip(rng.normal(1.2, 0.09) if child else rng.normal(1.71, 0.08), 1, 1.95))
         slip = float(rng.normal(0, 0.5)) + 0.75 * (k // 2)
         if how == "standing":
+            beside = lane + 0.6 * (k % 2) + rng.normal(0, 0.2)
+            x = side * np.clip(beside, clip.half + 0.4, clip.wall - 0.4)
             z = z_car + ahead_walk * 0.9 + slip
-            x = side * np.clip(lane + 0.6 * (k % 2) + rng.normal(0, 0.2), clip.half + 0.4,
-                               clip.wall - 0.4)  # fmt: skip
-            tracks.append(_track((-900, 900), (x, x), (z, z), phase, child, tall))
-            continue
-        if how == "passing":
-            far = 900 * pace * way
-            z = z_car + ahead_walk + slip
+            time, xs, zs = (-900, 900), (x, x), (z, z)
+        elif how == "passing":
+            reach = 900 * pace * way
             x = side * min(lane + 0.62 * (k % 2), clip.wall - 0.4)
-            tracks.append(
-                _track((at - 900, at + 900), (x, x), (z - far, z + far), phase, child, tall)
-            )
-            continue
-        if kind == "crowd":
-            start, lead, heading = at + float(rng.uniform(-30, 30)), float(rng.uniform(5, 13)), int(
-                rng.choice((-1, 1))
-            )  # fmt: skip
+            z = z_car + ahead_walk + slip
+            time, xs, zs = (at - 900, at + 900), (x, x), (z - reach, z + reach)
         else:
             start, lead, heading = at + slip * 6, ahead + 0.55 * (k % 2), way
-        z, edge = z_car + lead, clip.wall - 0.7
-        leave, arrive = start - (edge + heading * clip.x) / pace, start + (
-            edge - heading * clip.x
-        ) / pace  # fmt: skip
-        tracks.append(
-            _track(
-                (leave - 600, leave, arrive, arrive + 600),
-                (-heading * edge, -heading * edge, heading * edge, heading * edge),
-                (z + come, z, z, z + go),
-                phase,
-                child,
-                tall,
-            )
-        )
+            if kind == "crowd":
+                start, lead = at + float(rng.uniform(-30, 30)), float(rng.uniform(5, 13))
+                heading = int(rng.choice((-1, 1)))
+            z, edge = z_car + lead, clip.wall - 0.7
+            leave = start - (edge + heading * clip.x) / pace
+            arrive = start + (edge - heading * clip.x) / pace
+            x = heading * edge
+            time, xs = (leave - 600, leave, arrive, arrive + 600), (-x, -x, x, x)
+            zs = (z + come, z, z, z + go)
+        tracks.append(_track(time, xs, zs, phase, child, tall))
     return tracks

@@ -6,17 +6,15 @@ import cv2
 import numpy as np
 
 from alkit.street.textures import grain, pyramid
-from alkit.street.world import stream
+from alkit.street.world import colors, stream
 
 FACADES = 24  # how many a domain has
 DENSITY = 40  # pixels a metre
 STOREY = 3.2  # metres
 WALLS = {
-    "bright": ((206, 186, 152), (188, 120, 92), (222, 214, 200), (170, 164, 156), (204, 168, 128),
-               (160, 84, 66), (232, 226, 206)),
-    "muted": ((136, 130, 124), (122, 92, 80), (158, 150, 136), (104, 104, 108), (142, 116, 98),
-              (96, 84, 78), (170, 166, 160)),
-}  # fmt: skip
+    "bright": colors("ceba98 bc785c ded6c8 aaa49c cca880 a05442 e8e2ce"),
+    "muted": colors("88827c 7a5c50 9e9688 68686c 8e7462 60544e aaa6a0"),
+}
 
 
 class _Wall:
@@ -90,10 +88,9 @@ def _poster(rng, wall, x, y, width, height):
     coat = tuple(float(c) for c in rng.uniform(20, 200, 3))
     wall.box(x, y, width, height, ground, (60, 60, 60))
     middle, head = x + width / 2, y + height * 0.62
-    wall.shape(
-        [(middle - width * 0.4, y), (middle - width * 0.3, y + height * 0.38),
-         (middle + width * 0.3, y + height * 0.38), (middle + width * 0.4, y)], coat,
-    )  # fmt: skip
+    foot, shoulder, high = width * 0.4, width * 0.3, y + height * 0.38
+    left, right = [(middle - foot, y), (middle - shoulder, high)], [(middle + shoulder, high)]
+    wall.shape([*left, *right, (middle + foot, y)], coat)
     radius = round(width * 0.2 * DENSITY)
     cv2.circle(wall.image, wall._px(middle, head), radius, (216, 176, 146), -1, cv2.LINE_AA)
     wall.box(x + width * 0.1, y + height * 0.88, width * 0.8, height * 0.06, coat)

@@ -4,17 +4,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alkit.street.world import colors
+
 SKIN = ((238, 205, 180), (222, 184, 152), (196, 150, 118), (150, 106, 78), (98, 68, 52))
 HAIR = ((32, 26, 22), (62, 44, 30), (104, 74, 44), (176, 142, 88), (150, 150, 150), (110, 50, 28))
-BRIGHT = (
-    (186, 48, 48), (44, 78, 146), (228, 228, 222), (222, 182, 76), (52, 112, 78), (26, 26, 32),
-    (204, 112, 60), (112, 56, 100), (88, 146, 184), (214, 140, 160), (52, 56, 80), (34, 42, 58),
-    (150, 44, 52), (196, 178, 148), (36, 36, 40), (120, 128, 96),
-)  # fmt: skip
-MUTED = (
-    (30, 32, 38), (46, 50, 60), (60, 56, 54), (38, 46, 68), (84, 78, 70), (70, 48, 40),
-    (54, 64, 54), (96, 98, 104), (118, 106, 92), (62, 34, 38), (26, 28, 30), (140, 138, 134),
-)  # fmt: skip
+BRIGHT = colors(
+    "ba3030 2c4e92 e4e4de deb64c 34704e 1a1a20 cc703c 703864 5892b8 d68ca0 "
+    "343850 222a3a 962c34 c4b294 242428 788060"
+)
+MUTED = colors(
+    "1e2026 2e323c 3c3836 262e44 544e46 463028 364036 606268 766a5c 3e2226 1a1c1e 8c8a86"
+)
 TROUSERS = ((28, 30, 38), (44, 58, 92), (58, 74, 112), (40, 38, 36), (92, 84, 70), (74, 74, 78))
 SHOES = ((22, 20, 20), (54, 38, 28), (226, 226, 222), (70, 70, 74))
 NARROWEST, WIDEST = 0.37, 0.62  # width / height; figures beyond are drawn stouter or slimmer
@@ -137,10 +137,8 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
     forward = np.concatenate(
         [_NIL, knee_f, ankle_f, ankle_f - 0.02, ankle_f + 0.095, _NIL, elbow_f, hand_f, tip_f]
     )
-    up = np.concatenate(
-        [_NIL + 0.51, knee_up, ankle_up, ankle_up - 0.012, ankle_up - 0.014,
-         _NIL + 0.79, elbow_up, hand_up, tip_up]
-    )  # fmt: skip
+    leg_up = [_NIL + 0.51, knee_up, ankle_up, ankle_up - 0.012, ankle_up - 0.014]
+    up = np.concatenate([*leg_up, _NIL + 0.79, elbow_up, hand_up, tip_up])
     joints = np.stack([forward * dx + _LATERAL * g * dz, up], 1)
     limbs = _capsules(joints[_FROM], joints[_TO], *(_RADII * (g, g, 1, g, g, 1)).repeat(2, 1))
     legs, arms = limbs[:6], limbs[6:]

@@ -133,10 +133,8 @@ def _still(world: int, number: int) -> State:
 
 @lru_cache(maxsize=2048)
 def _moment(world: int, domain: str, clip: clips.Clip, t: int) -> State:
-    view = View(
-        clip.x, float(clip.z[t]), clip.height, clips.FOCAL, float(clip.centre[t]),
-        float(clip.horizon[t]),
-    )  # fmt: skip
+    z, centre, horizon = (float(a[t]) for a in (clip.z, clip.centre, clip.horizon))
+    view = View(clip.x, z, clip.height, clips.FOCAL, centre, horizon)
     scene = street(world, domain, clip.number, clip.length, clip.weather)
     people = []
     for k, track in enumerate(clip.tracks):

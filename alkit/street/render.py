@@ -111,9 +111,8 @@ def _person(canvas, state, item, colours, scale):
     tile = textures.cloth(state.street.world, state.street.domain)
     seed = state.people[item.person].person.cloth
     if max(patch.shape) <= tile.shape[0]:
-        y, x = seed % (tile.shape[0] - patch.shape[0] + 1), seed // 7 % (
-            tile.shape[1] - patch.shape[1] + 1
-        )  # fmt: skip
+        y = seed % (tile.shape[0] - patch.shape[0] + 1)
+        x = seed // 7 % (tile.shape[1] - patch.shape[1] + 1)
         patch = cv2.multiply(patch, tile[y:, x:][: patch.shape[0], : patch.shape[1]], scale=1 / 128)
     _blend(canvas[y0:y1, x0:x1], patch)
 

@@ -39,24 +39,25 @@ class Street(NamedTuple):
 def _light(rng, weather: str, source: bool) -> Light:
     if weather == "night":
         level = rng.uniform(0.3, 0.4)
-        return Light("night", (level * 1.1, level, level * 0.92), rng.uniform(0.45, 0.75), (1, 1),
-                     (26, 26, 32), 80.0, ((12, 13, 22), (34, 32, 38)))  # fmt: skip
+        gain, lamps = (level * 1.1, level, level * 0.92), rng.uniform(0.45, 0.75)
+        sky = (12, 13, 22), (34, 32, 38)
+        return Light("night", gain, lamps, (1, 1), (26, 26, 32), 80.0, sky)
     if weather == "dusk":
         level = rng.uniform(0.44, 0.6)
-        return Light("dusk", (level * 1.08, level * 0.98, level * 0.98), 0.15, (0.9, 0.8),
-                     (118, 112, 124), 110.0, ((88, 98, 132), (186, 160, 150)))  # fmt: skip
+        gain, sky = (level * 1.08, level * 0.98, level * 0.98), ((88, 98, 132), (186, 160, 150))
+        return Light("dusk", gain, 0.15, (0.9, 0.8), (118, 112, 124), 110.0, sky)
     if weather == "rain" or (not source and rng.random() < 0.5):  # overcast
         rain = weather == "rain"
         level = rng.uniform(0.62, 0.8) if rain else rng.uniform(0.72, 0.9)
         grey = 150 if rain else 186
-        return Light("day", (level, level, level * 1.03), 0.0, (0.95, 0.95), (grey, grey, grey + 4),
-                     60.0 if rain else 110.0, ((grey - 14, grey - 12, grey - 4),
-                                               (grey + 20,) * 3))  # fmt: skip
+        gain, haze = (level, level, level * 1.03), (grey, grey, grey + 4)
+        sky = (grey - 14, grey - 12, grey - 4), (grey + 20,) * 3
+        return Light("day", gain, 0.0, (0.95, 0.95), haze, 60.0 if rain else 110.0, sky)
     sides = (1.08, 0.74) if rng.random() < 0.5 else (0.74, 1.08)
     deep = rng.uniform(0.8, 1.1)
     level = rng.uniform(0.9, 1.05)
-    return Light("day", (level, level * 0.99, level * 0.96), 0.0, sides, (190, 204, 220), 220.0,
-                 ((96 * deep, 146 * deep, 206 * deep), (204, 220, 234)))  # fmt: skip
+    gain, sky = (level, level * 0.99, level * 0.96), (96 * deep, 146 * deep, 206 * deep)
+    return Light("day", gain, 0.0, sides, (190, 204, 220), 220.0, (sky, (204, 220, 234)))
 
 
 def _look(rng, domain: str, weather: str) -> Look:
@@ -109,8 +110,8 @@ def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop
             edge = side * (half + float(rng.uniform(0.35, 0.55)))
             roll = rng.random()
             if roll < 0.3:
-                props.append(Prop("lamp", edge, z, round(float(rng.uniform(5, 7)), 1),
-                                  (0.0, 0.0, 0.0), 0))  # fmt: skip
+                high = round(float(rng.uniform(5, 7)), 1)
+                props.append(Prop("lamp", edge, z, high, (0.0, 0.0, 0.0), 0))
             elif roll < 0.64 and trees:
                 size, crown = float(rng.uniform(0.75, 1.25)), int(rng.integers(textures.CROWNS))
                 props.append(Prop("tree", edge, z, size, _pick(rng, LEAVES), crown))

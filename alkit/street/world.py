@@ -12,16 +12,18 @@ import numpy as np
 VERSION = 1  # of the generator: results are compared only between equal versions
 DOMAINS = ("source", "pool", "test")
 HEIGHT = 480  # of the image that image coordinates refer to
-_PURPOSES = (
-    "plan", "scene", "cars", "props", "person", "facade", "ground", "skyline", "cloth", "crown",
-    "noise",
-)  # fmt: skip
+_PURPOSES = tuple("plan scene cars props person facade ground skyline cloth crown noise".split())
 
 
 def stream(world: int, domain: str, purpose: str, *index: int) -> np.random.Generator:
     """The random numbers for one thing: nothing else in any world or domain draws them."""
     key = (VERSION, world, DOMAINS.index(domain), _PURPOSES.index(purpose), *index)
     return np.random.default_rng(np.random.SeedSequence(key))
+
+
+def colors(text: str) -> tuple[tuple[int, int, int], ...]:
+    """Colors (red, green, blue) from hexadecimal numbers with blanks between."""
+    return tuple(tuple(bytes.fromhex(one)) for one in text.split())
 
 
 class View(NamedTuple):

@@ -1,18 +1,25 @@
 """The decoder ceiling: what is missed when the ground truth's own target maps are decoded."""
 
-import contextlib
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from tqdm import tqdm
 
 from alkit import prediction
 from alkit.boxes import at_cells, centred_iou, default_boxes, targets
-from alkit.evaluation import MIN_OVERLAP, evaluate
+from alkit.data import filters
+from alkit.evaluation import evaluate
 from alkit.frames import Boxes, FrameSet
 from alkit.loop import labels
 from alkit.profiles import Profile
+from alkit.protocols import MIN_OVERLAP
+from alkit.studies.survey import Survey
+from alkit.text import evenly
+from alkit.threads import in_threads
 
 CERTAIN = 10.0  # the logit of a detector without doubt; from 17 on its probability rounds to 1
+DECODED = 500  # frames of a data set that are decoded
 
 
 def perfect_logits(boxes: Boxes, profile: Profile) -> dict:
@@ -25,49 +32,66 @@ def perfect_logits(boxes: Boxes, profile: Profile) -> dict:
     return {prediction.COARSE: np.stack(maps[:4], axis=1), prediction.FINE: maps[4]}
 
 
-def ceiling(frames: FrameSet, profile: Profile, positions=lambda n, what: range(n)) -> dict:
-    """Miss rates at FPPI 1 that no detector with these targets goes below, each of more causes.
+def ceiling(frames: FrameSet, profile: Profile, progress: bool = True) -> float:
+    """The miss rate at FPPI 1 that no detector with these targets goes below, under the protocol
+    "caltech"; NaN without pedestrians. No image is read."""
+
+    def detect(i):
+        return prediction.detect(perfect_logits(frames.boxes[i], profile), i + 1, profile)
+
+    n = len(frames)
+    style = {"desc": f"{frames.dataset}: decoding", "leave": False, "disable": not progress}
+    # one thread each: two that share a frame's small maps mostly wait for each other
+    found = [d for own in tqdm(in_threads(detect, range(n)), total=n, **style) for d in own]
+    return evaluate(labels.to_coco(frames), found).miss_rate_at(1.0)
+
+
+def causes(frames: FrameSet, profile: Profile) -> dict[str, float]:
+    """Miss rates at FPPI 1, each of more causes.
 
     `shape`: pedestrians whose IoU with the best default box, exactly centred, is under 0.5.
     `alone`: the targets of each pedestrian, as if it were the only one, decoded: the stride of the
     maps, the patches and the place of a peak come on top. `together`: the targets of whole frames
     decoded, which is the ceiling: neighbours clear each other's patches or share a peak. All are
-    NaN without pedestrians. `positions(n, what)` gives 0 … n − 1 and may draw a progress bar.
+    NaN without pedestrians.
     """
-    pedestrians, found_alone, found = [], [], []
-    with one_thread():
-        for i in positions(len(frames), f"{frames.dataset}: decoding"):
-            boxes = frames.boxes[i]
-            found += prediction.detect(perfect_logits(boxes, profile), i + 1, profile)
-            for k in np.flatnonzero(~boxes.ignore):
-                pedestrians.append(boxes.ltwh[k])
-                logits = perfect_logits(boxes.take([k]), profile)
-                found_alone += prediction.detect(logits, len(pedestrians), profile)
-    if not pedestrians:
+    found = [frames.boxes[i] for i in range(len(frames))]
+    each = [boxes.take([k]) for boxes in found for k in np.flatnonzero(~boxes.ignore)]
+    if not each:
         return dict.fromkeys(("shape", "alone", "together"), np.nan)
-    truth_alone = {  # an image for each pedestrian
-        "images": [{"id": k + 1} for k in range(len(pedestrians))],
-        "annotations": [
-            {"image_id": k + 1, "category_id": 1, "bbox": ltwh.tolist()}
-            for k, ltwh in enumerate(pedestrians)
-        ],
-    }
-    sizes = np.array(pedestrians)[:, [3, 2]]
+    alone = replace(
+        frames, name=list(map(str, range(len(each)))), boxes=each, sequence=None, frame=None
+    )
+    sizes = np.concatenate([boxes.ltwh[:, [3, 2]] for boxes in each])
     best = centred_iou(sizes, default_boxes(profile)).max(axis=1)
     return {
         "shape": float((best < MIN_OVERLAP).mean()),
-        "alone": evaluate(truth_alone, found_alone).miss_rate_at(1.0),
-        "together": evaluate(labels.to_coco(frames), found).miss_rate_at(1.0),
+        "alone": ceiling(alone, profile),
+        "together": ceiling(frames, profile),
     }
 
 
-@contextlib.contextmanager
-def one_thread():
-    """PyTorch with one thread: the maps of a frame are so small that two, on a busy processor,
-    mostly wait for each other, which takes twenty times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class Ceiling(NamedTuple):
+    """The decoder ceiling of a data set, and the number of its frames that were decoded for it."""
+
+    miss_rate: float
+    decoded: int
+
+
+def of_data_set(found: Survey, profile: Profile, most: int = DECODED) -> Ceiling | None:
+    """The ceiling of a surveyed data set at the profile's height and under its filter; None where
+    the data has no boxes.
+
+    Of a data set of more than `most` frames, these many are decoded, evenly chosen. Images are not
+    read, except for their sizes where they differ.
+    """
+    if found.frames.boxes is None:
+        return None
+    rule, scale = found.entry.under(profile.box_filter).filter, 1 / profile.scale
+    if found.frames.image_size is not None:  # at its own aspect, as W_l's images are
+        height, width = found.frames.image_size
+        rows = profile.image_size[0]
+        profile = profile.at((rows, round(width * rows / height)))
+    frames = found.frames.take(evenly(len(found.frames), most)).resized(profile.image_size)
+    frames = frames.with_boxes(lambda boxes: filters.apply(rule, boxes, scale))
+    return Ceiling(ceiling(frames, profile), len(frames))

@@ -19,12 +19,13 @@ from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
 from alkit.loop.steps.step_4_select import ranked_by, selected
+from alkit.pages.views import drawing
 from alkit.profiles import PAPER, RELEASED, Profile
 from alkit.text import sentence
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements
 BASE, ALL = "paper", "all of them"
-MC_BASE = "MC dropout, paper: 30 passes, ratio 0.5"
+SIDE = 6  # images shown that only one of two variants chooses
 
 # The profile's numbers behind each row that acts after the weights are there.
 ROWS = {
@@ -48,35 +49,16 @@ OPTIONS = {
 # A second cycle, after the paper's first `LABELED` frames, by the same detector.
 LABELED = 50
 SECOND = "second cycle, paper"
-SECOND_ROWS = {"second cycle: labelled frames scored": ("score_labeled",)}
+SECOND_ROWS = {SECOND: (), "second cycle: labelled frames scored": ("score_labeled",)}
+MC, MC_CONTROL = "MC dropout, paper: 30 passes, ratio 0.5", "MC dropout, other random numbers"
 MC_ROWS = {
-    "MC dropout, other random numbers": {},
-    "MC dropout, paper: 30 passes, ratio 0.1": {"mc_ratio": 0.1},
-    "MC dropout, released: 15 passes, ratio 0.1": {
-        "mc_passes": RELEASED.mc_passes, "mc_ratio": RELEASED.mc_ratio,
-    },
-}  # fmt: skip
-# What needs other weights, or acts only on detections, and what it changes.
-LISTED = {
-    "resizing": "images made smaller, CityPersons' above all: another W_l",
-    "whole_pixels": "targets of boxes between two sizes; detections, by half a pixel",
-    "loss_mean": "what the sum of Eq. (7) is divided by: another W_l and other Θ",
-    "augmentation": "the images of the retraining: other Θ",
-    "pretrain_augmentation": "the images of the pretraining: another W_l",
-    "pretrain_epochs": "the length of the pretraining: another W_l",
-    "pretrain_iterations": "the same: 600,000 are 327 epochs of CityPersons",
-    "default_boxes": "which box each map stands for, and the targets: another W_l and other Θ; "
-    "the scores of given maps do not depend on it, they are summed over the maps",
-    "box_filter": "which labelled boxes are positives (least height and aspect, CityPersons' and "
-    "Caltech's rules): another X_l, other labels of the chosen frames",
-    "optimiser": "RMSProp or momentum: another W_l and other Θ",
-    "learning_rate": "the rate it starts from: another W_l and other Θ",
-    "decode_threshold": "detections alone: where the curve starts",
-    "decode_score": "detections alone: their scores, and so the curve",
-    "plateaus": "detections alone: several for one peak",
-    "suppression": "detections alone",
-    "protocol": "the evaluation alone",
+    MC: (),
+    MC_CONTROL: (),
+    "MC dropout, paper: 30 passes, ratio 0.1": ("mc_ratio",),
+    "MC dropout, released: 15 passes, ratio 0.1": ("mc_passes", "mc_ratio"),
 }
+STEP_4 = {"one_video", "zero_padding", "exclude_now", "fill", "score_of_next", "score_labeled"}
+SHOWN = {name for rows in (ROWS, SECOND_ROWS, MC_ROWS) for names in rows.values() for name in names}
 
 
 @dataclass(frozen=True)
@@ -96,27 +78,20 @@ class Ranking:
 
 def variants(numbers: Profile) -> dict[str, Profile]:
     """The profiles to compare, by name, at the size, and with the exclusion, of `numbers`: the
-    paper's, one for each of `ROWS`, all of them together, one for each of `OPTIONS`, and those of a
-    second cycle."""
-    after = _sides(numbers.exclude_now)[1]
-    released = {"exclude_now": (after, max(0, after - 1))}
-    rows = ROWS | SECOND_ROWS
-    own = {name for names in rows.values() for name in names}
-    base = numbers.model_copy(update={name: getattr(PAPER, name) for name in own - {*released}})
-    changes = {
-        row: {name: released.get(name, getattr(RELEASED, name)) for name in names}
-        for row, names in rows.items()
-    }
-    together = {name: value for row in ROWS for name, value in changes[row].items()}
-    changes = {BASE: {}, **{row: changes[row] for row in ROWS}, ALL: together, **OPTIONS,
-               SECOND: {}, **{row: changes[row] for row in SECOND_ROWS}}  # fmt: skip
-    return {name: base.model_copy(update=change) for name, change in changes.items()}
+    paper's, one for each of `ROWS`, all of them together, one for each of `OPTIONS`, those of a
+    second cycle and those of MC dropout."""
+    after = numbers.exclude_now[1] if np.ndim(numbers.exclude_now) else numbers.exclude_now
+    code = {name: getattr(RELEASED, name) for name in SHOWN}
+    code["exclude_now"] = (after, max(0, after - 1))
+    kept = {name: getattr(PAPER, name) for name in SHOWN - {"exclude_now"}}
+    rows = {BASE: (), **ROWS, ALL: sum(ROWS.values(), ()), **SECOND_ROWS, **MC_ROWS}
+    changes = {row: {name: code[name] for name in names} for row, names in rows.items()} | OPTIONS
+    return {row: numbers.model_copy(update=kept | change) for row, change in changes.items()}
 
 
-def mc_variants(numbers: Profile) -> dict[str, Profile]:
-    """The profiles of MC dropout to compare, by name; the first is the paper's."""
-    base = numbers.model_copy(update={"mc_passes": PAPER.mc_passes, "mc_ratio": PAPER.mc_ratio})
-    return {MC_BASE: base} | {row: base.model_copy(update=c) for row, c in MC_ROWS.items()}
+def base_of(name: str) -> str:
+    """The variant that one is compared with."""
+    return MC if name in MC_ROWS else SECOND if name in SECOND_ROWS else BASE
 
 
 def open_pool(run: Run, name: str, frames: int) -> FrameSet:
@@ -134,24 +109,27 @@ def image_scores(weights: Path, frames: FrameSet, numbers: Profile, mc=True, pro
     `frames` are at the size of `numbers`; `weights` is W_l. Without `mc` the variants of MC
     dropout, which take most of the time, are left out.
     """
-    local, dropped = variants(numbers), mc_variants(numbers) if mc else {}
+    wanted = {name: p for name, p in variants(numbers).items() if mc or name not in MC_ROWS}
     # One network for each resizing; always both views, of which a variant may use one.
-    views = {p.half_pixel: p.model_copy(update={"double_evaluation": True}) for p in local.values()}
+    views = {
+        p.half_pixel: p.model_copy(update={"double_evaluation": True}) for p in wanted.values()
+    }
     detectors = {half: training.load_weights(weights, p) for half, p in views.items()}
-    found = {name: np.zeros(len(frames)) for name in (*local, *dropped)}
+    found = {name: np.zeros(len(frames)) for name in wanted}
     bar = {"desc": "scores of each variant", "leave": False, "mininterval": 1}
     for i in tqdm(range(len(frames)), disable=not progress, **bar):
         image = frames.images(i)
         logits = {half: prediction.predict(detectors[half], image, p) for half, p in views.items()}
-        done = {}  # rows that differ only later have the same maps
-        for name, p in local.items():
-            key = (p.radius, p.double_evaluation, p.double_average, p.half_pixel, p.region_grid,
-                   p.aggregation)  # fmt: skip
+        done = {}  # rows that differ only in step 4 have the same maps
+        for name, p in wanted.items():
+            key = p.model_dump_json(exclude=STEP_4), name if name in MC_ROWS else ""
             if key not in done:
-                done[key] = _z(_divergence(logits[p.half_pixel], p), p)
+                if name in MC_ROWS:
+                    s = _dropout(detectors[p.half_pixel], image, p, i, name == MC_CONTROL)
+                else:
+                    s = _divergence(logits[p.half_pixel], p)
+                done[key] = image_score(s, p.pixels(p.region), p.aggregation, p.region_grid)
             found[name][i] = done[key]
-        for k, (name, p) in enumerate(dropped.items()):
-            found[name][i] = _z(_dropout(detectors[p.half_pixel], image, p, i, k), p)
     return found
 
 
@@ -162,36 +140,26 @@ def _divergence(logits, p: Profile):
     return prediction.pixel_scores(lambda maps: scores.divergence(maps, radius), coarse, fine, p)
 
 
-def _dropout(detector, image, p: Profile, frame: int, variant: int):
-    # The control alone has random numbers of its own.
-    stream = np.random.SeedSequence(frame, spawn_key=(int(variant == 1),))
+def _dropout(detector, image, p: Profile, frame: int, control: bool):
+    stream = np.random.SeedSequence(frame, spawn_key=(int(control),))
     generator = torch.Generator().manual_seed(int(stream.generate_state(1, np.uint32)[0]))
-    passes = prediction.dropout_probabilities(detector, image, p, generator)
-    return scores.mutual_information(passes)
-
-
-def _z(s, p: Profile) -> float:
-    return float(image_score(s, p.pixels(p.region), p.aggregation, p.region_grid))
+    return scores.mutual_information(
+        prediction.dropout_probabilities(detector, image, p, generator)
+    )
 
 
 def rankings(z: dict, frames: FrameSet, numbers: Profile, budget: int = FIRST[-1]) -> dict:
     """Step 4: the `Ranking` of every variant in `z`, with up to `budget` frames chosen."""
-    profiles = variants(numbers) | mc_variants(numbers)
-    found = {}
-    for name, scores_ in z.items():
-        second = name in (SECOND, *SECOND_ROWS)
-        labeled = found[BASE].chosen[:LABELED] if second else []
-        found[name] = _ranking(scores_, frames, profiles[name], budget, labeled)
+    profiles, found = variants(numbers), {}
+    for name, own in z.items():
+        p, own = profiles[name], own.copy()
+        labeled = found[BASE].chosen[:LABELED] if name in SECOND_ROWS else []
+        if not p.score_labeled:
+            own[labeled] = np.nan
+        ranked = ranked_by(own, frames, p)
+        chosen = selected(ranked, min(budget, len(own)), frames, p, labeled)
+        found[name] = Ranking(own, ranked, chosen.indices)
     return found
-
-
-def _ranking(z, frames, p: Profile, budget: int, labeled) -> Ranking:
-    if not p.score_labeled:
-        z = z.copy()
-        z[labeled] = np.nan
-    ranked = ranked_by(z, frames, p)
-    chosen = selected(ranked, min(budget, len(z)), frames, p, labeled)
-    return Ranking(z, ranked, chosen.indices)
 
 
 def agreement(first, second, n: int) -> float:
@@ -212,7 +180,7 @@ def table(found: dict) -> pd.DataFrame:
     """
     rows = {}
     for name, own in found.items():
-        base = found[_base_of(name)]
+        base = found[base_of(name)]
         both = np.isfinite(base.ranked_by) & np.isfinite(own.ranked_by)
         tau = kendalltau(base.ranked_by[both], own.ranked_by[both]).statistic
         row = {("tau", ""): float(tau)}
@@ -224,12 +192,6 @@ def table(found: dict) -> pd.DataFrame:
     return result
 
 
-def _base_of(name: str) -> str:
-    if name in (MC_BASE, *MC_ROWS):
-        return MC_BASE
-    return SECOND if name in (SECOND, *SECOND_ROWS) else BASE
-
-
 def changes(found: dict, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The images that a variant changes among the first n chosen: positions that only the paper
     chooses, and those that only the variant chooses, each in the order chosen."""
@@ -237,20 +199,40 @@ def changes(found: dict, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     return base[~np.isin(base, own)], own[~np.isin(own, base)]
 
 
+def changed(frames, found: dict, name: str, n: int):
+    """Images that only the paper, and that only a variant, has among its first n chosen."""
+    only_paper, only_own = changes(found, name, n)
+    items = []
+    for kind, positions in ((BASE, only_paper), (name, only_own)):
+        rank = {p: k + 1 for k, p in enumerate(found[kind].chosen.tolist())}
+        items += [
+            (frames.images(p), f"{kind} only, no. {rank[p]}\n{frames.name[p]}", None)
+            for p in positions[:SIDE].tolist()
+        ]
+    counts = [min(n, len(found[kind].chosen)) for kind in (BASE, name)]
+    return drawing.contact_sheet(
+        items,
+        columns=SIDE,
+        title=f"The images that change: {name}",
+        caption=f"Among the first {counts[0]} that the paper chooses {len(only_paper)} are its own "
+        f"alone, among the variant's first {counts[1]} are {len(only_own)}. The first {SIDE} of "
+        "each, with the place at which they are chosen.",
+        empty=f"The first {n} chosen are the same images.",
+    )
+
+
 def listed() -> pd.DataFrame:
-    """The differences that need other weights or act only on detections: number, paper, released
-    code, what it changes."""
-    rows = [
-        (name, getattr(PAPER, name), getattr(RELEASED, name), what) for name, what in LISTED.items()
-    ]
-    return pd.DataFrame(rows, columns=["number", "paper", "released", "what it changes"])
+    """The numbers that differ and have no row: they act in training or on detections alone."""
+    pairs = {name: (getattr(PAPER, name), getattr(RELEASED, name)) for name in Profile.model_fields}
+    differ = {name: own for name, own in pairs.items() if own[0] != own[1] and name not in SHOWN}
+    return pd.DataFrame.from_dict(differ, orient="index", columns=["paper", "released"])
 
 
 def check(found: dict) -> str:
     """The checked line of the notebook."""
     problems = []
     for name, ranking in found.items():
-        labeled = LABELED if _base_of(name) == SECOND else 0
+        labeled = LABELED if base_of(name) == SECOND else 0
         if np.isfinite(ranking.z).sum() < len(ranking.z) - labeled or (ranking.z < 0).any():
             problems.append(f"{name}: an image score is not a finite number ≥ 0")
         if len(set(ranking.chosen.tolist())) < len(ranking.chosen):
@@ -259,7 +241,3 @@ def check(found: dict) -> str:
         problems.append("the paper does not agree with itself")
     claim = "fidelity: every variant scores every frame, and the paper agrees with itself"
     return sentence(claim, problems)
-
-
-def _sides(exclusion):
-    return tuple(exclusion) if np.ndim(exclusion) else (exclusion, exclusion)

@@ -1,20 +1,20 @@
-"""What one pass over a data set finds: its counts, its decoder ceiling, what is wrong with it."""
+"""What one pass over a data set finds: its counts, and what is wrong with it."""
 
+import fnmatch
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
-from alkit.catalog import Entry
+from alkit.catalog import CatalogError, Entry
 from alkit.data import filters
 from alkit.frames import FrameSet
-from alkit.profiles import Profile
-from alkit.text import evenly
+from alkit.text import sentence
 
 MAX_BAD_FILES = 20  # so many are named, then the check stops reading
-DECODED = 500  # frames whose targets are decoded for the decoder ceiling
 PATIENCE = 2.0  # seconds until a progress bar appears
 
 
@@ -24,7 +24,10 @@ class Finding(NamedTuple):
     what: str
     expected: Any
     found: Any
-    ok: bool
+
+    @property
+    def ok(self) -> bool:
+        return self.found == self.expected
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +35,16 @@ class Survey:
     """What one pass over the boxes of a data set finds, at native pixels under its filter.
 
     `frames` have all labelled objects, whatever the filter says; `args` are the reader's arguments
-    that replaced the entry's. `counts`: see `stats`. `positives` int64 (frames,) counts those of
-    each frame. `sizes` float64 (boxes, 2) are the **height and width in native pixels** of the
-    labelled boxes of the filter's classes, and `kept` bool (boxes,) which of them are positives.
-    `identities` are the numbers of the positives' objects. Without boxes the arrays are empty.
+    that replaced the entry's. `positives` int64 (frames,) counts those of each frame. `sizes`
+    float64 (boxes, 2) are the **height and width in native pixels** of the labelled boxes of the
+    filter's classes, and `kept` bool (boxes,) which of them are positives. `identities` are the
+    numbers of the positives' objects. Without boxes the arrays are empty.
+
+    `counts`: images, sequences, image_size, images_with_pedestrians, instances (positives), ignored
+    (ignore boxes), boxes (labelled boxes of the filter's classes before height, aspect and
+    visibility), identities, median_height (pixels, of the positives; None without any), and labels
+    (boxes of each class in the files, whatever the filter says). Counts of boxes are None where the
+    data has none.
     """
 
     entry: Entry
@@ -56,36 +65,18 @@ class Survey:
         return self.frames.with_boxes(lambda boxes: filters.apply(self.entry.filter, boxes))
 
 
-def stats(entry: Entry) -> dict:
-    """Counts of a data set at native pixels under its filter: images, sequences,
-    images_with_pedestrians, instances (positives), ignored (ignore boxes), boxes (labelled boxes
-    of the filter's classes before height, aspect and visibility), identities, median_height
-    (pixels, of the positives; None without any), image_size, and labels (boxes of each class in
-    the files, whatever the filter says). Counts of boxes are None where the data has none."""
-    return survey(entry).counts
-
-
 def survey(entry: Entry, progress: bool = True, **args) -> Survey:
     """Open a data set, with `args` in the place of the reader's arguments of the same name, and
     look at all its boxes. No image is read. Raises what opening the entry raises."""
     frames = entry.open_unfiltered(**args)
-    counts = {
-        "images": len(frames),
-        "sequences": None if frames.sequence is None else len(set(frames.sequence.tolist())),
-        "image_size": frames.image_size,
-    }
-    names = ("images_with_pedestrians", "instances", "ignored", "boxes", "identities")
-    if frames.boxes is None:
-        counts |= dict.fromkeys((*names, "median_height", "labels"))
-        nothing = np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0, bool), frozenset()
-        return Survey(entry, args, frames, counts, *nothing)
-
     ignored, labels, identities = 0, Counter(), set()
     positives, sizes, kept = np.zeros(len(frames), np.int64), [], []
-    for i in _bar(len(frames), f"{entry.name}: boxes", progress):
-        labelled = frames.boxes[i]
-        labels.update(labelled.label.tolist())
-        boxes = filters.apply(entry.filter, labelled)
+    labelled = frames.boxes is not None
+    bar = {"desc": f"{entry.name}: boxes", "leave": False, "delay": PATIENCE}
+    for i in tqdm(range(len(frames) if labelled else 0), disable=not progress, **bar):
+        found = frames.boxes[i]
+        labels.update(found.label.tolist())
+        boxes = filters.apply(entry.filter, found)
         positives[i] = np.count_nonzero(~boxes.ignore)
         ignored += int(np.count_nonzero(boxes.ignore))
         identities.update(boxes.identity[~boxes.ignore & (boxes.identity >= 0)].tolist())
@@ -94,7 +85,7 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
         kept.append(~boxes.ignore[own])
     sizes = np.concatenate([np.zeros((0, 2)), *sizes])
     kept = np.concatenate([np.zeros(0, bool), *kept])
-    counts |= {
+    of_boxes = {
         "images_with_pedestrians": int(np.count_nonzero(positives)),
         "instances": int(positives.sum()),
         "ignored": ignored,
@@ -103,49 +94,14 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
         "median_height": float(np.median(sizes[kept, 0])) if kept.any() else None,
         "labels": dict(labels.most_common()),
     }
+    counts = {
+        "images": len(frames),
+        "sequences": None if frames.sequence is None else len(set(frames.sequence.tolist())),
+        "image_size": frames.image_size,
+        **(of_boxes if labelled else dict.fromkeys(of_boxes)),
+    }
+    positives = positives if labelled else positives[:0]
     return Survey(entry, args, frames, counts, positives, sizes, kept, frozenset(identities))
-
-
-class Ceiling(NamedTuple):
-    """The decoder ceiling of a data set, and the number of its frames that were decoded for it."""
-
-    miss_rate: float
-    decoded: int
-
-
-def decoder_ceiling(
-    found: Survey, profile: Profile, most: int = DECODED, progress: bool = True
-) -> Ceiling | None:
-    """The miss rate at FPPI 1 when the ground truth's own target maps are decoded, at the profile's
-    height, under the profile's filter and the protocol "caltech": no detector with these targets
-    does better. See `alkit.studies.ceiling.ceiling`, which also tells why.
-
-    Of a data set of more than `most` frames, these many are decoded, evenly chosen. Images are not
-    read, except for their sizes where they differ. The rate is NaN without pedestrians; None comes
-    back where the data has no boxes.
-    """
-    # torch takes seconds to import, which nothing else here needs
-    from alkit import prediction
-    from alkit.evaluation import evaluate
-    from alkit.loop import labels
-    from alkit.studies.ceiling import one_thread, perfect_logits
-
-    if found.frames.boxes is None:
-        return None
-    rule, scale = found.entry.under(profile.box_filter).filter, 1 / profile.scale
-    if found.frames.image_size is not None:  # at its own aspect, as W_l's images are
-        height, width = found.frames.image_size
-        rows = profile.image_size[0]
-        profile = profile.at((rows, round(width * rows / height)))
-    frames = found.frames.take(evenly(len(found.frames), most)).resized(profile.image_size)
-    frames = frames.with_boxes(lambda boxes: filters.apply(rule, boxes, scale))
-    detections = []
-    with one_thread():
-        for i in _bar(len(frames), f"{found.name}: decoder ceiling", progress):
-            logits = perfect_logits(frames.boxes[i], profile)
-            detections += prediction.detect(logits, i + 1, profile)
-    rate = evaluate(labels.to_coco(frames), detections).miss_rate_at(1.0)
-    return Ceiling(rate, len(frames))
 
 
 def check(entry: Entry, progress: bool = True) -> list[Finding]:
@@ -164,27 +120,105 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
         except FileNotFoundError as error:
             missing.append(error)
         except (ValueError, OSError) as error:
-            bad.append(Finding(f"image {frames.name[i]}", "readable", str(error), False))
+            bad.append(Finding(f"image {frames.name[i]}", "readable", str(error)))
             if len(bad) == MAX_BAD_FILES:
                 break
-    findings = [Finding("readable images", len(frames), read, read == len(frames)), *bad]
+    findings = [Finding("readable images", len(frames), read), *bad]
     if missing:
         first = f"{len(missing)}, the first is {missing[0]}"
-        findings.insert(1, Finding("missing images", 0, first, False))
+        findings.insert(1, Finding("missing images", 0, first))
     return findings + compare_counts(found)
 
 
 def compare_counts(found: Survey) -> list[Finding]:
     """The counts that the entry expects beside those found, and the image size."""
-    entry, counts = found.entry, found.counts
-    expected = {key: value for key, value in entry.expect if value is not None}
-    if entry.image_size is not None:
-        expected["image_size"] = entry.image_size
-    return [
-        Finding(key, value, counts[key], counts[key] == value) for key, value in expected.items()
-    ]
+    expected = _expected(found.entry).items()
+    return [Finding(key, value, found.counts[key]) for key, value in expected]
 
 
-def _bar(n: int, what: str, progress: bool):
-    """Positions 0 … n − 1; a bar appears where it takes long, and goes when it is done."""
-    return tqdm(range(n), desc=what, leave=False, delay=PATIENCE, disable=not progress)
+def _expected(entry: Entry) -> dict:
+    expected = dict(entry.expect) | {"image_size": entry.image_size}
+    return {key: value for key, value in expected.items() if value is not None}
+
+
+# --- several data sets ------------------------------------------------------------------------
+
+LABELS = {
+    "images": "images",
+    "instances": "instances",
+    "images_with_pedestrians": "images with pedestrians",
+    "sequences": "sequences",
+    "identities": "tracks",
+    "image_size": "image size, height × width",
+    "ignored": "ignored",
+    "boxes": "boxes",
+    "median_height": "median height (px)",
+    "labels": "labels in the files",
+}
+
+
+def table_of_counts(entries: list[Entry], surveys: list[Survey]) -> pd.DataFrame:
+    """The counts of data sets as text, a column for each, with what the catalog expects in
+    brackets; "–" for what is not known. Tracks are the different people among the positives."""
+    counts = {found.name: found.counts for found in surveys}
+    columns = {}
+    for entry in entries:
+        found, expected = counts.get(entry.name, {}), _expected(entry)
+        columns[entry.name] = {
+            label: _shown(key, found.get(key))
+            + (f" ({_shown(key, expected[key])} expected)" if key in expected else "")
+            for key, label in LABELS.items()
+        }
+    return pd.DataFrame(columns)
+
+
+def _shown(key: str, value) -> str:
+    if value is None or (key == "identities" and value == 0):
+        return "–"
+    if key == "image_size":
+        return " × ".join(map(str, value))
+    if key == "labels":
+        return ", ".join(f"{name} {n}" for name, n in value.items())
+    return f"{round(value, 2):.10g}"
+
+
+def matching(catalog, names: str) -> list[Entry]:
+    """The entries of a catalog that a text names, with commas or blanks between; in a name `*`
+    stands for anything. Raises UnknownDataSet for a name or a pattern that matches none."""
+    found = {}
+    for name in names.replace(",", " ").split():
+        for one in fnmatch.filter(catalog, name) or [name]:
+            found[one] = catalog[one]
+    return list(found.values())
+
+
+def survey_present(entries: list[Entry]) -> tuple[list[Survey], dict]:
+    """Survey the data sets that are there; of the others, by name, why they cannot be read."""
+    surveys, absent = [], {}
+    for entry in entries:
+        try:
+            surveys.append(survey(entry))
+        except (CatalogError, FileNotFoundError) as error:
+            absent[entry.name] = str(error)
+    return surveys, absent
+
+
+def check_counts(surveys: list[Survey]) -> str:
+    """The checked line: the counts are those that the catalog expects, and every pedestrian is
+    within the limits of its data set's filter."""
+    problems = []
+    for found in surveys:
+        problems += [
+            f"{found.name}: {line.what}: {line.found}, {line.expected} expected"
+            for line in compare_counts(found)
+            if not line.ok
+        ]
+        rule = found.entry.filter
+        height, width = found.sizes[found.kept].T
+        low, high = rule.aspect or (0, np.inf)
+        if (height * rule.scale < rule.min_height - 1e-6).any():
+            problems.append(f"{found.name}: a pedestrian is too small")
+        if ((width < (low - 1e-6) * height) | (width > (high + 1e-6) * height)).any():
+            problems.append(f"{found.name}: a pedestrian is too wide or too narrow")
+    claim = "data sets: counts as the catalog expects, pedestrians within their filter's limits"
+    return sentence(claim, problems[:5])

@@ -1,11 +1,10 @@
 """The card of the test bed `street`: what makes it a fair place to compare strategies, in numbers.
 
 How many frames are empty or alike, how rare the rare situations are, how far a detector of the
-source is from the target, and what labels could gain. `alkit.studies.figures.testbed` draws it.
+source is from the target, and what labels could gain.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,17 +15,22 @@ from tqdm import tqdm
 from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, RED
 from alkit.profiles import Profile
 from alkit.street import VERSION
-from alkit.studies.ceiling import ceiling
+from alkit.studies.ceiling import causes
+from alkit.studies.samples import sample
+from alkit.studies.survey import Survey, survey
 from alkit.text import evenly, sentence
 
-ROLES = {"labeled": "X_l", "held_out": "held out", "pool": "X_u", "test": "test"}
+ROLES = ("labeled", "held_out", "pool", "test")
 DEFAULTS = {"domain": "source", "world": 0}  # of the reader
 SAMPLE = 0.01  # of the pool: the random sample that rare situations are measured against
 NEAR = 4.0  # grey levels; frames of two sequences of the demo's pool are 14 and more apart
 THUMBNAIL = (60, 80)  # height, width of the images whose grey levels are compared
 PAIRS = 2000  # random pairs of frames
+EACH, COLUMNS = 3, 3  # frames of a rare situation, columns of their contact sheet
 HEADROOM = "experiments/street.yaml"  # the experiment that measures what labels gain
 
 RARE = {
@@ -72,43 +76,15 @@ def open_bed(run: runs.Run) -> Bed:
 
 
 def origin(bed: Bed) -> str:
-    """The generator's version and the worlds, and what both are for."""
-    worlds = {role: args["world"] for role, args in bed.args.items()}
-    named = f"world {worlds['pool']}"
-    if len(set(worlds.values())) > 1:
-        named = "worlds " + ", ".join(f"{w} ({ROLES[role]})" for role, w in worlds.items())
-    return (
-        f"street, version {VERSION} of the generator, {named}. Strategies are compared only on one "
-        "frozen version: a change that moves a pixel makes a new version, and results of two "
-        "versions are never put beside each other."
-    )
+    """The generator's version and the worlds."""
+    worlds = ", ".join(f"{role} from {args['world']}" for role, args in bed.args.items())
+    return f"street, version {VERSION} of the generator; worlds: {worlds}"
 
 
-def domains(bed: Bed) -> pd.DataFrame:
-    """One row for each data set: images, sequences, the share of images without a pedestrian,
-    pedestrians, ignore boxes, median height (pixels), people, and the median number of frames in
-    which each of them is seen."""
-    rows = {}
-    for role, frames in bed.frames.items():
-        of_frame = [frames.boxes[i] for i in bar(len(frames), f"{frames.dataset}: boxes")]
-        real = [boxes.take(~boxes.ignore) for boxes in of_frame]
-        count = np.array([len(boxes) for boxes in real])
-        heights = np.concatenate([boxes.ltwh[:, 3] for boxes in real])
-        _, seen = np.unique(np.concatenate([b.identity for b in real]), return_counts=True)
-        rows[f"{ROLES[role]}: {frames.dataset}"] = {
-            "images": len(frames),
-            "sequences": 0 if frames.sequence is None else len(np.unique(frames.sequence)),
-            "empty": (count == 0).mean(),
-            "pedestrians": count.sum(),
-            "ignore boxes": sum(map(len, of_frame)) - count.sum(),
-            "median height": np.median(heights) if len(heights) else np.nan,
-            "people (tracks)": len(seen),
-            "frames of a person": np.median(seen) if len(seen) else np.nan,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").round(3)
-
-
-# --- frames that are alike --------------------------------------------------------------------
+def surveys(bed: Bed) -> list[Survey]:
+    """What one pass over each data set finds, at the catalog's own size and filter."""
+    names = dict.fromkeys(getattr(bed.run.experiment, role) for role in bed.frames)
+    return [survey(bed.run.catalog[name], **bed.run.data_arguments(name)) for name in names]
 
 
 @dataclass(frozen=True)
@@ -141,7 +117,7 @@ def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
     """Compare each frame with the one before, and `PAIRS` random pairs, at thumbnail size."""
     height, width = THUMBNAIL
     grey = np.empty((len(frames), height, width), np.uint8)
-    for i in bar(len(frames), f"{frames.dataset}: images"):
+    for i in tqdm(range(len(frames)), desc=f"{frames.dataset}: images", leave=False):
         image = cv2.cvtColor(frames.images(i), cv2.COLOR_RGB2GRAY)
         grey[i] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
@@ -157,7 +133,31 @@ def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
     return Redundancy(consecutive, difference(a[other], b[other]), frames.sequence)
 
 
-# --- rare situations --------------------------------------------------------------------------
+def draw_redundancy(alike: Redundancy):
+    """How much frames differ from the one before and from random others, and where in the pool."""
+    caption = (
+        f"{alike.near:.0%} of the frames differ from the one before by less than {NEAR:g} "
+        f"grey levels (dotted); the longest stretch of such frames is {alike.longest} long. "
+        f"{(alike.random < NEAR).mean():.1%} of random pairs differ by less."
+    )
+    figure = drawing.picture(3.1, "Redundancy of the pool", caption)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
+    known = alike.consecutive[~np.isnan(alike.consecutive)]
+    bins = np.linspace(0, max([*known, *alike.random, 2 * NEAR]), 40)
+    drawing.tidy(left, "", "mean absolute difference (grey levels)", "share of pairs")
+    for values, color, name in (
+        (alike.random, BLACK, "random pairs"),
+        (known, RED, "a frame and the one before"),
+    ):
+        share = np.full(len(values), 1 / max(len(values), 1))
+        left.hist(values, bins, weights=share, histtype="step", color=color, label=name)
+    left.axvline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
+    left.legend(fontsize=8, frameon=False)
+    drawing.tidy(right, "", "position in the pool", "difference to the one before")
+    drawing.timeline(right, alike.consecutive, alike.sequence, RED)
+    right.axhline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
+    right.set_ylim(bottom=0)
+    return figure
 
 
 def situations(bed: Bed) -> np.ndarray:
@@ -186,106 +186,67 @@ def sample_size(frames: int) -> int:
     return max(1, round(SAMPLE * frames))
 
 
-# --- what the detector misses, and what labels can gain ---------------------------------------
+def rare_sheet(bed: Bed, tags: np.ndarray):
+    """Pool frames of each rare situation."""
+    frames = bed.frames["pool"]
+    items = []
+    for name, is_in in RARE.items():
+        where = np.flatnonzero(is_in(tags))
+        chosen = [int(where[k]) for k in evenly(len(where), EACH)]
+        items += [sample(frames, i, f"{name}: {frames.name[i]}") for i in chosen]
+    caption = f"Up to {EACH} frames of each situation, evenly chosen among all that show it."
+    title, empty = "Rare situations of the pool", "The pool has none of the rare situations."
+    return drawing.contact_sheet(items, COLUMNS, title, caption, empty)
 
 
 def ceilings(bed: Bed) -> pd.DataFrame:
-    """`alkit.studies.ceiling` of the test set, and of the held-out frames where there are some."""
+    """The decoder ceiling's causes on the test set, and on held-out frames where there are some."""
     rows = {
-        frames.dataset: ceiling(frames, bed.profile, bar)
+        frames.dataset: causes(frames, bed.profile)
         for role, frames in bed.frames.items()
         if role in ("held_out", "test")
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Miss rates at FPPI 1: `table` has the columns what, data, miss rate. `gap` is W_l's on the
-    test set less that on held-out frames of its own domain; `headroom` the test set's with a
-    random 1 % of the pool labelled less that with all of it; NaN where not measured. `note` says
-    how to measure the headroom, or is empty."""
-
-    table: pd.DataFrame
-    gap: float
-    headroom: float
-    note: str
-
-
-def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> Rates:
-    """The miss rates of W_l, of the decoder ceiling, and of the experiment folder `headroom`."""
+def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
+    """Miss rates at FPPI 1 of the decoder ceiling and of W_l, and on the test set after the last
+    cycle of each fold of the experiment folder `headroom` that started from the same W_l, mean over
+    its seeds. Folds that are not complete have no row."""
     held_out, test = bed.run.held_out(), bed.run.evaluation(0)
-    rows = [
-        ("decoder ceiling", dataset, rate)
-        for dataset, rate in ceilings["together"].to_dict().items()
-    ]
-    own = held_out.get("miss_rate_at_1", np.nan)
-    if held_out:
-        rows.append(("W_l", held_out["dataset"], own))
-    rows.append(("W_l", test["dataset"], test["miss_rate_at_1"]))
-    labelled, note = random_labels(headroom, bed.run.seed, test["miss_rate_at_1"])
-    rows += [
-        (f"{images} random frames labelled", test["dataset"], rate) for images, rate in labelled
-    ]
-    gain = labelled[0][1] - labelled[-1][1] if len(labelled) > 1 else np.nan
-    table = pd.DataFrame(rows, columns=["what", "data", "miss rate"])
-    return Rates(table, test["miss_rate_at_1"] - own, gain, note)
-
-
-def random_labels(folder: str, seed: int, w_l: float) -> tuple[list, str]:
-    """(images labelled, miss rate at FPPI 1, mean over seeds) after the last cycle of each fold of
-    an experiment, fewest first; none, and a sentence that says why and what to do, where the folder
-    does not have them or they did not start from the W_l with the miss rate `w_l` for `seed`."""
-    path = runs.ROOT / folder
-    command = f"alkit run {HEADROOM}"
-    if path != runs.ROOT / "runs" / Path(HEADROOM).stem:
-        command += f" --out {folder}"
-    if not path.exists():
-        return [], f"Headroom is not measured: there is no {folder}. `{command}` makes it."
-    found = []
-    for out in runs.experiments(path):
-        table = experiment.ledger(out)
-        if len(table) == 0 or table["cycle"].max() == 0:
-            return [], f"Headroom is not measured: {out} is not complete. Go on with `{command}`."
-        first = table[(table["cycle"] == 0) & (table["seed"] == seed)]
-        if (first["miss rate at FPPI 1"] != w_l).any():
-            return [], f"Headroom is not measured: {out} started from another W_l than this run's."
-        last = table[table["cycle"] == table["cycle"].max()]
-        images, rate = last[["labeled images", "miss rate at FPPI 1"]].mean()
-        found.append((round(images), float(rate)))
-    return sorted(found), ""
-
-
-# --- the checked line -------------------------------------------------------------------------
+    rows = [("decoder ceiling", name, rate) for name, rate in ceilings["together"].items()]
+    rows += [("W_l", own["dataset"], own["miss_rate_at_1"]) for own in (held_out, test) if own]
+    path = runs.ROOT / headroom
+    for out in runs.experiments(path) if path.exists() else ():
+        table = experiment.ledger(out).rename(columns={"miss rate at FPPI 1": "rate"})
+        first = table[(table["cycle"] == 0) & (table["seed"] == bed.run.seed)]
+        last = table[(table["cycle"] == table["cycle"].max()) & (table["cycle"] > 0)]
+        if len(last) and (first["rate"] == test["miss_rate_at_1"]).all():
+            images, rate = last[["labeled images", "rate"]].mean()
+            rows.append((f"{images:.0f} random frames labelled", test["dataset"], rate))
+    return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
 
 
 def check(bed: Bed) -> str:
     """The boxes are inside their images, no person is in two domains of a world, and frames drawn
     a second time are the same to the pixel."""
-    problems, people = [], {}
+    problems, domains = [], {}
     for role, frames in bed.frames.items():
-        height, width = frames.image_size
-        seen = people.setdefault((bed.args[role]["world"], bed.args[role]["domain"]), set())
+        size, args = frames.image_size[::-1], bed.args[role]
         for i in range(len(frames)):
             boxes = frames.boxes[i]
             low, high = boxes.ltwh[:, :2], boxes.ltwh[:, :2] + boxes.ltwh[:, 2:]
-            if (low < -1e-6).any() or (high > np.array([width, height]) + 1e-6).any():
-                problems.append(f"a box of {frames.name[i]} is not inside the image")
-            if (low >= high).any():
-                problems.append(f"a box of {frames.name[i]} is empty")
-            seen.update(boxes.identity.tolist())
+            if (low < -1e-6).any() or (high > np.array(size) + 1e-6).any() or (low >= high).any():
+                problems.append(f"a box of {frames.name[i]} is empty or not inside the image")
+            for person in boxes.identity.tolist():
+                other = domains.setdefault((args["world"], person), args["domain"])
+                if other != args["domain"]:
+                    problems.append(f"person {person} is in {other} and {args['domain']}")
         again = bed.run.frames(role)
-        for i in evenly(len(frames), 3):
-            if not np.array_equal(frames.images(i), again.images(i)):
-                problems.append(f"{frames.name[i]} differs when it is drawn again")
-    for (world, domain), seen in people.items():
-        for (other_world, other), others in people.items():
-            if world == other_world and domain < other and seen & others:
-                problems.append(f"{len(seen & others)} people are in {domain} and {other}")
+        problems += [
+            f"{frames.name[i]} differs when it is drawn again"
+            for i in evenly(len(frames), 3)
+            if not np.array_equal(frames.images(i), again.images(i))
+        ]
     claim = "street: boxes inside images, nobody in two domains of a world, frames redrawn equal"
     return sentence(claim, problems[:5])
-
-
-def bar(n: int, what: str):
-    """Positions 0 … n − 1, with a progress bar that goes when it is done."""
-    return tqdm(range(n), desc=what, leave=False, mininterval=0.5)

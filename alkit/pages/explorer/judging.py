@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alkit.evaluation import Found, Truth, assign
-from alkit.protocols import PROTOCOLS
+from alkit.evaluation import Found, Truth, match
 
 HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an ignore box
 FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # a labelled box
@@ -61,15 +60,14 @@ def judge(detections: dict, boxes: dict, limit: float) -> Judged:
     truth = np.concatenate([np.zeros((0, 4)), *(own.ltwh for own in known.values())])
     ignore = np.concatenate([np.zeros(0, bool), *(own.ignore for own in known.values())])
 
-    box, absorbed = assign(
-        Truth(truth_at, truth, ignore, []), Found(found_at, found, score), PROTOCOLS["caltech"]
-    )
-    found_kind = np.where(box >= 0, HIT, np.where(absorbed, ABSORBED, FALSE)).astype(object)
+    matches = match(Truth(truth_at, truth, ignore), Found(found_at, found, score))
+    found_kind = np.where(matches.absorbed, ABSORBED, HIT).astype(object)
+    found_kind[matches.false] = FALSE
     found_kind[~np.isin(found_at, list(known))] = ""
     truth_kind = np.where(ignore, IGNORED, MISSED).astype(object)
     unseen = [position for position, own in detections.items() if own is None]
     truth_kind[np.isin(truth_at, unseen) & ~ignore] = LABELLED
-    truth_kind[box[box >= 0]] = FOUND
+    truth_kind[matches.hit] = FOUND
     return Judged(found_at, found, score, found_kind, truth_at, truth, truth_kind)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from alkit.evaluation import MIN_OVERLAP, Found, Truth, match
+from alkit.evaluation import Found, Truth, match
 from alkit.pages.views import drawing
 from alkit.pages.views.drawing import BLACK, COLOURS, FOUND, MISSED, TRUTH
 from alkit.pages.views.predicting import SAMPLED, by_image, scores_of
@@ -98,23 +98,16 @@ def mistakes(run, cycle: int, count: int = 6):
 
 def judge(boxes, found: list) -> tuple:
     """Missed boxes (n, 4), false detections and hits of one frame, by the Caltech protocol."""
-    from alkit.boxes import iou  # imports the network
-
     found = sorted(found, key=lambda d: -d["score"])
     ltwh = np.array([d["bbox"] for d in found], float).reshape(-1, 4)
-    image = np.zeros(len(boxes), np.int64), np.zeros(len(found), np.int64)
     scores = np.array([d["score"] for d in found])
-    hit, absorbed = match(
-        Truth(image[0], boxes.ltwh, boxes.ignore, []), Found(image[1], ltwh, scores)
+    matches = match(
+        Truth(np.zeros(len(boxes), int), boxes.ltwh, boxes.ignore),
+        Found(np.zeros(len(found), int), ltwh, scores),
     )
-    # `match` says which detections hit; each of them took the free box that it overlaps most
-    overlap = iou(ltwh, boxes.ltwh[~boxes.ignore])
-    free = np.ones(overlap.shape[1], bool)
-    for row in overlap[hit]:
-        row = np.where(free & (row >= MIN_OVERLAP), row, -1)
-        free[len(row) - 1 - np.argmax(row[::-1])] = False
-    false = [d for d, counted in zip(found, ~hit & ~absorbed, strict=True) if counted]
-    return boxes.ltwh[~boxes.ignore][free], false, [found[k] for k in np.flatnonzero(hit)]
+    false = [found[k] for k in np.flatnonzero(matches.false)]
+    hits = [found[k] for k in np.flatnonzero(matches.box >= 0)]
+    return boxes.ltwh[~boxes.ignore & ~matches.hit], false, hits
 
 
 def at_grid(result: dict) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Figures of the performance notebook: measured figures against their goals, time to completion.
+"""Figures of the performance notebook: measurements against their goals, time to completion.
 
 The files are those of `python -m benchmarks`, one for each kind of machine.
 """
@@ -43,15 +43,18 @@ def table(result: dict) -> pd.DataFrame:
     """One line for each figure: what, against what, both, their ratio, the goal, met or not."""
     met = {True: "yes", False: "no", None: "–"}
     lines = [
-        (
-            row["what"].strip(), row["against"] or "–", _amount(row["ours"]),
-            _amount(row["reference"]), row["unit"], _amount(row["ratio"]), _goal(row),
-            met[row["met"]],
-        )
+        {
+            "what": row["what"].strip(),
+            "against": row["against"] or "–",
+            **{name: _amount(row[name]) for name in ("ours", "reference")},
+            "unit": row["unit"],
+            "ratio": _amount(row["ratio"]),
+            "goal": _goal(row),
+            "met": met[row["met"]],
+        }
         for row in result["rows"]
-    ]  # fmt: skip
-    columns = ["what", "against", "ours", "reference", "unit", "ratio", "goal", "met"]
-    return pd.DataFrame(lines, columns=columns)
+    ]
+    return pd.DataFrame(lines)
 
 
 def _amount(value) -> str:
@@ -112,11 +115,11 @@ def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS) -> float:
     """Hours to label B = `total` of `pool` frames, b a cycle, without the labelling itself.
 
     `costs` are seconds of a frame and of an iteration. Every cycle predicts and scores the frames
-    that are still unlabelled, and then trains `epochs` epochs on all labelled ones, at batch size
-    1. Raises ValueError unless 1 ≤ b and 1 ≤ B ≤ pool.
+    that are still unlabelled, divided among the workers, and then trains `epochs` epochs on all
+    labelled ones on one of them, at batch size 1. Raises ValueError unless 1 ≤ b and B ≤ pool.
     """
     if b < 1 or not 1 <= total <= pool:
-        raise ValueError(f"expected 1 ≤ b and 1 ≤ B ≤ {pool}, the pool; got b = {b}, B = {total}")
+        raise ValueError(f"b is {b}, B is {total}: 1 ≤ b and 1 ≤ B ≤ {pool}, the pool, are wanted")
     of_frame, of_iteration = costs
     before = np.arange(0, total, b)  # labelled before each cycle
     after = np.minimum(before + b, total)
@@ -138,13 +141,8 @@ def completion(result: dict, pool: int = POOL):
             f"{1e3 * costs[1]:.0f} ms an iteration. {caption}"
         )
     figure = drawing.picture(4.4, "Time to completion against the budget of a cycle", caption)
-    axes = figure.subplots()
-    drawing.tidy(axes, "", "b, images labelled in a cycle", "hours")
-    axes.set(xscale="log", yscale="log")
-    axes.xaxis.set_major_formatter(PLAIN)
-    axes.yaxis.set_major_formatter(PLAIN)
-    totals = [total for total in BUDGETS if total <= pool] or [pool]
-    for total, colour in zip(totals, COLOURS, strict=False):
+    axes = _hours_axes(figure.subplots())
+    for total, colour in zip(_budgets(pool), COLOURS, strict=False):
         b = _cycle_budgets(total)
         paper = [hours(k, total, PAPER_COSTS, pool) for k in b]
         axes.plot(b, paper, "--", color=GREY, linewidth=1)
@@ -158,11 +156,24 @@ def completion(result: dict, pool: int = POOL):
     return figure
 
 
+def _budgets(pool: int) -> list:
+    return [total for total in BUDGETS if total <= pool] or [pool]
+
+
 def _cycle_budgets(total: int) -> list:
     """Budgets b of a cycle from B / 200 to B / 2 that divide B into whole cycles, as nearly as
     can be: other b would draw teeth."""
     cycles = np.unique(np.geomspace(2, 200, 40).round().astype(int))
     return sorted({-(-total // int(count)) for count in cycles if count <= total} or {total})
+
+
+def _hours_axes(axes, title=""):
+    drawing.tidy(axes, title, "b, images labelled in a cycle", "hours")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_major_formatter(PLAIN)
+    return axes
 
 
 def check(result: dict) -> str:

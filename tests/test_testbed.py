@@ -17,8 +17,7 @@ from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.settings import read_folds
 from alkit.profiles import DEMO
 from alkit.studies import testbed
-from alkit.studies.ceiling import ceiling, perfect_logits
-from alkit.studies.figures import testbed as views
+from alkit.studies.ceiling import causes, perfect_logits
 from alkit.studies.testbed import Redundancy
 
 ROWS, COLUMNS = DEMO.image_size
@@ -84,8 +83,11 @@ def test_a_random_sample_misses_a_rare_situation():
     tags["close"][:] = True
     table = testbed.rare(tags, np.repeat(["a", "b", "c"], 100))
     assert table["frames"].to_dict() == {
-        "night crowd": 20, "rain, with people": 10, "children": 0, "close to the camera": 300,
-    }  # fmt: skip
+        "night crowd": 20,
+        "rain, with people": 10,
+        "children": 0,
+        "close to the camera": 300,
+    }
     assert table["sequences"].tolist() == [1, 1, 0, 3]
     missed = table["missed by 3 random frames"]
     chance = 1.0  # drawn one after the other
@@ -112,25 +114,25 @@ def test_perfect_logits_are_those_that_step_1_stores():
 
 def test_a_pedestrian_like_a_default_box_is_found():
     frames = labelled(*([centred(120, 160, *size)] for size in default_boxes(DEMO)), [])
-    assert ceiling(frames, DEMO) == {"shape": 0, "alone": 0, "together": 0}
+    assert causes(frames, DEMO) == {"shape": 0, "alone": 0, "together": 0}
 
 
 def test_a_pedestrian_unlike_any_default_box_is_missed():
     slim = centred(120, 160, 40, 8)  # the best IoU is 0.42, with 27.5 × 15.5
     frames = labelled([slim], [centred(120, 160, 40, 25)])
-    assert ceiling(frames, DEMO) == {"shape": 0.5, "alone": 0.5, "together": 0.5}
+    assert causes(frames, DEMO) == {"shape": 0.5, "alone": 0.5, "together": 0.5}
 
 
 def test_a_neighbour_clears_the_patch_of_the_one_before():
     large, small = default_boxes(DEMO)[[1, 4]]
     pair = [centred(120, 160, *large), centred(120, 162, *small)]
-    found = ceiling(labelled(pair, [centred(120, 160, *large)]), DEMO)
+    found = causes(labelled(pair, [centred(120, 160, *large)]), DEMO)
     assert found["shape"] == found["alone"] == 0
     assert found["together"] == pytest.approx(1 / 3)
 
 
 def test_there_is_no_ceiling_without_pedestrians():
-    assert np.isnan(list(ceiling(labelled([], []), DEMO).values())).all()
+    assert np.isnan(list(causes(labelled([], []), DEMO).values())).all()
 
 
 def test_the_causes_of_a_ceiling_add_up(ceilings):
@@ -143,33 +145,10 @@ def test_the_causes_of_a_ceiling_add_up(ceilings):
 # --- the data sets of a run
 
 
-def test_counts_of_the_domains(bed):
-    table = testbed.domains(bed)
-    assert [name.split(":")[0] for name in table.index] == ["X_l", "held out", "X_u", "test"]
-    pool, row = bed.frames["pool"], table.loc["X_u: street-pool"]
-    empty, real, ignored, seen = 0, 0, 0, {}
-    for i in range(len(pool)):
-        boxes = pool.boxes[i]
-        empty += all(boxes.ignore)
-        for k in range(len(boxes)):
-            real += not boxes.ignore[k]
-            ignored += bool(boxes.ignore[k])
-            if not boxes.ignore[k]:
-                seen[boxes.identity[k]] = seen.get(boxes.identity[k], 0) + 1
-    assert real > 10
-    assert row["images"] == 40
-    assert row["empty"] == pytest.approx(empty / 40, abs=5e-4)
-    assert (row["pedestrians"], row["ignore boxes"]) == (real, ignored)
-    assert row["people (tracks)"] == len(seen)
-    assert row["frames of a person"] == np.median(list(seen.values()))
-    assert row["sequences"] == len(set(pool.sequence))
-
-
-def test_the_origin_names_the_version_and_the_worlds(bed):
+def test_the_data_sets_are_surveyed_with_the_arguments_of_the_run(bed):
+    found = {one.name: one.counts["images"] for one in testbed.surveys(bed)}
+    assert found == {"street-source": 8, "street-pool": 40, "street-test": 10}
     assert testbed.origin(bed).startswith("street, version ")
-    assert "worlds 0 (X_l), 0 (held out), 2 (X_u), 0 (test)" in testbed.origin(bed)
-    same = replace(bed, args={role: args | {"world": 3} for role, args in bed.args.items()})
-    assert "generator, world 3." in testbed.origin(same)
 
 
 def test_the_situations_are_those_of_the_pools_frames(bed):
@@ -190,31 +169,6 @@ def test_other_data_than_street_is_refused(toy_copy):
 # --- miss rates
 
 
-def test_without_the_experiment_the_headroom_says_how_to_measure_it(bed, ceilings):
-    rates = testbed.miss_rates(bed, "runs/none", ceilings)
-    assert rates.note == (
-        "Headroom is not measured: there is no runs/none. "
-        "`alkit run experiments/street.yaml --out runs/none` makes it."
-    )
-    assert np.isnan(rates.headroom)
-    assert rates.table["what"].tolist() == ["decoder ceiling"] * 2 + ["W_l"] * 2
-    assert rates.table["data"].tolist() == ["street-source", "street-test"] * 2
-
-
-def test_the_gap_is_the_test_set_less_the_own_domain(bed, ceilings, toy_copy):
-    first = toy_copy / "pretrain/seed_0"
-    for name, rate in (("held_out.json", 0.25), ("evaluation.json", 0.75)):
-        write_json(first / name, read_json(first / name) | {"miss_rate_at_1": rate})
-    changed = replace(bed, run=runs.open_run(first))
-    rates = testbed.miss_rates(changed, "runs/none", ceilings)
-    assert rates.gap == 0.5
-    assert rates.table["miss rate"].tolist()[2:] == [0.25, 0.75]
-    write_json(first / "held_out.json", {})
-    rates = testbed.miss_rates(changed, "runs/none", ceilings.loc[["street-test"]])
-    assert rates.table["what"].tolist() == ["decoder ceiling", "W_l"]
-    assert np.isnan(rates.gap)
-
-
 @pytest.fixture
 def folds(toy_experiment, tmp_path):
     """Two complete folds; after the last cycle of one many frames are labelled, of one few."""
@@ -228,27 +182,25 @@ def folds(toy_experiment, tmp_path):
     return tmp_path
 
 
-def test_the_headroom_is_few_labels_less_all(bed, ceilings, folds):
-    rates = testbed.miss_rates(bed, str(folds), ceilings)
-    assert rates.headroom == 0.25
-    assert rates.note == ""
-    assert rates.table["what"].tolist()[-2:] == [
-        "1 random frames labelled", "40 random frames labelled",
-    ]  # fmt: skip
-    assert rates.table["miss rate"].tolist()[-2:] == [0.75, 0.5]
+def test_miss_rates_of_the_ceiling_of_w_l_and_of_random_labels(bed, ceilings, folds):
+    table = testbed.miss_rates(bed, "runs/none", ceilings)
+    assert table["what"].tolist() == ["decoder ceiling"] * 2 + ["W_l"] * 2
+    assert table["data"].tolist() == ["street-source", "street-test"] * 2
+    table = testbed.miss_rates(bed, str(folds), ceilings)
+    assert dict(zip(table["what"][4:], table["miss rate"][4:], strict=True)) == {
+        "1 random frames labelled": 0.75,
+        "40 random frames labelled": 0.5,
+    }
 
 
-def test_an_unfinished_fold_or_another_w_l_is_no_headroom(bed, ceilings, folds):
+def test_an_unfinished_fold_or_another_w_l_has_no_row(bed, ceilings, folds):
     file = folds / "few/pretrain/seed_0/evaluation.json"
     own = read_json(file)
     write_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
-    rates = testbed.miss_rates(bed, str(folds), ceilings)
-    assert "few started from another W_l" in rates.note
-    assert np.isnan(rates.headroom)
-
+    assert len(testbed.miss_rates(bed, str(folds), ceilings)) == 5
     for record in (folds / "whole").glob("*/seed_0/cycle_*/7_evaluate.json"):
         record.unlink()
-    assert "whole is not complete" in testbed.miss_rates(bed, str(folds), ceilings).note
+    assert len(testbed.miss_rates(bed, str(folds), ceilings)) == 4
 
 
 def test_the_experiment_of_the_headroom_is_the_demos():
@@ -275,15 +227,15 @@ def test_the_check_sees_what_is_wrong(bed):
 
     pool, test = bed.frames["pool"], bed.frames["test"]
     moved = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh + 100))
-    assert "is not inside the image" in testbed.check(with_pool(moved))
+    assert "not inside the image" in testbed.check(with_pool(moved))
     flat = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
-    assert "is empty" in testbed.check(with_pool(flat))
+    assert "is empty or" in testbed.check(with_pool(flat))
     brighter = replace(pool, read=lambda i: pool.images(i) | np.uint8(1))
     assert "differs when it is drawn again" in testbed.check(with_pool(brighter))
     people = with_pool(
         replace(pool, boxes=[test.boxes[0], *[NO_BOXES] * 39]), world=0, domain="pool"
     )
-    assert "people are in" in testbed.check(people)
+    assert "is in pool and test" in testbed.check(people)
 
 
 # --- figures
@@ -293,27 +245,17 @@ def texts(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
-def test_the_figures_say_what_the_numbers_are(bed, ceilings, folds):
-    sheet = views.contact_sheet(bed, "pool")
-    assert len([axes for axes in sheet.axes if axes.images]) == views.SHOWN
+def test_the_figures_say_what_the_numbers_are(bed):
     alike = testbed.redundancy(bed.frames["pool"])
-    caption = "".join(texts(views.redundancy(alike))).replace("\n", " ")
+    caption = "".join(texts(testbed.draw_redundancy(alike))).replace("\n", " ")
     assert f"{alike.near:.0%} of the frames" in caption
     assert f"is {alike.longest} long" in caption
-    rates = testbed.miss_rates(bed, str(folds), ceilings)
-    figure = views.miss_rates(rates)
-    assert f"Gap: {rates.gap:.3f}" in "".join(texts(figure))
-    assert "Headroom: 0.250" in "".join(texts(figure))
-    bars = [patch.get_width() for patch in figure.axes[0].patches]
-    np.testing.assert_array_equal(bars, rates.table["miss rate"])
-    for drawn in (sheet, figure, views.redundancy(alike), views.sizes(bed)):
-        assert len(drawn.encoded()[1]) > 5000
 
 
 def test_rare_frames_are_shown_with_the_name_of_their_situation(bed):
     tags = np.zeros(40, SITUATIONS)
-    assert "The pool has none of the rare situations." in texts(views.rare_sheet(bed, tags))
+    assert "The pool has none of the rare situations." in texts(testbed.rare_sheet(bed, tags))
     tags["children"][[7, 30]] = True
-    shown = texts(views.rare_sheet(bed, tags))
+    shown = texts(testbed.rare_sheet(bed, tags))
     names = bed.frames["pool"].name
     assert {f"children: {names[7]}", f"children: {names[30]}"} <= set(shown)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from types import SimpleNamespace
 
@@ -17,9 +18,8 @@ from alkit.catalog import Entry, UnknownDataSet
 from alkit.cli import main
 from alkit.frames import FrameSet
 from alkit.profiles import DEMO
-from alkit.studies import comparison, overlap, survey
-from alkit.studies.ceiling import ceiling
-from alkit.studies.figures import datasets as views
+from alkit.studies import overlap, samples, survey
+from alkit.studies.ceiling import ceiling, of_data_set
 from alkit.studies.overlap import Member, Origin, Shared
 
 needs_data = pytest.mark.skipif(
@@ -100,8 +100,10 @@ def test_a_survey_keeps_the_sizes_of_all_boxes_and_which_are_positives(tmp_path)
     assert found.positives.tolist() == [1, 0, 1]
     assert found.counts["median_height"] == 65
     assert [boxes.ignore.tolist() for boxes in found.filtered().boxes] == [
-        [False, True], [], [True, False],
-    ]  # fmt: skip
+        [False, True],
+        [],
+        [True, False],
+    ]
     part = survey.survey(entries["a"], progress=False, frames=[1, 2])
     assert part.counts["images"] == 2
     assert part.args == {"frames": [1, 2]}
@@ -113,12 +115,11 @@ def test_a_survey_of_frames_without_boxes(tmp_path):
     found = survey.survey(entries["a"], progress=False)
     assert found.counts["instances"] is None
     assert len(found.sizes) == len(found.kept) == len(found.positives) == 0
-    assert survey.decoder_ceiling(found, DEMO) is None
-    text = comparison.counts([found], [None], "demo")
-    assert text.splitlines()[4].split() == ["instances", "–"]
-    assert views.samples(found).get_suptitle() == "Samples of a"
-    assert "has no labelled boxes" in texts(views.sizes([found]))
-    assert "wrong" not in comparison.check([found])
+    assert of_data_set(found, DEMO) is None
+    assert survey.table_of_counts([found.entry], [found]).loc["instances", "a"] == "–"
+    assert samples.samples(found).get_suptitle() == "Samples of a"
+    assert "has no labelled boxes" in texts(samples.sizes([found]))
+    assert "wrong" not in survey.check_counts([found])
 
 
 # --- sequences and time
@@ -132,12 +133,8 @@ def test_two_parts_of_a_video(tmp_path):
     found = pair(entries)
     assert found == Shared("a", "b", (), ("u", "v"), None, 15, None, True)
     assert overlap.sentence(found) == (
-        "a and b share: 2 sequences, identities not comparable, no frames "
-        "(the nearest are 15 raw frames apart)"
-    )
-    assert overlap.warning(found) == (
-        "a and b share sequences u, v (the nearest are 15 raw frames apart): neighbouring frames "
-        "are near-copies, so a test on b is no test"
+        "a and b share sequences: u, v; the nearest are 15 raw frames apart. A test on b is no "
+        "test: neighboring frames are near-copies"
     )
 
 
@@ -146,8 +143,6 @@ def test_two_videos_share_nothing(tmp_path):
     video(tmp_path, "b.json", ("u", 0))
     found = pair(load(tmp_path, a=json_of("a.json"), b=json_of("b.json")))
     assert not found.anything
-    assert overlap.warning(found) is None
-    assert overlap.warnings([found]) == []
     assert overlap.sentence(found) == "a and b: no frame, sequence or identity in common"
 
 
@@ -156,9 +151,7 @@ def test_a_frame_of_both_is_at_distance_zero(tmp_path):
     video(tmp_path, "b.json", ("v", 7), ("v", 9))
     found = pair(load(tmp_path, a=json_of("a.json", step=7), b=json_of("b.json")))
     assert (found.frames, found.nearest) == (("v-7.png",), 0)
-    assert "share sequence v and 1 frame (the nearest are 0 raw frames apart): the same images" in (
-        overlap.warning(found)
-    )
+    assert "the same images are in both" in overlap.sentence(found)
 
 
 def test_videos_of_one_name_in_two_folders_may_be_the_same(tmp_path):
@@ -167,9 +160,7 @@ def test_videos_of_one_name_in_two_folders_may_be_the_same(tmp_path):
     here, there = (json_of("a.json", root=str(tmp_path / f)) for f in ("here", "there"))
     found = pair(load(tmp_path, a=here, b=there))
     assert (found.sequences, found.nearest, found.certain) == (("v",), 1, False)
-    warning = overlap.warning(found)
-    assert warning.startswith("a and b lie in two folders, and both have the sequence v (the near")
-    assert "1 raw frame apart). If that is the same video" in warning
+    assert "if the videos of one name in their two folders are the same" in overlap.sentence(found)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -180,8 +171,9 @@ def test_the_distance_against_a_plain_loop(seed):
         n = int(rng.integers(1, 40))
         raw = rng.permutation(400)[:n]
         sequence = rng.choice(["a", "b", "c", name], n)
-        frames = FrameSet(name, [f"{name}{k}" for k in range(n)], None, None, None, sequence,
-                          raw / step)  # fmt: skip
+        frames = FrameSet(
+            name, [f"{name}{k}" for k in range(n)], None, None, None, sequence, raw / step
+        )
         entry = SimpleNamespace(name=name, step=step, frame_rate=None)
         return Member(entry, Origin(False, "one", name), frames, frozenset()), raw, sequence
 
@@ -208,7 +200,7 @@ def test_seconds_where_the_entry_has_a_rate():
 
     found = overlap.shared(part("a", 500.0, 7), part("b", 596.0, 7))
     assert found.seconds == pytest.approx(96 / 7)
-    assert "(the nearest are 96 raw frames = 13.7 s apart)" in overlap.sentence(found)
+    assert "the nearest are 96 raw frames = 13.7 s apart" in overlap.sentence(found)
     assert overlap.shared(part("a", 0.0, None), part("b", 1.0, None)).seconds is None
 
 
@@ -221,9 +213,6 @@ def test_stills_of_one_folder_share_frames_by_name(tmp_path):
     stills = {"kind": "stills"}
     found = pair(load(tmp_path, a=json_of("a.json", **stills), b=json_of("b.json", **stills)))
     assert found == Shared("a", "b", ("2.png",), (), None, None, None, True)
-    assert overlap.warning(found) == (
-        "a and b share 1 frame: the same images are in both, so a test on b is no test"
-    )
 
 
 def test_stills_of_two_folders_may_have_equal_names(tmp_path):
@@ -246,7 +235,6 @@ def test_people_of_one_video_are_known_by_number(tmp_path):
     first, second = own | {"args": {"frames": [1, 3]}}, own | {"args": {"frames": [8, 20]}}
     found = pair(load(tmp_path, a=first, b=second))
     assert (found.sequences, found.identities, found.nearest) == (("m",), (2, 3), 5)
-    assert "a and b share sequence m and 2 identities (the" in overlap.warning(found)
     found = pair(load(tmp_path, a=first, c={"reader": "mot", "root": str(tmp_path / "other")}))
     assert (found.sequences, found.identities) == ((), None)
     assert not found.anything
@@ -260,10 +248,7 @@ def test_identities_alone_warn():
 
     found = overlap.shared(part("a", 3, 5, 9), part("b", 5, 9, 2))
     assert found == Shared("a", "b", (), (), (5, 9), None, None, True)
-    assert overlap.warning(found) == (
-        "a and b share 2 identities: who was seen in the one is seen again in the other, so a test "
-        "on b is no test"
-    )
+    assert overlap.sentence(found).endswith("who was seen in the one is seen again in the other")
     assert not overlap.shared(part("a", 1), part("b", 2)).anything
 
 
@@ -306,12 +291,6 @@ def test_street_shares_only_within_a_domain_and_a_world(tmp_path):
     assert found["pool", "smaller"].certain
 
 
-def test_street_and_files_share_nothing_by_name(tmp_path):
-    video(tmp_path, "a.json", ("pool-000", 0))
-    entries = load(tmp_path, a=json_of("a.json"), pool=street("pool", 20))
-    assert not pair(entries).anything
-
-
 # --- the decoder ceiling
 
 
@@ -331,14 +310,11 @@ def shapes(tmp_path):
 
 
 def test_the_decoder_ceiling_is_what_the_default_boxes_miss(shapes):
-    assert survey.decoder_ceiling(shapes, DEMO) == (pytest.approx(1 / 3), 4)
+    assert of_data_set(shapes, DEMO) == (pytest.approx(1 / 3), 4)
 
 
 def test_the_decoder_ceiling_of_a_sample(shapes):
-    assert survey.decoder_ceiling(shapes, DEMO, most=2) == (0, 2)  # the first and the last frame
-    text = comparison.counts([shapes], [survey.decoder_ceiling(shapes, DEMO, most=3)], "demo")
-    assert "decoder ceiling, demo" in text
-    assert text.endswith("a: decoder ceiling of 3 of 4 frames, evenly chosen")
+    assert of_data_set(shapes, DEMO, most=2) == (0, 2)  # the first and the last frame
 
 
 def test_the_decoder_ceiling_measures_heights_as_the_profile_does(shapes):
@@ -350,9 +326,9 @@ def test_the_decoder_ceiling_measures_heights_as_the_profile_does(shapes):
     )
     found = survey.survey(native, progress=False)
     assert found.counts["instances"] == 2
-    assert survey.decoder_ceiling(found, DEMO).miss_rate == pytest.approx(1 / 3)
+    assert of_data_set(found, DEMO).miss_rate == pytest.approx(1 / 3)
     released = profiles.profile("demo", {"box_filter": "released"})
-    assert survey.decoder_ceiling(found, released).miss_rate == 0
+    assert of_data_set(found, released).miss_rate == 0
 
 
 @pytest.mark.parametrize("size", [(240, 320), (480, 640), (120, 160)])
@@ -360,19 +336,17 @@ def test_the_decoder_ceiling_is_that_of_the_opened_frames(tmp_path, size):
     entry = load(tmp_path, a=street("test", 12))["a"]
     numbers = profiles.profile("demo", {"image_size": size})
     found = survey.survey(entry, progress=False)
-    wanted = ceiling(entry.open(numbers.image_size), numbers)["together"]
-    assert survey.decoder_ceiling(found, numbers).miss_rate == wanted
+    wanted = ceiling(entry.open(numbers.image_size), numbers)
+    assert of_data_set(found, numbers).miss_rate == wanted
 
 
 def test_no_ceiling_without_pedestrians(tmp_path):
     coco(tmp_path, "a.json", [("1", None, 0, []), ("2", None, 0, [])])
     entry = load(tmp_path, a=json_of("a.json", kind="stills"))["a"]
     found = survey.survey(entry, progress=False)
-    rate, decoded = survey.decoder_ceiling(found, DEMO)
+    rate, decoded = of_data_set(found, DEMO)
     assert np.isnan(rate)
     assert decoded == 2
-    text = comparison.counts([found], [survey.decoder_ceiling(found, DEMO)], "demo")
-    assert text.splitlines()[-1].split() == ["decoder", "ceiling,", "demo", "–"]
 
 
 # --- the command
@@ -395,27 +369,15 @@ def test_the_command_puts_data_sets_beside_each_other_and_warns(tmp_path, monkey
     words = ["data", "stats", "pool", "test", "--profile", "demo"]
     code, out, err = run(monkeypatch, capsys, *words, "--catalog", tmp_path / "catalog.yaml")
     assert code == 0
-    lines = out.splitlines()
-    cells = {line.rsplit(maxsplit=2)[0].strip(): line.split()[-2:] for line in lines[1:8]}
-    assert lines[0].split() == ["pool", "test"]
-    assert cells == {
-        "images": ["9", "6"],
-        "sequences": ["1", "1"],
-        "images with pedestrians": ["8", "1"],
-        "instances": ["8", "2"],
-        "ignored": ["0", "0"],
-        "boxes": ["8", "2"],
-        "median height (px)": ["70", "70"],
-    }
-    assert lines[8].split()[-6:] == ["240", "×", "320"] * 2
-    assert lines[9].split() == ["tracks", "2", "2"]
-    assert lines[10].startswith("decoder ceiling, demo")
-    assert lines[-1] == (
-        "pool and test share: 1 sequence, 1 identity, no frames "
-        "(the nearest are 6 raw frames apart)"
-    )
+    rows = {re.split("  +", line)[0]: re.split("  +", line)[1:] for line in out.splitlines()}
+    assert rows["images"] == ["9", "6"]
+    assert rows["instances"] == ["8", "2"]
+    assert rows["images with pedestrians"] == ["8", "1"]
+    assert rows["tracks"] == ["2", "2"]
+    assert rows["image size, height × width"] == ["240 × 320"] * 2
+    assert rows["decoder ceiling, demo"][0].endswith(" of 9 frames")
     assert err.count("warning:") == 1
-    assert "warning: pool and test share sequence m and 1 identity" in err
+    assert "warning: pool and test share sequences: m; identities: 1; the nearest are 6 raw" in err
 
 
 def test_the_command_on_one_data_set_and_on_an_unknown_one(tmp_path, monkeypatch, capsys):
@@ -452,15 +414,15 @@ def test_an_experiment_whose_test_set_leaks(tmp_path):
         same=street("pool", 20, world=1),
     )
     (line,) = leaks(entries, "pool", "test")
-    assert line.startswith("pool and test share sequence m (the nearest are 3 raw")
+    assert line.startswith("pool and test share sequences: m; the nearest are 3 raw")
     (line,) = leaks(entries, "pool", "test", data={"test": {"frames": [8, 9]}})
-    assert "sequence m, 1 identity and 2 frames" in line
+    assert "sequences: m; frames: m/000008, m/000009" in line
     (line,) = leaks(entries, "street", "test", labeled="pool")
     assert line.startswith("pool and test share")
     assert leaks(entries, "street", "test") == []
     assert leaks(entries, "street", "same") == []
     (line,) = leaks(entries, "street", "same", data={"same": {"world": 0}})
-    assert line.startswith("street and same share sequence pool-000 and 20 frames")
+    assert line.startswith("street and same share sequences: pool-000; frames: pool-000/")
     assert leaks(entries, "street", "same", data={"street": {"world": "seed"}}, seeds=[1, 0])
     assert not leaks(entries, "street", "same", data={"street": {"world": "seed"}}, seeds=[0, 1])
 
@@ -485,13 +447,15 @@ def test_data_sets_that_cannot_share_are_not_opened(tmp_path, monkeypatch):
 
 def test_names_with_a_star_stand_for_many(tmp_path):
     entries = load(tmp_path, a_train={}, b_train={}, a_test={})
-    assert [e.name for e in comparison.matching(entries, "*-train, a-test")] == [
-        "a-train", "b-train", "a-test",
-    ]  # fmt: skip
-    assert [e.name for e in comparison.matching(entries, "a-* a-train")] == ["a-train", "a-test"]
+    assert [e.name for e in survey.matching(entries, "*-train, a-test")] == [
+        "a-train",
+        "b-train",
+        "a-test",
+    ]
+    assert [e.name for e in survey.matching(entries, "a-* a-train")] == ["a-train", "a-test"]
     for unknown in ("c-*", "a-tset"):
         with pytest.raises(UnknownDataSet):
-            comparison.matching(entries, unknown)
+            survey.matching(entries, unknown)
 
 
 def texts(figure):
@@ -511,7 +475,7 @@ def three(tmp_path):
         b=json_of("b.json", expect={"images": 1, "boxes": 9}),
         c=json_of("c.json", expect={"images": 1234}, kind="stills"),
     )
-    return list(entries.values()), *comparison.survey_present(list(entries.values()))
+    return list(entries.values()), *survey.survey_present(list(entries.values()))
 
 
 def test_a_data_set_that_is_not_there_is_named_and_expected(three):
@@ -519,53 +483,38 @@ def test_a_data_set_that_is_not_there_is_named_and_expected(three):
     assert [found.name for found in surveys] == ["a", "b"]
     assert list(absent) == ["c"]
     assert "c.json: there is no such annotation file" in absent["c"]
-    table = views.table_1(entries, surveys)
-    assert table.loc[("a", "expected")].to_dict() == {
-        "images": "2", "instances": "2", "images with pedestrians": "–", "sequences": "–",
-        "tracks": "–", "image size, height × width": "240 × 320", "type": "video",
-    }  # fmt: skip
-    assert table.loc[("b", "found"), "instances"] == "1"
-    assert table.loc[("b", "found"), "tracks"] == "–"
-    assert table.loc[("b", "found"), "image size, height × width"] == "240 × 320"
-    assert table.loc[("b", "expected"), "image size, height × width"] == "–"
-    assert table.loc[("c", "expected"), "images"] == "1234"
-    assert set(table.loc[("c", "found")]) == {"–", "stills"}
+    table = survey.table_of_counts(entries, surveys)
+    assert table["a"].to_dict() == {
+        "images": "2 (2 expected)",
+        "instances": "2 (2 expected)",
+        "images with pedestrians": "2",
+        "sequences": "1",
+        "tracks": "–",
+        "image size, height × width": "240 × 320 (240 × 320 expected)",
+        "ignored": "0",
+        "boxes": "2",
+        "median height (px)": "50",
+        "labels in the files": "person 2",
+    }
+    assert table.loc["boxes", "b"] == "3 (9 expected)"
+    assert table.loc["images", "c"] == "– (1234 expected)"
 
 
 def test_the_checked_line_sees_what_is_wrong(three):
     _, (a, b), _ = three
-    assert comparison.check([a]) == comparison.check([]) == (
-        "data sets: counts as the catalog expects, pedestrians within their filter's limits"
-    )  # fmt: skip
-    assert comparison.check([a, b]) == "data sets: wrong: b: boxes: 3, 9 expected"
+    assert "wrong" not in survey.check_counts([a])
+    assert survey.check_counts([a, b]) == "data sets: wrong: b: boxes: 3, 9 expected"
     tall, wide = a.sizes.copy(), a.sizes.copy()
     tall[0] *= 0.99
     wide[0, 1] *= 2
     for sizes, said in ((tall, "too small"), (wide, "too wide or too narrow")):
         object.__setattr__(a, "sizes", sizes)
-        assert comparison.check([a]).endswith(f"wrong: a: a pedestrian is {said}")
-
-
-def test_the_table_of_what_is_shared(three):
-    _, surveys, _ = three
-    table = views.in_common(overlap.pairs(surveys))
-    assert table.loc["a and b"].to_dict() == {
-        "sequences in common": 1, "identities in common": "–", "frames in common": 0,
-        "nearest (raw frames)": "4", "nearest (s)": "–", "a fair test": "no",
-    }  # fmt: skip
-    nothing = Shared("a", "b", (), (), (), None, None, True)
-    assert views.in_common([nothing]).loc["a and b", "a fair test"] == "yes"
-    perhaps = Shared("a", "b", (), ("v",), None, 1.0, 0.5, False)
-    row = views.in_common([perhaps]).loc["a and b"]
-    assert row["a fair test"].startswith("not if both folders")
-    assert row["nearest (s)"] == "0.5"
-    elsewhere = Shared("a", "b", (), (), None, None, None, False)
-    assert len(views.in_common([elsewhere])) == 0
+        assert survey.check_counts([a]).endswith(f"wrong: a: a pedestrian is {said}")
 
 
 def test_the_histograms_show_every_box_and_the_limits(three):
     _, (a, b), _ = three
-    figure = views.sizes([a, b])
+    figure = samples.sizes([a, b])
     heights, shapes = figure.axes[2:4]  # of b
     labelled, kept = (sum(bar.get_height() for bar in bars) for bars in heights.containers)
     assert (labelled, kept) == (3, 1)
@@ -573,23 +522,15 @@ def test_the_histograms_show_every_box_and_the_limits(three):
     assert [line.get_xdata()[0] for line in heights.lines] == [50]
     assert 50 in [round(bar.get_x(), 6) for bar in heights.containers[0]]
     assert [line.get_xdata()[0] for line in shapes.lines] == [0.2, 0.65]
-    said = texts(figure)
-    for text in ("labelled: 3", "pedestrians: 1", "height (pixels)", "width / height", "50 px"):
-        assert text in said
-    assert len(figure.encoded()[1]) > 5000
+    assert "labelled: 3" in texts(figure)
+    assert "None of the data sets is here." in texts(samples.sizes([]))
 
 
 def test_limits_are_in_the_data_sets_own_pixels(tmp_path):
     video(tmp_path, "a.json", ("v", 0))
     found = load(tmp_path, a=json_of("a.json", filter={"rule": "paper", "scale": 0.5}))["a"]
-    figure = views.sizes([survey.survey(found, progress=False)])
+    figure = samples.sizes([survey.survey(found, progress=False)])
     assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [100]
-    assert "100 px: 50 at the paper's scale" in texts(figure)
-
-
-def test_no_data_set_at_all():
-    assert "None of the data sets is here." in texts(views.sizes([]))
-    assert len(views.in_common([])) == 0
 
 
 def outlines(axes):
@@ -603,15 +544,15 @@ def test_samples_show_what_the_boxes_are(tmp_path):
     with open(tmp_path / "m" / "gt" / "gt.txt", "a") as file:
         file.write("\n" + row)
     entry = load(tmp_path, a={"reader": "mot", "root": str(tmp_path / "m")})["a"]
-    figure = views.samples(survey.survey(entry, progress=False))
+    figure = samples.samples(survey.survey(entry, progress=False))
     shown = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title(loc="left") for axes in shown] == ["m/000003"]
     from matplotlib.colors import to_rgb
 
     drawn = outlines(shown[0])
-    assert (198.5, to_rgb(views.FOUND)) in [found[:2] for found in drawn]
+    assert (198.5, to_rgb(samples.FOUND)) in [found[:2] for found in drawn]
     for left in (28.5, 98.5):
-        assert (left, to_rgb(views.TRUTH)) in [found[:2] for found in drawn]
+        assert (left, to_rgb(samples.TRUTH)) in [found[:2] for found in drawn]
     # half as wide, about the middle of the box
     (dashed,) = [found for found in drawn if found[2] != "-" and found[2] != "solid"]
     assert dashed[:2] == (103.5, (1, 1, 1))
@@ -625,14 +566,14 @@ def test_samples_where_images_are_missing(tmp_path):
     for k in range(9):
         if k != 5:
             (tmp_path / f"{k}.png").unlink()
-    figure = views.samples(found, count=3)
+    figure = samples.samples(found, count=3)
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.images] == ["5.png"]
     assert "Samples of a (8 images are not here)" in texts(figure)
     assert "of the 9 with a pedestrian the first with an image" in texts(figure)
     (tmp_path / "5.png").unlink()
-    figure = views.samples(found, count=3)
+    figure = samples.samples(found, count=3)
     assert len([axes for axes in figure.axes if axes.images]) == 3
-    assert figure.axes[0].images[0].get_array().max() == views.GREY
+    assert figure.axes[0].images[0].get_array().max() == samples.GREY
 
 
 # --- the real samples

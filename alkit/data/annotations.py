@@ -1,0 +1,151 @@
+"""COCO dicts and COCO results as arrays, for evaluation."""
+
+import math
+from itertools import chain
+from operator import itemgetter
+
+import numpy as np
+
+from alkit.protocols import PERSON, PROTOCOLS, Found, Protocol, Truth, area_of
+
+# Where an annotation may have its visible box: our own name, which is also that of the CityPersons
+# ground truth, then the spellings of others.
+VISIBLE_BOX = ("vis_bbox", "visible_bbox", "vis_box", "bbox_vis", "bbox_v", "bboxVis", "vbox")
+VISIBLE_SHARE = "vis_ratio"  # a number, which goes before the boxes
+
+
+def read(
+    ground_truth: dict, detections: list[dict], rules: Protocol = PROTOCOLS["caltech"]
+) -> tuple[int, Truth, Found]:
+    """The number of images, the annotated boxes and the detections for a protocol, all checked.
+
+    Annotations with "ignore" or "iscrowd" are ignore boxes. Without `rules.by_name` all boxes and
+    detections must be of one class. With it, if the ground truth has several categories, the boxes
+    of all but PERSON are ignore boxes, and the detections must be of PERSON or say no category; if
+    it has one or none, that is the class of interest whatever its name.
+
+    A box's visible share is its "vis_ratio", or the area of its visible box / the area of its box;
+    without either, or with a visible box of four zeros (the toolbox's sign of an unoccluded box),
+    it is fully visible. A visible box equal to the box is fully visible too: dbEval reads it so,
+    other parts of the toolbox do not. It is read where the protocol asks for it.
+
+    Raises ValueError as `alkit.evaluation.evaluate` says.
+    """
+    lists = [dict(ground_truth).get(key) for key in ("images", "annotations")]
+    if not all(isinstance(each, list | tuple) for each in lists):
+        raise ValueError("ground_truth: expected a COCO dict with lists of images and annotations")
+    annotations, detections = ground_truth["annotations"], list(detections)
+    images = _column(ground_truth["images"], "images", "id")
+    position = {image: i for i, image in enumerate(images)}
+    if not images:
+        raise ValueError("the ground truth has no images: nothing can be divided by their number")
+    if len(position) < len(images):
+        twice = next(image for i, image in enumerate(images) if position[image] != i)
+        raise ValueError(f"image id {twice!r} is in the ground truth more than once")
+
+    score = np.array(_column(detections, "detections", "score"), np.float64)
+    if not np.isfinite(score).all():
+        bad = np.flatnonzero(~np.isfinite(score))[0]
+        raise ValueError(f"detections[{bad}] has the score {score[bad]}; expected a finite number")
+    ignore = [a.get("ignore") or a.get("iscrowd") or 0 for a in annotations]
+    bad = next((i for i, mark in enumerate(ignore) if mark not in (0, 1)), None)
+    if bad is not None:
+        raise ValueError(f"annotations[{bad}]: ignore or iscrowd is {ignore[bad]!r}; expected 0, 1")
+    ignore = np.array(ignore, bool) | _other_class(ground_truth, detections, rules.by_name)
+    image, ltwh = _placed(annotations, "annotations", position)
+    visible = None if rules.visible is None else _visible_share(annotations, ltwh)
+    truth = Truth(image, ltwh, ignore, visible)
+    return len(images), truth, Found(*_placed(detections, "detections", position), score)
+
+
+def _other_class(ground_truth, detections, by_name) -> np.ndarray:
+    """Which annotated boxes are not of the class of interest, bool (n,)."""
+    annotations = ground_truth["annotations"]
+    own = [a.get("category_id") for a in annotations]
+    found = {d.get("category_id") for d in detections} - {None}
+    names = {row["id"]: row.get("name") for row in ground_truth.get("categories") or ()}
+    if not by_name or len(names) < 2:
+        mixed = found | {*own} - {None}
+        if len(mixed) > 1:
+            raise ValueError(
+                f"annotations and detections are of the categories {sorted(mixed, key=str)}; "
+                "evaluate one class at a time"
+            )
+        return np.zeros(len(own), bool)
+    persons = {id_ for id_, name in names.items() if str(name).strip().lower() in PERSON}
+    if len(persons) != 1 or not found <= persons or not {*own} <= {*names}:
+        raise ValueError(
+            f"the categories are {names}, annotations are of {sorted({*own}, key=str)}, detections "
+            f"of {sorted(found, key=str)}; expected one category called {' or '.join(PERSON)}, all "
+            "detections of it, and no category without a name: evaluate one class at a time"
+        )
+    return np.array([category not in persons for category in own], bool)
+
+
+def _visible_share(annotations, ltwh) -> np.ndarray:
+    """The visible share of each annotated box, float64 (n,)."""
+    names = [name for name in VISIBLE_BOX if name in set().union(*annotations)]
+    boxes = [
+        next((a[name] for name in names if a.get(name) is not None), (0, 0, 0, 0))
+        for a in annotations
+    ]
+    visible = _boxes(boxes, "annotations", "visible box")
+    # Four zeros may have been counted from 0 by a reader that did not look.
+    unknown = (visible[:, 2:] == 0).all(1) & ((visible[:, :2] == 0) | (visible[:, :2] == -1)).all(1)
+    area, whole = area_of(visible), area_of(ltwh)
+    share = np.divide(area, whole, out=np.zeros(len(area)), where=whole > 0)
+    share[unknown] = 1.0
+    for i, annotation in enumerate(annotations):
+        ratio = annotation.get(VISIBLE_SHARE)
+        if ratio is not None:
+            if not _are_numbers([ratio]) or ratio < 0:
+                raise ValueError(f"annotations[{i}]: {VISIBLE_SHARE} is {ratio!r}; expected ≥ 0")
+            share[i] = ratio
+    return share
+
+
+def _column(rows, name, key) -> list:
+    try:
+        return list(map(itemgetter(key), rows))
+    except (KeyError, TypeError):
+        i = next(i for i, row in enumerate(rows) if not isinstance(row, dict) or key not in row)
+        raise ValueError(f"{name}[{i}] has no {key!r}") from None
+
+
+def _placed(rows, name, position) -> tuple[np.ndarray, np.ndarray]:
+    """The image's position (n,) and the box (n, 4) of each row."""
+    images = _column(rows, name, "image_id")
+    try:
+        image = np.fromiter(map(position.__getitem__, images), np.int64, len(images))
+    except KeyError:
+        i = next(i for i, image in enumerate(images) if image not in position)
+        raise ValueError(
+            f"{name}[{i}] is of image {images[i]!r}, which the ground truth does not have"
+        ) from None
+    return image, _boxes(_column(rows, name, "bbox"), name)
+
+
+def _boxes(boxes, name, what="box") -> np.ndarray:
+    def good(box):
+        return len(box) == 4 and _are_numbers(box) and min(box[2:]) >= 0
+
+    try:
+        # Several times faster than np.array of lists.
+        ltwh = np.fromiter(chain.from_iterable(boxes), np.float64).reshape(-1, 4)
+        fine = {*map(len, boxes)} <= {4} and np.isfinite(ltwh).all() and (ltwh[:, 2:] >= 0).all()
+    except (TypeError, ValueError, OverflowError):
+        fine = False
+    if not fine:
+        i = next(i for i, box in enumerate(boxes) if not np.iterable(box) or not good(box))
+        raise ValueError(
+            f"{name}[{i}] has the {what} {boxes[i]}; expected four finite numbers, "
+            "[left, top, width, height], with no negative size"
+        )
+    return ltwh
+
+
+def _are_numbers(values) -> bool:
+    try:
+        return all(map(math.isfinite, values))
+    except (TypeError, OverflowError):
+        return False

@@ -1,0 +1,51 @@
+"""Weights and interrupted trainings as safetensors files."""
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+
+def write(tensors: dict, path: Path, **metadata: str):
+    """Write tensors, atomically."""
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def keep(path: Path, key: str, detector, optimiser, losses: list):
+    """Write a checkpoint of a training, atomically."""
+    tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
+    for k, own in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{k}.{name}": value for name, value in own.items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    write(tensors, path, key=key, losses=json.dumps(losses))
+
+
+def restore(path: Path, key: str, detector, optimiser) -> list:
+    """Read a checkpoint back if there is one; the losses of the epochs done."""
+    if not path.exists():
+        return []
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        if metadata["key"] != key:
+            return []
+        losses = json.loads(metadata["losses"])
+    except (SafetensorError, KeyError, ValueError):
+        return []  # cut off while it was written: start again
+    weights, state = {}, defaultdict(dict)
+    for tensor, value in tensors.items():
+        kind, _, name = tensor.partition(".")
+        if kind == "weights":
+            weights[name] = value
+        else:
+            k, _, name = name.partition(".")
+            state[int(k)][name] = value
+    detector.load_state_dict(weights)
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": dict(state)})
+    return losses

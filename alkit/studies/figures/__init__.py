@@ -1,1 +1,0 @@
-"""The studies' own figures: a module for each study that has some."""

@@ -1,0 +1,103 @@
+"""Figures of data sets: sizes and shapes of their boxes, and samples."""
+
+import numpy as np
+
+from alkit.frames import FrameSet
+from alkit.pages.views import drawing
+from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH
+from alkit.studies.survey import Survey
+from alkit.text import evenly
+
+COLUMNS = 3  # of a contact sheet
+BAR = 0.08  # of a histogram of heights, in their logarithm
+WIDEST = 1.3  # width / height at the end of the histogram; the few boxes beyond are in its last bar
+WHOLE = 0.95  # of a box's area; labels of the two differ by a pixel or so
+GREY = 127  # of an image that is not here
+
+
+def sizes(surveys: list[Survey]):
+    """Heights and shapes of the labelled boxes of each data set with its filter's limits."""
+    caption = (
+        "Of each data set the labelled boxes of its filter's classes (grey), and those that are "
+        "pedestrians under the filter (blue). Dashed: the limits of the filter. Heights are in "
+        f"pixels of the data set's own images. Boxes wider than {WIDEST:g} of their height are in "
+        "the last bar."
+    )
+    title = "Sizes and shapes of the labelled boxes"
+    figure = drawing.picture(0.9 + 1.9 * max(len(surveys), 1), title, caption)
+    if not surveys:
+        drawing.say(figure.subplots(), "None of the data sets is here.")
+        return figure
+    for row, found in zip(figure.subplots(len(surveys), 2, squeeze=False), surveys, strict=True):
+        if len(found.sizes) == 0:
+            drawing.say(row[0], f"{found.name} has no labelled boxes.")
+            row[1].set_axis_off()
+            continue
+        heights, widths = np.maximum(found.sizes, 1.0).T
+        rule = found.entry.filter
+        limit = rule.min_height / rule.scale
+        # bars of equal ratios, of which one ends at the limit
+        low, high = (np.log(end / (limit or 1)) for end in (heights.min(), heights.max()))
+        edges = np.arange(np.floor(low / BAR), np.ceil(high / BAR) + 2) * BAR
+        drawing.tidy(row[0], found.name, "height (pixels)", "boxes")
+        _histograms(row[0], heights, found.kept, np.exp(edges) * (limit or 1), [limit][: limit > 0])
+        row[0].set_xscale("log")
+        drawing.tidy(row[1], "", "width / height", "boxes")
+        shapes = np.minimum(widths / heights, WIDEST)
+        _histograms(row[1], shapes, found.kept, np.linspace(0, WIDEST, 53), rule.aspect or ())
+    return figure
+
+
+def _histograms(axes, values, kept, edges, limits):
+    """All boxes and, before them, the positives; the limits in the legend."""
+    axes.hist(values, edges, color="0.8", label=f"labelled: {len(values)}")
+    axes.hist(values[kept], edges, color=BLUE, label=f"pedestrians: {np.count_nonzero(kept)}")
+    for limit in limits:
+        axes.axvline(limit, color=BLACK, linewidth=0.9, linestyle="--", label=f"{limit:.4g}")
+    axes.legend(fontsize=7, frameon=False)
+
+
+def samples(found: Survey, count: int = 6, empty: bool = False):
+    """Frames of a data set with its boxes under its filter, evenly chosen among those with a
+    pedestrian; among all of them with `empty`, and where none is labelled. Where images are
+    missing, the first frames whose images are there take their place; without any image the boxes
+    are on grey."""
+    frames = found.filtered()
+    labelled = np.flatnonzero(found.positives) if not empty else []
+    among = labelled if len(labelled) else range(len(frames))
+    chosen = [among[k] for k in evenly(len(among), count)]
+    items, missing = [], 0
+    for i in dict.fromkeys([*chosen, *among]):
+        if len(items) == len(chosen):
+            break
+        try:
+            items.append(sample(frames, i, frames.name[i]))
+        except FileNotFoundError:
+            missing += 1
+    if not items and frames.image_size:
+        grey = np.full((*frames.image_size, 3), GREY, np.uint8)
+        items = [sample(frames, i, frames.name[i], grey) for i in chosen]
+    where = f"the {len(labelled)} with a pedestrian" if len(labelled) else "all"
+    how = f"of {where} the first with an image" if missing else f"evenly chosen among {where}"
+    caption = (
+        f"{len(items)} of {len(frames)} frames, {how}. Green: pedestrians; orange: boxes to "
+        f"ignore; dashed: the visible part, where it is less than {WHOLE:.0%} of the box."
+    )
+    title = f"Samples of {found.name}" + (f" ({missing} images are not here)" if missing else "")
+    return drawing.contact_sheet(items, COLUMNS, title, caption, "There are no images.")
+
+
+def sample(frames: FrameSet, i: int, title: str, image: np.ndarray | None = None):
+    """A photograph of a contact sheet: frame i, or `image` in its place, with the boxes to ignore,
+    the pedestrians, and their visible parts."""
+    boxes = None if frames.boxes is None else frames.boxes[i]
+
+    def mark(axes):
+        drawing.boxes(axes, boxes.ltwh[boxes.ignore], FOUND)
+        drawing.boxes(axes, boxes.ltwh[~boxes.ignore], TRUTH)
+        whole, seen = boxes.ltwh[:, 2:].prod(axis=1), boxes.visible[:, 2:].prod(axis=1)
+        partly = (seen > 0) & (seen < WHOLE * whole)
+        drawing.boxes(axes, boxes.visible[partly], "white", dashed=True)
+
+    title = title if len(title) <= 40 else title.rsplit("/", 1)[-1][-40:]
+    return frames.images(i) if image is None else image, title, mark if boxes else None
