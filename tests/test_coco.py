@@ -196,7 +196,7 @@ def test_frames_of_a_sequence(folder):
 
 def test_not_json(folder):
     (folder / "labels.json").write_text(json.dumps(small_data())[:-30])
-    with pytest.raises(ValueError, match=r"labels\.json: Invalid JSON: EOF"):
+    with pytest.raises(ValueError, match=r"labels\.json: not JSON, or truncated"):
         coco.read(folder, annotations="labels.json")
     with pytest.raises(FileNotFoundError, match=r"other\.json"):
         coco.read(folder, annotations="other.json")

@@ -1,6 +1,5 @@
 """BDD100K: boxes in 100,000 driving stills, in any of the label formats that were released."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ from pydantic import Field, validate_call
 
 from alkit.data import filters
 from alkit.data.imagefile import SUFFIXES, read_image
-from alkit.data.records import Coordinate, FileName, Mark, Record, check, unique
+from alkit.data.records import Coordinate, FileName, Mark, Record, check, read_json, unique
 from alkit.frames import Boxes, FrameSet, boxes_by_image
 
 IMAGE_SIZE = (720, 1280)  # (height, width) of all images; the labels do not say it
@@ -141,18 +140,9 @@ def _json_files(path: Path) -> list[Path]:
     return files
 
 
-def _lean(record: dict) -> dict:
-    """A record without its polygon, lanes and areas, which are most of a large file."""
-    record.pop("poly2d", None)
-    return record
-
-
 def _frames(file: Path):
     """(where it stands, frame) of each frame of a file, whatever the format."""
-    try:
-        whole = json.loads(file.read_bytes(), object_hook=_lean)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON, or truncated: {error}") from None
+    whole = read_json(file.read_bytes(), file, without="poly2d")
     frames = whole.get("frames") if isinstance(whole, dict) else whole
     if isinstance(whole, dict) and "name" in whole:
         (old,) = check(tuple[Old], frames, f"{file}: frames")

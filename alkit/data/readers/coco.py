@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, validate_call
 
 from alkit.data.imagefile import check_present, read_image
-from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, unique
+from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, read_json, unique
 from alkit.frames import Boxes, FrameSet, LazySequence, boxes_by_image
 
 Id = int | str
@@ -73,7 +73,7 @@ def load(text: bytes, where, model=DataSet):
 
     Raises ValueError that begins with `where` and names the record.
     """
-    data = check(model, text, where)
+    data = check(model, read_json(text, where, without="segmentation"), where)
     for name in ("images", "annotations", "categories"):
         ids = [record.id for record in getattr(data, name)]
         unique(where, f"id in {name}", [id_ for id_ in ids if id_ is not None])
