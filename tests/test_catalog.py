@@ -165,13 +165,16 @@ def test_camvid_filter_against_a_plain_loop():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tittle": "x"}, "tittle: there is no such field; did you mean 'title'"),
+        ({"tittle": "x"}, r"unknown name 'tittle' \(did you mean title"),
         ({"kind": "movie"}, r"kind: .*got 'movie'"),
         ({"reader": "../x"}, "reader: "),
         ({"step": 0}, r"step: .*got 0"),
         ({"image_size": [480]}, "image_size"),
-        ({"filter": "papers"}, r"filter: there is no rule 'papers'.*paper"),
-        ({"filter": {"rule": "paper", "min_hight": 3}}, "filter.min_hight: there is no such field"),
+        ({"filter": "papers"}, r"filter: rule: unknown name 'papers' \(did you mean paper"),
+        (
+            {"filter": {"rule": "paper", "min_hight": 3}},
+            "filter.min_hight: Extra inputs",
+        ),
         ({"filter": {"min_height": 3}}, "filter.classes: Field required"),
         ({"filter": {"rule": "paper", "aspect": [1, 0]}}, "aspect"),
         ({"expect": {"imgs": 3}}, "expect.imgs"),
@@ -212,8 +215,8 @@ def test_a_wrong_file_is_refused(tmp_path, text, said):
 def test_an_unknown_name_is_told_its_neighbours():
     with pytest.raises(UnknownDataSet) as caught:
         catalog.load()["pets09-s2l"]
-    assert "no data set 'pets09-s2l'" in str(caught.value)
-    assert "pets09-s2l1" in str(caught.value)
+    assert "no data set 'pets09-s2l' in " in str(caught.value)
+    assert "nearest names: pets09-s2l1" in str(caught.value)
     assert isinstance(caught.value, KeyError)
 
 
@@ -248,14 +251,12 @@ def test_args_replace_the_entrys(toy, tmp_path):
     one = entry(tmp_path, args={"annotations": "labels.json", "frames": [0, 0]})
     assert len(one.open()) == 1
     assert len(one.open(frames=[1, 2])) == 2
-    with pytest.raises(CatalogError, match=r"takes no \['frame'\].*annotations.*'frames'"):
+    with pytest.raises(CatalogError, match=r"unknown name .frame. .*did you mean frames"):
         entry(tmp_path).open(frame=[1, 2])
-    with pytest.raises(CatalogError, match=r"takes no \['imgs'\]"):
-        entry(tmp_path, args={"annotations": "labels.json", "imgs": "x"}).open()
-    with pytest.raises(CatalogError, match=r"needs \['annotations'\] in args"):
+    with pytest.raises(CatalogError, match=r"toy: args: frames\.1: Field required"):
+        entry(tmp_path).open(frames=[1])
+    with pytest.raises(CatalogError, match=r"toy: .*needs \['annotations'\] in args"):
         entry(tmp_path, args={}).open()
-    with pytest.raises(CatalogError, match="image_size is"):
-        entry(tmp_path).open(image_size=(0, 80))
 
 
 def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypatch):
@@ -286,7 +287,7 @@ def test_a_reader_of_a_later_version_fails_only_on_opening(tmp_path, monkeypatch
     monkeypatch.setenv("ALKIT_DATA", str(tmp_path))
     later = entry(tmp_path, reader="lidar")
     assert later.title == "Toy"
-    with pytest.raises(CatalogError, match=r"needs the reader 'lidar'.*'coco', .*'mot'"):
+    with pytest.raises(CatalogError, match=r"toy: reader: unknown name 'lidar' \(.*coco, .*mot"):
         later.open()
 
 
@@ -295,7 +296,7 @@ def test_where_the_data_lies(toy, tmp_path, monkeypatch):
     monkeypatch.chdir("/")  # a relative folder counts from the project, wherever one works
     assert entry(tmp_path).folder() == toy
     monkeypatch.delenv("ALKIT_DATA")
-    with pytest.raises(CatalogError, match=r"toy lies in the folder 'toy' under \$ALKIT_DATA"):
+    with pytest.raises(CatalogError, match=r"toy: it lies in the folder 'toy' under \$ALKIT_DATA"):
         entry(tmp_path).open()
     assert len(entry(tmp_path, root=str(toy)).open()) == 3
     with pytest.raises(CatalogError, match=r"nothing at .*gone.*data fetch toy.*example\.org/toy"):

@@ -115,12 +115,12 @@ def test_sequences_and_frames_take_a_part(folder):
     data = video_data(folder)
     assert read(folder, data, sequences=["u"]).name == ["x1.png"]
     assert read(folder, data, sequences=["v"], frames=[1, 2]).name == ["x3.png", "x0.png"]
-    with pytest.raises(ValueError, match=r"sequences is \['w'\].*\['u', 'v'\]"):
+    with pytest.raises(ValueError, match=r"expected sequences of \['u', 'v'\], got \['w'\]"):
         read(folder, data, sequences=["w"])
     for wrong in ([0, 3], [2, 1], [-1, 0], [0], [0, 1.5]):
-        with pytest.raises(ValueError, match="frames is"):
+        with pytest.raises(ValueError, match="frames"):
             read(folder, data, sequences=["v"], frames=wrong)
-    with pytest.raises(ValueError, match="step is 0"):
+    with pytest.raises(ValueError, match="step"):
         read(folder, data, step=0)
 
 
@@ -153,39 +153,31 @@ IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (change(None, "images", DELETE), "the list 'images'"),
-        (change(None, "annotations", {}), "the list 'annotations'"),
-        (change(None, "categories", DELETE), "the list 'categories'"),
-        (change(None, "images", []), "'images' is empty"),
-        (change(None, "images", ["a.png"]), r"images\[0\] is 'a.png'"),
-        (change(IMAGE, "id", DELETE), r"images\[0\] has id None"),
-        (change(IMAGE, "id", 3), "duplicate id in images: 3"),
-        (change(IMAGE, "id", 7.5), r"images\[0\] has id 7.5"),
-        (change(IMAGE, "width", DELETE), "image 7 lacks 'width'"),
-        (change(IMAGE, "height", 0), "image 7 has height 0"),
-        (change(IMAGE, "width", "40"), "image 7 has width '40'"),
-        (change(IMAGE, "file_name", "sub/b.jpg"), "duplicate file name 'sub/b.jpg'"),
-        (change(IMAGE, "file_name", 5), "image 7 has file_name 5"),
-        (change(IMAGE, "file_name", "../../etc/a.png"), "leads out of the image folder"),
-        (change(IMAGE, "file_name", "sub\\..\\..\\a.png"), "leads out of the image folder"),
-        (change(IMAGE, "file_name", "/etc/a.png"), "leads out of the image folder"),
-        (change(SECOND, "sequence", "v"), "image 3 has 'sequence', unlike image 7"),
-        (change(IMAGE, "sequence", "v"), "image 7 has a 'sequence' but its 'frame' is None"),
-        (change(BOX, "id", 1), "duplicate id in annotations: 1"),
-        (change(BOX, "id", DELETE), r"annotations\[3\] has id None"),
-        (change(BOX, "image_id", 8), "annotation 4 has image_id 8, but there is no such image"),
-        (change(BOX, "image_id", [3]), r"annotation 4 has image_id \[3\]"),
-        (change(BOX, "category_id", 6), "annotation 4 has category_id 6, but there is no such cat"),
-        (change(BOX, "bbox", DELETE), "annotation 4 lacks 'bbox'"),
-        (change(BOX, "bbox", [1, 2, -3, 4]), r"annotation 4 has bbox \[1, 2, -3, 4\].*negative"),
-        (change(BOX, "bbox", [1, float("nan"), 3, 4]), r"annotation 4 has bbox .*nan.*finite"),
-        (change(BOX, "bbox", [1, 2, float("inf"), 4]), "annotation 4 has bbox .*finite"),
-        (change(BOX, "bbox", [1, 2, 3]), r"annotation 4 has bbox \[1, 2, 3\].*four"),
-        (change(BOX, "bbox", ["1", "2", "3", "4"]), "annotation 4 has bbox .*four finite numbers"),
-        (change(BOX, "bbox", None), "annotation 4 has bbox None"),
-        (change(BOX, "iscrowd", 2), "annotation 4 has iscrowd 2"),
-        (change(CLASS, "id", 5), "duplicate id in categories: 5"),
-        (change(CLASS, "name", DELETE), "category 9 lacks 'name'"),
+        (change(None, "images", DELETE), "images: Field required"),
+        (change(None, "annotations", {}), "annotations: "),
+        (change(None, "images", []), "images: .*at least 1 item"),
+        (change(None, "images", ["a.png"]), "images.0: .*'a.png'"),
+        (change(IMAGE, "id", DELETE), "images.0.id: Field required"),
+        (change(IMAGE, "id", 3), "the id in images 3 comes twice"),
+        (change(IMAGE, "width", DELETE), "images.0.width: Field required"),
+        (change(IMAGE, "height", 0), r"images.0.height: .*\(got 0\)"),
+        (change(IMAGE, "file_name", "sub/b.jpg"), "the file name 'sub/b.jpg' comes twice"),
+        (change(IMAGE, "file_name", "../../etc/a.png"), "images.0.file_name: it leads out"),
+        (change(IMAGE, "file_name", "sub\\..\\..\\a.png"), "images.0.file_name: it leads out"),
+        (change(IMAGE, "file_name", "/etc/a.png"), "images.0.file_name: it leads out"),
+        (change(SECOND, "sequence", "v"), "image 3 and image 7: one has a sequence"),
+        (change(BOX, "id", 1), "the id in annotations 1 comes twice"),
+        (change(BOX, "image_id", 8), "annotations.3: there is no image with the id 8"),
+        (change(BOX, "category_id", 6), "annotations.3: there is no category with the id 6"),
+        (change(BOX, "bbox", DELETE), "annotations.3.bbox: Field required"),
+        (change(BOX, "bbox", [1, 2, -3, 4]), r"annotations.3.bbox.2: .*\(got -3\)"),
+        (change(BOX, "bbox", [1, float("nan"), 3, 4]), "annotations.3.bbox.1: .*finite"),
+        (change(BOX, "bbox", [1, 2, 3]), "annotations.3.bbox.3: Field required"),
+        (change(BOX, "bbox", ["1", 2, 3, 4]), r"annotations.3.bbox.0: .*number \(got '1'\)"),
+        (change(BOX, "bbox", None), "annotations.3.bbox: "),
+        (change(BOX, "iscrowd", 2), "annotations.3.iscrowd: "),
+        (change(CLASS, "id", 5), "the id in categories 5 comes twice"),
+        (change(CLASS, "name", DELETE), "categories.1.name: Field required"),
     ],
 )
 def test_a_damaged_file_names_the_record(folder, damage, said):
@@ -195,16 +187,18 @@ def test_a_damaged_file_names_the_record(folder, damage, said):
         read(folder, data)
 
 
-def test_two_frames_of_one_number(folder):
-    with pytest.raises(ValueError, match=r"duplicate sequence and frame \('v', 30"):
+def test_frames_of_a_sequence(folder):
+    with pytest.raises(ValueError, match=r"the frame \('v', 30.0\) comes twice"):
         read(folder, video_data(folder, (("v", 30), ("u", 30), ("v", 30))))
+    with pytest.raises(ValueError, match="image 1: expected the frame's number in its video"):
+        read(folder, video_data(folder, (("v", 30), ("u", None))))
 
 
 def test_not_json(folder):
     (folder / "labels.json").write_text(json.dumps(small_data())[:-30])
-    with pytest.raises(ValueError, match=r"labels\.json: not a JSON file, or a truncated one"):
+    with pytest.raises(ValueError, match=r"labels\.json: not JSON, or truncated"):
         coco.read(folder, annotations="labels.json")
-    with pytest.raises(FileNotFoundError, match=r"other\.json: there is no such annotation file"):
+    with pytest.raises(FileNotFoundError, match=r"other\.json"):
         coco.read(folder, annotations="other.json")
 
 
@@ -252,7 +246,7 @@ def test_image_modes(tmp_path):
     with pytest.raises(ValueError, match=r"deep\.png.*8 bits"):
         read_image(tmp_path / "deep.png")
     (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(ValueError, match=r"text\.png: not an image"):
+    with pytest.raises(ValueError, match=r"text\.png: the image cannot be read whole"):
         read_image(tmp_path / "text.png")
 
 

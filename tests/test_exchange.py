@@ -24,7 +24,7 @@ from answering import (
     finish,
     position_of,
     with_oracle,
-)  # fmt: skip
+)
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -147,8 +147,8 @@ def test_proposals_in_coco(wanted, tmp_path):
 
 def test_proposals_in_label_studio(wanted, tmp_path):
     folder = exchange.export(wanted, "label-studio", tmp_path / "o")
-    tasks = {position_of(t["data"]["file"]): t for t in json.loads(
-        (folder / FILES["label-studio"]).read_text())}  # fmt: skip
+    found = json.loads((folder / FILES["label-studio"]).read_text())
+    tasks = {position_of(task_["data"]["file"]): task_ for task_ in found}
     (prediction,) = tasks[0]["predictions"]
     assert prediction["score"] == 0.75  # of 0.9 and 0.6
     value = prediction["result"][1]["value"]  # [10, 12.5, 12.5, 37.5] of 160 × 120
@@ -255,6 +255,18 @@ def test_answers_come_back_as_they_were_given(own, exported, tmp_path, format_, 
         assert_same(boxes_of(found, position), TRUTH[position], PIXELS[format_] + 0.005)
 
 
+def side(start, length, pixels):
+    """A side that stays inside the image, from ten thousandths of it."""
+    return min(length, 1e4 - start) * pixels / 1e4
+
+
+def read_back(wanted, path, format_=None) -> dict:
+    """What an import does but for writing."""
+    bundle = exchange.Bundle(path)
+    module = exchange.FORMATS[format_ or exchange._guessed(bundle)]
+    return answers.checked(wanted, exchange._by_position(wanted, module.read(bundle), path), path)
+
+
 BOXES = st.lists(
     st.tuples(
         st.sampled_from(CLASSES),
@@ -275,18 +287,15 @@ def test_any_boxes_come_back(wanted, tmp_path_factory, format_, drawn):
     for position, own_boxes in enumerate(drawn):
         height, width = SIZES[position]
         boxes = [
-            (name, [x * width / 1e4, y * height / 1e4,
-                    min(w, 1e4 - x) * width / 1e4, min(h, 1e4 - y) * height / 1e4])
+            (name, [x * width / 1e4, y * height / 1e4, side(x, w, width), side(y, h, height)])
             for name, (x, y, w, h) in own_boxes
-        ]  # fmt: skip
+        ]
         different = [(name, tuple(np.round(bbox, 0))) for name, bbox in boxes]
         assume(len(set(different)) == len(different))
         truth.append(boxes)
     folder = exchange.export(wanted, format_, tmp_path_factory.mktemp("drawn") / "given")
     finish(folder, format_, truth)
-    bundle = exchange.Bundle(folder)
-    found = exchange._by_position(wanted, exchange._guessed(bundle).read(bundle), folder)
-    found = answers.checked(wanted, found, folder)
+    found = read_back(wanted, folder)
     for position in wanted.positions:
         assert_same(boxes_of(found, position), truth[position], PIXELS[format_] + 0.0051)
 
@@ -361,8 +370,8 @@ def test_nothing_there_is_an_answer_and_not_looked_at_is_none(own, exported, ref
 def test_an_untouched_export_is_refused(exported, refused, format_):
     message = refused(exported(format_, None))
     said = {
-        "coco": "not yet looked at, the file says",
-        "label-studio": "not yet looked at, the file says",
+        "coco": "not yet looked at",
+        "label-studio": "not yet looked at",
         "cvat": "does not say that it was looked at",
         "yolo": "not in the file",
     }
@@ -409,7 +418,7 @@ def test_frames_never_submitted_keep_no_boxes_to_accept(own, exported, refused):
 def test_one_frame_without_a_word_needs_somebody_to_say_it(own, exported, refused):
     folder, empty = exported("coco"), empty_frame(own)
     edit(folder / FILES["coco"], lambda d: [i.pop("looked_at") for i in d["images"]])
-    assert "If all frames without boxes show nothing, give --looked-at-all" in refused(folder)
+    assert "does not say that it was looked at. If all frames were, give" in refused(folder)
     exchange.take(own, folder, all_looked_at=True)
     assert answers.read(own)[empty].boxes == []
 
@@ -438,51 +447,37 @@ def again(part):
     ("change", "message"),
     [
         (drop_first, r"frame \d <script>alert\(1\)&.png \(position \d\): not in the file"),
-        (rename_first, "1 of 5 images are not among the chosen frames of .*the first is "
-                       "'000017-<script>.png'. Are these the labels of another run or cycle?"),
-        (set_first("images", width=161), r"the file says 161×\d+ pixels \(width×height\), the im"),
-        (set_first("images", width=160.5), r"images\[0\]: a size in whole pixels is wanted, got 1"),
-        (set_first("images", width="wide"), r"images\[0\], width: a number is wanted, got 'wide'"),
-        (set_first("images", width=10**400), r"images\[0\], width: a number is wanted, got '1000"),
-        (set_first("images", height=float("inf")), r"images\[0\]: a size in whole pixels"),
-        (set_first("images", height=float("nan")), r"images\[0\]: a size in whole pixels"),
-        (set_first("images", height=None), r"images\[0\], height: a number is wanted, got 'None'"),
-        (set_first("images", looked_at=0), r"images\[0\].looked_at: true or false is wanted, got "),
-        (set_first("images", looked_at="yes"), "looked_at: true or false is wanted, got 'yes'"),
-        (set_first("images", id=[1]), r"images\[0\].id: a whole number or a text is wanted, got "),
-        (set_first("images", file_name=None), r"images\[0\]: `id` and `file_name` are wanted"),
-        (again("images"), r"images\[5\]: image '00000.*' \(id 1\) is there twice"),
-        (set_first("categories", id={}), r"categories\[0\].id: a whole number or a text is want"),
-        (set_first("categories", id=2), r"categories\[1\]: id 2 is there twice"),
-        (set_first("categories", name=None), r"categories\[0\]: id 1 .*its name is no text"),
-        (set_first("categories", name="<b>car</b>"),
-            r"box 1: class '<b>car</b>' is unknown; the classes are person, rider <script>"),
-        (set_first("annotations", bbox=[5, 5, 0, 9]), r"box 1 is \[5.0, 5.0, 0.0, 9.0\]; finite"),
-        (set_first("annotations", bbox=[5, 5, 9, -9]), "box 1 is .*a positive size are wanted"),
-        (set_first("annotations", bbox=[5, float("nan"), 9, 9]), r"box 1 is \[5.0, nan"),
-        (set_first("annotations", bbox=[5, 5, float("inf"), 9]), r"box 1 is .*inf, 9.0\]; finite"),
-        (set_first("annotations", bbox=[5, 5, 10**400, 9]), r"annotations\[0\].bbox: a number is"),
-        (set_first("annotations", bbox=[5, 5, "x", 9]), r"\[0\].bbox: a number is wanted, got 'x'"),
-        (set_first("annotations", bbox=[5, 5, True, 9]), r"\[0\].bbox: a number is wanted, got 'T"),
-        (set_first("annotations", bbox=[5, 5, 9]), r"bbox: \[left, top, width, height\] is wanted"),
-        (set_first("annotations", bbox=None), r"bbox: \[left, top, width, height\] is wanted"),
-        (set_first("annotations", bbox={"x": 1}), r"bbox: \[left, top, width, height\] is wanted"),
+        (rename_first, "1 of 5 images are not among .*'000017-<script>.png'. Are these the labels"),
+        (set_first("images", width=161), r"the file says \(\d+, 161\) pixels \(height, width\)"),
+        (set_first("images", width="wide"), r"images.0.width: .*'wide'"),
+        (set_first("images", looked_at="yes"), "images.0.looked_at: .*'yes'"),
+        (set_first("images", id=[1]), r"images.0.id.*\[1\]"),
+        (again("images"), "the id in images 1 comes twice"),
+        (set_first("categories", id=2), "the id in categories 2 comes twice"),
+        (set_first("categories", name=None), r"categories.0.name: .*None"),
+        (
+            set_first("categories", name="<b>car</b>"),
+            "box 1: class '<b>car</b>' is unknown; the cl",
+        ),
+        (set_first("annotations", bbox=[5, 5, 0, 9]), r"box 1 \[5, 5, 0, 9\] has no area in the"),
+        (set_first("annotations", bbox=[5, 5, 9, -9]), r"annotations.0.bbox.3: .*-9"),
+        (set_first("annotations", bbox=[5, float("nan"), 9, 9]), r"annotations.0.bbox.1: .*nan"),
+        (set_first("annotations", bbox=[5, 5, 10**400, 9]), r"annotations.0.bbox.2: "),
+        (set_first("annotations", bbox=[5, 5, "x", 9]), r"annotations.0.bbox.2: .*'x'"),
+        (set_first("annotations", bbox=[5, 5, 9]), r"annotations.0.bbox.3: Field required"),
         (set_first("annotations", bbox=[5, 5, 900, 9]), r"box 1 \[5, 5, 900, 9\] reaches out of"),
         (set_first("annotations", bbox=[-2, 5, 9, 9]), r"box 1 \[-2, 5, 9, 9\] reaches out of the"),
-        (set_first("annotations", bbox=[-0.8, 5, 0.5, 9]), r"box 1 \[-0.8, 5, 0.5, 9\] has no ar"),
-        (set_first("annotations", bbox=[5, 5, 0.001, 9]), "has no area in the"),
-        (set_first("annotations", image_id=99), "image_id 99 is none of the images"),
-        (set_first("annotations", image_id=[1]), "image_id: a whole number or a text is wanted"),
-        (set_first("annotations", category_id=9), "category_id 9 is none of the categories"),
-        (set_first("annotations", category_id={}), "category_id: a whole number or a text is want"),
-        (set_first("annotations", iscrowd=2), r"ignore and iscrowd are 0 or 1, got \[0, 2\]"),
-        (again("annotations"), r"box \d stands there twice"),
-        (lambda data: data.pop("categories"), "a COCO json needs the list 'categories' at its to"),
-        (lambda data: data.update(images={}), "a COCO json needs the list 'images' at its top"),
-        (lambda data: data["images"].append(None), r"images\[5\] is 'None'; record wanted"),
-        (lambda data: data["annotations"].append([]), r"annotations\[\d+\] is '\[\]'; record wan"),
+        (set_first("annotations", image_id=99), "annotations.0: there is no image with the id 99"),
+        (
+            set_first("annotations", category_id=9),
+            "annotations.0: there is no category with the id 9",
+        ),
+        (set_first("annotations", iscrowd=2), "annotations.0.iscrowd: .*2"),
+        (again("annotations"), r"id in annotations 1 comes twice"),
+        (lambda data: data.pop("categories"), "categories: Field required"),
+        (lambda data: data["images"].append(None), "images.5: .*None"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_in_coco_is_said_with_where(exported, refused, change, message):
     folder = exported("coco")
     edit(folder / FILES["coco"], change)
@@ -491,83 +486,60 @@ def test_what_is_wrong_in_coco_is_said_with_where(exported, refused, change, mes
     assert str(folder) in found
 
 
-def test_everything_wrong_is_listed(own, exported, refused):
+def test_every_wrong_frame_is_listed(own, exported, refused):
     empty, full = empty_frame(own), full_frame(own)
-    height, width = SIZES[full]
     truth = list(TRUTH)
     truth[empty] = None
-    truth[full] = [(PERSON, [5, 5, 0, 9]), (PERSON, [5, 5, 9, 30]), (PERSON, [5.04, 5, 9, 30]),
-                   (RIDER, [5, 5, 9, 30]), (RIDER, [width - 3, 5, 9, 30])]  # fmt: skip
-    folder = exported("coco", truth)
-    where = f"{full} <script>alert(1)&.png (position {full})"
-    assert refused(folder).splitlines()[1:] == [
-        line
-        for p in own.positions
-        for line in {
-            full: [
-                f"  frame {where}: box 1 is [5.0, 5.0, 0.0, 9.0]; finite numbers and a positive "
-                "size are wanted",
-                f"  frame {where}: box 3 stands there twice",
-                f"  frame {where}: box 5 [{width - 3}, 5, 9, 30] reaches out of the "
-                f"{width}×{height} image",
-            ],
-            empty: [
-                f"  frame {empty} <script>alert(1)&.png (position {empty}): not yet looked at, the "
-                "file says. If all frames were, give --looked-at-all"
-            ],
-        }.get(p, [])
-    ]
-
-
-def test_a_long_list_is_cut(own, exported, refused):
-    truth = list(TRUTH)
-    truth[0] = truth[full_frame(own)] = [(PERSON, [5 + k, 5, 0, 9]) for k in range(30)]
-    lines = refused(exported("coco", truth)).splitlines()
-    assert len(lines) == 22
-    assert re.fullmatch(r"  … and \d+ more", lines[-1])
+    truth[full] = [(PERSON, [5, 5, 9, 30]), (RIDER, [5, 5, 9, 30]), (PERSON, [5.01, 5, 9, 30])]
+    lines = refused(exported("coco", truth)).splitlines()[1:]
+    assert len(lines) == 2
+    assert any(f"(position {full}): box 3 stands there twice" in line for line in lines)
+    assert any(f"(position {empty}): the file says that it was not yet" in line for line in lines)
 
 
 def first_region(tasks):
     return next(t for t in tasks if t["annotations"][0]["result"])["annotations"][0]["result"][0]
 
 
+def in_region(**changes):
+    return lambda tasks: first_region(tasks).update(changes)
+
+
+def in_value(**changes):
+    return lambda tasks: first_region(tasks)["value"].update(changes)
+
+
+def in_answer(**changes):
+    return lambda tasks: tasks[0]["annotations"][0].update(changes)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda tasks: tasks.pop(), "not in the file"),
-        (lambda tasks: tasks.append(tasks[0]), r"task 5: image '00000.*' is there twice"),
-        (lambda tasks: tasks.append("x"), r"task 5: a record with data.image is wanted, got x"),
-        (lambda tasks: tasks[0].update(data=[]), "task 0: a record with data.image is wanted"),
-        (lambda tasks: tasks[0]["data"].update(file=[1]), r"task 0: image \[1\] .*no text"),
+        (lambda tasks: tasks.append(tasks[0]), "image '00000.*' is there twice"),
+        (lambda tasks: tasks.append("x"), r"tasks.json: 5: .*'x'"),
+        (lambda tasks: tasks[0].update(data=[]), r"tasks.json: 0.data: "),
         (lambda tasks: tasks[0]["data"].update(file="x.png"), "1 of 5 images are not among the ch"),
-        (lambda tasks: tasks[0].update(annotations=None), r"task 0.annotations: a list of records"),
-        (lambda tasks: tasks[0].update(annotations=[3]), r"task 0.annotations: a list of records"),
-        (lambda tasks: tasks[0].update(annotations=[]), "not yet looked at, the file says"),
-        (lambda tasks: tasks[0].update(annotations=tasks[0]["annotations"] * 2),
-            "task 0: 2 annotations; keep one of them for each image"),
-        (lambda tasks: tasks[0]["annotations"][0].update(result=7), "`result` is a list of region"),
-        (lambda tasks: tasks[0]["annotations"][0].update(result={"a": 1}), "`result` is a list of"),
-        (lambda tasks: tasks[0]["annotations"][0].update(lead_time="long"), "lead_time: a number"),
-        (lambda tasks: tasks[0]["annotations"][0].update(lead_time=-1), "seconds are wanted, got "),
-        (lambda tasks: tasks[0]["annotations"][0].update(lead_time=float("nan")), "seconds are wa"),
-        (lambda tasks: tasks[0]["annotations"][0].update(result=["x"]), "region 1: rectangle labe"),
-        (lambda tasks: first_region(tasks).update(type="polygonlabels"), "rectangle labels are wa"),
-        (lambda tasks: first_region(tasks).update(value=[1]), "one rectangle label is wanted, go"),
-        (lambda tasks: first_region(tasks)["value"].update(rectanglelabels=["a", "b"]),
-            "region 1: one rectangle label is wanted, got"),
-        (lambda tasks: first_region(tasks)["value"].update(rectanglelabels=["car"]),
-            "box 1: class 'car' is unknown"),
-        (lambda tasks: first_region(tasks)["value"].update(rotation=30), "the box is rotated; upr"),
-        (lambda tasks: first_region(tasks)["value"].update(x="left"), "region 1.x: a number is"),
-        (lambda tasks: first_region(tasks)["value"].update(x=10**400), "region 1.x: a number is"),
-        (lambda tasks: first_region(tasks)["value"].update(width=99), "box 1 .* reaches out of"),
-        (lambda tasks: first_region(tasks)["value"].update(width=float("nan")), "box 1 is .*nan"),
-        (lambda tasks: first_region(tasks)["value"].update(width=None), "region 1.width: a number"),
-        (lambda tasks: first_region(tasks).update(original_width=None), "width: a number is wante"),
-        (lambda tasks: first_region(tasks).update(original_width=1e400), "a size in whole pixels"),
-        (lambda tasks: first_region(tasks).update(original_width=8), "another image size than tha"),
+        (lambda tasks: tasks[0].update(annotations=[3]), "0.annotations.0: "),
+        (lambda tasks: tasks[0].update(annotations=[]), "not yet looked at"),
+        (
+            lambda tasks: tasks[0].update(annotations=tasks[0]["annotations"] * 2),
+            "0: 2 annotations; keep one of them for each image",
+        ),
+        (in_answer(result=7), "0.annotations.0.result: .*7"),
+        (in_answer(lead_time=-1), "0.annotations.0.lead_time: .*-1"),
+        (in_region(type="polygonlabels"), "result.0.type: .*rectanglelabels.*polygonlabels"),
+        (in_region(original_width=None), "result.0.original_width: .*None"),
+        (in_region(original_width=8), "expected one image size in all regions"),
+        (in_value(rectanglelabels=["a", "b"]), "result.0.value.rectanglelabels: .*at most 1"),
+        (in_value(rectanglelabels=["car"]), "box 1: class 'car' is unknown"),
+        (in_value(rotation=30), "value.rotation: .*less than or equal to 0"),
+        (in_value(x="left"), "result.0.value.x: .*left"),
+        (in_value(width=float("nan")), "result.0.value.width: .*finite"),
+        (in_value(width=99), "box 1 .* reaches out of"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_in_label_studio_is_said_with_where(exported, refused, change, message):
     folder = exported("label-studio")
     edit(folder / FILES["label-studio"], change)
@@ -578,25 +550,23 @@ def test_what_is_wrong_in_label_studio_is_said_with_where(exported, refused, cha
     ("old", "new", "message"),
     [
         (r"<image .*?</image>", "", "not in the file"),
-        (r"(<image .*?</image>)", r"\1\1", "image '00000.*' has no name, or is there twice|: imag"),
-        (r'<image id="\d" name="[^"]*"', "<image", "image None: has no name"),
+        (r"(<image .*?</image>)", r"\1\1", "image '00000.*' is there twice"),
+        (r'<image id="\d" name="[^"]*"', "<image", "image None: name: Field required"),
         (r'name="0000\d\d-', 'name="000017-<script>', "not XML as CVAT writes it, or cut off"),
         (r'name="0000\d\d-', 'name="000017-&lt;script>', "1 of 5 images are not among the chosen"),
-        (r'width="\d+"', 'width="7"', r"the file says 7×\d+ pixels"),
-        (r'width="\d+"', 'width="1e999"', "a size in whole pixels is wanted, got 1e999"),
-        (r'width="\d+"', "", "width: a number is wanted, got 'None'"),
-        (r'xtl="[^"]*"', 'xtl="left"', "xtl: a number is wanted, got 'left'"),
-        (r'xtl="[^"]*"', 'xtl="nan"', r"box 1 is \[nan"),
+        (r'width="\d+"', 'width="7"', r"the file says \(\d+, 7\) pixels"),
+        (r'width="\d+"', 'width="1e999"', "width: .*1e999"),
+        (r'xtl="[^"]*"', 'xtl="left"', "xtl: .*left"),
+        (r'xtl="[^"]*"', 'xtl="nan"', "xtl: .*finite"),
         (r'xtl="[^"]*"', 'xtl="-7"', r"box 1 \[-7, .*reaches out"),
-        (r'ytl="[^"]*"', 'ytl="190"', "box 1 is .*a positive size are wanted"),
+        (r'ytl="[^"]*"', 'ytl="190"', "box 1: bbox.3: .*greater than or equal to 0"),
         (r'label="person"', 'label="car"', r"box \d: class 'car' is unknown"),
-        (r"<box ", '<box rotation="12" ', "a box is rotated"),
+        (r"<box ", '<box rotation="12" ', "rotation: .*12"),
         (r'(<box label="person"[^>]*/>)', r"\1\1", r"box \d stands there twice"),
-        (r"<box ([^>]*)/>", r"<polygon \1/>", "boxes are wanted, got <polygon>"),
-        (r"<annotations>", "<annotations><track/>", "has tracks; export as `CVAT for images 1.1`"),
-        (r"annotations>", "labels>", "<annotations> is wanted at the top, got <labels>"),
+        (r"<box ([^>]*)/>", r"<polygon \1/>", "expected boxes, got <polygon>"),
+        (r"<annotations>", "<annotations><track/>", "not of tracks.*`CVAT for images 1.1`"),
+        (r"annotations>", "labels>", "expected <annotations> .*got <labels>"),
         (r"^", '<!DOCTYPE a [<!ENTITY b "c">]>', "it has a document type, which CVAT's files"),
-        (r"^", '<?xml version="1.0" encoding="klingon"?>', "not XML as CVAT writes it"),
         (r"</annotations>", "", "not XML as CVAT writes it, or cut off"),
         (r"<annotations>", "<annotations>&boom;", "not XML as CVAT writes it, or cut off"),
     ],
@@ -622,17 +592,14 @@ def test_a_document_type_is_refused_in_any_encoding(exported, refused):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0 0.5 0.5 0.1", "line 1: class x y width height is wanted, got '0 0.5 0.5 0.1'"),
-        ("0 0.5 0.5 0.1 0.2 0.9", "line 1: class x y width height is wanted"),
-        ("x 0.5 0.5 0.1 0.2", "line 1: a number is wanted, got 'x'"),
-        ("nan 0.5 0.5 0.1 0.2", "line 1: class nan has no name in"),
-        ("7 0.5 0.5 0.1 0.2", r"line 1: class 7 has no name in \[0.0, 1.0, 2.0\]"),
-        ("\n0 0.5 y 0.1 0.2", "line 2: a number is wanted, got 'y'"),
-        ("0 0.5 0.5 0 0.2", "box 1 is .*a positive size are wanted"),
-        ("0 0.5 0.5 nan 0.2", "box 1 is .*a positive size are wanted"),
-        ("0 0.5 0.5 1e999 0.2", "box 1 is .*a positive size are wanted"),
+        ("0 0.5 0.5 0.1", "line 1: 4: Field required"),
+        ("0 0.5 0.5 0.1 0.2 0.9", "line 1: .*at most 5 items"),
+        ("x 0.5 0.5 0.1 0.2", "line 1: 0: .*'x'"),
+        ("7 0.5 0.5 0.1 0.2", r"line 1: class 7 has no name in \[0, 1, 2\]"),
+        ("\n0 0.5 y 0.1 0.2", "line 2: 2: .*'y'"),
+        ("0 0.5 0.5 0 0.2", "box 1 .* has no area in"),
+        ("0 0.5 0.5 1e999 0.2", "line 1: 3: .*finite"),
         ("0 0.1 0.5 0.4 0.2", r"box 1 \[-.* reaches out of the"),
-        ("0 80 60 20 50", r"box 1 .* reaches out of the"),
         ("0 0.5 0.5 0.1 0.2\n0 0.5 0.5 0.1 0.2", "box 2 stands there twice"),
         ("\xff".encode("latin-1"), "is not UTF-8 text"),
     ],
@@ -647,13 +614,11 @@ def test_what_is_wrong_in_yolo_is_said_with_where(exported, refused, text, messa
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (None, "data.yaml or classes.txt with the names of the classes is wanted"),
+        (None, "expected data.yaml or classes.txt with the names of the classes"),
         ("names: {0: person", "data.yaml is not as YOLO's"),
-        ("names: 7", "data.yaml: `names` is a list or numbers with names"),
-        ("names: {a: person}", "data.yaml: a number is wanted, got 'a'"),
-        ("names: {[1]: person}", "data.yaml is not as YOLO's"),
+        ("names: 7", "data.yaml: names: Input should be a valid dictionary (got 7)"),
+        ("names: {a: person}", "data.yaml: names: a.[key]: "),
         ("- person", "data.yaml is not as YOLO's"),
-        ("", "data.yaml is not as YOLO's"),
         ("names: " + "[" * 5000, "data.yaml is not as YOLO's"),
         ("names: [car, bus, lorry]", "class 'car' is unknown; the classes are person"),
     ],
@@ -669,10 +634,11 @@ def test_names_of_yolos_classes(exported, refused, names, message):
 def test_names_that_grow_without_end_are_refused(exported, refused):
     """Ten lines of YAML that are ten thousand million names as text."""
     folder = exported("yolo")
-    lines = ["a0: &a0 [x]"] + [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in
-                               range(1, 11)]  # fmt: skip
-    (folder / "data.yaml").write_text("\n".join([*lines, "names: [*a10]"]))
-    assert "`names` is a list or numbers with names" in refused(folder)
+    lines = [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 11)]
+    (folder / "data.yaml").write_text("\n".join(["a0: &a0 [x]", *lines, "names: [*a10]"]))
+    message = refused(folder)
+    assert "data.yaml: names: 0." in message
+    assert len(message) < 2000
 
 
 def test_a_label_file_twice(exported, refused):
@@ -680,7 +646,7 @@ def test_a_label_file_twice(exported, refused):
     file = min((folder / "labels/train").iterdir())
     (folder / "labels/val").mkdir()
     (folder / "labels/val" / file.name).write_bytes(file.read_bytes())
-    assert f"there are two label files {file.name}" in refused(folder)
+    assert f"image '{file.stem}' is there twice" in refused(folder)
 
 
 def test_a_frame_under_two_names(own, exported, refused):
@@ -701,19 +667,14 @@ def test_a_frame_under_two_names(own, exported, refused):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.json", b"", "a.json is not JSON, or cut off"),
         ("a.json", b'{"images": [', "a.json is not JSON, or cut off"),
         ("a.json", b"\xff\xfe\x00", "a.json is not UTF-8 text"),
         ("a.json", b"[" * 200_000, "a.json is not JSON, or cut off"),
-        ("a.json", b'{"a":' * 100_000, "a.json is not JSON, or cut off"),
         ("a.json", b"[" + b"9" * 5000 + b"]", "a.json is not JSON, or cut off"),
         ("a.json", b"17", "this looks like none of coco, label-studio, cvat, yolo. It holds a.js"),
-        ("a.json", b'"text"', "this looks like none of"),
-        ("a.json", b"{}", "this looks like none of coco, label-studio, cvat, yolo"),
         ("a.json", b"[]", "not in the file"),
         ("a.xml", b"", "a.xml: not XML as CVAT writes it, or cut off"),
         ("a.xml", b"<annotations>" + b"<a>" * 200_000, "a.xml: not XML as CVAT writes it"),
-        ("a.xml", b"<annotations/>", "not in the file"),
         ("a.png", b"picture", "this looks like none of .* It holds no annotation files"),
         ("a.zip", b"PK\x05\x06" + bytes(18), "this looks like none of"),
         ("a.zip", b"PK\x05\x06" + b"\xff" * 16 + b"\0\0", "a damaged zip file"),
@@ -749,7 +710,7 @@ def test_a_zip_file_that_claims_less_than_it_unpacks_to(exported, refused, tmp_p
     claimed = (1_000_000).to_bytes(4, "little")
     assert data.count(claimed) == 2
     (tmp_path / "a.zip").write_bytes(data.replace(claimed, (7).to_bytes(4, "little")))
-    assert re.search("annotations.json is (damaged|larger)", refused(tmp_path / "a.zip"))
+    assert "a damaged zip file" in refused(tmp_path / "a.zip")
 
 
 def test_names_that_lead_out_of_a_zip_file_write_nothing(own, exported, refused, tmp_path):
@@ -768,7 +729,7 @@ def test_links_and_pipes_are_not_followed(own, exported, refused, tmp_path):
     (folder / FILES["coco"]).symlink_to(tmp_path / "elsewhere.json")
     assert "this looks like none of" in refused(folder)
     os.mkfifo(tmp_path / "pipe.json")
-    assert "a file, a folder or a zip file is wanted" in refused(tmp_path / "pipe.json")
+    assert "expected a file, a folder or a zip file" in refused(tmp_path / "pipe.json")
     with pytest.raises(FileNotFoundError, match="nowhere: there is no such file or folder"):
         exchange.take(own, tmp_path / "nowhere")
 
@@ -776,11 +737,10 @@ def test_links_and_pipes_are_not_followed(own, exported, refused, tmp_path):
 def test_a_folder_without_annotations(refused, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "It holds no annotation files" in refused(tmp_path / "empty")
-    for format_, said in (("coco", "one COCO json is wanted, found 0"),
-                          ("label-studio", "one JSON export is wanted, found 0"),
-                          ("cvat", "one XML file is wanted, found 0"),
-                          ("yolo", "data.yaml or classes.txt")):  # fmt: skip
-        assert said in refused(tmp_path / "empty", format_)
+    said = {"coco": "one COCO json", "label-studio": "one JSON export", "cvat": "one XML file"}
+    for format_ in FORMATS:
+        message = refused(tmp_path / "empty", format_)
+        assert f"expected {said.get(format_, 'data.yaml or classes.txt')}" in message
     assert "format: unknown name 'cvta' (did you mean cvat?)" in refused(tmp_path / "empty", "cvta")
 
 
@@ -810,21 +770,21 @@ def test_a_damaged_zip_file_raises_nothing_else(wanted, packed, tmp_path, data, 
     read_or_refuse(wanted, tmp_path / "a.zip")
 
 
+SCALARS = [None, True, 0.5, float("nan"), 0, 1, -1, 2**63, 10**400, "", "1e999", "../x", "<script>"]
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=3)
-    | st.sampled_from([0, 1, -1, 2**63, 10**400, "1", "1e999", "../x", "<script>"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner,
-                                                                max_size=2),
+    st.sampled_from(SCALARS),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=4,
-)  # fmt: skip
+)
 
 
 def places(value, path=()):
     """The paths of all values within a JSON value."""
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(
-        value, list) else ()  # fmt: skip
-    for key, inner in items:
+    items = value.items() if isinstance(value, dict) else ()
+    for key, inner in enumerate(value) if isinstance(value, list) else items:
         yield from places(inner, (*path, key))
 
 
@@ -848,16 +808,12 @@ def test_any_value_anywhere_raises_nothing_else(wanted, filled, tmp_path, data, 
 
 
 def read_or_refuse(wanted, path, format_=None):
-    """What an import does but for writing: whatever passes is right."""
+    """Whatever passes is right."""
     try:
-        bundle = exchange.Bundle(path)
-        module = exchange._module(format_) if format_ else exchange._guessed(bundle)
-        found = exchange._by_position(wanted, module.read(bundle), path)
-        found = answers.checked(wanted, found, path)
-        problem = None
+        found, problem = read_back(wanted, path, format_), str(path)
     except ValueError as error:
-        problem, found = str(error), {}
-    assert problem is None or str(path) in problem
+        found, problem = {}, str(error)
+    assert str(path) in problem
     for position, answer in found.items():
         height, width = SIZES[position]
         for box in answer.boxes:

@@ -65,7 +65,7 @@ def test_images_are_read_only_when_asked_for():
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (np.zeros((6, 8), np.uint8), r"uint8 \(6, 8\); uint8 \(y, x, 3\)"),
+        (np.zeros((6, 8), np.uint8), r"expected uint8 \(y, x, 3\), got uint8 \(6, 8\)"),
         (np.zeros((6, 8, 3)), "float64"),
         (plain(0, (6, 9)), r"the image is \(6, 9\) .* record says \(6, 8\)"),
     ],

@@ -72,9 +72,9 @@ def test_frames_and_step_take_a_part(images):
     assert part.name == ["TOY/000003", "TOY/000005", "TOY/000007"]
     assert [boxes.ltwh[0, 0] for boxes in part.boxes] == [2, 4, 6]
     for wrong in ([0, 3], [1, N + 1], [5, 4], [1], [1, 2.5]):
-        with pytest.raises(ValueError, match=r"frames is .* 1 ≤ first ≤ last ≤ 12"):
+        with pytest.raises(ValueError, match="frames"):
             mot.read(images, frames=wrong)
-    with pytest.raises(ValueError, match=r"step is 0\.5"):
+    with pytest.raises(ValueError, match="step"):
         mot.read(images, step=0.5)
 
 
@@ -108,34 +108,39 @@ def test_ten_columns(images):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("2,1,1,1,10,20,1,1", "8 columns"),
-        ("2,1,1,1,10,20,1,1,1,1", "10 columns.*the same in every line"),
-        ("2,1,1,1,10,abc,1,1,1", "abc"),
-        ("2,1,nan,1,10,20,1,1,1", "not all values are finite"),
-        ("2,1,1,1,inf,20,1,1,1", "not all values are finite"),
-        ("2,1,1,1,-10,20,1,1,1", "width -10"),
-        ("2,1,1,1,10,-20,1,1,1", "height -20"),
-        ("0,1,1,1,10,20,1,1,1", "frame 0, but the video has frames 1 to 12"),
-        ("13,1,1,1,10,20,1,1,1", "frame 13, but the video has frames 1 to 12"),
-        ("1.5,1,1,1,10,20,1,1,1", "must be integers"),
-        ("2,1,1,1,10,20,1,14,1", "class 14"),
-        ("2,1,1,1,10,20,1,1,1.5", "visibility 1.5"),
-        ("1,1,1,1,10,20,1,1,1", "frame 1 has id 1 twice"),
+        ("2,1,1,1,10,20,1,1", "number of columns changed from 9 to 8"),
+        ("2,1,1,1,10,abc,1,1,1", "'abc'"),
+        ("2,1,nan,1,10,20,1,1,1", "row, column: 1.2: .*finite"),
+        ("2,1,1,1,-10,20,1,1,1", r"row, column: 1.4: .*greater than or equal to 0 \(got -10"),
+        ("0,1,1,1,10,20,1,1,1", "row, column: 1.0: .*greater than or equal to 1"),
+        ("13,1,1,1,10,20,1,1,1", r"row, column: 1.0: .*less than or equal to 12 \(got 13"),
+        ("1.5,1,1,1,10,20,1,1,1", "row, column: 1.0: .*integer"),
+        ("2,1,1,1,10,20,1,14,1", "row, column: 1.7: .*less than or equal to 13"),
+        ("2,1,1,1,10,20,1,1,1.5", "row, column: 1.8: .*less than or equal to 1"),
+        ("1,1,1,1,10,20,1,1,1", r"the frame and id \(1.0, 1.0\) comes twice"),
     ],
 )
-def test_a_bad_line_is_named(images, line, said):
+def test_a_bad_row_is_named(images, line, said):
     write_gt(images, "1,1,1,1,10,20,1,1,1", "", line)
-    with pytest.raises(ValueError, match=r"gt\.txt, line 3: .*" + said):
+    with pytest.raises(ValueError, match=r"gt\.txt: .*" + said):
         mot.read(images)
+
+
+def test_a_wrong_number_of_columns_and_an_empty_file(images):
+    write_gt(images, "1,1,1,1,10,20,1,1")
+    with pytest.raises(ValueError, match=r"gt\.txt: expected nine .* or ten columns .*, got 8"):
+        mot.read(images)
+    write_gt(images)
+    assert [len(boxes) for boxes in mot.read(images).boxes] == [0] * N
 
 
 def test_seqinfo_is_checked(images):
     info = images / "seqinfo.ini"
     (images / "img1" / "000007.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of these images are missing.*000007\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 12 image files are missing.*000007\.jpg"):
         mot.read(images)
     for media, said in [
-        ("imDir=img1\nvideo=x.avi", "either imDir"),
+        ("imDir=img1\nvideo=x.avi", "expected either imDir"),
         ("", "either imDir"),
         ("imDir=../other", "leads out"),
     ]:
@@ -143,7 +148,7 @@ def test_seqinfo_is_checked(images):
         with pytest.raises(ValueError, match=r"seqinfo\.ini: .*" + said):
             mot.read(images)
     write_info(images, "imDir=img1", length="many")
-    with pytest.raises(ValueError, match="seqLength is 'many'"):
+    with pytest.raises(ValueError, match=r"seqlength: .*'many'"):
         mot.read(images)
     info.write_text("nothing")
     with pytest.raises(ValueError, match=r"\[Sequence\]"):
@@ -166,7 +171,7 @@ def test_a_plain_folder_is_in_natural_order(tmp_path):
     assert frames.image_size == (48, 64)
     assert frames.boxes is None
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty: no seqinfo\.ini and no images"):
+    with pytest.raises(FileNotFoundError, match=r"empty: expected a MOTChallenge folder"):
         mot.read(tmp_path / "empty")
 
 
@@ -215,7 +220,7 @@ def test_the_cache_is_bounded_and_safe_to_write_to(tmp_path):
     video = Video(tmp_path / "v.avi", cache_bytes=3 * 48 * 64 * 3)
     video[4][:] = 0  # the caller's copy
     assert [number_of(video[i]) for i in (4, 3, 9, 4, 0, 11, 3)] == [5, 4, 10, 5, 1, 12, 4]
-    assert len(video._kept) == 3
+    assert video._kept.cache_info().currsize == 3
     with pytest.raises(IndexError, match="frame 12 of 12"):
         video[12]
 

@@ -9,9 +9,8 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -19,6 +18,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
+    PositiveFloat,
     PrivateAttr,
     ValidationError,
     field_validator,
@@ -28,7 +29,10 @@ from pydantic import (
 import alkit.data.readers
 from alkit.data import filters
 from alkit.data.filters import BoxFilter
+from alkit.data.records import FileName
 from alkit.frames import FrameSet
+from alkit.profiles import unknown
+from alkit.text import problems
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,16 +56,13 @@ class DataFile(_Model):
     """One file of a data set: `path` under the entry's root. Where it may be downloaded without
     registration, `url` and the `sha256` of what lies there; else `note` says how to get it."""
 
-    path: str = Field(min_length=1)
+    path: FileName
     url: str | None = None
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     note: str = ""
 
     @model_validator(mode="after")
     def _verifiable(self):
-        path = PurePosixPath(self.path)
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"path {self.path!r} leads out of the data set's folder")
         if self.url is not None and self.sha256 is None:
             raise ValueError(f"{self.path!r} has a url but no sha256 to verify the download")
         return self
@@ -72,12 +73,12 @@ class Expect(_Model):
     positives, `boxes` the labelled boxes of the filter's classes before height, aspect and
     visibility, `identities` the different objects among the positives."""
 
-    images: int | None = Field(None, ge=0)
-    images_with_pedestrians: int | None = Field(None, ge=0)
-    instances: int | None = Field(None, ge=0)
-    boxes: int | None = Field(None, ge=0)
-    sequences: int | None = Field(None, ge=0)
-    identities: int | None = Field(None, ge=0)
+    images: NonNegativeInt | None = None
+    images_with_pedestrians: NonNegativeInt | None = None
+    instances: NonNegativeInt | None = None
+    boxes: NonNegativeInt | None = None
+    sequences: NonNegativeInt | None = None
+    identities: NonNegativeInt | None = None
 
 
 class Entry(_Model):
@@ -96,21 +97,14 @@ class Entry(_Model):
     filters: dict[Literal["paper", "released"], BoxFilter] = {}
     kind: Literal["stills", "video"]
     image_size: tuple[int, int] | None = None
-    step: float = Field(1, gt=0)
-    frame_rate: float | None = Field(None, gt=0)
+    step: PositiveFloat = 1
+    frame_rate: PositiveFloat | None = None
     license: str
     citation: str
     homepage: str
     files: tuple[DataFile, ...] = ()
     expect: Expect = Expect()
     _catalog: str = PrivateAttr("data_catalog.yaml")
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def _named_rules(cls, value):
-        if not isinstance(value, dict):
-            return value
-        return {name: cls._named_rule(rule) for name, rule in value.items()}
 
     @field_validator("filter", mode="before")
     @classmethod
@@ -120,16 +114,22 @@ class Entry(_Model):
             return value
         rest = {key: fields[key] for key in fields if key != "rule"}
         if fields["rule"] not in filters.RULES:
-            raise ValueError(
-                f"there is no rule {fields['rule']!r}; the rules are {sorted(filters.RULES)}"
-            )
+            raise ValueError(f"rule: {unknown(fields['rule'], filters.RULES)}")
         return filters.RULES[fields["rule"]].model_dump() | rest
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _named_rules(cls, value):
+        if not isinstance(value, dict):
+            return value
+        return {name: cls._named_rule(rule) for name, rule in value.items()}
 
     def under(self, box_filter: str) -> "Entry":
         """The entry with its filter of this name, if it has one, in the place of `filter`."""
-        entry = self.model_copy(update={"filter": self.filters.get(box_filter, self.filter)})
-        entry._catalog = self._catalog
-        return entry
+        return self.model_copy(update={"filter": self.filters.get(box_filter, self.filter)})
+
+    def _wrong(self, what: str) -> CatalogError:
+        return CatalogError(f"{self._catalog}: {self.name}: {what}")
 
     def folder(self) -> Path:
         """Where the data lies, or would lie. Raises CatalogError where $ALKIT_DATA is needed and
@@ -139,10 +139,10 @@ class Entry(_Model):
             return root
         data = os.environ.get("ALKIT_DATA")
         if not data:
-            raise CatalogError(
-                f"{self.name} lies in the folder {str(root)!r} under $ALKIT_DATA, which is not "
-                f"set. Set it to the folder that holds your data sets, absolute or relative to "
-                f"{PROJECT_ROOT}: export ALKIT_DATA=…"
+            raise self._wrong(
+                f"it lies in the folder {str(root)!r} under $ALKIT_DATA, which is not set. Set it "
+                f"to the folder that holds your data sets, absolute or relative to {PROJECT_ROOT}: "
+                "export ALKIT_DATA=…"
             )
         return Path(os.path.normpath(PROJECT_ROOT / Path(data).expanduser() / root))
 
@@ -169,79 +169,54 @@ class Entry(_Model):
         self, image_size: tuple[int, int] | None = None, resizing: str = "area", **args
     ) -> FrameSet:
         """As `open`, with all labelled objects."""
-        if image_size is not None:
-            image_size = tuple(int(side) for side in image_size)
-            if len(image_size) != 2 or min(image_size) < 1:
-                raise CatalogError(f"image_size is {image_size}; (height, width) > 0 is wanted")
         module = self.reader_module()
         call = self.reader_args(**args)
         if "image_size" in _parameters(module):  # a reader that draws, at any size
             call["image_size"] = image_size or self.image_size
-        frames = module.read(self.existing_root(), **call)
+        try:
+            frames = module.read(self.existing_root(), **call)
+        except ValidationError as error:
+            raise self._wrong(f"args: {problems(error)}") from None
         if self.kind == "video" and (frames.sequence is None or frames.frame is None):
-            raise CatalogError(
-                f"{self._catalog}: {self.name} is of kind video, but its frames have no sequence "
-                f"and frame number; give them, or set kind: stills"
+            raise self._wrong(
+                "it is of kind video, but its frames have no sequence and frame number; give them, "
+                "or set kind: stills"
             )
-        frames = replace(frames, dataset=self.name)
-        if self.kind == "stills":
-            frames = replace(frames, sequence=None, frame=None)
+        time = {"sequence": None, "frame": None} if self.kind == "stills" else {}
+        frames = replace(frames, dataset=self.name, **time)
         return frames if image_size is None else frames.resized(image_size, resizing)
 
     def reader_module(self):
         """The module that reads this entry's format."""
-        name = f"alkit.data.readers.{self.reader}"
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-        have = sorted(module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__))
-        raise CatalogError(
-            f"{self._catalog}: {self.name} needs the reader {self.reader!r}, which this version "
-            f"does not have; it has {have}"
-        )
+        have = [module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__)]
+        if self.reader not in have:
+            raise self._wrong(f"reader: {unknown(self.reader, have)}")
+        return importlib.import_module(f"alkit.data.readers.{self.reader}")
 
     def reader_args(self, **args) -> dict:
         """The reader's keyword arguments: the entry's, replaced by `args`."""
         parameters = _parameters(self.reader_module())
         given = self.args | args
-        allowed = sorted(set(parameters) - {"step", "image_size"})
-        unknown = sorted(set(given) - set(allowed))
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], allowed, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise CatalogError(
-                f"{self._catalog}: {self.name}: the reader {self.reader!r} takes no {unknown}; it "
-                f"takes {allowed}.{hint}"
-            )
-        missing = [
-            name
-            for name, p in parameters.items()
-            if p.default is p.empty and p.kind is not p.VAR_KEYWORD and name not in given
-        ]
+        allowed = parameters.keys() - {"step", "image_size"}
+        for name in given:
+            if name not in allowed:
+                raise self._wrong(f"args of the reader {self.reader!r}: {unknown(name, allowed)}")
+        missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
         if missing:
-            raise CatalogError(
-                f"{self._catalog}: {self.name}: the reader {self.reader!r} needs {missing} in args"
-            )
+            raise self._wrong(f"the reader {self.reader!r} needs {missing} in args")
         if "step" in parameters:
-            step = self.step
-            given["step"] = int(step) if step == int(step) else step
+            given["step"] = int(self.step) if self.step == int(self.step) else self.step
         elif self.step != 1:
-            raise CatalogError(
-                f"{self._catalog}: {self.name}: the reader {self.reader!r} takes no step"
-            )
+            raise self._wrong(f"the reader {self.reader!r} takes no step")
         return given
 
     def existing_root(self) -> Path | None:
         """`folder()`, which must exist; None for a reader that needs no files."""
-        root = inspect.signature(self.reader_module().read).parameters["root"]
-        if self.root is None and root.default is not root.empty:
-            return None
         if self.root is None:
-            raise CatalogError(
-                f"{self._catalog}: {self.name}: the reader {self.reader!r} needs a root"
-            )
+            root = inspect.signature(self.reader_module().read).parameters["root"]
+            if root.default is None:
+                return None
+            raise self._wrong(f"the reader {self.reader!r} needs a root")
         folder = self.folder()
         if not folder.exists():
             raise CatalogError(
@@ -252,31 +227,23 @@ class Entry(_Model):
 
 
 def _parameters(module) -> dict[str, inspect.Parameter]:
-    """What a reader takes beside `root`."""
-    parameters = dict(inspect.signature(module.read).parameters)
-    parameters.pop("root")
-    return parameters
+    """What a reader takes by name."""
+    parameters = inspect.signature(module.read).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-class Catalog(Mapping):
-    """Data sets by name."""
+class Catalog(dict):
+    """Data sets by name; `path` is the file that they are from."""
 
     def __init__(self, path: Path, entries: dict[str, Entry]):
-        self.path, self._entries = path, entries
+        super().__init__(entries)
+        self.path = path
 
-    def __getitem__(self, name: str) -> Entry:
-        if name in self._entries:
-            return self._entries[name]
-        near = difflib.get_close_matches(str(name), self._entries, 3, 0.5) or list(self)
+    def __missing__(self, name: str):
+        near = difflib.get_close_matches(str(name), self, 3, 0.5) or list(self)
         raise UnknownDataSet(
             f"there is no data set {name!r} in {self.path}; nearest names: {', '.join(near)}"
         )
-
-    def __iter__(self):
-        return iter(self._entries)
-
-    def __len__(self):
-        return len(self._entries)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -311,7 +278,7 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict) or set(data) != {"datasets"}:
-        raise CatalogError(f"{path}: one key `datasets:` with the entries under it is wanted")
+        raise CatalogError(f"{path}: expected one key `datasets:` with the entries under it")
     if not isinstance(data["datasets"], dict):
         raise CatalogError(f"{path}: `datasets:` maps names to entries; it is {data['datasets']!r}")
 
@@ -321,24 +288,15 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
             raise CatalogError(f"{path}: entry {name!r} is not a mapping of fields without `name`")
         try:
             entry = Entry(name=name, **fields)
-        except (ValidationError, TypeError) as error:
+        except ValidationError as error:
             raise CatalogError(f"{path}: entry {name!r}: {_explain(error)}") from None
         entry._catalog = str(path)
         entries[name] = entry
     return Catalog(path, entries)
 
 
-def _explain(error) -> str:
-    """A validation error as `field: what is wrong (got …)`, one line for each."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    lines = []
+def _explain(error: ValidationError) -> str:
     for problem in error.errors():
-        field = ".".join(map(str, problem["loc"])) or "the entry"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(problem["loc"][-1]), Entry.model_fields, 1)
-            message = "there is no such field" + (f"; did you mean {near[0]!r}?" if near else "")
-        got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
-        lines.append(f"{field}: {message}{got}")
-    return "; ".join(lines)
+        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+            return unknown(problem["loc"][0], Entry.model_fields)
+    return problems(error)

@@ -30,8 +30,14 @@ def fetch(entry: Entry, progress: bool = True) -> list[Path]:
     for file in entry.files:
         path = folder / file.path
         paths.append(path)
-        if path.exists():
-            _verify(entry, path, file.sha256)
+        if path.is_file() and file.sha256 is not None:
+            if (found := _file_hash(path)) != file.sha256:
+                raise CatalogError(
+                    f"{entry.name}: {path} has the checksum {found}, the catalog says "
+                    f"{file.sha256}. Delete it to download it again, or correct the catalog"
+                )
+        elif path.exists():
+            continue
         elif file.url is None:
             missing.append(f"{path}" + (f" ({file.note})" if file.note else ""))
         else:
@@ -45,14 +51,6 @@ def fetch(entry: Entry, progress: bool = True) -> list[Path]:
     return paths
 
 
-def _verify(entry, path, sha256):
-    if sha256 is not None and path.is_file() and _file_hash(path) != sha256:
-        raise CatalogError(
-            f"{entry.name}: {path} has the checksum {_file_hash(path)}, the catalog says "
-            f"{sha256}. Delete it to download it again, or correct the catalog"
-        )
-
-
 def _file_hash(path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -62,14 +60,9 @@ def _download(entry, file, path, progress):
     import pooch  # here: in a notebook it warns of missing widgets
 
     # pooch writes to a temporary name beside the file and moves it there once verified.
+    known = f"sha256:{file.sha256}"
     try:
-        pooch.retrieve(
-            file.url,
-            known_hash=f"sha256:{file.sha256}",
-            fname=path.name,
-            path=path.parent,
-            progressbar=progress,
-        )
+        pooch.retrieve(file.url, known, path.name, path.parent, progressbar=progress)
     except (requests.RequestException, OSError, ValueError) as error:
         raise CatalogError(
             f"{entry.name}: the download of {file.url} failed, and nothing was written to {path}: "

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from alkit.frames import Boxes
+from alkit.frames import Boxes, cut_to_pixels
 
 
 class BoxFilter(BaseModel):
@@ -36,7 +36,7 @@ class BoxFilter(BaseModel):
     @model_validator(mode="after")
     def _consistent(self):
         if self.aspect is not None and not 0 <= self.aspect[0] < self.aspect[1]:
-            raise ValueError(f"aspect is {self.aspect}; [low, high] with 0 ≤ low < high is wanted")
+            raise ValueError(f"expected aspect [low, high] with 0 ≤ low < high, got {self.aspect}")
         both = sorted(set(self.classes) & set(self.ignore_classes))
         if both:
             raise ValueError(f"{both} are in classes and in ignore_classes")
@@ -69,6 +69,8 @@ RULES = {
     ),
 }
 
+RuleName = Literal[tuple(RULES)]
+
 
 def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     """The boxes under a rule: positives that fail height, aspect or visibility become ignore
@@ -87,8 +89,10 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     if rule.box == "visible":
         hidden = visible_area == 0  # a region to ignore needs an area
         ltwh = np.where(hidden[:, None], boxes.ltwh, boxes.visible)
-    if rule.whole is not None:
-        ltwh = whole_pixels(ltwh * scale, rule.whole) / scale
+    if rule.whole == "up":
+        ltwh = np.ceil((ltwh * scale + (1, 1, 0, 0)).round(9)) / scale
+    elif rule.whole == "down":
+        ltwh = cut_to_pixels(ltwh * scale) / scale
     width, height = ltwh[:, 2] * scale, ltwh[:, 3] * scale
 
     # A slack far below the precision of any label: a height of 50 px survives being scaled there
@@ -102,12 +106,3 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     # Compared as areas: a box of no area then needs no division.
     keep &= visible_area >= (rule.min_visible - slack) * full_area
     return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)
-
-
-def whole_pixels(ltwh: np.ndarray, how: str) -> np.ndarray:
-    """Boxes (n, 4) in whole pixels, by `BoxFilter.whole`."""
-    if how == "up":
-        return np.ceil((ltwh + (1, 1, 0, 0)).round(9))
-    corners = np.concatenate([ltwh[:, :2], ltwh[:, :2] + ltwh[:, 2:]], axis=1)
-    corners = np.trunc(corners.round(9))
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)

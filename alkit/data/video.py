@@ -1,8 +1,8 @@
 """Video files: any frame by its position, exactly as a reading from the start gives it."""
 
+import functools
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,16 +28,14 @@ class Video(Sequence):
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: there is no such video file")
-        self._cache_bytes = cache_bytes
-        self._kept = OrderedDict()  # position -> frame, the latest asked for last
         self._lock = threading.Lock()
         self._open()
-        counted = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self._n = n_frames or counted
-        self._ends = None  # where the video turned out to end, when before n
+        self._n = n_frames or int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if self._n < 1:
             raise ValueError(f"{self.path}: the file does not say how many frames it has")
-        self.image_size = self[0].shape[:2]
+        first = self._decode(0)
+        self.image_size = first.shape[:2]
+        self._kept = functools.lru_cache(max(1, cache_bytes // first.nbytes))(self._decode)
 
     def __len__(self):
         return self._n
@@ -46,16 +44,7 @@ class Video(Sequence):
         if not 0 <= i < self._n:
             raise IndexError(f"frame {i} of {self._n} in {self.path}")
         with self._lock:
-            if i in self._kept:
-                self._kept.move_to_end(i)
-            else:
-                self._kept[i] = self._decode(i)
-                while len(self._kept) > 1 and self._too_much():
-                    self._kept.popitem(last=False)
-            return self._kept[i].copy()
-
-    def _too_much(self):
-        return sum(frame.nbytes for frame in self._kept.values()) > self._cache_bytes
+            return self._kept(i).copy()
 
     def _open(self):
         # One thread: a forked process cannot close a decoder whose threads stayed in its parent.
@@ -67,24 +56,18 @@ class Video(Sequence):
         self._process = os.getpid()
 
     def _decode(self, i):
-        if self._ends is not None and i >= self._ends:
-            raise self._too_short()
         # A forked process shares the file's position with its parent and needs its own.
         if i < self._next or self._process != os.getpid():
             self._open()
         while self._next <= i:
             if not self._capture.grab():
-                self._ends = self._next
-                self._open()
-                raise self._too_short()
+                ended, self._next = self._next, self._n  # whatever comes next opens the file anew
+                raise ValueError(
+                    f"{self.path}: the video ends after {ended} frames, {self._n} were expected; "
+                    "the file is truncated, or its length is stated wrongly"
+                )
             self._next += 1
         found, image = self._capture.retrieve()
         if not found:
             raise ValueError(f"{self.path}: frame {i} (from 0) cannot be decoded")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-    def _too_short(self):
-        return ValueError(
-            f"{self.path}: the video ends after {self._ends} frames, {self._n} were expected; the "
-            f"file is truncated, or its length is stated wrongly"
-        )

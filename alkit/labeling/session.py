@@ -1,14 +1,13 @@
 """Who labels a cycle right now: one person at a time, every change kept as it is made."""
 
 import contextlib
-import fcntl
 import getpass
-import json
 import os
 import socket
 import time
 from datetime import datetime
-from pathlib import Path
+
+import filelock
 
 from alkit.loop import answers, records
 from alkit.loop.answers import Answer
@@ -25,52 +24,30 @@ class Held(RuntimeError):
 @contextlib.contextmanager
 def hold(run: Run, cycle: int, doing: str):
     """Hold the answers of a cycle. Raises Held, saying who holds them."""
-    holder = Holder(run, cycle, doing)
+    lock = _lock(run, cycle, doing)
     try:
         yield
     finally:
-        holder.release()
+        lock.release()
 
 
-class Holder:
-    """A lock on the answers of a cycle, from now until `release` or the end of the process."""
-
-    def __init__(self, run: Run, cycle: int, doing: str):
-        path = run.cycle(cycle) / "answers.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = holder(path)
-            self._file.close()
-            raise Held(
-                f"{run.folder}, cycle {cycle}: {who} holds its answers. One at a time can label a "
-                "cycle: end that session, or label another cycle or run"
-            ) from None
-        self._file.truncate(0)
-        own = {
-            "user": _user(), "host": socket.gethostname(), "process": os.getpid(), "doing": doing,
-            "since": datetime.now().isoformat(" ", "minutes"),
-        }  # fmt: skip
-        self._file.write(json.dumps(own))
-        self._file.flush()
-
-    def release(self):
-        """Let others hold the answers. Harmless when called again."""
-        self._file.close()
-
-
-def holder(path: Path) -> str:
-    """Who holds a lock, in words."""
+def _lock(run: Run, cycle: int, doing: str) -> filelock.FileLock:
+    """A lock on the answers of a cycle, held until its `release` or the end of the process; its
+    file says who holds it."""
+    path = run.cycle(cycle) / "answers.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, blocking=False, thread_local=False)
     try:
-        own = json.loads(path.read_text())
-        return (
-            f"{own['user']} on {own['host']} (process {own['process']}, {own['doing']}, since "
-            f"{own['since']})"
-        )
-    except (OSError, ValueError, KeyError):
-        return "another process"
+        lock.acquire()
+    except filelock.Timeout:
+        raise Held(
+            f"{run.folder}, cycle {cycle}: {path.read_text() or 'another process'} holds its "
+            "answers. One at a time can label a cycle: end that session, or label another cycle or "
+            "run"
+        ) from None
+    who = f"{_user()} on {socket.gethostname()} (process {os.getpid()}, {doing}, since "
+    path.write_text(who + datetime.now().isoformat(" ", "minutes") + ")")
+    return lock
 
 
 def _user() -> str:
@@ -95,7 +72,7 @@ def refuse(task: Task):
 
 
 class Session:
-    """The labelling of a cycle by one person: answers in memory and on disk, the clock.
+    """The labeling of a cycle by one person: answers in memory and on disk, the clock.
 
     A frame that was never opened starts from the detector's proposals. Every `keep` is on disk
     when it returns. Raises Held while somebody else labels, and ValueError where the experiment's
@@ -105,11 +82,11 @@ class Session:
     def __init__(self, task: Task):
         refuse(task)
         self.task = task
-        self._holder = Holder(task.run, task.cycle, "drawing labels")
+        self._lock = _lock(task.run, task.cycle, "drawing labels")
         try:
             self.answers = answers.read(task)
         except BaseException:
-            self._holder.release()
+            self._lock.release()
             raise
         self._last = time.monotonic()
 
@@ -134,7 +111,7 @@ class Session:
         if position not in self.task.positions:
             raise ValueError(f"position {position} is none of the chosen frames")
         if not isinstance(boxes, list):
-            raise ValueError(f"boxes are {str(boxes)[:60]}; a list is wanted")
+            raise ValueError(f"expected a list of boxes, got {str(boxes)[:60]}")
         refuse(self.task)
         now, before = time.monotonic(), self.answer(position).seconds
         spent = None if before is None else before + min(now - self._last, IDLE_SECONDS)
@@ -154,4 +131,4 @@ class Session:
 
     def close(self):
         """Let others label."""
-        self._holder.release()
+        self._lock.release()

@@ -5,15 +5,17 @@ the frame is finished, and the seconds spent on it. "Looked at, nothing there" i
 boxes; "not yet looked at" is a frame that is not finished.
 """
 
-import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Strict
 
 from alkit.data import filters
+from alkit.data.records import Box, Record, check
 from alkit.frames import Boxes, LazySequence
 from alkit.loop import labels as coco
 from alkit.loop.jsonfile import read_json, write_json
@@ -22,10 +24,9 @@ from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
 
 FILE = "answers.json"
-SHOWN = 20  # problems of a file that an error lists
+SHOWN = 20  # frames that an error lists
 SLACK = 1.0  # pixels that a box may reach over the border, cut off without a word
 SAME = 0.05  # pixels: boxes that differ by less in all sides are the same box
-AROUND = [(x, y) for x in (0, -1, 1) for y in (0, -1, 1)]  # whole pixels that a same box may be at
 
 
 class LabelsWanted(RuntimeError):
@@ -42,6 +43,31 @@ class Answer:
     looked_at: bool | None = None
     seconds: float | None = None
     size: tuple[int, int] | None = None
+
+
+class LabeledBox(Record):
+    """A box, [left, top, width, height] in native pixels, and its class."""
+
+    bbox: Box
+    label: str
+
+
+class StoredAnswer(Record):
+    """An answer in the file."""
+
+    boxes: list[LabeledBox]
+    looked_at: bool
+    seconds: float | None
+
+
+class Stored(Record):
+    """The file: answers by position, what they are answers to, and in words where they are from."""
+
+    task: str
+    run: str
+    cycle: int
+    source: str
+    frames: dict[Annotated[int, Strict(False)], StoredAnswer]
 
 
 def path_of(run: Run, cycle: int) -> Path:
@@ -77,39 +103,10 @@ def _read(task: Task) -> tuple[dict, str]:
 
 
 def _stored(path: Path) -> dict:
-    """The file of answers. Raises ValueError if it is damaged."""
+    """The content of the file. Raises ValueError if it is damaged."""
     stored = read_json(path)
-    try:
-        _ = [stored[name] for name in ("task", "run", "cycle", "source")]
-        for position, frame in stored["frames"].items():
-            seconds = frame["seconds"]
-            right = seconds is None or isinstance(seconds, int | float)
-            if not (int(position) >= 0 and right and isinstance(frame["looked_at"], bool)):
-                raise ValueError(f"frame {position}")
-            for box in frame["boxes"]:
-                _check_box(box)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: damaged, these are no answers ({error}). Move the file away, or put a copy "
-            "of it in its place"
-        ) from None
+    check(Stored, stored, f"{path}: damaged; move it away, or put a copy of it in its place")
     return stored
-
-
-def _check_box(box):
-    """Raise ValueError unless it is {"bbox": four numbers, "label": text}; it may have more."""
-    good = isinstance(box, dict) and isinstance(box.get("label"), str)
-    bbox = box.get("bbox") if good else None
-    if not isinstance(bbox, list | tuple) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-        raise ValueError(
-            f"got {str(box)[:120]}; a box is {{'bbox': [left, top, width, height], 'label': class}}"
-        )
-
-
-def _is_number(value) -> bool:
-    """A number that a float can hold; NaN is one."""
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    return real and (isinstance(value, float) or abs(value) < 1e300)
 
 
 def write(task: Task, answers: dict, source: str):
@@ -124,27 +121,18 @@ def write(task: Task, answers: dict, source: str):
         }
         for position, answer in answers.items()
     }
-    write_json(
-        path_of(run, task.cycle),
-        {
-            "task": task.id,
-            "run": str(run.folder.relative_to(run.out)),
-            "cycle": task.cycle,
-            "source": source,
-            "frames": frames,
-        },
-    )
+    about = {"task": task.id, "run": str(run.folder.relative_to(run.out)), "cycle": task.cycle}
+    write_json(path_of(run, task.cycle), about | {"source": source, "frames": frames})
 
 
 def progress(run: Run, cycle: int) -> tuple[int, int]:
     """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
-    return _progress(task, read(task))
+    return _finished(task, read(task)), len(task.positions)
 
 
-def _progress(task: Task, answers: dict) -> tuple[int, int]:
-    finished = sum(bool(answers[p].looked_at) for p in task.positions if p in answers)
-    return finished, len(task.positions)
+def _finished(task: Task, answers: dict) -> int:
+    return sum(bool(answers[p].looked_at) for p in task.positions if p in answers)
 
 
 def wanted(run: Run, cycle: int) -> str:
@@ -154,16 +142,18 @@ def wanted(run: Run, cycle: int) -> str:
 
 
 def _wanted(task: Task, answers: dict) -> str:
-    finished, total = _progress(task, answers)
+    finished, total = _finished(task, answers), len(task.positions)
     if finished == total:
         return ""
-    folder, cycle = _short(task.run.folder), task.cycle
+    folder, cycle = os.path.relpath(task.run.folder), task.cycle
+    if folder.startswith(".."):
+        folder = task.run.folder
     return (
         f"{folder}, cycle {cycle}, waits for labels: {finished} of {total} frames are finished. "
         f"Draw them with `alkit labels draw {folder} --cycle {cycle}` or in notebooks/5_label.ipynb"
         f"; or write them out with `alkit labels export {folder} --cycle {cycle} --format FORMAT`, "
-        f"have them labelled and take them back with `alkit labels import {folder} --cycle "
-        f"{cycle} FILE`. The same `alkit run` then goes on"
+        f"have them labeled and take them back with `alkit labels import {folder} --cycle {cycle} "
+        "FILE`. The same `alkit run` then goes on"
     )
 
 
@@ -187,13 +177,12 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     pool, entry = run.frames("pool").unlabeled(), run.entry("pool")
 
     def boxes(position):
-        right = cleaned(task, position, answers[position])  # the file may have been edited
-        own = [(box["bbox"], box["label"]) for box in right.boxes]
-        names = [name for _, name in own]
-        ignore = np.array([name == IGNORE for name in names], bool)
+        right = cleaned(task, position, answers[position]).boxes  # the file may have been edited
+        names = [box["label"] for box in right]
+        ignore = [name == IGNORE for name in names]
         # A box to ignore has to pass the filter's classes; which of them does not matter.
         names = [task.classes[0] if name == IGNORE else name for name in names]
-        native = Boxes(np.array([bbox for bbox, _ in own]).reshape(-1, 4), names, ignore)
+        native = Boxes(np.array([box["bbox"] for box in right]).reshape(-1, 4), names, ignore)
         return native.scaled(task.factor(position))
 
     answered = replace(pool, boxes=LazySequence(len(pool), boxes))
@@ -217,43 +206,12 @@ def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict
     Raises ValueError that lists what is wrong where; `all_looked_at` says that frames without
     boxes and without a word were looked at and show nothing.
     """
-    problems = []
+    kept, problems = {}, []
     for position in task.positions:
-        if position not in found:
-            problems.append(
-                f"{_frame(task, position)}: not in the file. One that shows nothing has to be "
-                "there too, without boxes (YOLO: an empty text file)"
-            )
-            continue
-        answer = found[position]
-        if answer.size is not None and tuple(answer.size) != task.size(position):
-            problems.append(
-                f"{_frame(task, position)}: the file says {answer.size[1]}×{answer.size[0]} pixels "
-                f"(width×height), the image has {task.size(position)[1]}×{task.size(position)[0]}"
-            )
-        problems += [
-            f"{_frame(task, position)}: {p}" for p in _box_problems(task, position, answer)
-        ]
-        if all_looked_at:
-            proposed = len(task.proposals[position])
-            if answer.looked_at is False and proposed and not answer.boxes:
-                problems.append(
-                    f"{_frame(task, position)}: not yet looked at, the file says, and it does not "
-                    f"hold the boxes that were exported ({proposed}); mark this frame as finished"
-                )
-            continue
-        if answer.looked_at is False:
-            problems.append(
-                f"{_frame(task, position)}: not yet looked at, the file says. If all frames were, "
-                "give --looked-at-all"
-            )
-        elif answer.looked_at is None and not answer.boxes:
-            problems.append(
-                f"{_frame(task, position)}: no boxes, and the file does not say that it was looked "
-                "at. If all frames without boxes show nothing, give --looked-at-all"
-            )
-    problems += [f"position {p}: not among the chosen frames" for p in found if p not in
-                 set(task.positions)]  # fmt: skip
+        try:
+            kept[position] = _taken(task, position, found.get(position), all_looked_at)
+        except ValueError as error:
+            problems.append(str(error))
     if not problems and not all_looked_at and _untouched(task, found):
         problems.append(
             "all boxes are exactly those that were exported, and nothing says that anybody looked "
@@ -263,66 +221,69 @@ def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict
         more = f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         lines = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
         raise ValueError(f"{where}: nothing was imported:{lines}{more}")
-    return {p: replace(_cut(task, p, found[p]), looked_at=True) for p in task.positions}
+    return kept
+
+
+def _taken(task: Task, position: int, answer: Answer | None, all_looked_at: bool) -> Answer:
+    """The answer of a file about one frame, finished."""
+    what = _frame(task, position)
+    if answer is None:
+        raise ValueError(
+            f"{what}: not in the file. One that shows nothing has to be there too, without boxes "
+            "(YOLO: an empty text file)"
+        )
+    if answer.size is not None and answer.size != task.size(position):
+        raise ValueError(
+            f"{what}: the file says {answer.size} pixels (height, width), the image has "
+            f"{task.size(position)}"
+        )
+    proposed = len(task.proposals[position])
+    if answer.looked_at is False and all_looked_at and proposed and not answer.boxes:
+        raise ValueError(
+            f"{what}: not yet looked at, the file says, and it does not hold the boxes that were "
+            f"exported ({proposed}); mark this frame as finished"
+        )
+    if not all_looked_at and not (answer.looked_at or (answer.looked_at is None and answer.boxes)):
+        said = "the file says that it was not yet looked at"
+        if answer.looked_at is None:
+            said = "no boxes, and the file does not say that it was looked at"
+        raise ValueError(f"{what}: {said}. If all frames were, give --looked-at-all")
+    return replace(cleaned(task, position, answer), looked_at=True)
 
 
 def cleaned(task: Task, position: int, answer: Answer) -> Answer:
     """An answer with its boxes cut to the image. Raises ValueError for boxes that are wrong."""
-    problems = _box_problems(task, position, answer)
-    if problems:
-        raise ValueError(f"{_frame(task, position)}: {'; '.join(problems)}")
-    return _cut(task, position, answer)
-
-
-def _cut(task: Task, position: int, answer: Answer) -> Answer:
-    size = task.size(position)
-    boxes = [{"bbox": inside(b["bbox"], size), "label": b["label"]} for b in answer.boxes]
-    return replace(answer, boxes=boxes)
-
-
-def _box_problems(task: Task, position: int, answer: Answer) -> list:
     height, width = task.size(position)
-    problems, seen = [], {}
+    what, boxes, seen = _frame(task, position), [], set()
     for k, box in enumerate(answer.boxes, 1):
-        try:
-            _check_box(box)
-        except ValueError as error:
-            problems.append(f"box {k}: {error}")
-            continue
-        bbox, name = box["bbox"], box["label"]
-        if name not in task.classes:
+        where = f"{what}: box {k}"
+        box = check(LabeledBox, box, where)
+        if box.label not in task.classes:
             known = ", ".join(task.classes)
-            problems.append(f"box {k}: class {name!r} is unknown; the classes are {known}")
-        if not all(map(math.isfinite, bbox)) or min(bbox[2:]) <= 0:
-            problems.append(f"box {k} is {bbox}; finite numbers and a positive size are wanted")
-            continue
-        left, top, right, bottom = bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]
-        if min(left, top) < -SLACK or right > width + SLACK or bottom > height + SLACK:
-            numbers = ", ".join(f"{v:g}" for v in bbox)
-            problems.append(f"box {k} [{numbers}] reaches out of the {width}×{height} image")
-        elif min(inside(bbox, (height, width))[2:]) <= 0:
-            numbers = ", ".join(f"{v:g}" for v in bbox)
-            problems.append(f"box {k} [{numbers}] has no area in the {width}×{height} image")
-        near = [(name, round(left) + step, round(top) + other) for step, other in AROUND]
-        if any(_same(bbox, before) for place in near for before in seen.get(place, ())):
-            problems.append(f"box {k} stands there twice")
-        seen.setdefault(near[0], []).append(bbox)
-    return problems
-
-
-def _same(a, b) -> bool:
-    return all(abs(x - y) < SAME for x, y in zip(a, b, strict=True))
+            raise ValueError(f"{where}: class {box.label!r} is unknown; the classes are {known}")
+        left, top, w, h = box.bbox
+        bbox = inside(box.bbox, (height, width))
+        out = min(left, top, width - left - w, height - top - h) < -SLACK
+        if out or min(bbox[2:]) <= 0:
+            numbers = ", ".join(f"{v:g}" for v in box.bbox)
+            what_is = "reaches out of" if out else "has no area in"
+            raise ValueError(f"{where} [{numbers}] {what_is} the {width}×{height} image")
+        if (same := (box.label, *(round(v, 1) for v in bbox))) in seen:
+            raise ValueError(f"{where} stands there twice")
+        seen.add(same)
+        boxes.append({"bbox": bbox, "label": box.label})
+    return replace(answer, boxes=boxes)
 
 
 def _untouched(task: Task, found: dict) -> bool:
     """Whether a file holds nothing but the proposals, and nobody says that they are right."""
     for position in task.positions:
-        own, proposed = found[position].boxes, task.proposals[position]
-        if found[position].looked_at or len(own) != len(proposed):
+        own, proposed = _ordered(found[position].boxes), _ordered(task.proposals[position])
+        if found[position].looked_at or [b["label"] for b in own] != [b["label"] for b in proposed]:
             return False
-        for box, before in zip(_ordered(own), _ordered(proposed), strict=True):
-            if box["label"] != before["label"] or not _same(box["bbox"], before["bbox"]):
-                return False
+        sides = [[box["bbox"] for box in boxes] for boxes in (own, proposed)]
+        if not np.allclose(*sides, rtol=0, atol=SAME):
+            return False
     return True
 
 
@@ -339,9 +300,3 @@ def count(answers: dict) -> Counter:
 
 def _frame(task: Task, position: int) -> str:
     return f"frame {task.frames.name[position]} (position {position})"
-
-
-def _short(folder: Path) -> str:
-    """A folder as a person would type it."""
-    relative = os.path.relpath(folder)
-    return str(folder) if relative.startswith("..") else relative

@@ -1,6 +1,7 @@
 """Labels of frames as COCO dicts: what the oracle says, and a labelled set to train on."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,8 +72,7 @@ def labeled_frames(pool: FrameSet, cycles: list) -> FrameSet:
         for image in labels["images"]:
             positions.append(image["position"])
             boxes.append(_boxes(of_image[image["id"]]))
-    frames = pool.unlabeled().take(positions)
-    return FrameSet(**{**frames.__dict__, "boxes": boxes})
+    return replace(pool.unlabeled().take(positions), boxes=boxes)
 
 
 def _boxes(annotations: list) -> Boxes:
@@ -100,14 +100,10 @@ def count(labels: dict) -> dict:
 def concatenate(first: FrameSet, second: FrameSet) -> FrameSet:
     """Frames of one set followed by those of another, both labelled and of one image size."""
     n = len(first)
-
-    def read(i):
-        return first.images(i) if i < n else second.images(i - n)
-
     return FrameSet(
         dataset=f"{first.dataset} and {second.dataset}",
         name=[*first.name, *second.name],
-        read=read,
+        read=lambda i: first.images(i) if i < n else second.images(i - n),
         image_size=first.image_size,
         boxes=[*first.boxes, *second.boxes],
     )

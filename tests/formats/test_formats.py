@@ -172,8 +172,8 @@ def test_label_studio_makes_tasks_of_an_exported_coco_file(task, tmp_path):
 
 
 UNSEEN = {
-    "coco": "not yet looked at, the file says",
-    "label-studio": "not yet looked at, the file says",
+    "coco": "not yet looked at",
+    "label-studio": "not yet looked at",
     "cvat": "no boxes, and the file does not say",
     "yolo": "not in the file",
 }

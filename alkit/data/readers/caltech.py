@@ -6,26 +6,34 @@ individual; "people", a group; "person?", one that may be none; and in some file
 
 import functools
 import re
+from dataclasses import replace
+from itertools import chain, compress
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt, validate_call
 from tqdm import tqdm
 
 from alkit.data import filters
+from alkit.data.records import unique
 from alkit.data.seqfile import SeqFile
-from alkit.data.vbb import VideoBoxes, read_vbb
-from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
+from alkit.data.vbb import read_vbb
+from alkit.frames import FrameSet, LazySequence
+
+Sets = Annotated[list[Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.]$")]], Field(min_length=1)]
 
 
+@validate_call
 def read(
     root: Path,
     *,
-    sets: list[str] | None = None,
+    sets: Sets | None = None,
     annotations: str | None = "annotations",
-    step: int = 1,
-    first: int = 0,
+    step: PositiveInt = 1,
+    first: NonNegativeInt = 0,
     across_videos: bool = False,
-    with_positives: str | None = None,
+    with_positives: filters.RuleName | None = None,
     equal_is_hidden: bool = False,
 ) -> FrameSet:
     """Frames of the videos in `sets`, in this order, videos by name, at native pixels.
@@ -59,121 +67,88 @@ def read(
     wrong arguments, what `SeqFile` and `read_vbb` find wrong, a frame behind the last annotated
     one, and where no frame is left.
     """
-    root = Path(root)
-    _check(root, step, first, with_positives, annotations)
     videos = _videos(root, sets)
     names, seqs = list(videos), [SeqFile(path) for path in videos.values()]
-    vbbs = None if annotations is None else _annotation_files(root, annotations, names)
+    vbbs = None if annotations is None else _annotation_files(root / annotations, names)
 
     @functools.cache
-    def annotated(v: int) -> VideoBoxes:
-        return read_vbb(vbbs[v])
+    def annotated(v: int) -> LazySequence:
+        return read_vbb(vbbs[v], equal_is_hidden)
 
-    raw = [np.arange(len(seq)) for seq in seqs]
+    parts = [[(v, f) for f in range(len(seq))] for v, seq in enumerate(seqs)]
     if with_positives is not None:
+        if vbbs is None:
+            raise ValueError(f"{root}: with_positives needs annotations, which are null")
         rule = filters.RULES[with_positives]
-        bar = tqdm(range(len(seqs)), desc=f"{root.name}: annotations", delay=2, leave=False)
-        raw = [_with_positives(annotated(v), rule, raw[v], equal_is_hidden) for v in bar]
-    if not across_videos:
-        raw = [numbers[first::step] for numbers in raw]
-    video = np.repeat(np.arange(len(raw)), [len(numbers) for numbers in raw])
-    raw = np.concatenate(raw)
+        for v in tqdm(range(len(seqs)), f"{root.name}: annotations", delay=2, leave=False):
+            kept = [not filters.apply(rule, boxes).ignore.all() for boxes in annotated(v)]
+            parts[v] = list(compress(parts[v], kept))
     if across_videos:
-        video, raw = video[first::step], raw[first::step]
-    if len(raw) == 0:
+        parts = [list(chain.from_iterable(parts))]
+    pairs = [pair for part in parts for pair in part[first::step]]
+    if not pairs:
         raise ValueError(
             f"{root}: no frame is left of {sum(map(len, seqs))} in {len(seqs)} videos: first is "
             f"{first}, step {step}, with_positives {with_positives!r}"
         )
-
     number_of = _video_numbers(names)
 
     def boxes_of(i):
-        v, f = int(video[i]), int(raw[i])
+        v, f = pairs[i]
         found = annotated(v)
-        if f >= found.n_frames:
+        if f >= len(found):
             raise ValueError(
-                f"{vbbs[v]}: it annotates {found.n_frames} frames, but {seqs[v].path} has "
-                f"{len(seqs[v])}, and frame {f} (from 0) was asked for; they are not of the same "
-                f"video, or one is incomplete"
+                f"{vbbs[v]} annotates {len(found)} frames, but {seqs[v].path} has {len(seqs[v])}: "
+                "they are not of the same video, or one is incomplete"
             )
-        return _boxes(found, slice(*found.start[f : f + 2]), number_of[v], equal_is_hidden)
+        return replace(found[f], identity=found[f].identity + number_of[v] * 10**9)
 
     sizes = {seq.image_size for seq in seqs}
-    pairs = list(zip(video.tolist(), raw.tolist(), strict=True))
     return FrameSet(
         dataset=root.name,
         name=[f"{names[v]}/I{f:05d}" for v, f in pairs],
         read=lambda i: seqs[pairs[i][0]][pairs[i][1]],
         image_size=sizes.pop() if len(sizes) == 1 else None,
-        boxes=None if vbbs is None else LazySequence(len(raw), boxes_of),
-        sequence=np.array(names)[video],
-        frame=raw / step,
+        boxes=None if vbbs is None else LazySequence(len(pairs), boxes_of),
+        sequence=np.array([names[v] for v, _ in pairs]),
+        frame=np.array([f for _, f in pairs]) / step,
     )
 
 
 def sources(
-    root: Path,
-    *,
-    sets: list[str] | None = None,
-    annotations: str | None = "annotations",
-    **_,
+    root: Path, *, sets: list[str] | None = None, annotations: str | None = "annotations", **_
 ) -> tuple[list, list]:
     """The files that the data comes from: (annotation files, video files)."""
-    videos = _videos(Path(root), sets)
-    texts = [] if annotations is None else _annotation_files(Path(root), annotations, list(videos))
+    videos = _videos(root, sets)
+    texts = [] if annotations is None else _annotation_files(root / annotations, list(videos))
     return texts, list(videos.values())
 
 
-def _check(root, step, first, with_positives, annotations):
-    if type(step) is not int or step < 1:
-        raise ValueError(f"{root}: step is {step!r}; an integer > 0 is wanted")
-    if type(first) is not int or first < 0:
-        raise ValueError(f"{root}: first is {first!r}; an integer ≥ 0 is wanted")
-    if with_positives is not None and with_positives not in filters.RULES:
-        raise ValueError(
-            f"{root}: with_positives is {with_positives!r}; one of {sorted(filters.RULES)} is "
-            f"wanted, or null for all frames"
-        )
-    if with_positives is not None and annotations is None:
-        raise ValueError(f"{root}: with_positives needs annotations, which are null")
-
-
-def _videos(root: Path, sets) -> dict[str, Path]:
+def _videos(root: Path, sets: list[str] | None) -> dict[str, Path]:
     """The .seq files by the name of their sequence, in order."""
     if sets is None:
         return {path.stem: path for path in _files_in([root], ".seq")}
-    sets = list(sets) if isinstance(sets, list | tuple) else [sets]
-    plain = [isinstance(s, str) and PurePosixPath(s).parts == (s,) and s != ".." for s in sets]
-    if not sets or not all(plain) or len(set(sets)) < len(sets):
-        raise ValueError(f"{root}: sets is {sets}; names of folders, each once, are wanted")
+    unique(root, "name in sets", sets)
     found = {}
     for name in sets:
-        places = [root / name, root / "videos" / name, root / name / name]
-        for path in _files_in(places, ".seq"):
+        for path in _files_in([root / name, root / "videos" / name, root / name / name], ".seq"):
             found[f"{name}/{path.stem}"] = path
     return found
 
 
-def _annotation_files(root: Path, annotations: str, names: list[str]) -> list[Path]:
+def _annotation_files(base: Path, names: list[str]) -> list[Path]:
     """The .vbb file of each sequence, all of which exist."""
-    folders, found, missing = {}, [], []
-    for name in names:
-        inside = PurePosixPath(name).parent
-        if inside not in folders:
-            base = root / annotations
-            places = [base / inside, base / base.name / inside, base / inside / inside]
-            folders[inside] = {path.stem: path for path in _files_in(places, ".vbb")}
-        path = folders[inside].get(PurePosixPath(name).name)
-        found.append(path)
-        if path is None:
-            missing.append(f"{name}.vbb")
+    files = {}
+    for inside in {PurePosixPath(name).parent for name in names}:
+        places = [base / inside, base / base.name / inside, base / inside / inside]
+        files |= {str(inside / path.stem): path for path in _files_in(places, ".vbb")}
+    missing = [name for name in names if name not in files]
     if missing:
         raise FileNotFoundError(
-            f"{root / annotations}: the annotations of {len(missing)} of {len(names)} videos are "
-            f"missing, the first is {missing[0]}"
+            f"{base}: the annotations of {len(missing)} of {len(names)} videos are missing, the "
+            f"first is {missing[0]}.vbb"
         )
-    return found
+    return [files[name] for name in names]
 
 
 def _files_in(places: list[Path], suffix: str) -> list[Path]:
@@ -194,26 +169,3 @@ def _video_numbers(names: list[str]) -> list[int]:
     matches = [re.fullmatch(r"set(\d{1,4})/V(\d{1,4})", name) for name in names]
     numbers = [int(m[1]) * 10**4 + int(m[2]) for m in matches if m]
     return numbers if len(set(numbers)) == len(names) else list(range(len(names)))
-
-
-def _boxes(found: VideoBoxes, of: slice, video_number: int, equal_is_hidden: bool) -> Boxes:
-    """Some of a video's objects, pixels counted from 0."""
-    if of.start == of.stop:
-        return NO_BOXES
-    pos, posv, occluded = found.pos[of], found.posv[of], found.occluded[of]
-    labelled = occluded & posv.any(axis=1)
-    visible = np.where(labelled[:, None], posv, pos)
-    if equal_is_hidden:
-        visible[labelled & (posv == pos).all(axis=1), 2:] = 0
-    from_zero = np.array([1, 1, 0, 0])  # the file counts pixels from 1
-    identity = video_number * 10**9 + found.id[of]
-    return Boxes(pos - from_zero, found.label[of], None, visible - from_zero, identity)
-
-
-def _with_positives(found: VideoBoxes, rule, numbers, equal_is_hidden) -> np.ndarray:
-    """Those of the frame numbers that have a positive under the rule."""
-    boxes = _boxes(found, slice(0, len(found.id)), 0, equal_is_hidden)
-    frame = np.repeat(np.arange(found.n_frames), np.diff(found.start))
-    # The filter drops boxes, so each carries its frame's number in the place of its identity.
-    kept = filters.apply(rule, Boxes(boxes.ltwh, boxes.label, None, boxes.visible, frame))
-    return numbers[np.isin(numbers, kept.identity[~kept.ignore])]

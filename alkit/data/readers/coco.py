@@ -3,24 +3,101 @@
 An image record may carry `sequence` (the video's name) and `frame` (the raw frame number in it).
 """
 
-import json
-import math
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, PositiveFloat, validate_call
 
-from alkit.data.imagefile import read_image
-from alkit.frames import NO_BOXES, Boxes, FrameSet, LazySequence
+from alkit.data.imagefile import check_present, read_image
+from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, read_json, unique
+from alkit.frames import Boxes, FrameSet, LazySequence, boxes_by_image
+
+Id = int | str
 
 
+class Image(Record):
+    """An image, as other tools write it too: some do not know its size."""
+
+    id: Id
+    file_name: str = Field(min_length=1)
+    width: Pixels | None = None
+    height: Pixels | None = None
+    looked_at: bool | None = None  # our own: whether somebody labeled it; see `alkit.labeling`
+
+
+class Annotation(Record):
+    """A box of an image."""
+
+    id: Id | None = None
+    image_id: Id
+    category_id: Id
+    bbox: Box
+    iscrowd: Mark | None = None
+    ignore: Mark | None = None
+
+
+class Category(Record):
+    """A class of objects."""
+
+    id: Id
+    name: str
+
+
+class Coco(Record):
+    """The content of a COCO json. Segmentations and other keys are passed over."""
+
+    images: Annotated[list[Image], Many, Field(min_length=1)]
+    annotations: Annotated[list[Annotation], Many]
+    categories: Annotated[list[Category], Many]
+
+
+class OwnImage(Image):
+    """An image of a data set."""
+
+    file_name: FileName
+    width: Pixels
+    height: Pixels
+    sequence: Id | None = None
+    frame: float | None = None
+
+
+class DataSet(Coco):
+    """The content of a data set's file."""
+
+    images: Annotated[list[OwnImage], Many, Field(min_length=1)]
+
+
+def load(text: bytes, where, model=DataSet):
+    """The content of a COCO json as `DataSet` or `Coco`; all ids are known, and come once.
+
+    Raises ValueError that begins with `where` and names the record.
+    """
+    data = check(model, read_json(text, where, without="segmentation"), where)
+    for name in ("images", "annotations", "categories"):
+        ids = [record.id for record in getattr(data, name)]
+        unique(where, f"id in {name}", [id_ for id_ in ids if id_ is not None])
+    unique(where, "file name", [image.file_name for image in data.images])
+    known = {"image": data.images, "category": data.categories}
+    known = {kind: {record.id for record in records} for kind, records in known.items()}
+    for i, a in enumerate(data.annotations):
+        for kind, id_ in (("image", a.image_id), ("category", a.category_id)):
+            if id_ not in known[kind]:
+                raise ValueError(
+                    f"{where}: annotations.{i}: there is no {kind} with the id {id_!r}"
+                )
+    return data
+
+
+@validate_call
 def read(
     root: Path,
     *,
     annotations: str,
     images: str = ".",
-    sequences: list[str] | None = None,
-    frames: list[int] | None = None,
-    step: float = 1,
+    sequences: list[Id] | Id | None = None,
+    frames: tuple[int, int] | None = None,
+    step: PositiveFloat = 1,
 ) -> FrameSet:
     """The frames of a COCO json at native pixels, with all its boxes; labels are category names.
 
@@ -39,39 +116,61 @@ def read(
     that lead out of the folder; FileNotFoundError for missing files. An image whose size differs
     from its record, or that is truncated, raises when it is read.
     """
-    path = Path(root) / annotations
-    folder = Path(root) / images
-    data = _load(path)
-    images_, number_of = _image_records(path, data["images"])
-    boxes_of = _boxes(path, data, number_of)
-    del data
+    path = root / annotations
+    data = load(path.read_bytes(), path)
+    records = data.images
+    for image in records:
+        if (image.sequence is None) != (records[0].sequence is None):
+            raise ValueError(
+                f"{path}: image {image.id!r} and image {records[0].id!r}: one has a sequence, the "
+                "other has none; expected all or none"
+            )
+        if image.sequence is not None and image.frame is None:
+            raise ValueError(
+                f"{path}: image {image.id!r}: expected the frame's number in its video"
+            )
 
-    order = np.arange(len(images_))
+    order = np.arange(len(records))
     sequence = frame = None
-    if images_ and "sequence" in images_[0]:
-        sequence = np.array([str(image["sequence"]) for image in images_])
-        frame = np.array([image["frame"] for image in images_], np.float64)
-        first_seen = {name: rank for rank, name in enumerate(dict.fromkeys(sequence.tolist()))}
-        rank = np.array([first_seen[name] for name in sequence.tolist()])
-        order = np.lexsort((frame, rank))
-        _unique(
-            path, "sequence and frame", list(zip(sequence.tolist(), frame.tolist(), strict=True))
-        )
+    if records[0].sequence is not None:
+        sequence = np.array([str(image.sequence) for image in records])
+        frame = np.array([image.frame for image in records], np.float64)
+        unique(path, "frame", zip(sequence.tolist(), frame.tolist(), strict=True))
+        rank = {name: k for k, name in enumerate(dict.fromkeys(sequence.tolist()))}
+        order = np.lexsort((frame, [rank[name] for name in sequence.tolist()]))
     if sequences is not None:
-        order = order[_in_sequences(path, sequence, sequences)[order]]
-    order = order[_span(path, frames, len(order))]
-    if not step > 0:
-        raise ValueError(f"{path}: step is {step}; a positive number is wanted")
+        wanted = [str(name) for name in (sequences if isinstance(sequences, list) else [sequences])]
+        known = [] if sequence is None else sorted(set(sequence.tolist()))
+        if not wanted or not set(wanted) <= set(known):
+            raise ValueError(f"{path}: expected sequences of {known}, got {wanted}")
+        order = order[np.isin(sequence, wanted)[order]]
+    if frames is not None:
+        if not 0 <= frames[0] <= frames[1] < len(order):
+            raise ValueError(
+                f"{path}: expected frames [first, last] of 0 to {len(order) - 1}, got {frames}"
+            )
+        order = order[frames[0] : frames[1] + 1]
 
-    images_ = [images_[i] for i in order]
-    files = _image_files(path, folder, images_)
-    sizes = [(image["height"], image["width"]) for image in images_]
+    position = {image.id: i for i, image in enumerate(records)}
+    label = {category.id: category.name for category in data.categories}
+    boxes = Boxes(
+        np.array([a.bbox for a in data.annotations]).reshape(-1, 4),
+        [label[a.category_id] for a in data.annotations],
+        [bool(a.iscrowd or a.ignore) for a in data.annotations],
+    )
+    image_of = np.array([position[a.image_id] for a in data.annotations], np.int64)
+    boxes = boxes_by_image(len(records), image_of, boxes)
+
+    records = [records[i] for i in order]
+    files = [root / images / image.file_name for image in records]
+    check_present(path, files)
+    sizes = [(image.height, image.width) for image in records]
     return FrameSet(
         dataset=path.stem,
-        name=[image["file_name"] for image in images_],
+        name=[image.file_name for image in records],
         read=lambda i: read_image(files[i], sizes[i]),
         image_size=sizes[0] if len(set(sizes)) == 1 else None,
-        boxes=LazySequence(len(order), lambda i: boxes_of(order[i])),
+        boxes=LazySequence(len(order), lambda i: boxes[order[i]]),
         sequence=None if sequence is None else sequence[order],
         frame=None if frame is None else frame[order] / step,
     )
@@ -79,196 +178,6 @@ def read(
 
 def sources(root: Path, *, annotations: str, images: str = ".", **_) -> tuple[list, list]:
     """The files that the data comes from: (annotation files, image files)."""
-    path = Path(root) / annotations
-    names = [image["file_name"] for image in _image_records(path, _load(path)["images"])[0]]
-    return [path], [Path(root) / images / name for name in names]
-
-
-def _load(path: Path) -> dict:
-    """The json without what is not used here: segmentations are most of a large file."""
-
-    def lean(record):
-        record.pop("segmentation", None)
-        return record
-
-    try:
-        data = json.loads(path.read_bytes(), object_hook=lean)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: there is no such annotation file") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file, or a truncated one: {error}") from None
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise ValueError(f"{path}: a COCO json needs the list {key!r} at its top")
-        for i, record in enumerate(data[key]):
-            if not isinstance(record, dict):
-                raise ValueError(f"{path}: {key}[{i}] is {record!r}; a record is wanted")
-    return data
-
-
-def _need(path, what, record, keys):
-    for key in keys:
-        if key not in record:
-            raise ValueError(f"{path}: {what} lacks {key!r}: {_short(record)}")
-
-
-def _short(record) -> str:
-    text = str(record)
-    return text if len(text) <= 200 else text[:200] + " …"
-
-
-def _is_number(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _unique(path, what, values):
-    if len(set(values)) < len(values):
-        seen = set()
-        twice = next(value for value in values if value in seen or seen.add(value))
-        raise ValueError(f"{path}: duplicate {what} {twice!r}")
-
-
-def _ids(path, what, records):
-    """The records' ids, checked: integers or strings, each once."""
-    for i, record in enumerate(records):
-        if type(record.get("id")) not in (int, str):
-            raise ValueError(
-                f"{path}: {what}[{i}] has id {record.get('id')!r}; an integer or a string is wanted"
-            )
-    ids = [record["id"] for record in records]
-    _unique(path, f"id in {what}:", ids)
-    return ids
-
-
-def _image_records(path, images) -> tuple[list[dict], dict]:
-    """The image records, checked, and the position of each id."""
-    ids = _ids(path, "images", images)
-    if not images:
-        raise ValueError(f"{path}: the list 'images' is empty")
-    in_video = "sequence" in images[0]
-    for image in images:
-        what = f"image {image['id']!r}"
-        _need(path, what, image, ["file_name", "width", "height"])
-        for side in ("width", "height"):
-            if type(image[side]) is not int or image[side] < 1:
-                raise ValueError(
-                    f"{path}: {what} has {side} {image[side]!r}; an integer > 0 is wanted"
-                )
-        if not isinstance(image["file_name"], str) or not image["file_name"]:
-            raise ValueError(
-                f"{path}: {what} has file_name {image['file_name']!r}; a name is wanted"
-            )
-        name = PurePosixPath(image["file_name"].replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts:
-            raise ValueError(
-                f"{path}: {what} has file_name {image['file_name']!r}, which leads out of the "
-                f"image folder; a relative path without '..' is wanted"
-            )
-        if ("sequence" in image) != in_video:
-            raise ValueError(
-                f"{path}: {what} {'lacks' if in_video else 'has'} 'sequence', unlike image "
-                f"{images[0]['id']!r}; either all images have one or none"
-            )
-        if in_video and not _is_number(image.get("frame")):
-            raise ValueError(
-                f"{path}: {what} has a 'sequence' but its 'frame' is {image.get('frame')!r}; "
-                f"the frame's number in the video is wanted"
-            )
-    _unique(path, "file name", [image["file_name"] for image in images])
-    return images, {id_: i for i, id_ in enumerate(ids)}
-
-
-def _boxes(path, data, number_of):
-    """A function from the position of an image in the file to its `Boxes`. The boxes of all images
-    lie in a few flat arrays sorted by image, so that a large data set stays small in memory."""
-    categories = data["categories"]
-    category_ids = _ids(path, "categories", categories)
-    for category in categories:
-        _need(path, f"category {category['id']!r}", category, ["name"])
-    names = np.array([str(category["name"]) for category in categories] or [""])
-    category_of = {id_: i for i, id_ in enumerate(category_ids)}
-
-    n = len(data["annotations"])
-    _ids(path, "annotations", data["annotations"])
-    ltwh = np.zeros((n, 4))
-    image, category = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    ignore = np.zeros(n, bool)
-    for i, record in enumerate(data["annotations"]):
-        what = f"annotation {record['id']!r}"
-        _need(path, what, record, ["image_id", "category_id", "bbox"])
-        for key, known in (("image_id", number_of), ("category_id", category_of)):
-            if type(record[key]) not in (int, str) or record[key] not in known:
-                kind = "image" if key == "image_id" else "category"
-                raise ValueError(
-                    f"{path}: {what} has {key} {record[key]!r}, but there is no such {kind}"
-                )
-        box = record["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise ValueError(
-                f"{path}: {what} has bbox {_short(box)}; four finite numbers "
-                f"[left, top, width, height] are wanted"
-            )
-        if box[2] < 0 or box[3] < 0:
-            raise ValueError(
-                f"{path}: {what} has bbox {box}; its width and height must not be negative"
-            )
-        ltwh[i] = box
-        image[i], category[i] = number_of[record["image_id"]], category_of[record["category_id"]]
-        for key in ("iscrowd", "ignore"):
-            if record.get(key, 0) not in (0, 1):
-                raise ValueError(f"{path}: {what} has {key} {record[key]!r}; 0 or 1 is wanted")
-            ignore[i] |= bool(record.get(key, 0))
-
-    order = np.argsort(image, kind="stable")
-    ltwh, category, ignore = ltwh[order], category[order], ignore[order]
-    start = np.searchsorted(image[order], np.arange(len(number_of) + 1))
-
-    def boxes_of(position):
-        of = slice(start[position], start[position + 1])
-        if of.start == of.stop:
-            return NO_BOXES
-        return Boxes(ltwh[of], names[category[of]], ignore[of])
-
-    return boxes_of
-
-
-def _in_sequences(path, sequence, wanted) -> np.ndarray:
-    """Which frames belong to the wanted sequences."""
-    if isinstance(wanted, str):
-        wanted = [wanted]
-    known = [] if sequence is None else sorted(set(sequence.tolist()))
-    unknown = sorted(set(map(str, wanted)) - set(known))
-    if unknown or not wanted:
-        raise ValueError(f"{path}: sequences is {wanted}, but the file has {known}")
-    return np.isin(sequence, [str(name) for name in wanted])
-
-
-def _span(path, span, n) -> slice:
-    """The slice for [first, last], positions from 0, both included."""
-    if span is None:
-        return slice(None)
-    if len(span) != 2 or any(type(p) is not int for p in span) or not 0 <= span[0] <= span[1] < n:
-        raise ValueError(
-            f"{path}: frames is {span}; two positions 0 ≤ first ≤ last < {n} are wanted"
-        )
-    return slice(span[0], span[1] + 1)
-
-
-def _image_files(path, folder, images) -> list[str]:
-    """The images' paths, all of which exist. One listing per folder: half a million single
-    questions take minutes on a network disk."""
-    listed, files, missing = {}, [], []
-    for image in images:
-        file = folder / image["file_name"]
-        if file.parent not in listed:
-            found = file.parent.iterdir() if file.parent.is_dir() else ()
-            listed[file.parent] = {entry.name for entry in found}
-        if file.name not in listed[file.parent]:
-            missing.append(file)
-        files.append(str(file))
-    if missing:
-        raise FileNotFoundError(
-            f"{path}: {len(missing)} of {len(images)} image files are missing, the first is "
-            f"{missing[0]}"
-        )
-    return files
+    path = root / annotations
+    data = load(path.read_bytes(), path)
+    return [path], [root / images / image.file_name for image in data.images]

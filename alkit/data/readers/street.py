@@ -1,36 +1,36 @@
 """Reads the embedded data set: street scenes that are drawn when they are asked for."""
 
-from collections.abc import Sequence
 from functools import lru_cache
-from numbers import Integral
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, NonNegativeInt, validate_call
 
 from alkit.frames import FrameSet, LazySequence
 from alkit.street import annotate, clips, render
-from alkit.street.plan import Plan, plan
+from alkit.street.plan import plan
 from alkit.street.world import DOMAINS
 
 FRAMES = {"source": 300, "pool": 2000, "test": 240}  # where no number is given
-SITUATIONS = np.dtype(
-    [("pedestrians", int), ("night", bool), ("rain", bool), ("crowd", bool), ("children", bool),
-     ("close", bool)]
-)  # fmt: skip
+TAGS = ("night", "rain", "crowd", "children", "close")
+SITUATIONS = np.dtype([("pedestrians", int), *((tag, bool) for tag in TAGS)])
 CLOSE = 200.0  # pixels of a 480-row image
 KEPT = 16384  # frames whose boxes are kept: training asks for them in every epoch
-MOST = 1_000_000  # frames: what identities have room for
-SMALLEST = 48  # rows or columns of an image
+Domain = Literal[DOMAINS]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]  # frames: what identities have room for
+Side = Annotated[int, Field(ge=48)]  # rows or columns of an image
 
 
+@validate_call
 def read(
     root: Path | None = None,
     *,
-    domain: str = "source",
-    frames: int | None = None,
-    first: int = 0,
-    world: int = 0,
-    image_size: tuple[int, int] = (480, 640),
+    domain: Domain = "source",
+    frames: Count | None = None,
+    first: NonNegativeInt = 0,
+    world: NonNegativeInt = 0,
+    image_size: tuple[Side, Side] = (480, 640),
 ) -> FrameSet:
     """Frames of one domain of the procedural street, drawn from `world` alone; `root` is not read.
 
@@ -55,12 +55,10 @@ def read(
     Raises ValueError for an unknown domain, `frames` < 1 (or > 1,000,000), a negative `world`, a
     `first` for videos, and an image below 48 pixels.
     """
-    found, size = _checked(domain, frames, world, image_size)
+    found = plan(world, domain, FRAMES[domain] if frames is None else frames)
     footage = found.footage
-    if not _whole(first) or first < 0 or (first and footage is not None):
-        raise ValueError(
-            f"street: first is {first!r}; a whole number from 0 is wanted, and 0 for videos"
-        )
+    if first and footage is not None:
+        raise ValueError(f"street: expected first to be 0 for videos, got {first}")
     if footage is None:
         names = [f"source-{first + i:06d}" for i in range(found.frames)]
         sequence = None
@@ -68,28 +66,28 @@ def read(
         sequence = np.array([f"{domain}-{k:03d}" for k in range(len(footage.clips))])[footage.clip]
         names = [f"{s}/{m:03d}" for s, m in zip(sequence, footage.moment, strict=True)]
 
-    def picture(i):
-        if not 0 <= i < found.frames:
-            raise IndexError(f"position {i} of {found.frames}")
-        return render.image(found.state(first + i), size)
-
     @lru_cache(maxsize=KEPT)
     def boxes(i):
-        return annotate.boxes(found.state(first + i), size)
+        return annotate.boxes(found.state(first + i), image_size)
 
     return FrameSet(
         dataset=f"street-{domain}",
         name=names,
-        read=picture,
-        image_size=size,
+        read=lambda i: render.image(found.state(first + i), image_size),
+        image_size=image_size,
         boxes=LazySequence(found.frames, boxes),
         sequence=sequence,
         frame=None if footage is None else footage.frame,
     )
 
 
+@validate_call
 def describe(
-    *, domain: str = "source", frames: int | None = None, world: int = 0, **_
+    *,
+    domain: Domain = "source",
+    frames: Count | None = None,
+    world: NonNegativeInt = 0,
+    **_,
 ) -> np.ndarray:
     """The situations of each frame that `read` gives for the same arguments, without drawing.
 
@@ -97,7 +95,7 @@ def describe(
     still hide each other); `night`, `rain`; `crowd`: five of them or more; `children`: a child
     among them; `close`: one of 200 px or more. Pixels are those of a 480-row image.
     """
-    found, _ = _checked(domain, frames, world, (480, 640))
+    found = plan(world, domain, FRAMES[domain] if frames is None else frames)
     tags = np.zeros(found.frames, SITUATIONS)
     if found.footage is None:
         for i in range(found.frames):
@@ -121,26 +119,3 @@ def describe(
         tags["children"][mine] = (sizes[young] > 0).any(0)
         tags["close"][mine] = (sizes >= CLOSE).any(0)
     return tags
-
-
-def _checked(domain, frames, world, image_size) -> tuple[Plan, tuple[int, int]]:
-    if domain not in DOMAINS:
-        raise ValueError(
-            f"street: domain {domain!r} is unknown; choose one of {', '.join(DOMAINS)}"
-        )
-    frames = FRAMES[domain] if frames is None else frames
-    if not _whole(frames) or not 1 <= frames <= MOST:
-        raise ValueError(f"street: frames is {frames!r}; a whole number from 1 to {MOST} is wanted")
-    if not _whole(world) or world < 0:
-        raise ValueError(f"street: world is {world!r}; a whole number from 0 is wanted")
-    pair = isinstance(image_size, Sequence) and len(image_size) == 2
-    if not pair or not all(_whole(n) and n >= SMALLEST for n in image_size):
-        raise ValueError(
-            f"street: image_size is {image_size!r}; two whole numbers (height, width) of "
-            f"{SMALLEST} pixels or more are wanted"
-        )
-    return plan(int(world), domain, int(frames)), (int(image_size[0]), int(image_size[1]))
-
-
-def _whole(number) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool)

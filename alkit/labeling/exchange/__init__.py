@@ -1,13 +1,11 @@
-"""The files of labelling tools: chosen frames out, finished labels back in.
+"""The files of labeling tools: chosen frames out, finished labels back in.
 
 Each format is a module with `write(task, names, folder)`, which writes the annotations of the
-proposals beside the images, and `read(bundle)`, which gives {name of an image: Answer}. What a
-format cannot say itself is agreed on in the same way for all: a box to ignore has the class
+proposals beside the images, and `read(bundle)`, which gives a list of (name of an image, Answer).
+What a format cannot say itself is agreed on in the same way for all: a box to ignore has the class
 "ignore", and the name of an exported image starts with its position in the pool.
 """
 
-import contextlib
-import csv
 import itertools
 import os
 import re
@@ -15,6 +13,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 import cv2
+import pandas as pd
 from tqdm import tqdm
 
 from alkit.labeling import session
@@ -24,6 +23,7 @@ from alkit.loop import answers
 from alkit.loop.task import Task
 from alkit.profiles import unknown
 
+COLUMNS = ("name", "sequence", "frame", "z", "ranked_by")  # of a chosen frame, in frames.csv
 FORMATS = {"coco": coco, "label-studio": label_studio, "cvat": cvat, "yolo": yolo}
 
 
@@ -33,8 +33,9 @@ def export(task: Task, format_: str, folder: Path) -> Path:
 
     Raises ValueError for an unknown format and for a folder that is not empty.
     """
-    module = _module(format_)
-    folder = Path(folder)
+    if format_ not in FORMATS:
+        raise ValueError(f"format: {unknown(format_, FORMATS)}")
+    module, folder = FORMATS[format_], Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: the folder is not empty; choose another one with --to")
     partial = folder.with_name(folder.name + ".partial")
@@ -46,7 +47,10 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         if not cv2.imwrite(str(partial / module.IMAGES / name), image[..., ::-1]):
             raise OSError(f"{partial / module.IMAGES / name}: the image could not be written")
     module.write(task, names, partial)
-    _write_frames(task, names, partial / "frames.csv")
+    table = pd.DataFrame(task.chosen, columns=["position", *COLUMNS])
+    table.insert(0, "file", table["position"].map(names))
+    table.insert(0, "rank", range(1, len(table) + 1))
+    table.to_csv(partial / "frames.csv", index=False)
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
@@ -62,10 +66,12 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
     path = Path(path)
     session.refuse(task)
     with session.hold(task.run, task.cycle, f"importing {path.name}"):
-        with contextlib.closing(Bundle(path)) as bundle:
-            module = _module(format_) if format_ else _guessed(bundle)
-            found = _by_position(task, module.read(bundle), path)
-        if module is yolo and all_looked_at:  # many tools leave no file where there are no boxes
+        bundle = Bundle(path)
+        name = format_ or _guessed(bundle)
+        if name not in FORMATS:
+            raise ValueError(f"format: {unknown(name, FORMATS)}")
+        found = _by_position(task, FORMATS[name].read(bundle), path)
+        if name == "yolo" and all_looked_at:  # many tools leave no file where there are no boxes
             found = {p: answers.Answer() for p in task.positions} | found
         checked = answers.checked(task, found, path, all_looked_at)
         session.refuse(task)
@@ -78,7 +84,6 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
                     f"aside as {aside.name}"
                 )
             shutil.copy2(stored, aside)
-        name = next(name for name, other in FORMATS.items() if other is module)
         answers.write(task, checked, f"import of {name}")
     return answers.count(checked)
 
@@ -95,31 +100,25 @@ def image_name(task: Task, position: int) -> str:
     return f"{position:06d}-{words}"[:80].rstrip("-") + ".png"
 
 
-def _module(format_: str):
-    if format_ not in FORMATS:
-        raise ValueError(f"format: {unknown(format_, FORMATS)}")
-    return FORMATS[format_]
-
-
-def _guessed(bundle: Bundle):
-    for module in FORMATS.values():
+def _guessed(bundle: Bundle) -> str:
+    for name, module in FORMATS.items():
         if module.is_it(bundle):
-            return module
+            return name
     raise ValueError(
         f"{bundle.path}: this looks like none of {', '.join(FORMATS)}. It holds "
-        f"{', '.join(bundle.names[:5]) or 'no annotation files'}"
+        f"{', '.join([*bundle.files][:5]) or 'no annotation files'}"
     )
 
 
-def _by_position(task: Task, found: dict, where) -> dict:
+def _by_position(task: Task, found: list, where) -> dict:
     """Answers by position. Images are known by the name of their exported file, or by their own.
 
-    Raises ValueError for images that are none of the chosen ones.
+    Raises ValueError for images that are none of the chosen ones, or come twice.
     """
     known = {Path(image_name(task, p)).stem: p for p in task.positions}
     own = {str(task.frames.name[p]): p for p in task.positions}
     of, strangers = {}, []
-    for name, answer in found.items():
+    for name, answer in found:
         # the last part of a path, or of an address: /data/local-files/?d=NAME
         stem = PurePosixPath(re.split(r"[/\\=]", name)[-1]).stem
         # Label Studio puts eight digits and a dash before the name of a file given to it
@@ -147,14 +146,3 @@ def _in_pixels(answer, size: tuple[int, int]):
             left, top, w, h = box.pop("shares")
             box["bbox"] = [left * width, top * height, w * width, h * height]
     return answer
-
-
-def _write_frames(task: Task, names: dict, path: Path):
-    """Ranks and scores of the chosen frames."""
-    with open(path, "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["rank", "file", "position", "name", "sequence", "frame", "z", "ranked_by"])
-        for rank, frame in enumerate(task.chosen, 1):
-            columns = ("position", "name", "sequence", "frame", "z", "ranked_by")
-            own = [frame[column] for column in columns]
-            table.writerow([rank, names[frame["position"]], *own])

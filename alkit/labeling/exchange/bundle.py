@@ -1,83 +1,61 @@
-"""The files that a labelling tool gives back: one file, a folder, or a zip file."""
+"""The files that a labeling tool gives back: one file, a folder, or a zip file."""
 
 import json
-import lzma
 import zipfile
 import zlib
+from lzma import LZMAError
 from pathlib import Path
 
 LARGEST = 64_000_000  # bytes of all annotation files: some hundred frames take a few million
-MOST = 200_000  # files
-DAMAGED = (  # what reading a damaged zip file raises
-    zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error,
-    lzma.LZMAError,
-)  # fmt: skip
 SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data")
+# What reading a damaged zip file raises.
+DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error)
 
 
 class Bundle:
-    """Annotation files by name; images in a folder or zip file are passed over. Close it.
+    """The content of annotation files by name, in the order of the names; images beside them are
+    passed over.
 
     Raises FileNotFoundError, and ValueError for what is no regular file, too large, or a damaged
     zip file.
     """
 
     def __init__(self, path: Path):
-        self.path = Path(path)
-        self._zip = None
-        if not self.path.exists():
+        self.path, self.files = Path(path), {}
+        if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or folder")
-        if not (self.path.is_dir() or self.path.is_file()):
-            raise ValueError(f"{path}: a file, a folder or a zip file is wanted; this is neither")
-        if self.path.is_dir():
+        if path.is_dir():
             # links are not followed: what a tool gives back lies in its folder
-            files = [f for f in self.path.rglob("*") if f.is_file() and not f.is_symlink()]
-            sizes = {f.relative_to(self.path).as_posix(): f.stat().st_size for f in files}
-        elif zipfile.is_zipfile(self.path):
+            files = [f for f in path.rglob("*") if f.is_file() and not f.is_symlink()]
+            sizes = {f.relative_to(path).as_posix(): f.stat().st_size for f in files}
+            self._fill(sizes, lambda name: (path / name).read_bytes())
+        elif not path.is_file():
+            raise ValueError(f"{path}: expected a file, a folder or a zip file; this is neither")
+        elif zipfile.is_zipfile(path):
             try:
-                self._zip = zipfile.ZipFile(self.path)
-            except DAMAGED as error:
+                with zipfile.ZipFile(path) as archive:
+                    sizes = {i.filename: i.file_size for i in archive.infolist()}
+                    self._fill(sizes, archive.read)
+            except (*DAMAGED, LZMAError) as error:
                 raise ValueError(f"{path}: a damaged zip file: {error}") from None
-            sizes = {i.filename: i.file_size for i in self._zip.infolist() if not i.is_dir()}
         else:
-            sizes = {self.path.name: self.path.stat().st_size}
-        if len(sizes) > MOST:
-            raise ValueError(f"{path}: {len(sizes)} files; {MOST} at most are read")
-        self._sizes = {n: s for n, s in sizes.items() if n.lower().endswith(SUFFIXES)}
-        self.names = sorted(self._sizes)
-        if sum(self._sizes.values()) > LARGEST:
-            self.close()
-            name, size = max(self._sizes.items(), key=lambda item: item[1])
+            self._fill({path.name: path.stat().st_size}, lambda name: path.read_bytes())
+
+    def _fill(self, sizes: dict, read):
+        sizes = {name: size for name, size in sizes.items() if name.lower().endswith(SUFFIXES)}
+        if sum(sizes.values()) > LARGEST:
+            name = max(sizes, key=sizes.get)
             raise ValueError(
-                f"{path}: {name} has {size / 1e6:.0f} MB, all {len(self.names)} annotation files "
-                f"together {sum(self._sizes.values()) / 1e6:.0f}; labels of one cycle take a few, "
+                f"{self.path}: {name} has {sizes[name] / 1e6:.0f} MB, all {len(sizes)} annotation "
+                f"files together {sum(sizes.values()) / 1e6:.0f}; labels of one cycle take a few, "
                 f"and {LARGEST / 1e6:.0f} are the most that is read. Is this the right file?"
             )
-
-    def close(self):
-        """Close the zip file, if it is one."""
-        if self._zip:
-            self._zip.close()
-
-    def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises ValueError if it is damaged."""
-        size = self._sizes[name]
-        if self._zip:
-            try:
-                with self._zip.open(name) as file:
-                    data = file.read(size + 1)  # a member may claim less than it unpacks to
-            except DAMAGED as error:
-                raise ValueError(f"{self.path}: {name} is damaged: {error}") from None
-            if len(data) > size:
-                raise ValueError(f"{self.path}: {name} is larger than the zip file says")
-            return data
-        file = self.path if self.path.is_file() else self.path / name
-        return file.read_bytes()
+        self.files = {name: read(name) for name in sorted(sizes)}
 
     def text(self, name: str) -> str:
         """A text file. Raises ValueError if it is not UTF-8."""
         try:
-            return self.read(name).decode("utf-8-sig")
+            return self.files[name].decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.path}: {name} is not UTF-8 text: {error}") from None
 
@@ -89,31 +67,12 @@ class Bundle:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}: {name} is not JSON, or cut off: {error}") from None
 
-    def ending(self, *suffixes: str) -> list:
+    def ending(self, *suffixes: str) -> list[str]:
         """Names that end so."""
-        return [name for name in self.names if name.lower().endswith(suffixes)]
+        return [name for name in self.files if name.lower().endswith(suffixes)]
 
-
-def number(value, where: str) -> float:
-    """A number of a file. Raises ValueError that says where it stood."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{where}: a number is wanted, got {str(value)[:60]!r}") from None
-
-
-def size_of(height, width, where: str) -> tuple[int, int]:
-    """(height, width) as a file states it. Raises ValueError unless they are whole numbers."""
-    sides = number(height, f"{where}, height"), number(width, f"{where}, width")
-    if not all(side.is_integer() for side in sides):
-        raise ValueError(f"{where}: a size in whole pixels is wanted, got {width} × {height}")
-    return tuple(map(int, sides))
-
-
-def key(value, where: str):
-    """An id of a JSON file. Raises ValueError for what can be none."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{where}: a whole number or a text is wanted, got {str(value)[:60]!r}")
-    return value
+    def one(self, names: list[str], what: str) -> str:
+        """The only one of some names. Raises ValueError if there are more, or none."""
+        if len(names) != 1:
+            raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
+        return names[0]

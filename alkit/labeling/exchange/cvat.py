@@ -8,7 +8,10 @@ says so.
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from alkit.labeling.exchange.bundle import Bundle, number, size_of
+from pydantic import BaseModel, Field
+
+from alkit.data.records import Coordinate, Pixels, check
+from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
 from alkit.loop.task import Task
@@ -16,38 +19,48 @@ from alkit.loop.task import Task
 IMAGES = "images"
 FILE, LABELS = "annotations.xml", "labels.json"
 LOOKED_AT = "looked_at"  # the tag of a finished image
-COLOURS = ("#2bd99a", "#ffb000", "#56b4e9", "#cc79a7", "#d55e00")
+COLORS = ("#2bd99a", "#ffb000", "#56b4e9", "#cc79a7", "#d55e00")
+SCORE = {"name": "score", "mutable": False, "input_type": "text", "default_value": ""}
+
+
+class Image(BaseModel):
+    """The attributes of an image, which are texts."""
+
+    name: str
+    height: Pixels
+    width: Pixels
+
+
+class Shape(BaseModel):
+    """The attributes of a box."""
+
+    label: str
+    xtl: Coordinate
+    ytl: Coordinate
+    xbr: Coordinate
+    ybr: Coordinate
+    rotation: float = Field(0, ge=0, le=0)  # only upright boxes
 
 
 def write(task: Task, names: dict, folder):
     """Write `annotations.xml` to upload to a CVAT task, and `labels.json` for its label
     constructor's raw view. Scores are a text attribute of each box."""
+    scored = {"type": "rectangle", "attributes": [SCORE | {"values": [""]}]}
     labels = [
-        {
-            "name": name, "color": COLOURS[k % len(COLOURS)], "type": "rectangle",
-            "attributes": [
-                {"name": "score", "mutable": False, "input_type": "text", "default_value": "",
-                 "values": [""]}
-            ],
-        }
+        {"name": name, "color": COLORS[k % len(COLORS)]} | scored
         for k, name in enumerate(task.classes)
-    ] + [{"name": LOOKED_AT, "color": "#999999", "type": "tag", "attributes": []}]  # fmt: skip
+    ]
+    labels.append({"name": LOOKED_AT, "color": "#999999", "type": "tag", "attributes": []})
     write_json(folder / LABELS, labels)
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     meta = SubElement(SubElement(SubElement(root, "meta"), "task"), "labels")
     for label in labels:
-        own = SubElement(meta, "label")
-        SubElement(own, "name").text = label["name"]
-        SubElement(own, "type").text = label["type"]
+        own = _with_texts(SubElement(meta, "label"), name=label["name"], type=label["type"])
         attributes = SubElement(own, "attributes")
         for attribute in label["attributes"]:
-            one = SubElement(attributes, "attribute")
-            SubElement(one, "name").text = attribute["name"]
-            SubElement(one, "mutable").text = "False"
-            SubElement(one, "input_type").text = attribute["input_type"]
-            SubElement(one, "default_value").text = ""
-            SubElement(one, "values").text = ""
+            texts = attribute | {"mutable": "False", "values": ""}
+            _with_texts(SubElement(attributes, "attribute"), **texts)
     for k, position in enumerate(task.positions):
         height, width = task.size(position)
         given = {"id": str(k), "name": names[position], "width": str(width), "height": str(height)}
@@ -63,6 +76,12 @@ def write(task: Task, names: dict, folder):
     ElementTree.ElementTree(root).write(folder / FILE, encoding="utf-8", xml_declaration=True)
 
 
+def _with_texts(element: Element, **texts) -> Element:
+    for name, text in texts.items():
+        SubElement(element, name).text = text
+    return element
+
+
 class _Plain(ElementTree.TreeBuilder):
     def doctype(self, *_):  # before any entity is declared, in whatever encoding
         raise ValueError("it has a document type, which CVAT's files have not")
@@ -72,39 +91,32 @@ def is_it(bundle: Bundle) -> bool:
     return len(bundle.ending(".xml")) == 1
 
 
-def read(bundle: Bundle) -> dict:
-    """Answers by image name."""
-    names = bundle.ending(".xml")
-    if len(names) != 1:
-        raise ValueError(f"{bundle.path}: one XML file is wanted, found {len(names)}")
-    text, where = bundle.read(names[0]), f"{bundle.path}: {names[0]}"
+def read(bundle: Bundle) -> list:
+    """(name, answer) of each image."""
+    name = bundle.one(bundle.ending(".xml"), "one XML file")
+    where = f"{bundle.path}: {name}"
     try:
-        root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_Plain()))
+        parser = ElementTree.XMLParser(target=_Plain())
+        root = ElementTree.fromstring(bundle.files[name], parser)
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{where}: not XML as CVAT writes it, or cut off: {error}") from None
-    if root.tag != "annotations":
-        raise ValueError(f"{where}: <annotations> is wanted at the top, got <{root.tag}>")
-    if root.find("track") is not None:
-        raise ValueError(f"{where}: has tracks; export as `CVAT for images 1.1`")
-    found = {}
-    for image in root.iter("image"):
-        name = image.get("name")
-        at = f"{where}: image {name!r}"
-        if name is None or name in found:
-            raise ValueError(f"{at}: has no name, or is there twice")
-        size = size_of(image.get("height"), image.get("width"), at)
-        looked_at = any(tag.get("label") == LOOKED_AT for tag in image.iter("tag")) or None
-        boxes = []
-        for shape in image:
-            if shape.tag == "tag":
-                continue
-            if shape.tag != "box":
-                raise ValueError(f"{at}: boxes are wanted, got <{shape.tag}>")
-            if number(shape.get("rotation") or 0, f"{at}, rotation") != 0:
-                raise ValueError(f"{at}: a box is rotated; upright boxes are wanted")
-            sides = ("xtl", "ytl", "xbr", "ybr")
-            left, top, right, bottom = (number(shape.get(k), f"{at}, {k}") for k in sides)
-            bbox = [left, top, right - left, bottom - top]
-            boxes.append({"bbox": bbox, "label": str(shape.get("label"))})
-        found[name] = Answer(boxes, looked_at, size=size)
-    return found
+    if root.tag != "annotations" or root.find("track") is not None:
+        raise ValueError(
+            f"{where}: expected <annotations> of images, not of tracks, at the top, got "
+            f"<{root.tag}>; export as `CVAT for images 1.1`"
+        )
+    return [_answer(image, f"{where}: image {image.get('name')!r}") for image in root.iter("image")]
+
+
+def _answer(image: Element, where: str) -> tuple[str, Answer]:
+    own, boxes = check(Image, image.attrib, where), []
+    for shape in image:
+        if shape.tag == "tag":
+            continue
+        if shape.tag != "box":
+            raise ValueError(f"{where}: expected boxes, got <{shape.tag}>")
+        box = check(Shape, shape.attrib, where)
+        bbox = [box.xtl, box.ytl, box.xbr - box.xtl, box.ybr - box.ytl]
+        boxes.append({"bbox": bbox, "label": box.label})
+    looked_at = any(tag.get("label") == LOOKED_AT for tag in image.iter("tag")) or None
+    return own.name, Answer(boxes, looked_at, size=(own.height, own.width))

@@ -1,4 +1,4 @@
-"""YOLO: a text file for each image, with class number, centre and size in shares of the image.
+"""YOLO: a text file for each image, with class number, center and size in shares of the image.
 
 An empty text file says that there is nothing, a missing one that nobody looked: an export has none
 where the detector found nothing. Text files that are all exactly as they were exported say neither.
@@ -6,7 +6,8 @@ where the detector found nothing. Text files that are all exactly as they were e
 
 import yaml
 
-from alkit.labeling.exchange.bundle import Bundle, number
+from alkit.data.records import Coordinate, check
+from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.task import Task
 
@@ -14,6 +15,7 @@ IMAGES = "images/train"
 LABELS, DATA = "labels/train", "data.yaml"
 LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")  # of the images of a subset
 OTHERS = (*LISTS, "classes.txt", "readme.txt", "notes.txt", "requirements.txt", "frames.txt")
+Line = tuple[int, Coordinate, Coordinate, Coordinate, Coordinate]  # class, x, y, width, height
 
 
 def write(task: Task, names: dict, folder):
@@ -43,50 +45,40 @@ def is_it(bundle: Bundle) -> bool:
     return bool(bundle.ending(".txt"))
 
 
-def read(bundle: Bundle) -> dict:
-    """Answers by the stem of the text file. Class names are those of `data.yaml` or `classes.txt`
-    (also `obj.names`). Sizes are not in the files; shares are turned into pixels by whoever knows
-    the image, so that boxes come back as shares."""
-    classes = _classes(bundle)
-    found = {}
+def read(bundle: Bundle) -> list:
+    """(stem of the text file, answer) of each image. Class names are those of `data.yaml` or
+    `classes.txt` (also `obj.names`). Sizes are not in the files; boxes come back as shares, for
+    whoever knows the image."""
+    classes, found = _classes(bundle), []
     for name in bundle.ending(".txt"):
-        folder, _, file = name.rpartition("/")
-        if file in OTHERS or folder.split("/")[0] == "scores":
+        file = name.rpartition("/")[2]
+        if file in OTHERS or name.startswith("scores/"):
             continue
-        stem = file.removesuffix(".txt")
-        if stem in found:
-            raise ValueError(f"{bundle.path}: there are two label files {file}")
         boxes = []
         for k, line in enumerate(bundle.text(name).splitlines(), 1):
             if not line.strip():
                 continue
-            at, parts = f"{bundle.path}: {name}, line {k}", line.split()
-            if len(parts) != 5:
-                raise ValueError(f"{at}: class x y width height is wanted, got {line[:80]!r}")
-            which = number(parts[0], at)
-            if which not in classes:
-                raise ValueError(f"{at}: class {parts[0]} has no name in {sorted(classes)}")
-            x, y, w, h = (number(v, at) for v in parts[1:])
-            boxes.append({"shares": [x - w / 2, y - h / 2, w, h], "label": classes[which]})
-        found[stem] = Answer(boxes, True if not boxes else None)
+            where = f"{bundle.path}: {name}, line {k}"
+            number, x, y, w, h = check(Line, line.split(), where)
+            if number not in classes:
+                raise ValueError(f"{where}: class {number} has no name in {sorted(classes)}")
+            boxes.append({"shares": [x - w / 2, y - h / 2, w, h], "label": classes[number]})
+        found.append((file.removesuffix(".txt"), Answer(boxes, True if not boxes else None)))
     return found
 
 
 def _classes(bundle: Bundle) -> dict:
     for name in bundle.ending("data.yaml", "data.yml"):
+        where = f"{bundle.path}: {name}"
         try:
             names = yaml.safe_load(bundle.text(name))["names"]
         except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{bundle.path}: {name} is not as YOLO's: {error}") from None
-        if isinstance(names, list):
-            names = dict(enumerate(names))
-        # what else there may be, lists of lists say, could grow without end as text
-        if not isinstance(names, dict) or not all(isinstance(v, str | int) for v in names.values()):
-            raise ValueError(f"{bundle.path}: {name}: `names` is a list or numbers with names")
-        return {number(k, f"{bundle.path}: {name}"): str(v) for k, v in names.items()}
+            raise ValueError(f"{where} is not as YOLO's: {error}") from None
+        names = dict(enumerate(names)) if isinstance(names, list) else names
+        return {k: str(v) for k, v in check(dict[int, str | int], names, f"{where}: names").items()}
     for name in bundle.ending("classes.txt", "obj.names"):
-        return {float(k): v.strip() for k, v in enumerate(bundle.text(name).splitlines())}
+        return {k: v.strip() for k, v in enumerate(bundle.text(name).splitlines())}
     raise ValueError(
-        f"{bundle.path}: data.yaml or classes.txt with the names of the classes is wanted beside "
+        f"{bundle.path}: expected data.yaml or classes.txt with the names of the classes beside "
         "the label files"
     )

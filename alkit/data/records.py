@@ -1,0 +1,79 @@
+"""Records of annotation files, which come from anywhere: pydantic models say what they hold, and an
+error says in which file and where in it something else stands."""
+
+import json
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+)
+
+from alkit.text import problems
+
+MAX_COORDINATE = 2**16  # pixels, more than any honest label has
+
+
+class Record(BaseModel):
+    """An object of a file. What its model does not name is passed over; "1" is no number."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError("it leads out of the folder; expected a relative path without '..'")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+Pixels = Annotated[int, Field(gt=0, strict=False)]  # also 640.0
+Mark = Annotated[bool, Field(strict=False)]  # true, false, 1 or 0
+Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE, allow_inf_nan=False)]
+Side = Annotated[Coordinate, Field(ge=0)]
+LTWH = (Coordinate, Coordinate, Side, Side)  # left, top, width, height
+Box = Annotated[tuple[*LTWH], Strict(False)]
+Many = FailFast()  # of a list: a damaged one of a million records is told by its first error
+
+
+def read_json(text: bytes, where, without: str):
+    """The content of a JSON text, objects without one key: polygons are most of a large file.
+
+    Raises ValueError that begins with `where`.
+    """
+
+    def lean(record: dict) -> dict:
+        record.pop(without, None)
+        return record
+
+    try:
+        return json.loads(text, object_hook=lean)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON, or truncated: {error}") from None
+
+
+def check(model, value, where):
+    """A value, or the JSON in bytes, as `model`. Raises ValueError that begins with `where`."""
+    adapter = TypeAdapter(model)
+    try:
+        if isinstance(value, bytes):
+            return adapter.validate_json(value)
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {problems(error)}") from None
+
+
+def unique(where, what: str, values):
+    """Raise ValueError that names a value which comes twice."""
+    twice = [value for value, times in Counter(values).items() if times > 1]
+    if twice:
+        raise ValueError(f"{where}: the {what} {twice[0]!r} comes twice")
