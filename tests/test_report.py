@@ -10,7 +10,7 @@ from alkit.loop import runs
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.settings import checked, read_experiment
 from alkit.pages import report
-from alkit.pages.views import gallery
+from alkit.pages.figures import gallery
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from alkit.frames import Boxes
 from alkit.loop import checks, experiment, runs
 from alkit.loop.settings import read_experiment
 from alkit.pages import report, views
-from alkit.pages.views import drawing, predicting, results
+from alkit.pages.figures import drawing, predicting, results
 from alkit.text import evenly
 
 STILLS = """

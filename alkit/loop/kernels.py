@@ -9,9 +9,8 @@ from jupyter_client.manager import KernelManager
 from alkit.loop.runs import ROOT
 
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
-PRELOAD = (
-    "[__import__(name) for name in ('alkit.loop.steps', 'alkit.loop.checks', 'alkit.pages.views')]"
-)
+NAMES = ("loop.steps", "loop.checks", "pages.figures")
+PRELOAD = f"[__import__('alkit.' + name) for name in {NAMES}]"
 
 
 class Kernel(KernelManager):

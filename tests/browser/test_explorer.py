@@ -15,7 +15,8 @@ from selenium.webdriver.common.keys import Keys
 from alkit.loop import runs
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import Run
-from alkit.pages.explorer.reading import Opened
+from alkit.pages.explorer.cycle import Cycle
+from alkit.pages.explorer.trial import Trials
 from benchmarks import suite
 from benchmarks.measuring import Options
 
@@ -46,7 +47,7 @@ def shown(browser):
 
 
 def names(run, cycle):
-    return Opened(Run(run), cycle).table["name"].tolist()
+    return Cycle(Run(run), cycle).table["name"].tolist()
 
 
 def canvas(browser, n):
@@ -102,7 +103,7 @@ def test_the_threshold_moves_in_the_browser_and_the_layers_change(browser, explo
         browser.get(address)
         shown(browser)
         low, high = browser.execute_script(MAPPER)
-        opened = Opened(Run(explored), 2)
+        opened = Cycle(Run(explored), 2)
         assert np.isclose(high, np.float32(opened.region_maxima.max()), rtol=1e-3)
         assert low < 1e-9
         handle = every(browser, ".noUi-handle")[1]  # opacity, then threshold
@@ -127,7 +128,7 @@ def test_the_pointer_reads_the_pixel(browser, explored):
         said = until(lambda: next((t.text for t in every(browser, ".bk-Tooltip")
                                    if "score" in t.text and "nats" in t.text), ""))  # fmt: skip
         x, y = map(int, re.search(r"x (\d+), y (\d+)", said).groups())
-        opened = Opened(Run(explored), 2)
+        opened = Cycle(Run(explored), 2)
         position = opened.selection["chosen"][0]["position"]
         # the words round the place to whole pixels: the pixel is one of its neighbours
         near = [(v, u) for v in (y - 1, y) for u in (x - 1, x) if v >= 0 and u >= 0]
@@ -160,11 +161,9 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
         browser.get(address + query)
         said = until(lambda: (t := text(browser, ".alkit-trial")) and "With these numbers" in t
                      and "so far" not in t and t)  # fmt: skip
-        opened = Opened(Run(explored), 2)
+        opened = Cycle(Run(explored), 2)
         chosen = opened.selection["chosen"][0]["position"]
-        from alkit.pages.explorer.trying import score_of
-
-        z = score_of(opened, chosen, 4, Run(explored).numbers(2).pixels(30))
+        z = Trials(opened, None).score(chosen, 4, Run(explored).numbers(2).pixels(30))
         assert f"z {z:.5f} nats" in said
         assert re.search(r"rank \d+ of 37 frames", said)
 

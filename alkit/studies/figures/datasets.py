@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from alkit.catalog import Entry
-from alkit.pages.views import drawing
-from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, BLUE, FOUND, TRUTH
 from alkit.studies.comparison import number, size, tracks
 from alkit.studies.overlap import Shared
 from alkit.studies.survey import Survey

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from alkit.pages.views import drawing
+from alkit.pages.figures import drawing
 from alkit.studies import fidelity
 
 SHOWN = 6  # images that only one of the two chooses

@@ -3,8 +3,8 @@
 import numpy as np
 
 from alkit.boxes import default_boxes
-from alkit.pages.views import drawing
-from alkit.pages.views.drawing import BLACK, BLUE, GREEN, ORANGE, RED, TRUTH
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, BLUE, GREEN, ORANGE, RED, TRUTH
 from alkit.studies import testbed
 from alkit.text import evenly
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from alkit.pages.views import drawing
-from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH, WIDTH
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, BLUE, FOUND, TRUTH, WIDTH
 from alkit.text import evenly
 
 SAMPLED = 48  # frames looked at where looking at all would take long
@@ -69,7 +69,13 @@ def detections(run, count: int = 3):
         logits = prediction.predict(detector, image, numbers)
         found = prediction.detect(logits, i + 1, numbers)
         shown = [d for d in found if limit is not None and d["score"] >= limit]
-        items.append((image, f"{frames.name[i]}", truth_and(frames.boxes[i], shown)))
+
+        def mark(axes, labels=frames.boxes[i], shown=shown):
+            drawing.boxes(axes, labels.ltwh[labels.ignore], "white", dashed=True)
+            drawing.boxes(axes, labels.ltwh[~labels.ignore], TRUTH)
+            drawing.boxes(axes, [d["bbox"] for d in shown], FOUND, texts=scores_of(shown))
+
+        items.append((image, frames.name[i], mark))
     caption = (
         "Green: labelled pedestrians. Orange: detections with the score that gives FPPI 1 or more. "
         "Frames evenly chosen among those with a pedestrian."
@@ -77,18 +83,8 @@ def detections(run, count: int = 3):
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
 
 
-def truth_and(boxes, found):
-    """A mark: labelled boxes, those to ignore dashed, and detections with their scores."""
-
-    def mark(axes):
-        drawing.boxes(axes, boxes.ltwh[boxes.ignore], "white", dashed=True)
-        drawing.boxes(axes, boxes.ltwh[~boxes.ignore], TRUTH)
-        drawing.boxes(axes, [d["bbox"] for d in found], FOUND, texts=scores_of(found))
-
-    return mark
-
-
 def scores_of(found):
+    """A detection's score, written at its box."""
     return [f"{d['score']:.2f}" for d in found]
 
 
@@ -131,12 +127,10 @@ def predictions(run, cycle: int, count: int = 2):
         drawing.photograph(axes[0], pool.images(position), pool.name[position])
         drawing.boxes(axes[0], [d["bbox"] for d in own], FOUND, texts=scores_of(own))
         maps = prediction.probabilities(coarse, fine, numbers)
-        for panel, name, size, plane in zip(
-            axes[1:], LEVELS, numbers.default_boxes, maps, strict=True
-        ):
-            box = "×".join(f"{numbers.scale * side:.0f}" for side in size)
-            title = f"{name}, {box} pixels: highest {plane.max():.2f}"
-            mappable = drawing.photograph(panel, plane, title)
+        for k, plane in enumerate(maps):
+            box = "×".join(f"{numbers.scale * side:.0f}" for side in numbers.default_boxes[k])
+            title = f"{LEVELS[k]}, {box} pixels: highest {plane.max():.2f}"
+            mappable = drawing.photograph(axes[1 + k], plane, title)
     figure.colorbar(mappable, ax=grid, label="probability", fraction=0.02, pad=0.01, aspect=40)
     return figure
 
