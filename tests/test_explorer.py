@@ -216,9 +216,10 @@ def test_boxes_that_cannot_be_read_are_said():
     def work(position):
         raise OSError("the disk is gone")
 
-    found = trial.InBackground(work, [0, 1])
-    found.join(60)
+    found = trial.Slices(work, [0, 1])
+    found.go_on(60)
     assert found.error == "OSError: the disk is gone"
+    assert not found.left
     assert not found.results
 
 
@@ -320,7 +321,9 @@ def test_a_trial_computes_every_frame(opened):
     z = trials.scores.results[position]
     assert z == pytest.approx(np.mean(slow_maxima(s, 12)), rel=1e-6)
     assert f"z {z:.5f} nats" in said
-    trials.scores.join(60)
+    trials.scores.go_on(1e-9)
+    assert trials.scores.left
+    trials.scores.go_on(60)
     assert trials.scores.error == ""
     assert sorted(trials.scores.results) == opened.positions.tolist()
     assert "of 37 frames" in trials.outcome(position, wanted)
@@ -328,13 +331,6 @@ def test_a_trial_computes_every_frame(opened):
     part[opened.positions[30:]] = [trials.scores.results[p] for p in opened.positions[30:]]
     said = trial.sentence(opened, position, part, wanted)
     assert "of the 7 frames computed so far of 37" in said
-
-
-def test_a_trial_stops_when_told(opened):
-    work = trial.InBackground(opened.scores, opened.positions.tolist(), 0.1)
-    work.stop()
-    work.join(60)
-    assert len(work.results) < 37
 
 
 # --- the page's Python side
@@ -432,11 +428,11 @@ def test_galleries_hold_what_they_say(explorer):
 
 
 def test_counts_of_known_pedestrians(explorer):
-    explorer.galleries.labels.join(60)
+    for _ in range(600):
+        explorer._tick()
     truth = explorer.cycle.run.frames("pool").boxes
     counts = explorer.galleries.counts()
     assert counts.tolist() == [int((~own.ignore).sum()) for own in truth]
-    explorer.timeline.show_counts(counts)
     assert explorer.timeline._counts.data["n"].sum() == counts.sum()
 
 

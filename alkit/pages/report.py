@@ -2,9 +2,9 @@
 tables, curves and galleries that the notebook shows."""
 
 import base64
+import contextlib
 import os
 from collections import Counter
-from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from alkit.pages import figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.figures.drawing import BLACK, COLOURS, LOWEST, MISS_RATES
-from alkit.pages.figures.selection import REASONS
+from alkit.pages.figures.choice_and_labels import REASONS
 from alkit.pages.thumbnails import GREEN, WHITE, thumbnail
 
 NOTEBOOK = runs.ROOT / "notebooks/report.ipynb"
@@ -38,7 +38,6 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>
   main { max-width: 1100px; margin: 0 auto; }
-  .jp-OutputPrompt, .jp-InputPrompt { display: none; }
   .jp-RenderedHTMLCommon :is(td, th) { text-align: left !important; vertical-align: top; }
 </style>{% endblock %}"""
 GALLERY = """<style>
@@ -225,7 +224,9 @@ def gallery(out: Path, room: int = ROOM) -> HTML:
     for task in done:
         cycle, own = Cycle(task.run, task.cycle), room // len(done)
         try:
-            parts += [_chosen(cycle, own * 2 // 3), _explored(cycle, boxes, own // 3)]
+            parts.append(
+                f"<div>{_chosen(cycle, own // 2)}{_explored(cycle, boxes, own // 2)}</div>"
+            )
         except (ValueError, OSError) as error:  # the data set is not on this machine, say
             parts.append(f"<div><b>{escape(f'{task}: no images: {error}')}</b></div>")
     return HTML("\n".join(parts) if done else "<p>No frames are chosen yet.</p>")
@@ -233,38 +234,28 @@ def gallery(out: Path, room: int = ROOM) -> HTML:
 
 def _chosen(cycle: Cycle, room: int) -> str:
     """The chosen frames of one cycle, and why others were not chosen."""
-    run, selection = cycle.run, cycle.selection
-    try:
-        labels = run.labels(cycle.number)
-    except FileNotFoundError:
-        labels = None
-    shown = []
+    selection, shown = cycle.selection, []
     for frame in selection["chosen"][:MOST]:
-        image, boxes = cycle.pool.images(frame["position"]), []
-        words = [frame["name"]]
+        position, words = frame["position"], [escape(frame["name"])]
+        image, own = cycle.pool.images(position), cycle.boxes(position)
+        boxes = own and [(own.ltwh[own.ignore], WHITE), (own.ltwh[~own.ignore], GREEN)]
         if cycle.scored:
             words.append(f"z {frame['z']:.4g}, ranked by {frame['ranked_by']:.4g} nats")
-        if labels:
-            own = [a for a in labels["annotations"] if a["image_id"] == frame["position"] + 1]
-            ignored, real = ([a["bbox"] for a in own if bool(a["ignore"]) == i] for i in (1, 0))
-            boxes = [(ignored, WHITE), (real, GREEN)]
-            words.append(f"pedestrians: {len(real)}")
-        images = f'<img src="{thumbnail(image, boxes)}" alt="">'
-        try:
-            over = thumbnail(image, boxes, cycle.scores(frame["position"]), cycle.highest or 1.0)
-            images = images.replace("<img", '<img class="plain"')
-            images += f'<img class="scored" src="{over}" alt="">'
-        except Unavailable:
-            pass
-        shown.append(_figure(images, "<br>".join(map(escape, words))))
-    fitting, total = _fitting(shown, room), len(selection["chosen"])
-    first = "" if len(fitting) == total else f"; the first {len(fitting)} are shown"
+        if own is not None:
+            words.append(f"pedestrians: {np.count_nonzero(~own.ignore)}")
+        pictures = [("", thumbnail(image, boxes or ()))]
+        with contextlib.suppress(Unavailable):
+            scored = thumbnail(image, boxes or (), cycle.scores(position), cycle.highest or 1.0)
+            pictures = [("plain", pictures[0][1]), ("scored", scored)]
+        shown.append(_figure(pictures, "<br>".join(words)))
+    shown, total = _fitting(shown, room), len(selection["chosen"])
+    first = "" if len(shown) == total else f"; the first {len(shown)} are shown"
     reasons = "; ".join(f"{REASONS[name][2]}: {n}" for name, n in selection["counts"].items() if n)
     scale = f'Score: 0<span class="scale"></span>{cycle.highest:.3g} nats.' if cycle.highest else ""
     return (
-        f"<div><h4>{escape(run.strategy_name)}, cycle {cycle.number}: {total} of a budget of "
+        f"<h4>{escape(cycle.run.strategy_name)}, cycle {cycle.number}: {total} of a budget of "
         f"{selection['budget']}{first}</h4><p>All pool frames: {escape(reasons)}. "
-        f'<span class="scored">{scale}</span></p><div class="frames">{"".join(fitting)}</div></div>'
+        f'<span class="scored">{scale}</span></p><div class="frames">{"".join(shown)}</div>'
     )
 
 
@@ -272,7 +263,7 @@ def _explored(cycle: Cycle, boxes: dict, room: int) -> str:
     """The timeline of a cycle and the explorer's galleries; `boxes` keeps the pool's labels."""
     kind, data = figures.selection(cycle.run, cycle.number).encoded()
     image = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    parts, limit = [f'<div><img src="{image}" alt="what was chosen, over the pool">'], cycle.limit
+    parts, limit = [f'<img src="{image}" alt="what was chosen, over the pool">'], cycle.limit
     passed, _ = galleries.ranked(cycle, galleries.PASSED, 1, limit, EXPLORED)
     sections = {"Highest of those that the rules passed over": passed}
     if cycle.run.experiment.labels == "oracle" and cycle.scored:
@@ -282,19 +273,17 @@ def _explored(cycle: Cycle, boxes: dict, room: int) -> str:
         sections[f"Blind spots: {words}"] = spots
     for title, items in sections.items():
         shown = [
-            _figure(
-                f'<img src="{item["image"]}" alt="">',
-                f"<b>{escape(item['mark'])}</b> {escape(item['text'])}",
-            )
+            _figure([("", item["image"])], f"<b>{escape(item['mark'])}</b> {escape(item['text'])}")
             for item in items
         ]
-        if shown:
-            shown = "".join(_fitting(shown, (room - len(image)) // 2))
-            parts.append(f'<p>{escape(title)}</p><div class="frames">{shown}</div>')
-    return "".join([*parts, "</div>"])
+        shown = "".join(_fitting(shown, (room - len(image)) // 2))
+        parts.append(f'<p>{escape(title)}</p><div class="frames">{shown}</div>' if shown else "")
+    return "".join(parts)
 
 
-def _figure(images: str, caption: str) -> str:
+def _figure(pictures: list, caption: str) -> str:
+    """Pictures, each with its CSS class, above a caption."""
+    images = "".join(f'<img class="{kind}" src="{source}" alt="">' for kind, source in pictures)
     return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -308,26 +297,26 @@ def _fitting(shown: list, room: int) -> list:
 
 def numbers(out: Path) -> HTML:
     """The numbers of the method, and which of them differ from the profile's."""
-    s = _first(out).experiment
+    s, differs = _first(out).experiment, "differs from the profile"
     rows = [
-        (name, str(value), "this experiment" if name in s.set else "")
+        {"number": name, "value": str(value), differs: "this experiment" if name in s.set else ""}
         for name, value in s.numbers.model_dump().items()
     ]
-    columns = ["number", "value", f"differs from profile {s.profile}"]
-    return table(pd.DataFrame(rows, columns=columns))
+    return table(pd.DataFrame(rows))
 
 
 def data(out: Path) -> HTML:
     """The data sets with license and citation."""
     run, rows = _first(out), []
-    s, roles = run.experiment, ("labeled", "pool", "test", "held_out")
+    s = run.experiment
     try:
-        for role in filter(partial(getattr, s), roles):
-            entry = run.catalog[getattr(s, role)]
-            given = {"role": role, "name": entry.name, "title": entry.title}
-            given |= {"arguments": str(entry.args | s.data.get(entry.name, {}))}
-            terms = {name: getattr(entry, name) for name in ("license", "citation", "homepage")}
-            rows.append(given | terms)
+        for role in ("labeled", "pool", "test", "held_out"):
+            if name := getattr(s, role):
+                entry = run.catalog[name]
+                row = {"role": role, "name": name, "title": entry.title}
+                row["arguments"] = str(entry.args | s.data.get(name, {}))
+                terms = ("license", "citation", "homepage")
+                rows.append(row | {term: getattr(entry, term) for term in terms})
     except (ValueError, OSError) as error:
         return HTML(f"<b>{escape(f'The catalog: {error}')}</b>")
     return table(pd.DataFrame(rows))

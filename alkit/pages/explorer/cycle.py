@@ -1,6 +1,7 @@
 """One cycle of a run as the explorer reads it: tables when it is opened, arrays frame by frame;
 and why each frame was chosen or passed over."""
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -49,10 +50,7 @@ class Cycle:
     @cached_property
     def selection(self) -> dict:
         """What step 4 wrote."""
-        try:
-            return self.run.selection(self.number)
-        except FileNotFoundError as error:
-            raise Unavailable(f"no frames are chosen in this cycle yet: {error}") from None
+        return self.run.selection(self.number)
 
     @cached_property
     def pool(self) -> FrameSet:
@@ -192,17 +190,14 @@ class Cycle:
 
     @cached_property
     def _given(self) -> dict:
-        """Boxes that people gave, by position: this cycle's and those before it."""
-        found = {}
-        for cycle in range(1, self.number + 1):
-            try:
-                given = self.run.labels(cycle)
-            except FileNotFoundError:
-                continue
-            frames = labels.labeled_frames(self.pool, [given])
-            positions = [image["position"] for image in given["images"]]
-            found |= dict(zip(positions, frames.boxes, strict=True))
-        return found
+        """Boxes that people gave, by position: this cycle's, once they are complete, and those
+        before it."""
+        given = [self.run.labels(k) for k in range(1, self.number)]
+        with contextlib.suppress(FileNotFoundError):
+            given.append(self.run.labels(self.number))
+        positions = [image["position"] for own in given for image in own["images"]]
+        boxes = labels.labeled_frames(self.pool, given).boxes
+        return dict(zip(positions, boxes, strict=True))
 
     # --- why a frame was chosen or passed over
 
@@ -300,18 +295,15 @@ def runs_of(run: Run) -> dict:
     return {name: other for name, other in found.items() if cycles_of(other)}
 
 
-def check(run: str, cycle: int) -> str:
+def check(run: str, number: int) -> str:
     """The notebook's checked line: ranks 1 … n of the unlabeled frames, and a reason in words for
     frames of every kind; cycle 0 is the last."""
     opened = open_run(run)
-    opened = Cycle(opened, cycle or cycles_of(opened)[-1])
-    ranks, n = np.sort(opened.table["rank"][opened.table["rank"] > 0]), len(opened.positions)
-    problems = []
-    if not np.array_equal(ranks, np.arange(1, n + 1)):
-        problems.append(f"{len(ranks)} ranks for {n} unlabelled frames")
-    first_of_each = opened.table.groupby("reason").head(1).index
-    problems += [f"no reason for {p}" for p in first_of_each if not opened.reason(p)]
-    claim = (
-        "explorer: the frames that it ranks are the unlabelled ones, and it names a reason for each"
-    )
-    return text.sentence(claim, problems)
+    cycle = Cycle(opened, number or cycles_of(opened)[-1])
+    ranked, unlabeled = cycle.table[cycle.table["rank"] > 0], cycle.positions
+    each = cycle.table.groupby("reason").head(1).index
+    problems = [f"no reason for {p}" for p in each if not cycle.reason(p)]
+    if sorted(ranked["rank"]) != list(range(1, len(unlabeled) + 1)):
+        problems.append(f"{len(ranked)} ranks for {len(unlabeled)} unlabelled frames")
+    claim = "explorer: the frames that it ranks are the unlabelled ones"
+    return text.sentence(f"{claim}, and it names a reason for each", problems)

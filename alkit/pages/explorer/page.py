@@ -21,7 +21,8 @@ from alkit.pages.explorer.trial import Trials
 from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
 from alkit.pages.figures import drawing
 
-TICK = 400  # milliseconds between two looks at what threads have done
+TICK = 200  # milliseconds between two slices of work
+SLICE = 0.1  # seconds of one, for the page to be quick meanwhile
 
 
 def page(run: str | Run, cycle: int = 0, at: str = ""):
@@ -72,7 +73,7 @@ class Explorer:
 
     def __init__(self, run: Run, number: int, link: dict):
         self.served, self.controls = serving.served(), _controls(run)
-        self._cycles, self._quiet, self._ticking, self._trials = {}, False, None, None
+        self._cycles, self._quiet, self._ticking = {}, False, None
         self.words, self.words_beside = words("words"), words("words-beside")
         self.trial_words, self.link_words = words("trial"), words("link")
         self.galleries = Galleries(self.controls, self.go_to)
@@ -87,8 +88,6 @@ class Explorer:
         self.controls.follow_in(self.cycle, link)
         self.layout = self._layout()
         self._connect()
-        if self.served:
-            pn.state.curdoc.on_session_destroyed(lambda _: self._close())
         self._fill()
 
     # --- opening a cycle
@@ -104,10 +103,8 @@ class Explorer:
         c = self.controls
         self.cycle = cycle = self._cycle(c.run.value, c.cycle.value)
         c.open(cycle)
-        self._close()
         self._trials = Trials(cycle, c.own)
         self.galleries.open(cycle)
-        self._at_work = [self.galleries.labels]
         self.view = FrameView(cycle.numbers.image_size)
         self.beside = FrameView(cycle.numbers.image_size, self.view.ranges)
         for view in (self.view, self.beside):
@@ -120,12 +117,6 @@ class Explorer:
             )
         self.timeline = Timeline(cycle)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
-
-    def _close(self):
-        """Let the threads end."""
-        self.galleries.close()
-        if self._trials is not None:
-            self._trials.stop()
 
     def _reopen(self, offer_cycles: bool = False):
         try:
@@ -142,7 +133,6 @@ class Explorer:
 
     def _fill(self):
         self._style()
-        self._watch()
         self._show_frame()
         self.galleries.show()
 
@@ -212,10 +202,7 @@ class Explorer:
         except Unavailable as error:
             said = str(error)
         self.trial_words.value = escape(said)
-        scores = self._trials.scores
-        if scores is not None and scores.is_alive() and scores not in self._at_work:
-            self._at_work.append(scores)
-            self._watch()
+        self._watch()
 
     def _say_link(self):
         """The link to what is shown: the address of a served page, else words."""
@@ -263,14 +250,18 @@ class Explorer:
         self._frames_place[:] = self._frames()
         self._show_frame()
 
-    # --- what threads do
+    # --- what takes long, in slices
+
+    @property
+    def _work(self) -> list:
+        return [work for work in (self.galleries.labels, self._trials.scores) if work and work.left]
 
     def _watch(self):
-        """Look again and again at what the threads have done, until they are done. A served page
-        waits until the browser has it: a change before that may be lost on the way."""
+        """Work in slices until all is done. A served page waits until the browser has it: a change
+        before that may be lost on the way."""
 
         def start():
-            if self._ticking is None:
+            if self._work and self._ticking is None:
                 self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
 
         if self.served:
@@ -279,16 +270,17 @@ class Explorer:
             start()
 
     def _tick(self):
-        finished = [work for work in self._at_work if not work.is_alive()]
-        self._at_work = [work for work in self._at_work if work.is_alive()]
+        labels = self.galleries.labels
+        for work in self._work:
+            work.go_on(SLICE)
+            if work is labels and not work.left:
+                counts = self.galleries.counts()
+                if counts is not None:
+                    with self._together():
+                        self.timeline.show_counts(counts)
+                self.galleries.show()
         self._say_trial()
-        if self.galleries.labels in finished:
-            counts = self.galleries.counts()
-            if counts is not None:
-                with self._together():
-                    self.timeline.show_counts(counts)
-            self.galleries.show()
-        if not self._at_work and self._ticking is not None:
+        if not self._work and self._ticking is not None:
             self._ticking.stop()
             self._ticking = None
 

@@ -1,6 +1,5 @@
 """What another radius, region or rule would have chosen, from the stored logits."""
 
-import threading
 import time
 from functools import partial
 from typing import NamedTuple
@@ -12,39 +11,30 @@ from alkit.loop.steps.step_4_select import ranked_by, selected
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.selection import Selection
 
-PAUSE = 0.001  # seconds between two frames, for the page to be quick meanwhile
 
+class Slices:
+    """`work(position)` of each position, done a slice at a time so that the page stays quick:
+    `results` has what is done, `error` is what stopped it."""
 
-class InBackground(threading.Thread):
-    """Does `work(position)` for each position: `results` has what is done, `error` is what stopped
-    it."""
+    def __init__(self, work, positions):
+        self.work, self.results, self.error = work, {}, ""
+        self.left = list(positions)[::-1]
+        self.total = len(self.left)
 
-    def __init__(self, work, positions: list, pause: float = 0):
-        super().__init__(daemon=True)
-        self.work, self.positions, self.pause = work, positions, pause
-        self.results, self.error, self.stopped = {}, "", False
-        self.start()
-
-    def run(self):
-        """Called by the thread."""
+    def go_on(self, seconds: float):
+        """Work for so long."""
+        end = time.monotonic() + seconds
         try:
-            for position in self.positions:
-                if self.stopped:
-                    return
-                self.of(position)
-                time.sleep(self.pause)
+            while self.left and time.monotonic() < end:
+                self.of(self.left.pop())
         except Exception as error:  # the page shows it
-            self.error = f"{type(error).__name__}: {error}"
+            self.left, self.error = [], f"{type(error).__name__}: {error}"
 
     def of(self, position: int):
         """The result for one position, now."""
         if position not in self.results:
             self.results[position] = self.work(position)
         return self.results[position]
-
-    def stop(self):
-        """Do no more."""
-        self.stopped = True
 
 
 class Numbers(NamedTuple):
@@ -57,17 +47,12 @@ class Numbers(NamedTuple):
 
 
 class Trials:
-    """Other numbers tried on one cycle, whose own are `own`. `scores` is the work under way: the
-    image scores with another radius and region, None where there is none."""
+    """Other numbers tried on one cycle, whose own are `own`. `scores` are the image scores with
+    another radius and region, as far as they are computed; None where none are."""
 
     def __init__(self, cycle: Cycle, own: Numbers):
         self.cycle, self.own = cycle, own
-        self.scores, self._computed = None, None
-
-    def stop(self):
-        """Compute no more."""
-        if self.scores is not None:
-            self.scores.stop()
+        self.scores, self._lengths = None, None
 
     def score(self, position: int, radius: int, region: int) -> float:
         """z of one frame with another radius and region."""
@@ -76,25 +61,23 @@ class Trials:
         return float(image_score(cycle.scores(position, radius), region, how=how, grid=grid))
 
     def outcome(self, position: int, wanted: Numbers) -> str:
-        """What would become of a frame, in words. Begins to compute the other frames where they are
-        needed. Raises Unavailable."""
+        """What would become of a frame, in words. Raises Unavailable."""
         cycle, z = self.cycle, self.cycle.table["z"].to_numpy()
         if wanted == self.own:
             return "The sliders stand as in the run."
         if wanted[:2] != self.own[:2]:
             if not cycle.logits_give_score:
                 raise Unavailable("the stored logits do not give this score; try the rules")
-            if self._computed != wanted[:2]:
-                self.stop()
-                self._computed = wanted[:2]
+            if self._lengths != wanted[:2]:
+                self._lengths = wanted[:2]
                 work = partial(self.score, radius=wanted.radius, region=wanted.region)
-                self.scores = InBackground(work, cycle.positions.tolist(), PAUSE)
+                self.scores = Slices(work, cycle.positions.tolist())
             if self.scores.error:
                 raise Unavailable(f"other frames cannot be computed: {self.scores.error}")
             if position not in cycle.labeled:
                 self.scores.of(position)
-            z, known = np.full(len(z), np.nan), self.scores.results.copy()
-            z[list(known)] = list(known.values())
+            z = np.full(len(z), np.nan)
+            z[list(self.scores.results)] = list(self.scores.results.values())
         return sentence(cycle, position, z, wanted)
 
 

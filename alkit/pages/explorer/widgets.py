@@ -11,7 +11,7 @@ from panel.custom import JSComponent
 from alkit.pages import matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.explorer.trial import InBackground
+from alkit.pages.explorer.trial import Slices
 
 HERE = Path(__file__).parent
 WIDE = {"sizing_mode": "stretch_width"}
@@ -59,7 +59,6 @@ class Galleries:
 
     def __init__(self, controls, go_to):
         c = self._controls = controls
-        self.labels = None
         self.galleries = [Gallery(go_to, **WIDE) for _ in self.NAMES]
         self._words = [words("about") for _ in self.NAMES]
         above = [pn.Row(c.which, c.sheet)], [c.holding], [], []
@@ -69,20 +68,14 @@ class Galleries:
         self.layout.param.watch(lambda _: self.show(), "active")
 
     def open(self, cycle: Cycle):
-        """Show another cycle from now on, whose labeled boxes a thread begins to read."""
-        self.close()
+        """Show another cycle from now on, whose labeled boxes are read by and by."""
         self._cycle, self._matched = cycle, {}
-        self.labels = InBackground(cycle.boxes, list(range(len(cycle.pool))))
-
-    def close(self):
-        """Let the thread end."""
-        if self.labels is not None:
-            self.labels.stop()
+        self.labels = Slices(cycle.boxes, range(len(cycle.pool)))
 
     def counts(self) -> np.ndarray | None:
-        """Pedestrians in each frame (n,); None where not all are read, or none is known."""
-        known = [self.labels.results.get(p) for p in self.labels.positions]
-        if self.labels.is_alive() or self.labels.error or all(own is None for own in known):
+        """Pedestrians in each frame (n,), when all labels are read; None where none is known."""
+        known = [own for _, own in sorted(self.labels.results.items())]
+        if self.labels.error or all(own is None for own in known):
             return None
         return np.array([0 if own is None else int((~own.ignore).sum()) for own in known])
 
@@ -121,9 +114,9 @@ class Galleries:
         """All frames' detections and labeled boxes. Raises Unavailable while they are read."""
         if self.labels.error:
             raise Unavailable(f"labelled boxes cannot be read: {self.labels.error}")
-        if self.labels.is_alive():
-            done, total = len(self.labels.results), len(self.labels.positions)
-            raise Unavailable(f"reading labelled boxes: {done} of {total} frames")
+        if self.labels.left:
+            done = self.labels.total - len(self.labels.left)
+            raise Unavailable(f"reading labelled boxes: {done} of {self.labels.total} frames")
         if limit not in self._matched:
             found = matching.match(self._cycle.detections, self.labels.results, limit)
             self._matched = {limit: found}

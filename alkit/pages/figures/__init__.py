@@ -4,7 +4,7 @@ The functions read no more than they show: frames are chosen from the tables tha
 evenly over the data set, and the caption says which.
 """
 
-from alkit.pages.figures.predictions import (
+from alkit.pages.figures.training_and_scores import (
     detections,
     held_out,
     image_score_ladder,
@@ -14,7 +14,7 @@ from alkit.pages.figures.predictions import (
     training,
 )
 from alkit.pages.figures.results import curves, mistakes
-from alkit.pages.figures.selection import chosen_frames, label_counts, labels, selection
+from alkit.pages.figures.choice_and_labels import chosen_frames, label_counts, labels, selection
 
 __all__ = [
     "chosen_frames",

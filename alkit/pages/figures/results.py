@@ -6,7 +6,7 @@ import numpy as np
 from alkit.pages import matching
 from alkit.pages.figures import drawing
 from alkit.pages.figures.drawing import BLACK, FOUND, MISSED, TRUTH
-from alkit.pages.figures.predictions import SAMPLED, by_image
+from alkit.pages.figures.training_and_scores import SAMPLED, by_image
 from alkit.text import evenly
 
 
