@@ -26,8 +26,8 @@ from alkit.loop.settings import PRETRAIN, Experiment
 from alkit.pages import figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.figures.drawing import BLACK, COLOURS, LOWEST, MISS_RATES
 from alkit.pages.figures.choice_and_labels import REASONS
+from alkit.pages.figures.drawing import BLACK, COLOURS, LOWEST, MISS_RATES
 from alkit.pages.thumbnails import GREEN, WHITE, thumbnail
 
 NOTEBOOK = runs.ROOT / "notebooks/report.ipynb"

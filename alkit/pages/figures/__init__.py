@@ -4,6 +4,8 @@ The functions read no more than they show: frames are chosen from the tables tha
 evenly over the data set, and the caption says which.
 """
 
+from alkit.pages.figures.choice_and_labels import chosen_frames, label_counts, labels, selection
+from alkit.pages.figures.results import curves, mistakes
 from alkit.pages.figures.training_and_scores import (
     detections,
     held_out,
@@ -13,8 +15,6 @@ from alkit.pages.figures.training_and_scores import (
     score_maps,
     training,
 )
-from alkit.pages.figures.results import curves, mistakes
-from alkit.pages.figures.choice_and_labels import chosen_frames, label_counts, labels, selection
 
 __all__ = [
     "chosen_frames",
