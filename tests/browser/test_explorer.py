@@ -108,8 +108,13 @@ def test_the_threshold_moves_in_the_browser_and_the_layers_change(browser, explo
         assert low < 1e-9
         handle = every(browser, ".noUi-handle")[1]  # opacity, then threshold
         ActionChains(browser).click_and_hold(handle).move_by_offset(80, 0).release().perform()
-        low, high = until(lambda: browser.execute_script(MAPPER) if
-                          browser.execute_script(MAPPER)[0] > 0.1 * high else None)  # fmt: skip
+        low, high = until(
+            lambda: (
+                browser.execute_script(MAPPER)
+                if browser.execute_script(MAPPER)[0] > 0.1 * high
+                else None
+            )
+        )
         assert 0.2 * high < low < 0.6 * high  # 80 of some 210 pixels
 
         for layer, highest in (("Θ³", 1.0), ("score", high)):
@@ -125,8 +130,16 @@ def test_the_pointer_reads_the_pixel(browser, explored):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas(browser, 1))
         plot = canvas(browser, 1)
         ActionChains(browser).move_to_element_with_offset(plot, -60, 20).perform()
-        said = until(lambda: next((t.text for t in every(browser, ".bk-Tooltip")
-                                   if "score" in t.text and "nats" in t.text), ""))  # fmt: skip
+        said = until(
+            lambda: next(
+                (
+                    t.text
+                    for t in every(browser, ".bk-Tooltip")
+                    if "score" in t.text and "nats" in t.text
+                ),
+                "",
+            )
+        )
         x, y = map(int, re.search(r"x (\d+), y (\d+)", said).groups())
         opened = Cycle(Run(explored), 2)
         position = opened.selection["chosen"][0]["position"]
@@ -149,8 +162,10 @@ def choose(browser, label, value):
         if name == label:
             browser.execute_script(
                 "arguments[0].value = arguments[1];"
-                "arguments[0].dispatchEvent(new Event('change', {bubbles: true}))", select, value,
-            )  # fmt: skip
+                "arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
+                select,
+                value,
+            )
             return
     raise AssertionError(f"no list {label!r}")
 
@@ -159,8 +174,14 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
     query = "?run=divergence%2C+seed+0&cycle=2&radius=4"
     with serving("explore", explored, "--port", 0) as (_, address):
         browser.get(address + query)
-        said = until(lambda: (t := text(browser, ".alkit-trial")) and "With these numbers" in t
-                     and "so far" not in t and t)  # fmt: skip
+        said = until(
+            lambda: (
+                (t := text(browser, ".alkit-trial"))
+                and "With these numbers" in t
+                and "so far" not in t
+                and t
+            )
+        )
         opened = Cycle(Run(explored), 2)
         chosen = opened.selection["chosen"][0]["position"]
         z = Trials(opened, None).score(chosen, 4, Run(explored).numbers(2).pixels(30))

@@ -25,7 +25,7 @@ class Controls:
     def __init__(self, runs: dict, own: str):
         w, self.runs = pn.widgets, runs
         self.run = w.Select(label="run", options=list(runs), value=own, width=190)
-        self.cycle = w.Select(label="cycle", options=[1], width=70)
+        self.cycle = w.Select(label="cycle", options=[0], width=70)
         self.sequence = w.Select(label="sequence", options=["all"], width=150)
         self.position = w.IntInput(label="position in the pool", value=0, start=0, width=130)
         self.before = w.Button(label="◀", width=40, align="end", description="the frame before")
@@ -93,7 +93,6 @@ class Controls:
             if name not in IN_LINK:
                 raise ValueError(f"the link: {unknown(name, IN_LINK)}")
         self._choose("run", link)
-        self.cycle.value = 0
         self.offer_cycles()
         self._choose("cycle", ({"cycle": number} if number else {}) | link)
 

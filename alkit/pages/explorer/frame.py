@@ -171,15 +171,11 @@ class FrameView:
         return ""
 
     def _show_boxes(self, detections: matching.Boxes, labels: matching.Boxes):
-        what = [
-            f"detection, {kind or 'unmatched'}, score {score:.3f}"
-            for kind, score in zip(detections.kind, detections.score, strict=True)
-        ]
-        colors = [COLOR_OF[kind] for kind in detections.kind]
-        self.detections.data_source.data = _quads(detections.ltwh, colors, what, "solid")
+        scored = zip(detections.kind, detections.score, strict=True)
+        what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
+        _put(self.detections, detections.ltwh, map(COLOR_OF.get, detections.kind), what, "solid")
         what = [f"labelled, {kind}" for kind in labels.kind]
-        colors = [COLOR_OF[kind] for kind in labels.kind]
-        self.labels.data_source.data = _quads(labels.ltwh, colors, what, [6, 4])
+        _put(self.labels, labels.ltwh, map(COLOR_OF.get, labels.kind), what, [6, 4])
 
     def show_default_boxes(self, x: float, y: float, sizes: np.ndarray):
         """The default boxes, (5, 2) heights and widths in pixels, around a pixel."""
@@ -189,8 +185,7 @@ class FrameView:
             f"default box of {level}, {h:.0f}×{w:.0f} pixels"
             for level, (h, w) in zip(LEVELS, sizes, strict=True)
         ]
-        colors = list(drawing.COLOURS[: len(ltwh)])
-        self.defaults.data_source.data = _quads(ltwh, colors, what, "solid")
+        _put(self.defaults, ltwh, drawing.COLOURS[: len(ltwh)], what, "solid")
 
 
 def _empty(*columns) -> ColumnDataSource:
@@ -204,30 +199,30 @@ def _clear(renderer):
         renderer.data_source.data = {name: [] for name in data}
 
 
-def _quads(ltwh: np.ndarray, colors: list, what: list, dash) -> dict:
+def _put(renderer, ltwh: np.ndarray, colors, what: list, dash):
+    """Show boxes."""
     left, top, width, height = np.reshape(ltwh, (-1, 4)).T
     sides = {"left": left, "right": left + width, "top": top, "bottom": top + height}
-    return sides | {"color": colors, "what": what, "dash": [dash] * len(left)}
+    style = {"color": list(colors), "what": what, "dash": [dash] * len(left)}
+    renderer.data_source.data = sides | style
 
 
 def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
     """What is shown of a frame as a Matplotlib figure, for a file."""
-    c, said, limit = controls, "", controls.limit.value
+    c, limit, caption = controls, controls.limit.value, cycle.reason(position)
     image, (detections, labels) = cycle.pool.images(position), matched(cycle, position, limit)
-    words, boxes = "", c.boxes.value
-    if "detections" in boxes:
-        words += f" Detections from score {limit:.2f}: green hit, orange false."
-    if "labelled boxes" in boxes:
-        words += " Labelled: green found, red missed, blue not looked for, white to ignore."
+    if "detections" in c.boxes.value:
+        caption += f". Detections from score {limit:.2f}: green hit, orange false"
+    if "labelled boxes" in c.boxes.value:
+        caption += ". Labelled: green found, red missed, blue not looked for, white to ignore"
     shown = None
     if c.layer.value != "none":
         try:
             _, _, shown, high, label = maps(c, cycle, position, c.radius.value)
         except Unavailable as error:
-            said = f" {error}"
-    caption = f"{c.run.value}, cycle {cycle.number}; {cycle.reason(position)}.{words}{said}"
+            caption += f". {error}"
     height, title = 8.2 * image.shape[0] / image.shape[1] + 0.9, cycle.table["name"][position]
-    picture = drawing.picture(height, title, caption)
+    picture = drawing.picture(height, title, f"{c.run.value}, cycle {cycle.number}; {caption}.")
     axes = picture.subplots()
     drawing.photograph(axes, image)
     if shown is not None:
@@ -235,11 +230,11 @@ def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
         style = {"vmin": 0, "vmax": high, "alpha": c.opacity.value}
         mappable = axes.imshow(shown, cmap=ListedColormap(PALETTES[c.palette.value]), **style)
         picture.colorbar(mappable, ax=axes, label=label, fraction=0.035, pad=0.01)
-    if "labelled boxes" in boxes:
-        for kind in (matching.FOUND, matching.MISSED, matching.UNSEEN, matching.IGNORED):
+    if "labelled boxes" in c.boxes.value:
+        for kind in dict.fromkeys(labels.kind):
             drawing.boxes(axes, labels.of(kind), COLOR_OF[kind], dashed=True)
-    if "detections" in boxes:
-        for kind in (matching.HIT, matching.FALSE, matching.ABSORBED, matching.UNKNOWN):
+    if "detections" in c.boxes.value:
+        for kind in dict.fromkeys(detections.kind):
             texts = [f"{score:.2f}" for score in detections.score[detections.kind == kind]]
             drawing.boxes(axes, detections.of(kind), COLOR_OF[kind], texts=texts)
     return picture

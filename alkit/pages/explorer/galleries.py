@@ -94,23 +94,21 @@ def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
     `maxima` is (frame, row, column), `positions` (frame,) ascending; `rows` and `columns` are the
     regions' edges in pixels; `held` is positions (n,) and boxes (n, 4) [left, top, width, height].
     """
-    maxima = np.asarray(maxima, np.float32)
-    places = np.arange(maxima.size)
+    maxima = np.array(maxima, np.float32)
     if held is not None:
         at, boxes = held
         row = np.searchsorted(rows, boxes[:, 1] + boxes[:, 3] / 2, side="right") - 1
         column = np.searchsorted(columns, boxes[:, 0] + boxes[:, 2] / 2, side="right") - 1
         inside = np.isin(at, positions) & (row >= 0) & (column >= 0)
         inside &= (row < maxima.shape[1]) & (column < maxima.shape[2])
-        where = np.searchsorted(positions, at[inside]), row[inside], column[inside]
-        places = np.unique(np.ravel_multi_index(where, maxima.shape))
-    values = maxima.ravel()[places]
-    if len(places) > most:
-        best = np.argpartition(-values, most - 1)[:most]
-        places, values = places[best], values[best]
-    order = np.lexsort((places, -values))
-    where = np.unravel_index(places[order], maxima.shape)
-    return list(zip(values[order].tolist(), *(k.tolist() for k in where), strict=True))
+        holding = np.zeros(maxima.shape, bool)
+        holding[np.searchsorted(positions, at[inside]), row[inside], column[inside]] = True
+        maxima[~holding] = -1  # no score is negative
+    order = np.argsort(-maxima, axis=None, kind="stable")[:most]
+    values = maxima.ravel()[order]
+    order, values = order[values >= 0], values[values >= 0]
+    where = (k.tolist() for k in np.unravel_index(order, maxima.shape))
+    return list(zip(values.tolist(), *where, strict=True))
 
 
 def missed_counts(labels: Boxes, n: int) -> np.ndarray:

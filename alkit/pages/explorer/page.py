@@ -76,7 +76,10 @@ class Explorer:
         self._cycles, self._quiet, self._ticking = {}, False, None
         self.words, self.words_beside = words("words"), words("words-beside")
         self.trial_words, self.link_words = words("trial"), words("link")
+        self.title = words("about", "<b>Other numbers, from the stored logits</b>")
+        self.keys = Keys(self._step, everywhere=self.served)
         self.galleries = Galleries(self.controls, self.go_to)
+        self.layout = pn.Column(css_classes=["alkit-explorer"], **WIDE)
         self.files = {
             kind: pn.widgets.FileDownload(
                 callback=partial(self._file, kind), label=kind.upper(), width=110
@@ -86,7 +89,6 @@ class Explorer:
         self.controls.follow(link, number)
         self._open()
         self.controls.follow_in(self.cycle, link)
-        self.layout = self._layout()
         self._connect()
         self._fill()
 
@@ -127,13 +129,11 @@ class Explorer:
         except (Unavailable, ValueError, OSError) as error:  # what is shown stays
             self.words.value = f"<i>{escape(str(error))}</i>"
             return
-        self._timeline_place[:] = [pn.pane.Bokeh(self.timeline.figure, **WIDE)]
-        self._frames_place[:] = self._frames()
         self._fill()
 
     def _fill(self):
+        self._arrange()
         self._style()
-        self._show_frame()
         self.galleries.show()
 
     @contextlib.contextmanager
@@ -246,10 +246,6 @@ class Explorer:
             self.controls.restore_numbers(self.cycle)
         self._show_frame()
 
-    def _place_beside(self):
-        self._frames_place[:] = self._frames()
-        self._show_frame()
-
     # --- what takes long, in slices
 
     @property
@@ -286,58 +282,45 @@ class Explorer:
 
     # --- how the parts are put together
 
-    def _layout(self):
+    def _arrange(self):
+        """Everything in its place: one frame, or two where two are compared."""
         c = self.controls
-        self._timeline_place = pn.Column(pn.pane.Bokeh(self.timeline.figure, **WIDE), **WIDE)
-        self._frames_place = pn.Row(*self._frames(), **WIDE)
-        title = words("about", "<b>Other numbers, from the stored logits</b>")
+        views = [(self.words, self.view), (self.words_beside, self.beside)]
+        # at the start: two beside each other are else stretched to one height
+        frames = [
+            pn.Column(words, pn.pane.Bokeh(view.figure, **WIDE), align="start", **WIDE)
+            for words, view in views[: 1 if c.beside.value == NOTHING else 2]
+        ]
         sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
-        tried = pn.Column(title, *sliders, pn.Row(*self.files.values()), self.link_words, width=270)
-        keys = Keys(self._step, everywhere=self.served)
+        files = pn.Row(*self.files.values())
+        tried = pn.Column(self.title, *sliders, files, self.link_words, width=270)
         place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
         look = c.layer, c.palette, c.opacity, c.threshold, c.limit
-        return pn.Column(
-            pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), keys)),
-            self._timeline_place,
+        self.layout[:] = [
+            pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), self.keys)),
+            pn.pane.Bokeh(self.timeline.figure, **WIDE),
             pn.FlexBox(*look, pn.Column(pn.Spacer(height=14), c.boxes)),
-            pn.Row(self._frames_place, tried, **WIDE),
+            pn.Row(*frames, tried, **WIDE),
             self.galleries.layout,
-            css_classes=["alkit-explorer"],
-            **WIDE,
-        )
-
-    def _frames(self) -> list:
-        """The frame that is shown, and the one beside it where two are compared."""
-        # at the start: two beside each other are else stretched to one height
-        column = {"align": "start", **WIDE}
-        view = pn.Column(self.words, pn.pane.Bokeh(self.view.figure, **WIDE), **column)
-        if self.controls.beside.value == NOTHING:
-            return [view]
-        other = pn.pane.Bokeh(self.beside.figure, **WIDE)
-        return [view, pn.Column(self.words_beside, other, **column)]
+        ]
+        self._show_frame()
 
     def _connect(self):
         c = self.controls
-        changes = {
-            partial(self._reopen, offer_cycles=True): [c.run],
-            self._reopen: [c.cycle],
-            self._zoom: [c.sequence],
-            self._show_frame: [c.position, c.layer, c.limit],
-            self._style: [c.palette, c.boxes],
-            self._place_beside: [c.beside],
-            self.galleries.show: [c.which, c.sheet, c.holding],
-        }
-        for call, widgets in changes.items():
+        for call, widgets, name in (
+            (partial(self._reopen, offer_cycles=True), [c.run], "value"),
+            (self._reopen, [c.cycle], "value"),
+            (self._zoom, [c.sequence], "value"),
+            (self._show_frame, [c.position, c.layer, c.limit], "value"),
+            (self._show_frame, [c.radius, c.region, c.now, c.later], "value_throttled"),
+            (self._style, [c.palette, c.boxes], "value"),
+            (self._say_link, [c.opacity, c.threshold], "value_throttled"),
+            (self._arrange, [c.beside], "value"),
+            (self.galleries.show, [c.which, c.sheet, c.holding], "value"),
+        ):
             for widget in widgets:
-                self._hear(widget, call)
-        for slider in (c.radius, c.region, c.now, c.later):
-            self._hear(slider, self._show_frame, "value_throttled")
-        for slider in (c.opacity, c.threshold):
-            self._hear(slider, self._say_link, "value_throttled")
+                # not while several are being set
+                widget.param.watch(lambda _, call=call: None if self._quiet else call(), name)
         c.before.on_click(lambda _: self._step(-1))
         c.after.on_click(lambda _: self._step(1))
         c.restore.on_click(lambda _: self._restore())
-
-    def _hear(self, widget, call, name: str = "value"):
-        """Call when a widget changes, but not while several are being set."""
-        widget.param.watch(lambda _: None if self._quiet else call(), name)

@@ -1,8 +1,7 @@
 """The timeline of a pool: scores, what was chosen, and what the rules kept out."""
 
 import numpy as np
-import pandas as pd
-from bokeh.models import ColumnDataSource, HoverTool, Legend, LegendItem, Range1d, Span
+from bokeh.models import ColumnDataSource, HoverTool, Range1d, Span
 from bokeh.plotting import figure
 
 from alkit.pages.explorer.cycle import Cycle
@@ -31,47 +30,43 @@ class Timeline:
             active_scroll="xwheel_zoom",
             toolbar_location="above",
         )
-        self._legend = Legend()
-        self.figure.add_layout(self._legend, "right")
+        draw = self.figure
         for reason, color, words in (
             (Reason.EXCLUDED_NOW, SKY, "rule 1"),
             (Reason.EXCLUDED_LATER, BLUE, "rule 2"),
         ):
             left, right = stretches(table["reason"] == reason)
-            sides = {"left": left, "right": right, "bottom": 0, "top": self._high}
-            bands = self.figure.quad(**sides, color=color, alpha=0.22, line_width=0)
-            self._add_to_legend(words, bands)
-        for mask, marker, color, size, words in (
-            (table["order"] > 0, "star", RED, 13, "chosen"),
-            (table["reason"] == Reason.LABELED, "dash", BLACK, 8, "labelled before"),
+            band = {"bottom": 0, "top": self._high, "alpha": 0.22, "line_width": 0}
+            draw.quad(left=left, right=right, color=color, legend_label=words, **band)
+        for mask, color, words, style in (
+            (table["order"] > 0, RED, "chosen", {"marker": "star", "size": 13}),
+            (
+                table["reason"] == Reason.LABELED,
+                BLACK,
+                "labelled before",
+                {"marker": "dash", "size": 8},
+            ),
         ):
             at = np.flatnonzero(mask)
-            style = {"marker": marker, "color": color, "size": size}
-            marks = self.figure.scatter(at, np.nan_to_num(values[at]), **style)
-            self._add_to_legend(words, marks)
-        if cycle.scored:
-            self._add_line(table, "z", "z", "#aaaaaa")
-            if not np.array_equal(table["z"], values, equal_nan=True):
-                self._add_line(table, "ranked_by", "ẑ", BLACK)
+            draw.scatter(at, np.nan_to_num(values[at]), color=color, legend_label=words, **style)
+        breaks = np.flatnonzero(table["sequence"][1:].values != table["sequence"][:-1].values)
+        for column, name, color in (("z", "z", "#aaaaaa"), ("ranked_by", "ẑ", BLACK)):
+            line = table[column].to_numpy(float).copy()
+            line[breaks] = np.nan  # the line breaks between sequences
+            if cycle.scored and (name == "z" or not table["z"].equals(table["ranked_by"])):
+                draw.line(np.arange(n), line, color=color, legend_label=name)
         # on the canvas of overlays: the figure itself is not drawn again when the frame changes
         self._here = Span(
             location=0, dimension="height", line_color=RED, line_width=1.5, level="overlay"
         )
         self.figure.add_layout(self._here)
         self._counts = ColumnDataSource({"x": [], "top": [], "n": []})
-        green = {"line_color": GREEN, "line_alpha": 0.5, "line_width": 2}
-        bars = self.figure.segment("x", 0, "x", "top", source=self._counts, **green)
-        self._add_to_legend("pedestrians", bars)
-        self.figure.add_tools(HoverTool(renderers=[bars], tooltips=[("pedestrians", "@n")]))
-
-    def _add_line(self, table: pd.DataFrame, column: str, name: str, color: str):
-        values = table[column].to_numpy(float).copy()
-        sequence = table["sequence"].to_numpy()
-        values[:-1][sequence[1:] != sequence[:-1]] = np.nan  # the line breaks between sequences
-        self._add_to_legend(name, self.figure.line(np.arange(len(values)), values, color=color))
-
-    def _add_to_legend(self, name: str, renderer):
-        self._legend.items.append(LegendItem(label=name, renderers=[renderer]))
+        style = {"line_color": GREEN, "line_alpha": 0.5, "line_width": 2}
+        bars = draw.segment(
+            "x", 0, "x", "top", source=self._counts, legend_label="pedestrians", **style
+        )
+        draw.add_tools(HoverTool(renderers=[bars], tooltips=[("pedestrians", "@n")]))
+        draw.add_layout(draw.legend[0], "right")
 
     def show_counts(self, counts: np.ndarray):
         """Known pedestrians of each frame (n,), the most as high as a quarter of the figure."""
