@@ -86,8 +86,9 @@ class Canvas(JSComponent):
         if kind == "open":
             if self._unsaved:
                 raise ValueError(f"another frame is opened when this one is saved: {self._unsaved}")
+            index = min(max(int(message["index"]), 0), len(positions) - 1)
             self._session.leave(self.frame["position"])
-            self._show(min(max(int(message["index"]), 0), len(positions) - 1))
+            self._show(index)
         elif kind in ("keep", "finish"):
             position = int(message["position"])
             finished = kind == "finish" or bool(message.get("looked_at"))
