@@ -1,34 +1,33 @@
-"""The explorer without a browser: what it reads, judges, says and computes again."""
+"""The explorer without a browser: what it reads, matches, says and computes again."""
 
 import math
 import shutil
-import time
 from itertools import pairwise
+from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkit import aggregation
+from alkit import aggregation, scores
 from alkit.evaluation import evaluate
 from alkit.frames import Boxes
-from alkit.loop import runs
 from alkit.loop.runs import Run
-from alkit.pages.explorer import galleries, judging, layers, reasons, trying
+from alkit.pages import matching
+from alkit.pages.explorer import frame, galleries, trial
+from alkit.pages.explorer.cycle import Cycle, Unavailable, cycles_of, runs_of
 from alkit.pages.explorer.page import Explorer, page
-from alkit.pages.explorer.picture import draw, encoded
-from alkit.pages.explorer.reading import AllBoxes, NotThere, Opened, cycles_of, runs_of
-from alkit.pages.explorer.timeline import Timeline, thinned
-from alkit.pages.explorer.timeline import runs as stretches
+from alkit.pages.explorer.timeline import stretches
 from alkit.selection import Reason
 
 
 @pytest.fixture(scope="module")
 def opened(toy_experiment):
     """The second cycle of a complete run: 37 frames are scored, 3 were labelled before."""
-    return Opened(Run(toy_experiment / "divergence/seed_0"), 2)
+    return Cycle(Run(toy_experiment / "divergence/seed_0"), 2)
 
 
 @pytest.fixture(scope="module")
@@ -41,36 +40,36 @@ def explorer(toy_experiment):
 
 def test_the_table_says_what_the_steps_wrote(opened):
     run, table = opened.run, opened.table
-    scores, selection = run.image_scores(2).set_index("position"), run.selection(2)
+    of_step_3, selection = run.image_scores(2).set_index("position"), run.selection(2)
     assert len(table) == len(run.frames("pool")) == 40
     for position, row in table.iterrows():
-        if position in scores.index:
-            assert row["z"] == scores.loc[position, "z"]
-            assert row["name"] == scores.loc[position, "name"]
+        if position in of_step_3.index:
+            assert row["z"] == of_step_3.loc[position, "z"]
+            assert row["name"] == of_step_3.loc[position, "name"]
         else:
             assert math.isnan(row["z"])
             assert row["reason"] == Reason.LABELED
-            assert opened.labelled[position] == 1
+            assert opened.labeled[position] == 1
     chosen = table[table["order"] > 0].sort_values("order")
     assert chosen.index.tolist() == [frame["position"] for frame in selection["chosen"]]
 
 
 def test_ranks_are_those_of_a_sort_by_hand(opened):
-    values = [(v, -p) for p, v in enumerate(opened.selection["ranked_by"])
-              if v is not None and p not in opened.labelled]  # fmt: skip
+    ranked = enumerate(opened.selection["ranked_by"])
+    values = [(v, -p) for p, v in ranked if v is not None and p not in opened.labeled]
     order = [-p for _, p in sorted(values, reverse=True)]
-    assert [int(opened.rank[p]) for p in order] == list(range(1, 38))
-    assert all(opened.rank[p] == 0 for p in opened.labelled)
+    assert [int(opened.table["rank"][p]) for p in order] == list(range(1, 38))
+    assert all(opened.table["rank"][p] == 0 for p in opened.labeled)
 
 
 def test_arrays_are_those_of_the_stores(opened):
     run = opened.run
     maps = run.scores(2)
     for k, position in enumerate(maps["position"].values.tolist()):
-        assert opened.row[position] == k
+        assert opened.positions[k] == position
     position = int(maps["position"].values[7])
     np.testing.assert_array_equal(opened.scores(position), maps.isel(frame=7).values)
-    again = opened.scores_again(position, run.numbers(2).pixels(run.numbers(2).radius))
+    again = opened.scores(position, run.numbers(2).pixels(run.numbers(2).radius))
     assert np.abs(again - opened.scores(position)).max() < 0.01  # the store's quantisation
     region = run.numbers(2).pixels(run.numbers(2).region)
     slow = slow_maxima(opened.scores(position), region)
@@ -81,9 +80,16 @@ def test_arrays_are_those_of_the_stores(opened):
 
 def slow_maxima(s, region):
     height, width = s.shape
-    return [[max(s[y, x] for y in range(top, min(top + region, height))
-                 for x in range(left, min(left + region, width)))
-             for left in range(0, width, region)] for top in range(0, height, region)]  # fmt: skip
+
+    def highest(top, left):
+        rows, columns = (
+            range(top, min(top + region, height)),
+            range(left, min(left + region, width)),
+        )
+        return max(s[y, x] for y in rows for x in columns)
+
+    columns = range(0, width, region)
+    return [[highest(top, left) for left in columns] for top in range(0, height, region)]
 
 
 def test_detections_of_a_frame_are_those_that_step_1_wrote(toy_experiment):
@@ -91,25 +97,25 @@ def test_detections_of_a_frame_are_those_that_step_1_wrote(toy_experiment):
     written = {}
     for d in run.detections(2, "pool"):
         written.setdefault(d["image_id"] - 1, []).append(d)
-    fresh = Opened(run, 2)
+    fresh = Cycle(run, 2)
     for position in range(40):
-        predicted = position not in fresh.labelled
-        assert fresh.detections_of(position) == (written.get(position, []) if predicted else None)
+        predicted = position not in fresh.labeled
+        assert fresh.detections[position] == (written.get(position, []) if predicted else None)
     assert sum(map(len, written.values())) > 0
 
 
 def test_a_frame_labelled_before_has_an_image_and_a_reason_but_no_map(opened):
-    position = next(iter(opened.labelled))
-    assert opened.image(position).shape == (96, 128, 3)
-    with pytest.raises(NotThere, match=r"labelled in cycle 1: it is no longer predicted"):
+    position = next(iter(opened.labeled))
+    assert opened.pool.images(position).shape == (96, 128, 3)
+    with pytest.raises(Unavailable, match=r"labelled in cycle 1: it is no longer predicted"):
         opened.scores(position)
 
 
 def test_a_strategy_without_predictions_has_no_maps(toy_experiment):
-    opened = Opened(Run(toy_experiment / "guided-random/seed_0"), 1)
-    with pytest.raises(NotThere, match=r"guided-random needs no predictions"):
+    opened = Cycle(Run(toy_experiment / "guided-random/seed_0"), 1)
+    with pytest.raises(Unavailable, match=r"guided-random needs no predictions"):
         opened.probabilities(0)
-    assert opened.detections == {}
+    assert set(opened.detections.values()) == {None}
     assert opened.highest is None
 
 
@@ -120,13 +126,13 @@ def test_a_cleaned_run_says_what_is_missing_and_shows_the_rest(toy_copy):
     shown = Explorer(run, 2, {})
     assert "no maps:" in shown.words.value
     assert "alkit run" in shown.words.value
-    assert len(shown.tabs._galleries[0].items) > 0  # the pictures, without maps
+    assert len(shown.galleries.galleries[0].items) > 0  # the pictures, without maps
     position = shown.controls.position.value
-    assert opened_image(shown) == Opened(run, 2).image(position).tobytes()
+    assert opened_image(shown) == Cycle(run, 2).pool.images(position).tobytes()
 
 
 def opened_image(shown):
-    rgba = shown.view.image.data["image"][0].view(np.uint8)
+    rgba = shown.view.image.data_source.data["image"][0].view(np.uint8)
     return rgba.reshape(*shown.view.size, 4)[..., :3].tobytes()
 
 
@@ -136,8 +142,8 @@ def test_half_written_maps_are_not_shown(toy_copy):
     run = Run(toy_copy / "divergence/seed_0")
     group = zarr.open_group(run.cycle(2) / "scores.zarr", mode="r+")
     group.attrs["unfinished"] = True
-    with pytest.raises(NotThere, match=r"no maps: .*scores.zarr: not there"):
-        Opened(run, 2).scores(int(Opened(run, 2).selection["chosen"][0]["position"]))
+    with pytest.raises(Unavailable, match=r"no maps: .*scores.zarr: not there"):
+        Cycle(run, 2).scores(int(Cycle(run, 2).selection["chosen"][0]["position"]))
 
 
 def test_a_run_that_has_chosen_nothing_is_refused(toy_copy):
@@ -155,7 +161,7 @@ def test_runs_and_cycles_are_those_with_chosen_frames(toy_copy):
     assert cycles_of(run) == [1]
 
 
-# --- judging
+# --- matching
 
 boxes = st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(4, 30), st.integers(8, 50))
 
@@ -165,11 +171,11 @@ boxes = st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(4, 30), st
     found=st.lists(st.tuples(boxes, st.integers(0, 9)), max_size=6),
 )
 @settings(max_examples=60, deadline=None)
-def test_judged_frames_agree_with_the_evaluation(truth, found):
+def test_matched_frames_agree_with_the_evaluation(truth, found):
     """Hits, false detections and misses of frames are those that the evaluation counts."""
     known = {3: Boxes([b for b, _ in truth], ["pedestrian"] * len(truth), [i for _, i in truth])}
     detections = {3: [{"bbox": list(b), "score": s / 10} for b, s in found]}
-    judged = judging.judge(detections, known, 0.2)
+    found, labels = matching.match(detections, known, 0.2)
     kept = [d for d in detections[3] if d["score"] >= 0.2]
     coco = {
         "images": [{"id": 1}],
@@ -183,47 +189,44 @@ def test_judged_frames_agree_with_the_evaluation(truth, found):
     real = sum(not i for _, i in truth)
     false = int(result.fppi[-1]) if len(result.fppi) else 0
     missed = round(result.miss_rate[-1] * real) if len(result.fppi) and real else real
-    assert (judged.found_kind == judging.FALSE).sum() == false
-    assert (judged.truth_kind == judging.MISSED).sum() == missed
-    assert judged.missed(5).tolist() == [0, 0, 0, missed, 0]
-    assert (judged.truth_kind == judging.IGNORED).sum() == len(truth) - real
-    assert len(judged.found) == len(kept)
+    assert len(found.of(matching.FALSE)) == false
+    assert len(labels.of(matching.MISSED)) == missed
+    assert galleries.missed_counts(labels, 5).tolist() == [0, 0, 0, missed, 0]
+    assert len(labels.of(matching.IGNORED)) == len(truth) - real
+    assert len(found.ltwh) == len(kept)
 
 
 def test_in_frames_that_were_not_predicted_nobody_missed_anything():
     boxes = {4: Boxes([[0, 0, 9, 20], [30, 0, 9, 20]], ["pedestrian"] * 2, [False, True])}
-    judged = judging.judge({4: None}, boxes, 0)
-    assert judged.truth_kind.tolist() == [judging.LABELLED, judging.IGNORED]
-    assert judged.missed(5).sum() == 0
+    _, labels = matching.match({4: None}, boxes, 0)
+    assert labels.kind.tolist() == [matching.UNSEEN, matching.IGNORED]
+    assert galleries.missed_counts(labels, 5).sum() == 0
 
 
 def test_where_people_label_the_hidden_boxes_stay_hidden(toy_copy):
     file = toy_copy / "experiment.json"
     file.write_text(file.read_text().replace('"labels": "oracle"', '"labels": "interactive"'))
-    opened = Opened(Run(toy_copy / "divergence/seed_0"), 2)
-    known = {p for p in range(40) if opened.truth(p) is not None}
+    opened = Cycle(Run(toy_copy / "divergence/seed_0"), 2)
+    known = {p for p in range(40) if opened.boxes(p) is not None}
     given = [i["position"] for cycle in (1, 2) for i in opened.run.labels(cycle)["images"]]
     assert known == set(given)
 
 
-def test_boxes_that_cannot_be_read_are_said(opened):
-    class Broken:
-        pool = opened.pool
+def test_boxes_that_cannot_be_read_are_said():
+    def work(position):
+        raise OSError("the disk is gone")
 
-        def truth(self, position):
-            raise OSError("the disk is gone")
-
-    found = AllBoxes(Broken())
-    while not found.finished:
-        time.sleep(0.01)
+    found = trial.Slices(work, [0, 1])
+    found.go_on(60)
     assert found.error == "OSError: the disk is gone"
-    assert found.counts() is None
+    assert not found.left
+    assert not found.results
 
 
 def test_frames_that_nobody_labelled_have_neither_hits_nor_false_detections():
-    judged = judging.judge({0: [{"bbox": [0, 0, 9, 20], "score": 1.0}]}, {0: None}, 0)
-    assert judged.found_kind.tolist() == [""]
-    assert len(judged.truth) == 0
+    found, labels = matching.match({0: [{"bbox": [0, 0, 9, 20], "score": 1.0}]}, {0: None}, 0)
+    assert found.kind.tolist() == [matching.UNKNOWN]
+    assert len(labels.ltwh) == 0
 
 
 @given(
@@ -238,33 +241,30 @@ def test_tiles_are_the_highest_that_hold_what_is_asked_for(values, at, most):
     positions = np.array([2, 7, 9])
     edges = aggregation.region_edges(20, 10), aggregation.region_edges(40, 10)
     centred = [[x - 2, y - 3, 4, 6] for _, x, y in at]
-    n = len(at)
-    judged = judging.Judged(
-        np.array([p for p, _, _ in at], int), np.array(centred, float).reshape(-1, 4), np.zeros(n),
-        np.array([judging.FALSE] * n, object), np.zeros(0, int), np.zeros((0, 4)),
-        np.array([], object),
-    )  # fmt: skip
+    held = np.array([p for p, _, _ in at], int), np.array(centred, float).reshape(-1, 4)
     slow = set()
     for p, x, y in at:
         if p in (2, 9) and y < 20:
             slow.add((p, y // 10, x // 10))
     every = {(p, r, c) for p in (2, 7, 9) for r in range(2) for c in range(4)}
-    for kind, wanted in (("false positive", slow), ("all", every)):
-        found = judging.tiles(maxima, positions, judged, kind, edges, most)
+    for boxes, wanted in ((held, slow), (None, every)):
+        found = galleries.highest_regions(maxima, positions, *edges, boxes, most)
+        found = [(score, int(positions[k]), row, column) for score, k, row, column in found]
         value = {k: maxima[[2, 7, 9].index(k[0]), k[1], k[2]] for k in wanted}
         assert {f[1:] for f in found} <= wanted
         best = sorted(value.values(), reverse=True)[:most]
         assert [f[0] for f in found] == pytest.approx(best)
 
 
-def test_blind_spots_are_the_most_missed_and_the_lowest_scored():
-    kinds = np.array([judging.MISSED] * 6 + [judging.FOUND], object)
-    judged = judging.Judged(
-        np.zeros(0, int), np.zeros((0, 4)), np.zeros(0), np.array([], object),
-        np.array([4, 4, 1, 2, 2, 3, 0]), np.zeros((7, 4)), kinds,
-    )  # fmt: skip
-    z = np.array([0.1, 0.5, 0.3, np.nan, 0.2])
-    assert judging.blind_spots(judged, z).tolist() == [4, 2, 1]
+def test_blind_spots_are_the_most_missed_and_the_lowest_scored(monkeypatch):
+    kinds = np.array([matching.MISSED] * 6 + [matching.FOUND], object)
+    position = np.array([4, 4, 1, 2, 2, 3, 0])
+    labels = matching.Boxes(position, np.zeros((7, 4)), kinds, np.full(7, np.nan))
+    monkeypatch.setattr(galleries, "item", lambda cycle, position, *_: position)
+    cycle = SimpleNamespace(table=pd.DataFrame({"z": [0.1, 0.5, 0.3, np.nan, 0.2]}))
+    shown, said = galleries.blind_spots(cycle, labels, 0.5)
+    assert shown == [4, 2, 1]
+    assert said.startswith("3 frames with missed pedestrians")
 
 
 # --- reasons
@@ -275,24 +275,24 @@ def test_reasons_name_the_frame_that_kept_one_out(opened):
     frames = opened.table["frame"]
     for reason, others, word in (
         (Reason.EXCLUDED_NOW, table.index[table["order"] > 0].tolist(), "rule 1"),
-        (Reason.EXCLUDED_LATER, list(opened.labelled), "rule 2"),
+        (Reason.EXCLUDED_LATER, list(opened.labeled), "rule 2"),
     ):
         for position in table.index[table["reason"] == reason]:
             same = [p for p in others if sequence[p] == sequence[position]]
             distance = min(abs(frames[p] - frames[position]) for p in same)
-            said = reasons.sentence(opened, position)
+            said = opened.reason(position)
             assert f"passed over by {word}: {distance:g} frame" in said
             assert any(table["name"][p] in said for p in same)
-    for k, frame in enumerate(opened.selection["chosen"], 1):
-        assert reasons.sentence(opened, frame["position"]).startswith(f"chosen {k}. of 3")
+    for k, record in enumerate(opened.selection["chosen"], 1):
+        assert opened.reason(record["position"]).startswith(f"chosen {k}. of 3")
 
 
 def test_the_nearest_labelled_frames_come_in_order(opened):
     position = opened.selection["chosen"][0]["position"]
-    found = reasons.nearest_labelled(opened, position)
+    found = opened.nearest_labeled(position)
     frames = opened.table["frame"]
     assert [d for _, d in found] == sorted(abs(frames[p] - frames[position]) for p, _ in found)
-    assert {p for p, _ in found} <= set(opened.labelled)
+    assert {p for p, _ in found} <= set(opened.labeled)
 
 
 # --- trying other numbers
@@ -300,64 +300,69 @@ def test_the_nearest_labelled_frames_come_in_order(opened):
 
 def test_the_run_s_own_numbers_give_the_run_s_own_choice(opened):
     numbers = opened.run.numbers(2)
-    own = trying.Numbers(
-        numbers.pixels(numbers.radius), numbers.pixels(numbers.region),
-        numbers.exclude_now, numbers.exclude_later,
-    )  # fmt: skip
-    _, selection = trying.choose(opened, opened.table["z"].to_numpy(), own)
+    own = trial.Numbers(
+        numbers.pixels(numbers.radius),
+        numbers.pixels(numbers.region),
+        numbers.exclude_now,
+        numbers.exclude_later,
+    )
+    _, selection = trial.choose(opened, opened.table["z"].to_numpy(), own)
     assert selection.indices.tolist() == [f["position"] for f in opened.selection["chosen"]]
     position = opened.selection["chosen"][1]["position"]
-    said = trying.sentence(opened, position, opened.table["z"].to_numpy(), own)
-    assert f"rank {opened.rank[position]} of 37 frames: chosen. 3 of the run's 3" in said
+    said = trial.sentence(opened, position, opened.table["z"].to_numpy(), own)
+    assert f"rank {opened.table['rank'][position]} of 37 frames: chosen. 3 of the run's 3" in said
 
 
-def test_a_trial_computes_every_frame_and_stops_when_told(opened):
-    trial = trying.Trial(opened, 4, 12)
-    position = int(np.flatnonzero(opened.row >= 0)[-1])
-    s = opened.scores_again(position, 4)
-    assert trial.of(position) == pytest.approx(np.mean(slow_maxima(s, 12)), rel=1e-6)
-    for _ in range(400):
-        if trial.finished:
-            break
-        time.sleep(0.05)
-    assert trial.error is None
-    assert np.isfinite(trial.z).sum() == 37
-    assert np.isnan(trial.z[list(opened.labelled)]).all()
-    part = trial.z.copy()
-    part[np.flatnonzero(opened.row >= 0)[:30]] = np.nan
-    wanted = trying.Numbers(4, 12, 15, 2)
-    assert "of the 7 frames computed so far of 37" in trying.sentence(
-        opened, position, part, wanted
-    )
+def test_a_trial_computes_every_frame(opened):
+    trials = trial.Trials(opened, trial.Numbers(9, 6, 15, 2))
+    position, wanted = int(opened.positions[-1]), trial.Numbers(4, 12, 15, 2)
+    said = trials.outcome(position, wanted)
+    s = opened.scores(position, 4)
+    z = trials.scores.results[position]
+    assert z == pytest.approx(np.mean(slow_maxima(s, 12)), rel=1e-6)
+    assert f"z {z:.5f} nats" in said
+    trials.scores.go_on(1e-9)
+    assert trials.scores.left
+    trials.scores.go_on(60)
+    assert trials.scores.error == ""
+    assert sorted(trials.scores.results) == opened.positions.tolist()
+    assert "of 37 frames" in trials.outcome(position, wanted)
+    part = np.full(40, np.nan)
+    part[opened.positions[30:]] = [trials.scores.results[p] for p in opened.positions[30:]]
+    said = trial.sentence(opened, position, part, wanted)
+    assert "of the 7 frames computed so far of 37" in said
 
 
 # --- the page's Python side
 
 
 def test_widgets_change_what_is_shown(explorer):
-    c, opened = explorer.controls, explorer.opened
-    position = int(np.flatnonzero(opened.row >= 0)[5])
+    c, opened = explorer.controls, explorer.cycle
+    position = int(opened.positions[5])
     explorer.go_to(position)
     assert opened.table["name"][position] in explorer.words.value
-    assert opened_image(explorer) == opened.image(position).tobytes()
+    assert opened_image(explorer) == opened.pool.images(position).tobytes()
     p, score = opened.probabilities(position), opened.scores(position)
-    data = explorer.view.map.data
+    data = explorer.view.map.data_source.data
     np.testing.assert_allclose(data["map"][0], score)
     np.testing.assert_allclose(data["p3"][0] / 65535, p[2], atol=1 / 65535)
     c.layer.value = "Θ⁴"
-    np.testing.assert_allclose(explorer.view.map.data["map"][0], p[3])
+    np.testing.assert_allclose(explorer.view.map.data_source.data["map"][0], p[3])
     assert explorer.view.mapper.high == 1.0
     c.layer.value = "regions"
-    tiles = explorer.view.tiles.data
-    assert len(tiles["value"]) == 16 * 22  # regions of 6 pixels in 96 × 128
-    assert max(tiles["value"]) == pytest.approx(score.max())
-    assert (max(tiles["right"]), max(tiles["bottom"])) == (128, 96)
+    drawn = explorer.view.map.data_source.data["map"][0]
+    region = opened.numbers.pixels(opened.numbers.region)
+    np.testing.assert_allclose(drawn[::region, ::region], slow_maxima(score, region))
+    assert drawn.shape == (96, 128)
+    assert drawn[-1, -1] == drawn[90, 126]
     c.layer.value = "score"
-    c.compare.value = "divergence, seed 0, cycle 1"
-    other = Opened(opened.run, 1)
-    np.testing.assert_allclose(explorer.beside.map.data["map"][0], other.scores(position))
+    c.beside.value = "divergence, seed 0, cycle 1"
+    other = Cycle(opened.run, 1)
+    np.testing.assert_allclose(
+        explorer.beside.map.data_source.data["map"][0], other.scores(position)
+    )
     assert explorer.beside.ranges == explorer.view.ranges
-    c.compare.value = "nothing"
+    c.beside.value = "nothing"
 
 
 def test_default_boxes_stand_around_the_click(explorer):
@@ -365,7 +370,7 @@ def test_default_boxes_stand_around_the_click(explorer):
         x, y = 40.0, 50.0
 
     explorer._tapped(Click)
-    data, numbers = explorer.view.defaults.data, explorer.opened.run.numbers(2)
+    data, numbers = explorer.view.defaults.data_source.data, explorer.cycle.run.numbers(2)
     height, width = np.array(numbers.default_boxes).T * numbers.scale
     np.testing.assert_allclose(data["right"] - data["left"], width)
     np.testing.assert_allclose((data["bottom"] + data["top"]) / 2, 50)
@@ -376,30 +381,30 @@ def test_a_link_brings_back_what_it_was_taken_from(toy_experiment, explorer):
     c = explorer.controls
     explorer.go_to(17)
     c.layer.value, c.palette.value, c.opacity.value, c.radius.value = "entropy", "turbo", 0.25, 5
-    link = c.link(explorer.opened)
+    link = c.link(explorer.cycle)
     again = page(Run(toy_experiment / "divergence/seed_0"), at=link)
     assert again is not None
     other = Explorer(Run(toy_experiment / "divergence/seed_0"), 0, dict(parse_qsl(link[1:])))
-    assert other.controls.link(other.opened) == link
+    assert other.controls.link(other.cycle) == link
     assert (other.controls.position.value, other.controls.radius.value) == (17, 5)
-    assert other.opened.cycle == 2
-    c.restore_numbers(explorer.opened)
+    assert other.cycle.number == 2
+    c.restore_numbers(explorer.cycle)
 
 
 @pytest.mark.parametrize(
     ("link", "message"),
     [
-        ("cycle=9", "cycle 9 of divergence, seed 0 has no chosen frames; there are cycles 1, 2"),
-        ("run=divergance,+seed+0", "the link's run: .*divergance.*divergence, seed 0"),
+        ("cycle=9", "cycle: .*'9'.*1, 2"),
+        ("run=divergance,+seed+0", "run: .*divergance.*divergence, seed 0"),
         ("frame=nowhere", "the link's frame 'nowhere' is not in the pool"),
-        ("layer=scores", "the link's layer: .*score"),
+        ("layer=scores", "layer: .*score"),
         ("radius=wide", "the link's radius is 'wide', no number"),
         ("radius=inf", "the link's radius is 'inf', no number"),
-        ("beside=Mars", "the link's beside"),
+        ("beside=Mars", "beside: .*Mars"),
         ("limit=nan", "the link's limit is 'nan', no number"),
         ("frme=a", "the link: .*frme.*frame"),
-        ("garbage", "at is 'garbage'; a link such as"),
-        ("http://127.0.0.1:5006/?cycle=9", "cycle 9 of divergence, seed 0"),
+        ("garbage", "at is 'garbage'; expected a link such as"),
+        ("http://127.0.0.1:5006/?cycle=9", "cycle: .*'9'"),
     ],
 )
 def test_links_to_what_is_not_there_are_refused(toy_experiment, link, message):
@@ -408,80 +413,52 @@ def test_links_to_what_is_not_there_are_refused(toy_experiment, link, message):
 
 
 def test_galleries_hold_what_they_say(explorer):
-    opened = explorer.opened
+    opened = explorer.cycle
     items, said = galleries.ranked(opened, "chosen", 1, 0.5)
     assert [i["position"] for i in items] == [f["position"] for f in opened.selection["chosen"]]
     assert "3 were chosen" in said
-    passed, _ = galleries.ranked(opened, galleries.GRID[2], 1, 0.5)
-    last = max(opened.rank[f["position"]] for f in opened.selection["chosen"])
+    passed, _ = galleries.ranked(opened, galleries.PASSED, 1, 0.5)
+    last = max(opened.table["rank"][f["position"]] for f in opened.selection["chosen"])
     assert len(passed) == min(galleries.SHOWN, last - 3)
-    both, _ = galleries.ranked(opened, galleries.GRID[0], 1, 0.5, most=4)
-    assert [opened.rank[i["position"]] for i in both] == [1, 2, 3, 4][: len(both)]
-    tiles, _ = galleries.tiles(opened, "all", None)
+    both, _ = galleries.ranked(opened, galleries.BOTH, 1, 0.5, most=4)
+    assert [opened.table["rank"][i["position"]] for i in both] == [1, 2, 3, 4][: len(both)]
+    tiles, _ = galleries.tiles(opened, "all", None, None)
     assert float(tiles[0]["mark"].split()[0]) == pytest.approx(opened.highest, abs=1e-3)
     assert tiles[0]["image"].startswith("data:image/jpeg;base64,")
 
 
-def test_counts_of_known_pedestrians(opened):
-    found = AllBoxes(opened)
-    for _ in range(200):
-        if found.finished:
-            break
-        time.sleep(0.05)
-    truth = opened.run.frames("pool").boxes
-    assert found.counts().tolist() == [int((~own.ignore).sum()) for own in truth]
-    timeline = Timeline(opened)
-    timeline.show_counts(found.counts())
-    assert timeline._counts.data["n"].sum() == found.counts().sum()
-
-
-@given(st.lists(st.one_of(st.just(math.nan), st.integers(0, 99)), max_size=300), st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
-def test_a_thinned_line_keeps_every_stretch_s_extremes_and_gaps(values, most):
-    values = np.array(values, float)
-    kept = thinned(values, most)
-    assert kept.tolist() == sorted(set(kept.tolist()))
-    assert len(kept) <= max(3 * most, 4 * most)
-    n = len(values)
-    borders = [k * n // most for k in range(most)] + [n] if n > 3 * most else list(range(n + 1))
-    for start, end in pairwise(borders):
-        own, shown = values[start:end], values[kept[(kept >= start) & (kept < end)]]
-        finite = own[np.isfinite(own)]
-        if len(finite):
-            assert (np.nanmin(shown), np.nanmax(shown)) == (finite.min(), finite.max())
-        assert np.isnan(shown).any() == np.isnan(own).any()
+def test_counts_of_known_pedestrians(explorer):
+    for _ in range(600):
+        explorer._tick()
+    truth = explorer.cycle.run.frames("pool").boxes
+    counts = explorer.galleries.counts()
+    assert counts.tolist() == [int((~own.ignore).sum()) for own in truth]
+    assert explorer.timeline._counts.data["n"].sum() == counts.sum()
 
 
 def test_stretches_of_a_mask():
-    assert stretches([0, 1, 1, 0, 0, 1]) == [(0.5, 2.5), (4.5, 5.5)]
-    assert stretches([0, 0]) == []
+    assert stretches([0, 1, 1, 0, 0, 1]).T.tolist() == [[0.5, 2.5], [4.5, 5.5]]
+    assert stretches([0, 0]).shape == (2, 0)
 
 
-def test_pictures_as_files(opened):
-    position = opened.selection["chosen"][0]["position"]
-    judged = galleries.judged(opened, position, 0.1)
-    score = opened.scores(position)
-    for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
-        figure = draw(
-            opened.image(position), judged, score, float(score.max()), "viridis", 0.5, 0.01,
-            "<b>a & b", "score (nats)", "caption",
-        )  # fmt: skip
-        data = encoded(figure, kind).read()
-        assert data.startswith(start)
-    assert b"<b>a" not in data  # markup in names is escaped
+@pytest.mark.parametrize("layer", ["score", "regions", "none"])
+def test_pictures_as_files(explorer, layer):
+    explorer.controls.layer.value = layer
+    assert explorer._file("png").read().startswith(b"\x89PNG")
+    assert explorer._file("svg").read().startswith(b"<?xml")
+    explorer.controls.layer.value = "score"
 
 
-def test_layers_are_what_their_names_say(opened):
-    from alkit import scores
-
-    position = opened.selection["chosen"][0]["position"]
+def test_layers_are_what_their_names_say(explorer):
+    opened, c = explorer.cycle, explorer.controls
+    position, radius = opened.selection["chosen"][0]["position"], c.radius.value
     p, s = opened.probabilities(position), opened.scores(position)
-    np.testing.assert_array_equal(layers.values("score", p, s, 3), s)
-    np.testing.assert_array_equal(layers.values("divergence", p, s, 3), scores.divergence(p, 3))
-    np.testing.assert_array_equal(layers.values("entropy", p, s, 3), scores.entropy(p))
-    for k, name in enumerate(layers.LEVELS):
-        np.testing.assert_array_equal(layers.values(name, p, s, 3), p[k])
-    words = layers.describe(opened, position, "<script>")
+    wanted = {"score": s, "divergence": scores.divergence(p, radius), "entropy": scores.entropy(p)}
+    for name, values in (wanted | dict(zip(frame.LEVELS, p, strict=True))).items():
+        c.layer.value = name
+        np.testing.assert_array_equal(frame.maps(c, opened, position, radius)[2], values)
+    c.layer.value = "score"
+    words = opened.description(position, "<script>")
     assert "&lt;script&gt;" in words
     assert "<script>" not in words
 
@@ -499,9 +476,3 @@ def test_region_edges_bound_what_the_maxima_are_of(size, grid):
         assert len(maxima) == len(edges) - 1
         inside = [bool(a <= pixel < b) for a, b in pairwise(edges)]
         assert (maxima == 1).tolist() == inside
-
-
-def test_the_notebook_of_a_complete_demo_names_its_own_folder():
-    """The default run of the notebook is the demo's, from the project's root."""
-    text = (runs.ROOT / "notebooks/explore_scores.ipynb").read_text()
-    assert "runs/demo/divergence/seed_0" in text

@@ -6,7 +6,7 @@ import pytest
 from alkit import profiles
 from alkit.loop import checks, experiment, runs, steps
 from alkit.loop.settings import checked, read_experiment
-from alkit.pages.explorer import reading, reasons
+from alkit.pages.explorer.cycle import Cycle
 from alkit.studies import fidelity
 
 RECORDED = (
@@ -87,9 +87,9 @@ def test_w_l_takes_so_many_iterations(released):
 
 
 def test_the_explorer_names_the_frame_that_kept_another_out_across_videos(released):
-    opened = reading.Opened(runs.Run(released / "divergence/seed_0"), 1)
+    opened = Cycle(runs.Run(released / "divergence/seed_0"), 1)
     for position in np.flatnonzero(opened.table["order"].to_numpy() == 0):
-        sentence = reasons.sentence(opened, int(position))
+        sentence = opened.reason(int(position))
         assert "frame" in sentence or "budget" in sentence
 
 
@@ -105,11 +105,11 @@ def test_where_later_passes_find_nobody_the_explorer_still_names_who_kept_a_fram
     }
     out = runs.create(tmp_path / "o", checked(settings, "here"), runs.ROOT / "data_catalog.yaml")
     experiment.run(out, notebooks=False)
-    opened = reading.Opened(runs.Run(out / "guided-random/seed_0"), 1)
+    opened = Cycle(runs.Run(out / "guided-random/seed_0"), 1)
     assert opened.selection["relaxed"] == 0
     assert opened.selection["counts"]["EXCLUDED_LATER"] > 0
     for position in np.flatnonzero(opened.table["order"].to_numpy() == 0):
-        assert "frame" in reasons.sentence(opened, int(position))
+        assert "frame" in opened.reason(int(position))
 
 
 def test_each_step_records_the_released_numbers(released):

@@ -20,8 +20,8 @@ from alkit import prediction, scores
 from alkit.loop import branches, cluster, experiment, lanes, records, runs, storage, store
 from alkit.loop.runs import Run
 from alkit.loop.settings import checked
+from alkit.pages.explorer.cycle import Cycle
 from alkit.pages.explorer.page import Explorer
-from alkit.pages.explorer.reading import Opened
 
 CATALOG = runs.ROOT / "data_catalog.yaml"
 SHARD = 8  # frames: 40 are five shards
@@ -162,12 +162,14 @@ def test_stores_at_a_url_are_equal_to_those_in_the_run_folder(url, created, toy_
 def test_the_explorer_reads_stores_at_a_url(bucket, created, toy_experiment):
     out = created(bucket)
     experiment.run(out, notebooks=False)
-    there, here = (Opened(first_run(folder), 1) for folder in (out, toy_experiment))
+    there, here = (Cycle(first_run(folder), 1) for folder in (out, toy_experiment))
     position = here.selection["chosen"][0]["position"]
     for name in ("scores", "probabilities"):
         np.testing.assert_array_equal(getattr(there, name)(position), getattr(here, name)(position))
     explorer = Explorer(first_run(out), 1, {})
-    np.testing.assert_array_equal(explorer.view.map.data["map"][0], here.scores(position))
+    np.testing.assert_array_equal(
+        explorer.view.map.data_source.data["map"][0], here.scores(position)
+    )
 
 
 def test_workers_write_to_s3_what_one_process_writes_to_the_run_folder(

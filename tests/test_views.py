@@ -5,12 +5,11 @@ import base64
 import numpy as np
 import pytest
 
-from alkit.evaluation import Evaluation
 from alkit.frames import Boxes
 from alkit.loop import checks, experiment, runs
 from alkit.loop.settings import read_experiment
-from alkit.pages import report, views
-from alkit.pages.views import drawing, predicting, results
+from alkit.pages import figures, matching
+from alkit.pages.figures import drawing, training_and_scores
 from alkit.text import evenly
 
 STILLS = """
@@ -46,39 +45,36 @@ def test_every_figure_of_a_run_with_little_to_show(stills):
     scored = runs.open_run(stills / "divergence/seed_0")
     chance = runs.open_run(stills / "random/seed_0")
     first = runs.open_run(stills / "pretrain/seed_0")
-    figures = [
-        views.training(first, 0),
-        views.held_out(first),
-        views.detections(first),
-        views.predictions(scored, 1),
-        views.score_maps(scored, 1),
-        views.image_scores(scored, 1),
-        views.image_score_ladder(scored, 1),
-        views.curves(first, 0),
-        views.mistakes(first, 0),
-        views.strategies(stills),
+    shown = [
+        figures.training(first, 0),
+        figures.held_out(first),
+        figures.detections(first),
+        figures.predictions(scored, 1),
+        figures.score_maps(scored, 1),
+        figures.image_scores(scored, 1),
+        figures.image_score_ladder(scored, 1),
+        figures.curves(first, 0),
+        figures.mistakes(first, 0),
     ]
     for run in (scored, chance):
         for view in (
-            views.selection,
-            views.chosen_frames,
-            views.labels,
-            views.label_counts,
-            views.training,
-            views.curves,
-            views.mistakes,
+            figures.selection,
+            figures.chosen_frames,
+            figures.labels,
+            figures.label_counts,
+            figures.training,
+            figures.curves,
+            figures.mistakes,
         ):
-            figures.append(view(run, 1))
-    for figure in figures:
+            shown.append(view(run, 1))
+    for figure in shown:
         ((kind, data),) = figure._repr_mimebundle_().items()
         assert kind in ("image/png", "image/jpeg")
         assert 1000 < len(base64.b64decode(data)) < 500_000
         assert figure.get_suptitle()
-    assert any("names no held-out" in text for text in texts(figures[1]))
-    assert "W_l: 1.000" in texts(figures[7])
+    assert any("names no held-out" in text for text in texts(shown[1]))
+    assert "W_l: 1.000" in texts(shown[7])
     assert checks.selection(chance, 1).endswith("temporal rules kept")
-    page = report.write(stills).read_text()
-    assert "random, cycle 1: 7 of a budget of 7" in page
 
 
 def test_photographs_are_jpeg_and_drawings_png():
@@ -122,16 +118,6 @@ def test_a_curve_keeps_the_last_of_points_above_each_other():
     np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [1])
 
 
-def test_the_grid_follows_the_rule_of_the_evaluation():
-    found = Evaluation(
-        np.array([0.02, results.GRID[30], 3.0]), np.array([0.9, 0.6, 0.3]), np.ones(3), 50, 10
-    )
-    stored = {"fppi": found.fppi.tolist(), "miss_rate": found.miss_rate.tolist(), "boxes": 10}
-    np.testing.assert_array_equal(results.at_grid(stored), found.miss_rate_at(results.GRID))
-    empty = {"fppi": [0.1], "miss_rate": [np.nan], "boxes": 0}
-    assert np.isnan(results.at_grid(empty)).all()
-
-
 def test_mistakes_are_those_of_the_protocol():
     boxes = Boxes(
         [[0, 0, 10, 20], [40, 0, 10, 20], [80, 0, 20, 40], [80, 60, 20, 40]],
@@ -144,12 +130,13 @@ def test_mistakes_are_those_of_the_protocol():
         {"bbox": [82, 5, 10, 20], "score": 0.8},  # inside the box to ignore
         {"bbox": [40, 0, 10, 20], "score": 0.7},
     ]
-    missed, false, hits = results.judge(boxes, found)
-    np.testing.assert_array_equal(missed, [[80, 60, 20, 40]])
-    assert false == [found[0]]
-    assert hits == [found[1], found[3]]
-    missed, false, hits = results.judge(boxes, [])
-    assert (len(missed), false, hits) == (3, [], [])
+    detections, labels = matching.match({0: found}, {0: boxes}, 0)
+    np.testing.assert_array_equal(labels.of(matching.MISSED), [[80, 60, 20, 40]])
+    np.testing.assert_array_equal(detections.of(matching.FALSE), [found[0]["bbox"]])
+    hits = [found[1]["bbox"], found[3]["bbox"]]
+    np.testing.assert_array_equal(detections.of(matching.HIT), hits)
+    _, labels = matching.match({0: []}, {0: boxes}, 0)
+    assert len(labels.of(matching.MISSED)) == 3
 
 
 def test_frames_of_high_confidence_come_from_different_sequences():
@@ -157,13 +144,13 @@ def test_frames_of_high_confidence_come_from_different_sequences():
         return {"image_id": position + 1, "score": score}
 
     found = [detection(0, 0.9), detection(1, 0.8), detection(4, 0.3), detection(4, 0.2)]
-    found = predicting.by_image(found)
+    found = training_and_scores.by_image(found)
     sequence = np.array(["a", "a", "a", "b", "b", "c"])
     positions = np.array([0, 1, 3, 4, 5])
-    assert predicting.confident(found, positions, sequence, 2) == [0, 3]
-    assert predicting.confident(found, positions, sequence, 4) == [0, 3, 1, 4]
-    assert predicting.confident({}, positions, sequence, 2) == [0, 4]
-    assert predicting.confident({}, positions[:0], None, 2) == []
+    assert training_and_scores.confident(found, positions, sequence, 2) == [0, 3]
+    assert training_and_scores.confident(found, positions, sequence, 4) == [0, 3, 1, 4]
+    assert training_and_scores.confident({}, positions, sequence, 2) == [0, 4]
+    assert training_and_scores.confident({}, positions[:0], None, 2) == []
 
 
 @pytest.mark.parametrize(("n", "count", "wanted"), [(5, 3, [0, 2, 4]), (2, 9, [0, 1]), (0, 3, [])])

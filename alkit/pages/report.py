@@ -1,61 +1,58 @@
-"""The report of an experiment: one HTML file that works offline."""
+"""The report of an experiment: its notebook executed, as one HTML file that works offline; and the
+tables, curves and galleries that the notebook shows."""
 
 import base64
+import contextlib
 import os
 from collections import Counter
 from html import escape
 from pathlib import Path
-from string import Template
 
+import numpy as np
 import pandas as pd
 import yaml
-from tqdm import tqdm
+from bokeh.embed import components
+from bokeh.layouts import column, row
+from bokeh.models import TabPanel, Tabs
+from bokeh.plotting import figure
+from bokeh.resources import Resources
+from IPython.display import HTML
 
+from alkit.evaluation import Evaluation
 from alkit.loop import experiment, records, runs
 from alkit.loop.jsonfile import read_json
+from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN, Experiment
-from alkit.pages.explorer import galleries, judging
-from alkit.pages.explorer.reading import Opened
-from alkit.pages.views import choosing, gallery, interactive
-from alkit.pages.views.choosing import REASONS
+from alkit.pages import figures, matching
+from alkit.pages.explorer import galleries
+from alkit.pages.explorer.cycle import Cycle, Unavailable
+from alkit.pages.figures.choice_and_labels import REASONS
+from alkit.pages.figures.drawing import BLACK, COLOURS, LOWEST, MISS_RATES
+from alkit.pages.thumbnails import GREEN, WHITE, thumbnail
 
+NOTEBOOK = runs.ROOT / "notebooks/report.ipynb"
+# JupyterLab's page as nbconvert makes it, without what it would load from elsewhere.
+TEMPLATE = """{% extends 'lab/index.html.j2' %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block html_head_css %}<style>
+  main { max-width: 1100px; margin: 0 auto; }
+  .jp-RenderedHTMLCommon :is(td, th) { text-align: left !important; vertical-align: top; }
+</style>{% endblock %}"""
+GALLERY = """<style>
+  .frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr));
+    gap: 10px; }
+  .frames figure { margin: 0; font-size: 12px; overflow-wrap: anywhere; }
+  .frames img { width: 100%; display: block; }
+  .scale { display: inline-block; width: 120px; height: 10px; margin: 0 .5em;
+    background: linear-gradient(to right, #000004, #57106e, #bc3754, #f98e09, #fcffa4); }
+  .maps:checked ~ div .plain, .maps:not(:checked) ~ div .scored { display: none; }
+</style>"""
+GRID = 10.0 ** np.linspace(-2, 1, 61)  # FPPI at which curves are averaged
+MOST = 48  # chosen frames of a cycle that are shown
 EXPLORED = 6  # frames of each kind that the explorer's part of a cycle shows
-GALLERY_ROOM = 7_000_000  # characters of all thumbnails; the whole file stays below 10 MB
-
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto;
-  padding: 0 1em; }
-h1, h2, h3 { line-height: 1.2; } h2 { border-bottom: 1px solid #ccc; margin-top: 2em; }
-table { border-collapse: collapse; font-size: 13px; } .wide { overflow-x: auto; }
-th, td { padding: .2em .7em; border: 0; border-bottom: 1px solid #e5e5e5; text-align: left;
-  vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-pre { background: #f5f5f5; padding: .8em; overflow-x: auto; font-size: 13px; }
-.note { background: #fff6dd; border-left: 4px solid #e69f00; padding: .5em 1em; }
-.quiet { color: #666; font-size: 13px; }
-td:first-child { white-space: nowrap; }
-.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 10px; }
-.frames figure { margin: 0; font-size: 12px; color: #444; overflow-wrap: anywhere; }
-.frames img { width: 100%; display: block; }
-.timeline { max-width: 100%; }
-.scale { display: inline-block; width: 120px; height: 10px; margin: 0 .5em;
-  background: linear-gradient(to right, #000004, #57106e, #bc3754, #f98e09, #fcffa4); }
-.maps:checked ~ div .plain, .maps:not(:checked) ~ div .scored { display: none; }
-</style>
-$scripts
-</head>
-<body>
-<h1>$title</h1>
-$body
-</body>
-</html>
-""")
+ROOM = 7_000_000  # characters of all pictures; the whole file stays below 10 MB
 
 
 def write(out, target=None) -> Path:
@@ -64,22 +61,26 @@ def write(out, target=None) -> Path:
     `target` is OUT/report.html by default. An experiment that is half done is reported as far as it
     goes, and the page says so. The file holds everything that it shows, scripts too, and stays
     below 10 MB: of many chosen frames it shows the first. Raises ValueError if `out` is no
-    experiment.
+    experiment, and RuntimeError with what stopped the notebook.
     """
-    from bokeh.resources import Resources
+    import papermill  # here: it warns of missing widgets in notebooks that show parts of the report
+    from jinja2 import DictLoader
+    from nbconvert import HTMLExporter
+    from papermill.exceptions import PapermillExecutionError
 
     out = Path(out).resolve()
-    folders = runs.experiments(out)
+    runs.experiments(out)
     target = Path(target) if target else out / "report.html"
-    sections = []
-    for folder in folders:
-        sections += [f"<h2>{escape(folder.name)}</h2>"] if len(folders) > 1 else []
-        sections.append(_experiment(folder, GALLERY_ROOM // len(folders)))
-    page = PAGE.substitute(
-        title=escape(out.name),
-        scripts=Resources(mode="inline", components=["bokeh"]).render(),
-        body="\n".join(sections),
+    try:
+        notebook = papermill.execute_notebook(NOTEBOOK, None, {"out": str(out)}, progress_bar=False)
+    except PapermillExecutionError as error:
+        raise RuntimeError(f"{NOTEBOOK.name} stopped: {error.ename}: {error.evalue}") from None
+    exporter = HTMLExporter(
+        template_file="report",
+        extra_loaders=[DictLoader({"report": TEMPLATE})],
+        exclude_input=True,
     )
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     partial.write_text(page)
@@ -87,207 +88,255 @@ def write(out, target=None) -> Path:
     return target
 
 
-def _experiment(out: Path, room: int) -> str:
-    """The sections of one experiment."""
-    run = runs.Run(out / PRETRAIN / f"seed_{read_json(out / 'experiment.json')['seeds'][0]}")
-    ledger = experiment.ledger(out)
-    parts = [_summary(run), _progress(out)]
-    if len(ledger):
-        script, figures = interactive.plots(out, ledger)
-        parts += [f"<h3>{escape(title)}</h3>{figure}" for title, figure in figures.items()]
-        parts.append(
-            '<p class="quiet">Means over the evaluated seeds; shaded from the lowest to the '
-            "highest. A click on the legend hides a line.</p>"
-        )
-        parts += [script, "<h3>Ledger</h3>", table(ledger.round(4))]
-    parts += [_gallery(run, room), _numbers(run), _data(run), _environment(out), _commands(run)]
-    return "\n".join(parts)
+def table(frame: pd.DataFrame) -> HTML:
+    """A table whole, every text escaped."""
+    with pd.option_context("display.max_colwidth", None):
+        return HTML(frame.to_html(index=False, border=0, na_rep="", float_format="{:g}".format))
 
 
-def table(frame: pd.DataFrame) -> str:
-    """A table in HTML, every text escaped, numbers to the right."""
-
-    def cell(value):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        text = "" if value is None else f"{value:g}" if number else str(value)
-        return f'<td class="number">{text}</td>' if number else f"<td>{escape(text)}</td>"
-
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in frame.columns)
-    rows = frame.astype(object).itertuples(index=False)
-    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+def _first(out: Path) -> Run:
+    """A run of the experiment, for its settings and its first seed."""
+    return Run(out / PRETRAIN / f"seed_{read_json(out / 'experiment.json')['seeds'][0]}")
 
 
-def _summary(run) -> str:
-    s = run.experiment
-    cycles = run.settings["cycles"]
-    strategies, seeds = run.settings["strategies"], run.settings["seeds"]
-    return (
-        f"<p>X<sub>l</sub>: {escape(s.labeled)}; pool: {escape(s.pool)}; test: {escape(s.test)}. "
-        f"{cycles} cycles of {s.budget} images with {escape(', '.join(strategies))}; "
-        f"seeds {escape(', '.join(map(str, seeds)))}; profile {escape(s.profile)}.</p>"
-    )
-
-
-def _progress(out: Path) -> str:
-    """How far the experiment has come, and what its steps took."""
+def summary(out: Path) -> HTML:
+    """What the experiment is, how far it has come, and what its steps took."""
+    run = _first(out)
+    s, strategies, seeds = run.experiment, run.settings["strategies"], run.settings["seeds"]
     tasks = experiment.tasks(out)
     found = [records.read(task.run, task.cycle, task.step.name) for task in tasks]
     complete = sum(record is not None for record in found)
     hours = sum(record["seconds"] for record in found if record) / 3600
-    if complete == len(tasks):
-        return f'<p class="quiet">All {complete} steps are complete; they took {hours:.2f} h.</p>'
-    following = next(t for t, record in zip(tasks, found, strict=True) if record is None)
-    return (
-        f'<p class="note">Half done: {complete} of {len(tasks)} steps are complete, '
-        f"{hours:.2f} h. Next is {escape(str(following))}. What follows is about those.</p>"
+    progress = f"All {complete} steps are complete; they took {hours:.2f} h."
+    if complete < len(tasks):
+        progress = (
+            f"<b>Half done: {complete} of {len(tasks)} steps are complete, {hours:.2f} h. Next is "
+            f"{escape(str(tasks[found.index(None)]))}. What follows is about those.</b>"
+        )
+    return HTML(
+        f"<h3>{escape(out.name)}</h3><p>X<sub>l</sub>: {escape(s.labeled)}; pool: "
+        f"{escape(s.pool)}; test: {escape(s.test)}. "
+        f"{run.settings['cycles']} cycles of {s.budget} images with "
+        f"{escape(', '.join(strategies))}; seeds {escape(', '.join(map(str, seeds)))}; profile "
+        f"{escape(s.profile)}.</p><p>{progress}</p>"
     )
 
 
-def _gallery(run, room: int) -> str:
-    """The chosen frames of the first seed, by strategy and cycle."""
-    seed = run.settings["seeds"][0]
+# --- curves
+
+
+def library() -> HTML:
+    """Bokeh itself, for the curves: nothing comes from another host."""
+    return HTML(Resources("inline", components=["bokeh"]).render())
+
+
+def curves(out: Path) -> HTML:
+    """Miss rate against FPPI, a tab for each cycle; miss rate at FPPI 1 and pedestrians by cycle.
+    Means over the evaluated seeds, shaded from the lowest to the highest."""
+    ledger = experiment.ledger(out)
+    if ledger.empty:
+        return HTML("<p>No cycle has been evaluated yet.</p>")
+    names = [name for name in dict.fromkeys(ledger["strategy"]) if name != "W_l"]
+    colors = {"W_l": BLACK} | dict(zip(names, COLOURS * 9, strict=False))
+    cycles, tabs = sorted(ledger["cycle"].unique().tolist()), []
+    for cycle in cycles:
+        log = {"x_axis_type": "log", "y_axis_type": "log"}
+        plot = _axes("false positives per image (FPPI)", "miss rate", **log)
+        plot.x_range.update(start=LOWEST["fppi"], end=10)
+        plot.y_range.update(start=LOWEST["miss rate"], end=1.05)
+        plot.yaxis.ticker = MISS_RATES
+        plot.vspan(1, color="#999999", line_dash="dotted")
+        own = ledger[ledger["cycle"].eq(cycle) | ledger["strategy"].eq("W_l")]
+        for name, rows in own.groupby("strategy", sort=False):
+            rates = np.array([_miss_rates(out, each) for each in rows.itertuples()])
+            label = name if len(rows) == 1 else f"{name}, mean of {len(rows)} seeds"
+            style = {"line_dash": "dashed" if name == "W_l" else "solid", "line_width": 2}
+            style |= {"color": colors[name], "legend_label": label}
+            plot.step(GRID, rates.mean(0), mode="after", **style)
+            _shade(plot.varea_step, GRID, rates, colors[name], step_mode="after")
+        _legend(plot, "bottom_left")
+        tabs.append(TabPanel(child=plot, title=f"cycle {cycle}" if cycle else "W_l"))
+    by_cycle = []
+    for name_of, y, corner in (
+        ("miss rate at FPPI 1", "miss rate at FPPI 1", "bottom_left"),
+        ("labeled pedestrians", "pedestrians labelled so far", "top_left"),
+    ):
+        plot = _axes("cycle", y)
+        plot.y_range.start = 0
+        plot.xaxis.ticker = cycles
+        for name in names:
+            own = ledger[ledger["strategy"].isin([name, "W_l"])].groupby("cycle")[name_of]
+            mean, style = own.mean(), {"color": colors[name], "legend_label": name}
+            plot.line(mean.index, mean, line_width=2, **style)
+            plot.scatter(mean.index, mean, size=7, **style)
+            _shade(plot.varea, mean.index, np.array([own.min(), own.max()]), colors[name])
+        if names:
+            _legend(plot, corner)
+            by_cycle.append(plot)
+    wide = {"sizing_mode": "stretch_width"}
+    plots = column(Tabs(tabs=tabs, active=len(tabs) - 1, **wide), row(*by_cycle, **wide), **wide)
+    return HTML("".join(components(plots)))
+
+
+def _legend(plot, corner: str):
+    plot.legend.update(click_policy="hide", location=corner)
+
+
+def _axes(x: str, y: str, **types):
+    tools = "pan,wheel_zoom,box_zoom,hover,reset,save"
+    size = {"height": 400, "sizing_mode": "stretch_width"}
+    return figure(x_axis_label=x, y_axis_label=y, tools=tools, tooltips="$x, $y", **size, **types)
+
+
+def _shade(area, x, rows: np.ndarray, color: str, **style):
+    """From the lowest to the highest of the rows."""
+    if (rows.min(0) < rows.max(0)).any():
+        area(x, rows.min(0), rows.max(0), color=color, alpha=0.15, **style)
+
+
+def _miss_rates(out: Path, row) -> np.ndarray:
+    """The miss rates at the FPPI of `GRID` of a row of the ledger."""
+    run = Run(out / (row.strategy if row.cycle else PRETRAIN) / f"seed_{row.seed}")
+    r = run.evaluation(row.cycle)
+    curve = np.array(r["fppi"]), np.array(r["miss_rate"], float)
+    return Evaluation(*curve, np.zeros(0), r["images"], r["boxes"]).miss_rate_at(GRID)
+
+
+# --- chosen frames
+
+
+def gallery(out: Path, room: int = ROOM) -> HTML:
+    """The chosen frames of the first seed, by strategy and cycle, with the explorer's timeline, the
+    highest frames that the rules passed over, and its blind spots; as many as take `room`
+    characters."""
+    seed, boxes = _first(out).seed, {}  # boxes of the pool, which all cycles share
     done = [
         task
-        for task in experiment.tasks(run.out, seeds=[seed])
+        for task in experiment.tasks(out, seeds=[seed])
         if task.step.name == "4_select" and records.read(task.run, task.cycle, "4_select")
     ]
-    if not done:
-        return ""
+    maps = f"maps-{escape(out.name)}"
     parts = [
-        f"<section><h3>Chosen frames</h3><p>Seed {seed}, in the order chosen. Green: labelled "
-        "pedestrians; white: boxes to ignore.</p>",
-        f'<input type="checkbox" checked class="maps" id="maps-{escape(run.experiment.name)}">'
-        f' <label for="maps-{escape(run.experiment.name)}">show score maps, where the strategy has '
-        "them</label>",
+        f"{GALLERY}<p>Seed {seed}, in the order chosen. Green: labelled pedestrians; white: boxes "
+        f'to ignore.</p><input type="checkbox" checked class="maps" id="{maps}"> <label '
+        f'for="{maps}">show score maps, where the strategy has them</label>'
     ]
-    boxes = {}  # of the pool, which all cycles share
     for task in done:
+        cycle, own = Cycle(task.run, task.cycle), room // len(done)
         try:
-            parts.append(_cycle(task.run, task.cycle, room * 2 // 3 // len(done)))
-            parts.append(_explored(Opened(task.run, task.cycle), boxes, room // 3 // len(done)))
-        except (ValueError, OSError) as error:  # the data set is not on this machine, say
-            parts.append(f'<div><p class="note">{escape(f"{task}: no images: {error}")}</p></div>')
-    return "\n".join([*parts, "</section>"])
-
-
-def _cycle(run, cycle: int, room: int) -> str:
-    """The chosen frames of one cycle, and why others were not chosen."""
-    frames, highest = gallery.chosen(run, cycle, room)
-    selection = run.selection(cycle)
-    reasons = "; ".join(f"{REASONS[name][2]}: {n}" for name, n in selection["counts"].items() if n)
-    total = len(selection["chosen"])
-    shown = "" if len(frames) == total else f"; the first {len(frames)} are shown"
-    parts = [
-        f"<div><h4>{escape(run.strategy_name)}, cycle {cycle}: {total} of a budget of "
-        f"{selection['budget']}{shown}</h4>",
-        f'<p class="quiet">All pool frames: {escape(reasons)}.',
-    ]
-    if highest is not None:
-        parts.append(
-            f' <span class="scored">Score: 0<span class="scale"></span>{highest:.3g} nats.</span>'
-        )
-    parts.append('</p><div class="frames">')
-    for frame, plain, scored in frames:
-        words = [frame["name"]]
-        if run.strategy.score is not None:
-            words.append(f"z {frame['z']:.4g}, ranked by {frame['ranked_by']:.4g} nats")
-        if frame["pedestrians"] is not None:
-            words.append(f"pedestrians: {frame['pedestrians']}")
-        kind = "plain" if scored else ""
-        images = f'<img class="{kind}" src="{plain}" alt="">'
-        images += f'<img class="scored" src="{scored}" alt="">' if scored else ""
-        caption = "<br>".join(escape(word) for word in words)
-        parts.append(f"<figure>{images}<figcaption>{caption}</figcaption></figure>")
-    return "".join([*parts, "</div></div>"])
-
-
-def _explored(opened: Opened, boxes: dict, room: int) -> str:
-    """The explorer's timeline of a cycle, the highest frames that the rules passed over, and its
-    blind spots, in at most `room` characters; `boxes` keeps the pool's labelled boxes."""
-    kind, data = choosing.selection(opened.run, opened.cycle).encoded()
-    image = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    parts = [f'<div><img class="timeline" src="{image}" alt="what was chosen, over the pool">']
-    limit = opened.limit
-    items, _ = galleries.ranked(opened, galleries.GRID[2], 1, limit, EXPLORED)
-    sections = {"Highest of those that the rules passed over": items}
-    if opened.run.experiment.labels == "oracle" and opened.detections:
-        if not boxes:
-            n = tqdm(range(len(opened.pool)), desc="labelled boxes", unit="frame")
-            boxes.update({position: opened.truth(position) for position in n})
-        judged = judging.judge(opened.all_detections(), boxes, limit)
-        items, words = galleries.blind_spots(opened, judged, limit, EXPLORED)
-        sections[f"Blind spots: {words}"] = items
-    room -= len(image)
-    for title, items in sections.items():
-        figures = []
-        for item in items:
-            room -= len(item["image"])
-            if room < 0:
-                break
-            words = f"<b>{escape(item['mark'])}</b> {escape(item['text'])}"
-            figures.append(
-                f'<figure><img src="{item["image"]}" alt=""><figcaption>{words}</figcaption>'
-                "</figure>"
+            parts.append(
+                f"<div>{_chosen(cycle, own // 2)}{_explored(cycle, boxes, own // 2)}</div>"
             )
-        if figures:
-            parts.append(f'<p class="quiet">{escape(title)}</p><div class="frames">')
-            parts += [*figures, "</div>"]
-    return "".join([*parts, "</div>"])
+        except (ValueError, OSError) as error:  # the data set is not on this machine, say
+            parts.append(f"<div><b>{escape(f'{task}: no images: {error}')}</b></div>")
+    return HTML("\n".join(parts) if done else "<p>No frames are chosen yet.</p>")
 
 
-def _numbers(run) -> str:
-    s = run.experiment
-    numbers = s.numbers.model_dump()
-    frame = pd.DataFrame(
-        [(name, str(v), "this experiment" if name in s.set else "") for name, v in numbers.items()],
-        columns=["number", "value", f"differs from profile {s.profile}"],
+def _chosen(cycle: Cycle, room: int) -> str:
+    """The chosen frames of one cycle, and why others were not chosen."""
+    selection, shown = cycle.selection, []
+    for frame in selection["chosen"][:MOST]:
+        position, words = frame["position"], [escape(frame["name"])]
+        image, own = cycle.pool.images(position), cycle.boxes(position)
+        boxes = own and [(own.ltwh[own.ignore], WHITE), (own.ltwh[~own.ignore], GREEN)]
+        if cycle.scored:
+            words.append(f"z {frame['z']:.4g}, ranked by {frame['ranked_by']:.4g} nats")
+        if own is not None:
+            words.append(f"pedestrians: {np.count_nonzero(~own.ignore)}")
+        pictures = [("", thumbnail(image, boxes or ()))]
+        with contextlib.suppress(Unavailable):
+            scored = thumbnail(image, boxes or (), cycle.scores(position), cycle.highest or 1.0)
+            pictures = [("plain", pictures[0][1]), ("scored", scored)]
+        shown.append(_figure(pictures, "<br>".join(words)))
+    shown, total = _fitting(shown, room), len(selection["chosen"])
+    first = "" if len(shown) == total else f"; the first {len(shown)} are shown"
+    reasons = "; ".join(f"{REASONS[name][2]}: {n}" for name, n in selection["counts"].items() if n)
+    scale = f'Score: 0<span class="scale"></span>{cycle.highest:.3g} nats.' if cycle.highest else ""
+    return (
+        f"<h4>{escape(cycle.run.strategy_name)}, cycle {cycle.number}: {total} of a budget of "
+        f"{selection['budget']}{first}</h4><p>All pool frames: {escape(reasons)}. "
+        f'<span class="scored">{scale}</span></p><div class="frames">{"".join(shown)}</div>'
     )
-    return f"<h3>Numbers of the method</h3>{table(frame)}"
 
 
-def _data(run) -> str:
-    """The data sets with licence and citation."""
-    s, rows = run.experiment, []
-    roles = {"labeled": "X_l", "pool": "pool", "test": "test", "held_out": "held out"}
+def _explored(cycle: Cycle, boxes: dict, room: int) -> str:
+    """The timeline of a cycle and the explorer's galleries; `boxes` keeps the pool's labels."""
+    kind, data = figures.selection(cycle.run, cycle.number).encoded()
+    image = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    parts, limit = [f'<img src="{image}" alt="what was chosen, over the pool">'], cycle.limit
+    passed, _ = galleries.ranked(cycle, galleries.PASSED, 1, limit, EXPLORED)
+    sections = {"Highest of those that the rules passed over": passed}
+    if cycle.run.experiment.labels == "oracle" and cycle.scored:
+        boxes |= boxes or {position: cycle.boxes(position) for position in range(len(cycle.pool))}
+        _, labels = matching.match(cycle.detections, boxes, limit)
+        spots, words = galleries.blind_spots(cycle, labels, limit, EXPLORED)
+        sections[f"Blind spots: {words}"] = spots
+    for title, items in sections.items():
+        shown = [
+            _figure([("", item["image"])], f"<b>{escape(item['mark'])}</b> {escape(item['text'])}")
+            for item in items
+        ]
+        shown = "".join(_fitting(shown, (room - len(image)) // 2))
+        parts.append(f'<p>{escape(title)}</p><div class="frames">{shown}</div>' if shown else "")
+    return "".join(parts)
+
+
+def _figure(pictures: list, caption: str) -> str:
+    """Pictures, each with its CSS class, above a caption."""
+    images = "".join(f'<img class="{kind}" src="{source}" alt="">' for kind, source in pictures)
+    return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
+
+
+def _fitting(shown: list, room: int) -> list:
+    """The first of the pictures, one at least, that take at most `room` characters together."""
+    return shown[: max(1, np.searchsorted(np.cumsum(list(map(len, shown))), room, "right"))]
+
+
+# --- what it was made of
+
+
+def numbers(out: Path) -> HTML:
+    """The numbers of the method, and which of them differ from the profile's."""
+    s, differs = _first(out).experiment, "differs from the profile"
+    rows = [
+        {"number": name, "value": str(value), differs: "this experiment" if name in s.set else ""}
+        for name, value in s.numbers.model_dump().items()
+    ]
+    return table(pd.DataFrame(rows))
+
+
+def data(out: Path) -> HTML:
+    """The data sets with license and citation."""
+    run, rows = _first(out), []
+    s = run.experiment
     try:
-        for role, word in roles.items():
-            name = getattr(s, role)
-            if name is None:
-                continue
-            entry = run.catalog[name]
-            arguments = entry.args | s.data.get(name, {})
-            rows.append(
-                (word, name, entry.title, str(arguments), entry.license, entry.citation,
-                 entry.homepage)
-            )  # fmt: skip
+        for role in ("labeled", "pool", "test", "held_out"):
+            if name := getattr(s, role):
+                entry = run.catalog[name]
+                row = {"role": role, "name": name, "title": entry.title}
+                row["arguments"] = str(entry.args | s.data.get(name, {}))
+                terms = ("license", "citation", "homepage")
+                rows.append(row | {term: getattr(entry, term) for term in terms})
     except (ValueError, OSError) as error:
-        return f'<h3>Data</h3><p class="note">{escape(f"The catalog: {error}")}</p>'
-    columns = ["role", "name", "title", "arguments", "licence", "citation", "homepage"]
-    return f"<h3>Data</h3>{table(pd.DataFrame(rows, columns=columns))}"
+        return HTML(f"<b>{escape(f'The catalog: {error}')}</b>")
+    return table(pd.DataFrame(rows))
 
 
-def _environment(out: Path) -> str:
+def environment(out: Path) -> HTML:
     """Versions and machines, from the records of the steps."""
     found = Counter(tuple(r["environment"].items()) for _, r in records.all_records(out))
-    if not found:
-        return ""
-    rows = [dict(pairs) | {"steps": n} for pairs, n in found.most_common()]
-    return f"<h3>Versions and machine</h3>{table(pd.DataFrame(rows))}"
+    return table(pd.DataFrame([dict(pairs) | {"steps": n} for pairs, n in found.most_common()]))
 
 
-def _commands(run) -> str:
+def commands(out: Path) -> HTML:
     """The settings as a file, and the commands that do all of this again."""
-    file = f"{run.experiment.name}.yaml"
+    run = _first(out)
+    name, catalog = run.experiment.name, Path(run.settings["catalog"])
     settings = {k: v for k, v in run.settings.items() if k in Experiment.model_fields and v}
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    catalog = Path(run.settings["catalog"])
     option = "" if catalog == runs.ROOT / "data_catalog.yaml" else f" --catalog {catalog}"
-    commands = (
-        f"alkit run {file} --out runs/{run.experiment.name}{option}\n"
-        f"alkit report runs/{run.experiment.name}\n"
-    )
-    return (
-        f"<h3>To do it again</h3><p>Save this as <code>{escape(file)}</code>:</p>"
-        f"<pre>{escape(text)}</pre><p>Then:</p><pre>{escape(commands)}</pre>"
+    lines = f"alkit run {name}.yaml --out runs/{name}{option}\nalkit report runs/{name}\n"
+    return HTML(
+        f"<p>Save this as <code>{escape(name)}.yaml</code>:</p><pre>{escape(text)}</pre>"
+        f"<p>Then:</p><pre>{escape(lines)}</pre>"
     )

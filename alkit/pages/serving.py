@@ -15,8 +15,16 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
     """Serve the page that `make()` makes for each browser tab, until interrupted; port 0 takes a
     free one. Prints the address. Raises RuntimeError for a port or an address that cannot be had.
     """
-    port = _free(address, port)
-    names = {address, "localhost", LOOPBACK, socket.gethostname()}
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+            port = probe.getsockname()[1]
+    except (OSError, OverflowError) as error:
+        raise RuntimeError(
+            f"{address}:{port}: cannot be served there ({error}). Another program may use the "
+            "port: choose another with --port, or --port 0 for any that is free"
+        ) from None
 
     def page():
         # without this word Panel's style sheets may be asked of another host
@@ -24,10 +32,19 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
         return make()
 
     server = pn.serve(
-        {"/": page}, title={"/": title}, port=port, address=address, show=False, start=False,
-        websocket_origin=[f"{name}:{port}" for name in names],
-        check_unused_sessions_milliseconds=FORGET, unused_session_lifetime_milliseconds=FORGET,
-    )  # fmt: skip
+        {"/": page},
+        title={"/": title},
+        port=port,
+        address=address,
+        show=False,
+        start=False,
+        verbose=False,
+        websocket_origin=[
+            f"{name}:{port}" for name in {address, "localhost", LOOPBACK, socket.gethostname()}
+        ],
+        check_unused_sessions_milliseconds=FORGET,
+        unused_session_lifetime_milliseconds=FORGET,
+    )
     server.start()
     print(f"{title}: http://{address}:{port}/{query}   (Ctrl-C ends it)", flush=True)
     server.run_until_shutdown()
@@ -42,17 +59,3 @@ def notice(text: str):
     """A page that says what is wrong; the text is shown as it is."""
     words = f"<pre style='white-space: pre-wrap'>{escape(text)}</pre>"
     return pn.pane.Alert(words, alert_type="warning", sizing_mode="stretch_width")
-
-
-def _free(address: str, port: int) -> int:
-    """The port, if it can be had."""
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address, port))
-            return probe.getsockname()[1]
-    except (OSError, OverflowError) as error:
-        raise RuntimeError(
-            f"{address}:{port}: cannot be served there ({error}). Another program may use the "
-            "port: choose another with --port, or --port 0 for any that is free"
-        ) from None

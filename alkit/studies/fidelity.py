@@ -19,7 +19,7 @@ from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
 from alkit.loop.steps.step_4_select import ranked_by, selected
-from alkit.pages.views import drawing
+from alkit.pages.figures import drawing
 from alkit.profiles import PAPER, RELEASED, Profile
 from alkit.text import sentence
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from alkit.frames import FrameSet
-from alkit.pages.views import drawing
-from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, BLUE, FOUND, TRUTH
 from alkit.studies.survey import Survey
 from alkit.text import evenly
 

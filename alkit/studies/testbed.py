@@ -15,8 +15,8 @@ from tqdm import tqdm
 from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
-from alkit.pages.views import drawing
-from alkit.pages.views.drawing import BLACK, RED
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, RED
 from alkit.profiles import Profile
 from alkit.street import VERSION
 from alkit.studies.ceiling import causes

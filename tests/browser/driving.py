@@ -16,10 +16,18 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 
 FLAGS = (  # no window, no connection to anywhere but this machine
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--window-size=1400,1900", "--hide-scrollbars",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1900",
+    "--hide-scrollbars",
+)
 PATIENCE = 60  # seconds
 # Every element of a page, those in the shadow trees of Panel's components too.
 FIND = """
@@ -80,9 +88,12 @@ def serving(*arguments, **environment):
     """A process of `alkit` that serves a page: (process, address)."""
     command = [sys.executable, "-m", "alkit.cli", *map(str, arguments)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-    )  # fmt: skip
+    )
     try:
         lines = []
         for line in process.stdout:
@@ -101,20 +112,34 @@ def serving(*arguments, **environment):
 def jupyter(folder: Path, **environment):
     """A JupyterLab on a folder: (process, address)."""
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1",
-        "--ServerApp.root_dir=" + str(folder), "--IdentityProvider.token=", "--ServerApp.password=",
-        "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--port=0",
+        "--ip=127.0.0.1",
+        "--ServerApp.root_dir=" + str(folder),
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         *(["--allow-root"] if os.getuid() == 0 else []),
-    ]  # fmt: skip
+    ]
     with tempfile.TemporaryDirectory() as home:  # settings of nobody
         own = {
-            "OMP_NUM_THREADS": "1", "JUPYTER_CONFIG_DIR": home, "JUPYTERLAB_SETTINGS_DIR": home,
-            "JUPYTERLAB_WORKSPACES_DIR": home, "JUPYTER_RUNTIME_DIR": home,
-        }  # fmt: skip
+            "OMP_NUM_THREADS": "1",
+            "JUPYTER_CONFIG_DIR": home,
+            "JUPYTERLAB_SETTINGS_DIR": home,
+            "JUPYTERLAB_WORKSPACES_DIR": home,
+            "JUPYTER_RUNTIME_DIR": home,
+        }
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             env=os.environ | own | environment,
-        )  # fmt: skip
+        )
         try:
             lines = []
             for line in process.stderr:

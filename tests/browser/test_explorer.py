@@ -15,7 +15,8 @@ from selenium.webdriver.common.keys import Keys
 from alkit.loop import runs
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import Run
-from alkit.pages.explorer.reading import Opened
+from alkit.pages.explorer.cycle import Cycle
+from alkit.pages.explorer.trial import Trials
 from benchmarks import suite
 from benchmarks.measuring import Options
 
@@ -46,7 +47,7 @@ def shown(browser):
 
 
 def names(run, cycle):
-    return Opened(Run(run), cycle).table["name"].tolist()
+    return Cycle(Run(run), cycle).table["name"].tolist()
 
 
 def canvas(browser, n):
@@ -102,13 +103,18 @@ def test_the_threshold_moves_in_the_browser_and_the_layers_change(browser, explo
         browser.get(address)
         shown(browser)
         low, high = browser.execute_script(MAPPER)
-        opened = Opened(Run(explored), 2)
+        opened = Cycle(Run(explored), 2)
         assert np.isclose(high, np.float32(opened.region_maxima.max()), rtol=1e-3)
         assert low < 1e-9
         handle = every(browser, ".noUi-handle")[1]  # opacity, then threshold
         ActionChains(browser).click_and_hold(handle).move_by_offset(80, 0).release().perform()
-        low, high = until(lambda: browser.execute_script(MAPPER) if
-                          browser.execute_script(MAPPER)[0] > 0.1 * high else None)  # fmt: skip
+        low, high = until(
+            lambda: (
+                browser.execute_script(MAPPER)
+                if browser.execute_script(MAPPER)[0] > 0.1 * high
+                else None
+            )
+        )
         assert 0.2 * high < low < 0.6 * high  # 80 of some 210 pixels
 
         for layer, highest in (("Θ³", 1.0), ("score", high)):
@@ -124,10 +130,18 @@ def test_the_pointer_reads_the_pixel(browser, explored):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas(browser, 1))
         plot = canvas(browser, 1)
         ActionChains(browser).move_to_element_with_offset(plot, -60, 20).perform()
-        said = until(lambda: next((t.text for t in every(browser, ".bk-Tooltip")
-                                   if "score" in t.text and "nats" in t.text), ""))  # fmt: skip
+        said = until(
+            lambda: next(
+                (
+                    t.text
+                    for t in every(browser, ".bk-Tooltip")
+                    if "score" in t.text and "nats" in t.text
+                ),
+                "",
+            )
+        )
         x, y = map(int, re.search(r"x (\d+), y (\d+)", said).groups())
-        opened = Opened(Run(explored), 2)
+        opened = Cycle(Run(explored), 2)
         position = opened.selection["chosen"][0]["position"]
         # the words round the place to whole pixels: the pixel is one of its neighbours
         near = [(v, u) for v in (y - 1, y) for u in (x - 1, x) if v >= 0 and u >= 0]
@@ -148,8 +162,10 @@ def choose(browser, label, value):
         if name == label:
             browser.execute_script(
                 "arguments[0].value = arguments[1];"
-                "arguments[0].dispatchEvent(new Event('change', {bubbles: true}))", select, value,
-            )  # fmt: skip
+                "arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
+                select,
+                value,
+            )
             return
     raise AssertionError(f"no list {label!r}")
 
@@ -158,13 +174,17 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
     query = "?run=divergence%2C+seed+0&cycle=2&radius=4"
     with serving("explore", explored, "--port", 0) as (_, address):
         browser.get(address + query)
-        said = until(lambda: (t := text(browser, ".alkit-trial")) and "With these numbers" in t
-                     and "so far" not in t and t)  # fmt: skip
-        opened = Opened(Run(explored), 2)
+        said = until(
+            lambda: (
+                (t := text(browser, ".alkit-trial"))
+                and "With these numbers" in t
+                and "so far" not in t
+                and t
+            )
+        )
+        opened = Cycle(Run(explored), 2)
         chosen = opened.selection["chosen"][0]["position"]
-        from alkit.pages.explorer.trying import score_of
-
-        z = score_of(opened, chosen, 4, Run(explored).numbers(2).pixels(30))
+        z = Trials(opened, None).score(chosen, 4, Run(explored).numbers(2).pixels(30))
         assert f"z {z:.5f} nats" in said
         assert re.search(r"rank \d+ of 37 frames", said)
 

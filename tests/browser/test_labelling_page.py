@@ -229,11 +229,17 @@ def test_names_are_text(browser, toy_experiment, tmp_path):
     )
     catalog = yaml.safe_load((runs.ROOT / "data_catalog.yaml").read_text())
     catalog["datasets"]["odd"] = {
-        "title": "odd names", "reader": "coco", "root": str(tmp_path), "kind": "stills",
-        "args": {"annotations": "pool.json", "images": "images"}, "image_size": [96, 128],
+        "title": "odd names",
+        "reader": "coco",
+        "root": str(tmp_path),
+        "kind": "stills",
+        "args": {"annotations": "pool.json", "images": "images"},
+        "image_size": [96, 128],
         "filter": {"rule": "paper", "classes": ["pedestrian", SCRIPT]},
-        "license": "none", "citation": "none", "homepage": "none",
-    }  # fmt: skip
+        "license": "none",
+        "citation": "none",
+        "homepage": "none",
+    }
     (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(catalog))
     settings = read_json(toy_experiment / "experiment.json")
     own = {k: v for k, v in settings.items() if k not in ("catalog", "related", "stores_at")}
@@ -267,8 +273,13 @@ def test_in_jupyterlab_a_box_outlives_its_kernel(browser, to_label, tmp_path):
     first = str(Task(Run(to_label), 1).positions[0])
     with jupyter(folder) as (_, address):
         run_all(browser, address, "label.ipynb")
-        waits = until(lambda: [e for e in browser.find_elements("css selector", ".jp-RenderedText")
-                               if "LabelsWanted" in e.text])  # fmt: skip
+        waits = until(
+            lambda: [
+                e
+                for e in browser.find_elements("css selector", ".jp-RenderedText")
+                if "LabelsWanted" in e.text
+            ]
+        )
         assert "0 of 3 frames are finished" in waits[0].text
         svg = one(browser, CANVAS)  # JupyterLab has scrolled to the error above
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)

@@ -1,7 +1,7 @@
-"""One frame: the image under a map, its regions, detections, labelled boxes and default boxes.
+"""One frame: the image under a map, its regions, detections, labeled boxes and default boxes.
 
 Drawn by Bokeh itself: a change of frame replaces the data of the sources and nothing else, and
-opacity, colours and threshold change in the browser alone.
+opacity, colors and threshold change in the browser alone.
 """
 
 import numpy as np
@@ -15,18 +15,18 @@ from bokeh.models import (
 )
 from bokeh.palettes import Cividis256, Inferno256, Turbo256, Viridis256
 from bokeh.plotting import figure
+from matplotlib.colors import ListedColormap
 
-from alkit.pages.explorer import judging
-from alkit.pages.explorer.judging import Judged
-from alkit.pages.views import drawing
+from alkit import aggregation, scores
+from alkit.pages import matching
+from alkit.pages.explorer.cycle import Cycle, Unavailable
+from alkit.pages.figures import drawing
 
 
 def _clear_at_zero(palette) -> list:
     """A palette that is clear at its lower end and opaque from 80 % on."""
     opacity = np.clip(np.sqrt(np.linspace(0, 1, len(palette))) * 1.1, 0, 1)
-    return [
-        f"{colour}{round(255 * alpha):02x}" for colour, alpha in zip(palette, opacity, strict=True)
-    ]
+    return [f"{color}{round(255 * a):02x}" for color, a in zip(palette, opacity, strict=True)]
 
 
 PALETTES = {
@@ -36,138 +36,146 @@ PALETTES = {
     "turbo": _clear_at_zero(Turbo256),
 }
 LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
-COLOUR_OF = {
-    judging.HIT: drawing.TRUTH, judging.FALSE: drawing.FOUND, judging.ABSORBED: "#bbbbbb",
-    "": drawing.FOUND, judging.FOUND: drawing.TRUTH, judging.MISSED: drawing.MISSED,
-    judging.IGNORED: "#ffffff", judging.LABELLED: drawing.SKY,
-}  # fmt: skip
+LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
+COLOR_OF = {
+    matching.HIT: drawing.TRUTH,
+    matching.FALSE: drawing.FOUND,
+    matching.ABSORBED: "#bbbbbb",
+    matching.UNKNOWN: drawing.FOUND,
+    matching.FOUND: drawing.TRUTH,
+    matching.MISSED: drawing.MISSED,
+    matching.IGNORED: "#ffffff",
+    matching.UNSEEN: drawing.SKY,
+}
 CLEAR = (0, 0, 0, 0)
 STEPS = 65535  # of a probability as it goes to the browser
-NO_MAP = {"map": [], "score": [], **{f"p{k}": [] for k in range(1, 6)}, "h": [], "w": []}
-NO_BOXES = {k: [] for k in ("left", "right", "top", "bottom", "colour", "what", "dash")}
-NO_TILES = {k: [] for k in ("left", "right", "top", "bottom", "value")}
+SIDES = {side: side for side in ("left", "right", "top", "bottom")}
+
+
+def matched(cycle: Cycle, position: int, limit: float) -> tuple:
+    """Detections and labeled boxes of one frame, as `matching.match` gives them."""
+    own = {position: cycle.detections[position]}
+    return matching.match(own, {position: cycle.boxes(position)}, limit)
+
+
+def maps(controls, cycle: Cycle, position: int, radius: int) -> tuple:
+    """Probabilities (5, y, x), score and shown map (y, x), what the brightest color stands for, and
+    its title. The score is that of step 2, or computed again where the radius is another.
+
+    Scores have one scale for all frames of a cycle. Raises Unavailable.
+    """
+    p, layer = cycle.probabilities(position), controls.layer.value
+    own = radius == cycle.numbers.pixels(cycle.numbers.radius) or not cycle.logits_give_score
+    score = cycle.scores(position, None if own else radius)
+    if layer in LEVELS:
+        return p, score, p[LEVELS.index(layer)], 1.0, f"probability {layer}"
+    if layer in ("divergence", "entropy"):
+        shown = scores.entropy(p) if layer == "entropy" else scores.divergence(p, radius)
+        return p, score, shown, float(shown.max()), f"{layer} (nats)"
+    high = cycle.highest or float(score.max())
+    shown = region_map(cycle, score, controls.region.value) if layer == "regions" else score
+    return p, score, shown, high, "score (nats)"
+
+
+def region_map(cycle: Cycle, score: np.ndarray, region: int) -> np.ndarray:
+    """The region maxima of a score map drawn out over their regions (y, x); NaN where none lies."""
+    grid = cycle.numbers.region_grid
+    rows, columns = (aggregation.region_edges(side, region, grid) for side in score.shape)
+    maxima = aggregation.region_maxima(score, region, grid)
+    drawn = np.full(score.shape, np.nan, np.float32)
+    spread = np.repeat(np.repeat(maxima, np.diff(rows), 0), np.diff(columns), 1)
+    drawn[rows[0] : rows[-1], columns[0] : columns[-1]] = spread
+    return drawn
 
 
 class FrameView:
     """A Bokeh figure of frames of one size (height, width). `ranges` of another view link them."""
 
     def __init__(self, size: tuple[int, int], ranges=None):
-        height, width = size
-        self.size = size
-        x, y = ranges or (
+        height, width = self.size = size
+        self.ranges = ranges or (
             Range1d(0, width, bounds=(-width, 2 * width)),
             Range1d(height, 0, bounds=(-height, 2 * height)),
         )
-        self.ranges = x, y
         self.figure = figure(
-            x_range=x, y_range=y, aspect_ratio=width / height, sizing_mode="scale_width",
-            min_width=320, toolbar_location="above",
-            tools="pan,wheel_zoom,box_zoom,reset,save,tap", active_scroll="wheel_zoom",
-            x_axis_label="x (pixels)", y_axis_label="y (pixels)",
-        )  # fmt: skip
-        self.figure.grid.visible = False
-        self.mapper = LinearColorMapper(
-            palette=PALETTES["inferno"],
-            low=0,
-            high=1,
-            low_color=CLEAR,
-            nan_color=CLEAR,
+            x_range=self.ranges[0],
+            y_range=self.ranges[1],
+            aspect_ratio=width / height,
+            sizing_mode="scale_width",
+            min_width=320,
+            tools="pan,wheel_zoom,box_zoom,reset,save,tap",
+            toolbar_location="above",
+            active_scroll="wheel_zoom",
+            x_axis_label="x (pixels)",
+            y_axis_label="y (pixels)",
         )
-        self.image = ColumnDataSource({"image": []})
-        self.map = ColumnDataSource(dict(NO_MAP))
-        self.tiles = ColumnDataSource(dict(NO_TILES))
-        self.truth = ColumnDataSource(dict(NO_BOXES))
-        self.found = ColumnDataSource(dict(NO_BOXES))
-        self.defaults = ColumnDataSource(dict(NO_BOXES))
-        whole = {"x": 0, "y": 0, "dw": width, "dh": height}
-        self.figure.image_rgba("image", source=self.image, **whole)
-        self.map_renderer = self.figure.image(
-            "map", source=self.map, color_mapper=self.mapper, x=0, y=0, dw="w", dh="h",
-            global_alpha=0.6,
-        )  # fmt: skip
-        self.tile_renderer = self.figure.quad(
-            source=self.tiles, line_color="#ffffff", line_alpha=0.25, fill_alpha=0.6,
-            fill_color={"field": "value", "transform": self.mapper},
-            **{k: k for k in ("left", "right", "top", "bottom")},
-        )  # fmt: skip
-        self.truth_renderer = self._boxes(self.truth, 2.5)
-        self.found_renderer = self._boxes(self.found, 1.5)
-        self.default_renderer = self._boxes(self.defaults, 1.5)
+        self.figure.grid.visible = False
+        clear = {"low_color": CLEAR, "nan_color": CLEAR}
+        self.mapper = LinearColorMapper(PALETTES["inferno"], low=0, high=1, **clear)
         self.bar = ColorBar(color_mapper=self.mapper, title="score (nats)", width=12, padding=4)
         self.figure.add_layout(self.bar, "right")
-        self._add_hover()
-
-    def _boxes(self, source, width):
-        sides = {k: k for k in ("left", "right", "top", "bottom")}
-        return self.figure.quad(
-            source=source, fill_color=None, line_color="colour", line_width=width,
-            line_dash="dash", **sides,
-        )  # fmt: skip
-
-    def _add_hover(self):
+        names = ["map", "score", *(f"p{k}" for k in range(1, 6)), "h", "w"]
+        self.image = self.figure.image_rgba(
+            "image", source=_empty("image"), x=0, y=0, dw=width, dh=height
+        )
+        self.map = self.figure.image(
+            "map", source=_empty(*names), color_mapper=self.mapper, x=0, y=0, dw="w", dh="h"
+        )
+        self.map.glyph.global_alpha = 0.6
+        self.labels, self.detections, self.defaults = map(self._boxes, (2.5, 1.5, 1.5))
         share = CustomJSHover(code=f"return (value / {STEPS}).toFixed(4)")
-        lines = [("pixel", "x $x{0}, y $y{0}"), ("score", "@score{0.00000} nats")]
+        lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{0.00000}")]
+        lines += [("score", "@score{0.00000} nats")]
         lines += [(level, f"@p{k}{{custom}}") for k, level in enumerate(LEVELS, 1)]
-        pixel = HoverTool(
-            renderers=[self.map_renderer], tooltips=lines,
-            formatters={f"@p{k}": share for k in range(1, 6)},
-        )  # fmt: skip
-        boxes = HoverTool(
-            renderers=[self.truth_renderer, self.found_renderer, self.default_renderer],
-            tooltips=[("box", "@what")],
+        custom = {f"@p{k}": share for k in range(1, 6)}
+        boxes = [self.labels, self.detections, self.defaults]
+        self.figure.add_tools(
+            HoverTool(renderers=[self.map], tooltips=lines, formatters=custom),
+            HoverTool(renderers=boxes, tooltips=[("box", "@what")]),
         )
-        tiles = HoverTool(
-            renderers=[self.tile_renderer], tooltips=[("highest in region", "@value{0.00000} nats")]
-        )
-        self.figure.add_tools(pixel, boxes, tiles)
 
-    # what is shown
+    def _boxes(self, width: float):
+        source = _empty(*SIDES, "color", "what", "dash")
+        style = {"fill_color": None, "line_color": "color", "line_dash": "dash"}
+        return self.figure.quad(source=source, line_width=width, **style, **SIDES)
 
-    def show_image(self, image: np.ndarray):
-        """An image uint8 (y, x, 3)."""
+    def show(self, controls, cycle: Cycle, position: int, radius: int) -> str:
+        """Show a frame as the controls say; what is not there comes back as a sentence."""
+        try:
+            image = cycle.pool.images(position)
+        except (ValueError, OSError) as error:
+            return str(error)
         rgba = np.full((*image.shape[:2], 4), 255, np.uint8)
         rgba[..., :3] = image
-        self.image.data = {"image": [rgba.view(np.uint32)[..., 0]]}
-
-    def show_map(self, values, score, p, high: float, title: str, threshold: float):
-        """A map float32 (y, x) coloured from 0 to `high`, clear below the share `threshold` of it;
-        under the pointer stand the pixel's score and its probabilities p (5, y, x)."""
-        height, width = self.size
-        quantised = np.rint(np.asarray(p) * STEPS).astype(np.uint16)
-        self.map.data = {
-            "map": [np.ascontiguousarray(values, np.float32)],
+        self.image.data_source.data = {"image": [rgba.view(np.uint32)[..., 0]]}
+        _clear(self.defaults)
+        self._show_boxes(*matched(cycle, position, controls.limit.value))
+        self.map.visible = controls.layer.value != "none"
+        try:
+            p, score, shown, high, title = maps(controls, cycle, position, radius)
+        except Unavailable as error:
+            _clear(self.map)
+            return str(error)
+        # what the pointer reads: the pixel's score and its probabilities
+        quantized = np.rint(np.asarray(p) * STEPS).astype(np.uint16)
+        self.map.data_source.data = {
+            "map": [np.ascontiguousarray(shown, np.float32)],
             "score": [np.ascontiguousarray(score, np.float32)],
-            **{f"p{k}": [plane] for k, plane in enumerate(quantised, 1)},
-            "h": [height],
-            "w": [width],
+            **{f"p{k}": [plane] for k, plane in enumerate(quantized, 1)},
+            "h": [self.size[0]],
+            "w": [self.size[1]],
         }
-        _empty(self.tiles, NO_TILES)
         self.mapper.high = max(float(high), 1e-9)
-        self.mapper.low = max(threshold * self.mapper.high, 1e-12)
+        self.mapper.low = max(controls.threshold.value * self.mapper.high, 1e-12)
         self.bar.title = title
+        return ""
 
-    def no_map(self):
-        """Nothing over the image."""
-        _empty(self.map, NO_MAP)
-        _empty(self.tiles, NO_TILES)
-
-    def show_tiles(self, maxima: np.ndarray, rows: np.ndarray, columns: np.ndarray):
-        """Region maxima (row, column) between the edges of rows and columns in pixels."""
-        top, left = np.meshgrid(rows[:-1], columns[:-1], indexing="ij")
-        bottom, right = np.meshgrid(rows[1:], columns[1:], indexing="ij")
-        sides = {"top": top, "bottom": bottom, "left": left, "right": right}
-        data = {name: side.ravel() for name, side in sides.items()}
-        self.tiles.data = data | {"value": np.asarray(maxima, np.float32).ravel()}
-
-    def show_boxes(self, own: Judged):
-        """Detections and labelled boxes of a frame."""
-        what = [
-            f"detection, {kind or 'unjudged'}, score {score:.3f}"
-            for kind, score in zip(own.found_kind, own.score, strict=True)
-        ]
-        self.found.data = _quads(own.found, own.found_kind, what, "solid")
-        what = [f"labelled, {kind}" for kind in own.truth_kind]
-        self.truth.data = _quads(own.truth, own.truth_kind, what, [6, 4])
+    def _show_boxes(self, detections: matching.Boxes, labels: matching.Boxes):
+        scored = zip(detections.kind, detections.score, strict=True)
+        what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
+        _put(self.detections, detections.ltwh, map(COLOR_OF.get, detections.kind), what, "solid")
+        what = [f"labelled, {kind}" for kind in labels.kind]
+        _put(self.labels, labels.ltwh, map(COLOR_OF.get, labels.kind), what, [6, 4])
 
     def show_default_boxes(self, x: float, y: float, sizes: np.ndarray):
         """The default boxes, (5, 2) heights and widths in pixels, around a pixel."""
@@ -177,23 +185,56 @@ class FrameView:
             f"default box of {level}, {h:.0f}×{w:.0f} pixels"
             for level, (h, w) in zip(LEVELS, sizes, strict=True)
         ]
-        data = _quads(ltwh, [""] * len(ltwh), what, "solid")
-        data["colour"] = list(drawing.COLOURS[: len(ltwh)])
-        self.defaults.data = data
-
-    def no_default_boxes(self):
-        _empty(self.defaults, NO_BOXES)
+        _put(self.defaults, ltwh, drawing.COLOURS[: len(ltwh)], what, "solid")
 
 
-def _empty(source: ColumnDataSource, nothing: dict):
-    """Take the data out of a source; one that is empty is not sent to the browser again."""
-    if any(len(column) for column in source.data.values()):
-        source.data = dict(nothing)
+def _empty(*columns) -> ColumnDataSource:
+    return ColumnDataSource({name: [] for name in columns})
 
 
-def _quads(ltwh: np.ndarray, kinds, what: list, dash) -> dict:
+def _clear(renderer):
+    """Show nothing; a source that is empty is not sent to the browser again."""
+    data = renderer.data_source.data
+    if any(len(column) for column in data.values()):
+        renderer.data_source.data = {name: [] for name in data}
+
+
+def _put(renderer, ltwh: np.ndarray, colors, what: list, dash):
+    """Show boxes."""
     left, top, width, height = np.reshape(ltwh, (-1, 4)).T
-    return {
-        "left": left, "right": left + width, "top": top, "bottom": top + height,
-        "colour": [COLOUR_OF[kind] for kind in kinds], "what": what, "dash": [dash] * len(left),
-    }  # fmt: skip
+    sides = {"left": left, "right": left + width, "top": top, "bottom": top + height}
+    style = {"color": list(colors), "what": what, "dash": [dash] * len(left)}
+    renderer.data_source.data = sides | style
+
+
+def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
+    """What is shown of a frame as a Matplotlib figure, for a file."""
+    c, limit, caption = controls, controls.limit.value, cycle.reason(position)
+    image, (detections, labels) = cycle.pool.images(position), matched(cycle, position, limit)
+    if "detections" in c.boxes.value:
+        caption += f". Detections from score {limit:.2f}: green hit, orange false"
+    if "labelled boxes" in c.boxes.value:
+        caption += ". Labelled: green found, red missed, blue not looked for, white to ignore"
+    shown = None
+    if c.layer.value != "none":
+        try:
+            _, _, shown, high, label = maps(c, cycle, position, c.radius.value)
+        except Unavailable as error:
+            caption += f". {error}"
+    height, title = 8.2 * image.shape[0] / image.shape[1] + 0.9, cycle.table["name"][position]
+    picture = drawing.picture(height, title, f"{c.run.value}, cycle {cycle.number}; {caption}.")
+    axes = picture.subplots()
+    drawing.photograph(axes, image)
+    if shown is not None:
+        shown = np.ma.masked_invalid(np.where(shown > c.threshold.value * high, shown, np.nan))
+        style = {"vmin": 0, "vmax": high, "alpha": c.opacity.value}
+        mappable = axes.imshow(shown, cmap=ListedColormap(PALETTES[c.palette.value]), **style)
+        picture.colorbar(mappable, ax=axes, label=label, fraction=0.035, pad=0.01)
+    if "labelled boxes" in c.boxes.value:
+        for kind in dict.fromkeys(labels.kind):
+            drawing.boxes(axes, labels.of(kind), COLOR_OF[kind], dashed=True)
+    if "detections" in c.boxes.value:
+        for kind in dict.fromkeys(detections.kind):
+            texts = [f"{score:.2f}" for score in detections.score[detections.kind == kind]]
+            drawing.boxes(axes, detections.of(kind), COLOR_OF[kind], texts=texts)
+    return picture

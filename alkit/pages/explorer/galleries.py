@@ -2,103 +2,139 @@
 
 import numpy as np
 
-from alkit.pages.explorer import judging, layers, reasons
-from alkit.pages.explorer.reading import NotThere, Opened
-from alkit.pages.views.gallery import crop, thumbnail
+from alkit import aggregation
+from alkit.pages import matching
+from alkit.pages.explorer.cycle import Cycle, Unavailable, frames
+from alkit.pages.explorer.frame import matched
+from alkit.pages.matching import Boxes
+from alkit.pages.thumbnails import GREEN, ORANGE, RED, SKY, crop, thumbnail
 
 SHOWN = 24  # pictures on one page
-GRID = ("chosen and passed over", "chosen", "passed over by the rules")
+BOTH, CHOSEN, PASSED = "chosen and passed over", "chosen", "passed over by the rules"
+TILES = {
+    "all": None,
+    "true positive": matching.HIT,
+    "false positive": matching.FALSE,
+    "false negative": matching.MISSED,
+}
 
 
-def item(opened: Opened, position: int, limit: float, text: str) -> dict:
+def item(cycle: Cycle, position: int, limit: float, text: str) -> dict:
     """A frame under its score map, with the boxes of score ≥ `limit`."""
     try:
-        s = opened.scores(position)
-        high = opened.highest or float(s.max())
-    except NotThere:
+        s = cycle.scores(position)
+        high = cycle.highest or float(s.max())
+    except Unavailable:
         s, high = None, 1.0
+    detections, labels = matched(cycle, position, limit)
+    boxes = [
+        (detections.of(matching.FALSE), ORANGE),
+        (labels.of(matching.FOUND), GREEN),
+        (labels.of(matching.MISSED), RED),
+        (labels.of(matching.UNSEEN), SKY),
+    ]
     return {
         "position": position,
-        "image": thumbnail(opened.image(position), judged(opened, position, limit), s, high),
-        "mark": reasons.short(opened, position),
-        "text": f"{opened.table['name'].iloc[position]}: {text}",
+        "image": thumbnail(cycle.pool.images(position), boxes, s, high),
+        "mark": cycle.mark(position),
+        "text": f"{cycle.table['name'].iloc[position]}: {text}",
     }
 
 
-def judged(opened: Opened, position: int, limit: float) -> judging.Judged:
-    """Detections and labelled boxes of one frame."""
-    own = {position: opened.detections_of(position)}
-    return judging.judge(own, {position: opened.truth(position)}, limit)
-
-
-def ranked(
-    opened: Opened, which: str, page: int, limit: float, most: int = SHOWN
-) -> tuple[list, str]:
+def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN) -> tuple:
     """A page of at most `most` of the frames down to the last chosen one, highest first."""
-    chosen = opened.table["order"].to_numpy() > 0
-    last = int(opened.rank[chosen].max(initial=0))
-    passed = ~chosen & (opened.rank > 0) & (opened.rank <= last)
-    wanted = np.flatnonzero({GRID[0]: chosen | passed, GRID[1]: chosen, GRID[2]: passed}[which])
-    order = wanted[np.argsort(opened.rank[wanted], kind="stable")]
+    rank = cycle.table["rank"].to_numpy()
+    chosen = cycle.table["order"].to_numpy() > 0
+    passed = ~chosen & (rank > 0) & (rank <= rank[chosen].max(initial=0))
+    wanted = np.flatnonzero({BOTH: chosen | passed, CHOSEN: chosen, PASSED: passed}[which])
+    order = wanted[np.argsort(rank[wanted], kind="stable")]
     pages = max(1, -(-len(order) // most))
     page = min(page, pages)
     shown = order[(page - 1) * most : page * most].tolist()
-    items = [item(opened, p, limit, reasons.sentence(opened, p)) for p in shown]
-    return items, (
+    return [item(cycle, p, limit, cycle.reason(p)) for p in shown], (
         f"{len(order)} frames, highest first; page {page} of {pages}. {chosen.sum()} were chosen, "
         f"{passed.sum()} ranked higher than the last of them were passed over by the rules."
     )
 
 
-def tiles(opened: Opened, kind: str, all_judged: judging.Judged | None) -> tuple[list, str]:
-    """The regions of highest score of the cycle, all or those that hold what `kind` says."""
-    numbers = opened.run.numbers(opened.cycle)
-    region = numbers.pixels(numbers.region)
-    borders = layers.edges(opened, region)
-    positions = np.flatnonzero(opened.row >= 0)
-    found = judging.tiles(opened.region_maxima, positions, all_judged, kind, borders, SHOWN)
-    names = opened.table["name"]
-    items = [
-        {
-            "position": position,
-            "image": crop(
-                opened.image(position),
-                borders[0][row : row + 2].tolist(),
-                borders[1][column : column + 2].tolist(),
-                region,
-            ),
-            "mark": f"{score:.4f} nats",
-            "text": f"{names.iloc[position]}, row {row}, column {column}",
-        }
-        for score, position, row, column in found
-    ]
+def tiles(cycle: Cycle, kind: str, detections: Boxes | None, labels: Boxes | None) -> tuple:
+    """The regions of highest score of the cycle: all of them, or those that hold the center of a
+    hit, of a false detection, of a missed pedestrian, as `TILES` names them."""
+    region = cycle.numbers.pixels(cycle.numbers.region)
+    rows, columns = (
+        aggregation.region_edges(side, region, cycle.numbers.region_grid)
+        for side in cycle.numbers.image_size
+    )
+    held = None
+    if TILES[kind] is not None:
+        held = labels if TILES[kind] == matching.MISSED else detections
+        mine = held.kind == TILES[kind]
+        held = held.position[mine], held.ltwh[mine]
+    items = []
+    for score, k, row, column in highest_regions(
+        cycle.region_maxima, cycle.positions, rows, columns, held, SHOWN
+    ):
+        position, edges = int(cycle.positions[k]), (rows[row : row + 2], columns[column:][:2])
+        items.append(
+            {
+                "position": position,
+                "image": crop(cycle.pool.images(position), *edges, region),
+                "mark": f"{score:.4f} nats",
+                "text": f"{cycle.table['name'].iloc[position]}, row {row}, column {column}",
+            }
+        )
     what = "all regions" if kind == "all" else f"regions with the centre of a {kind}"
     return items, f"The highest scores of {what} in the cycle, with one region around each."
 
 
-def blind_spots(
-    opened: Opened, all_judged: judging.Judged, limit: float, most: int = SHOWN
-) -> tuple[list, str]:
-    """The frames whose missed pedestrians the score does not see."""
-    z = opened.table["z"].to_numpy()
-    missed = all_judged.missed(len(z))
-    where = judging.blind_spots(all_judged, z)
-    items = [
-        item(opened, p, limit, f"{missed[p]} missed, z {z[p]:.5f} nats")
-        for p in where[:most].tolist()
-    ]
+def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
+    """The regions of highest score, [(score, frame, row, column)], highest first, at most so many;
+    with `held` those alone that hold the center of a box.
+
+    `maxima` is (frame, row, column), `positions` (frame,) ascending; `rows` and `columns` are the
+    regions' edges in pixels; `held` is positions (n,) and boxes (n, 4) [left, top, width, height].
+    """
+    maxima = np.array(maxima, np.float32)
+    if held is not None:
+        at, boxes = held
+        row = np.searchsorted(rows, boxes[:, 1] + boxes[:, 3] / 2, side="right") - 1
+        column = np.searchsorted(columns, boxes[:, 0] + boxes[:, 2] / 2, side="right") - 1
+        inside = np.isin(at, positions) & (row >= 0) & (column >= 0)
+        inside &= (row < maxima.shape[1]) & (column < maxima.shape[2])
+        holding = np.zeros(maxima.shape, bool)
+        holding[np.searchsorted(positions, at[inside]), row[inside], column[inside]] = True
+        maxima[~holding] = -1  # no score is negative
+    order = np.argsort(-maxima, axis=None, kind="stable")[:most]
+    values = maxima.ravel()[order]
+    order, values = order[values >= 0], values[values >= 0]
+    where = (k.tolist() for k in np.unravel_index(order, maxima.shape))
+    return list(zip(values.tolist(), *where, strict=True))
+
+
+def missed_counts(labels: Boxes, n: int) -> np.ndarray:
+    """How many pedestrians are missed in each of n frames."""
+    return np.bincount(labels.position[labels.kind == matching.MISSED], minlength=n)
+
+
+def blind_spots(cycle: Cycle, labels: Boxes, limit: float, most: int = SHOWN) -> tuple:
+    """The frames whose missed pedestrians the score does not see: the most missed first, the lowest
+    z first among equals."""
+    z = cycle.table["z"].to_numpy()
+    missed = missed_counts(labels, len(z))
+    where = np.flatnonzero((missed > 0) & ~np.isnan(z))
+    where = where[np.lexsort((z[where], -missed[where]))].tolist()
+    items = [item(cycle, p, limit, f"{missed[p]} missed, z {z[p]:.5f} nats") for p in where[:most]]
     return items, (
         f"{len(where)} frames with missed pedestrians, at detections from score {limit:.2f}: the "
         "most missed first, the lowest z first among equals."
     )
 
 
-def nearest(opened: Opened, position: int, limit: float) -> tuple[list, str]:
-    """The frames of the same video that were labelled before, nearest first."""
-    found = reasons.nearest_labelled(opened, position)
+def nearest(cycle: Cycle, position: int, limit: float) -> tuple:
+    """The frames of the same video that were labeled before, nearest first."""
     items = [
-        item(opened, p, limit, f"{reasons.frames(distance)} away, cycle {opened.labelled[p]}")
-        for p, distance in found
+        item(cycle, p, limit, f"{frames(distance)} away, cycle {cycle.labeled[p]}")
+        for p, distance in cycle.nearest_labeled(position)
     ]
-    name = opened.table["name"].iloc[position]
+    name = cycle.table["name"].iloc[position]
     return items, f"Labelled in cycles before this one, in the same sequence as {name}."

@@ -1,7 +1,9 @@
 """The explorer's page, in a notebook or served: what each widget changes."""
 
 import contextlib
+import io
 import re
+from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
 
@@ -10,16 +12,17 @@ import panel as pn
 
 from alkit.loop.runs import Run, open_run
 from alkit.pages import serving
-from alkit.pages.explorer import layers, layout, showing
-from alkit.pages.explorer.controls import BOXES, NOTHING, Controls
+from alkit.pages.explorer import frame
+from alkit.pages.explorer.controls import BOXES, DEFAULTS, NOTHING, Controls
+from alkit.pages.explorer.cycle import Cycle, Unavailable, runs_of
 from alkit.pages.explorer.frame import PALETTES, FrameView
-from alkit.pages.explorer.parts import STRETCH, Keys, words
-from alkit.pages.explorer.reading import NotThere, Opened, runs_of
-from alkit.pages.explorer.tabs import Tabs
 from alkit.pages.explorer.timeline import Timeline
-from alkit.pages.explorer.trials import Trials
+from alkit.pages.explorer.trial import Trials
+from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
+from alkit.pages.figures import drawing
 
-TICK = 400  # milliseconds between two looks at what threads have done
+TICK = 200  # milliseconds between two slices of work
+SLICE = 0.1  # seconds of one, for the page to be quick meanwhile
 
 
 def page(run: str | Run, cycle: int = 0, at: str = ""):
@@ -35,22 +38,22 @@ def page(run: str | Run, cycle: int = 0, at: str = ""):
     given = {k: v[0].decode("utf-8", "replace") for k, v in pn.state.session_args.items() if v}
     try:
         return Explorer(run, cycle, given).layout
-    except (ValueError, NotThere, OSError) as error:
+    except (ValueError, Unavailable, OSError) as error:
         return serving.notice(str(error))
-
-
-def _link(at: str) -> dict:
-    """What a link says: all of it, or what follows its question mark."""
-    words = dict(parse_qsl(at.rpartition("?")[2]))
-    if at.strip("? ") and not words:
-        raise ValueError(f"at is {at!r}; a link such as ?cycle=2&frame=NAME is wanted")
-    return words
 
 
 def check(run: Run, cycle: int, at: str = ""):
     """Raise ValueError for a run or cycle that has chosen no frames: what a server says before it
     serves."""
     _controls(run).follow(_link(at), cycle)
+
+
+def _link(at: str) -> dict:
+    """What a link says: all of it, or what follows its question mark."""
+    link = dict(parse_qsl(at.rpartition("?")[2]))
+    if at.strip("? ") and not link:
+        raise ValueError(f"at is {at!r}; expected a link such as ?cycle=2&frame=NAME")
+    return link
 
 
 def _controls(run: Run) -> Controls:
@@ -68,88 +71,70 @@ def _controls(run: Run) -> Controls:
 class Explorer:
     """One page: the cycle that is open, the frame that is shown, and how widgets change them."""
 
-    def __init__(self, run: Run, cycle: int, link: dict):
-        self.served = serving.served()
-        self.controls = _controls(run)
-        self._cycles, self._quiet, self._ticking = {}, True, None
-        self._make_parts()
-        self.controls.follow(link, cycle)
-        self._open(link)
-        self.layout = self._layout()
-        self._connect()
-        if self.served:
-            pn.state.curdoc.on_session_destroyed(lambda _: self._close())
-        self._quiet = False
-        self._show_frame()
-        self.tabs.show()
-
-    def _make_parts(self):
-        """What is no control: words, tabs, files."""
-        names = "words", "words-beside", "link"
-        self.words, self.words_beside, self.link = (words(name=name) for name in names)
-        self.trials = Trials(self.controls)
-        self.progress = pn.indicators.Progress(value=0, max=1, width=180, visible=False)
-        self.tabs = Tabs(self.controls, self.go_to)
-        self.files = [
-            pn.widgets.FileDownload(
-                callback=lambda kind=kind: self._file(kind), filename=f"frame.{kind}",
-                label=kind.upper(), width=110,
+    def __init__(self, run: Run, number: int, link: dict):
+        self.served, self.controls = serving.served(), _controls(run)
+        self._cycles, self._quiet, self._ticking = {}, False, None
+        self.words, self.words_beside = words("words"), words("words-beside")
+        self.trial_words, self.link_words = words("trial"), words("link")
+        self.title = words("about", "<b>Other numbers, from the stored logits</b>")
+        self.keys = Keys(self._step, everywhere=self.served)
+        self.galleries = Galleries(self.controls, self.go_to)
+        self.layout = pn.Column(css_classes=["alkit-explorer"], **WIDE)
+        self.files = {
+            kind: pn.widgets.FileDownload(
+                callback=partial(self._file, kind), label=kind.upper(), width=110
             )
             for kind in ("png", "svg")
-        ]  # fmt: skip
-        self.keys = Keys(self._step, everywhere=self.served)
+        }
+        self.controls.follow(link, number)
+        self._open()
+        self.controls.follow_in(self.cycle, link)
+        self._connect()
+        self._fill()
 
     # --- opening a cycle
 
-    def _cycle_of(self, name: str, cycle: int) -> Opened:
-        key = name, cycle
+    def _cycle(self, name: str, number: int) -> Cycle:
+        key = name, number
         if key not in self._cycles:
-            self._cycles[key] = Opened(self.controls.runs[name], cycle)
+            self._cycles[key] = Cycle(self.controls.runs[name], number)
         return self._cycles[key]
 
-    def _close(self):
-        """Let the threads end."""
-        self.tabs.close()
-        self.trials.close()
-
-    def _open(self, link: dict | None = None):
-        """Open the cycle that the widgets name; `link` says where, else the frame stays."""
+    def _open(self):
+        """Open the cycle that the widgets name; the frame stays."""
         c = self.controls
-        self.opened = opened = self._cycle_of(c.run.value, c.cycle.value)
-        c.open(opened)
-        if link is not None:
-            c.follow_in(opened, link)
-        size = opened.run.numbers(opened.cycle).image_size
-        self.view = FrameView(size)
-        self.beside = FrameView(size, self.view.ranges)
+        self.cycle = cycle = self._cycle(c.run.value, c.cycle.value)
+        c.open(cycle)
+        self._trials = Trials(cycle, c.own)
+        self.galleries.open(cycle)
+        self.view = FrameView(cycle.numbers.image_size)
+        self.beside = FrameView(cycle.numbers.image_size, self.view.ranges)
         for view in (self.view, self.beside):
             view.figure.on_event("tap", self._tapped)
-            _link_in_browser(c, view)
-        self.timeline = Timeline(opened)
+            # opacity and threshold change in the browser, without a word to Python
+            c.opacity.jslink(view.map.glyph, value="global_alpha")
+            c.threshold.jscallback(
+                args={"mapper": view.mapper},
+                value="mapper.low = Math.max(cb_obj.value * mapper.high, 1e-12)",
+            )
+        self.timeline = Timeline(cycle)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
-        self.tabs.open(opened)
-        self.trials.open(opened)
-        self._counted = False
-        self._set_palette()
-        self._set_boxes()
-        self._watch()
 
-    def _change_run(self):
-        with self._quietly():
-            self.controls.offer_cycles()
-        self._reopen()
-
-    def _reopen(self):
+    def _reopen(self, offer_cycles: bool = False):
         try:
             with self._quietly():
+                if offer_cycles:
+                    self.controls.offer_cycles()
                 self._open()
-        except (NotThere, ValueError, OSError) as error:  # what is shown stays
+        except (Unavailable, ValueError, OSError) as error:  # what is shown stays
             self.words.value = f"<i>{escape(str(error))}</i>"
             return
-        self._timeline_place[:] = [pn.pane.Bokeh(self.timeline.figure, **STRETCH)]
-        self._frames_place[:] = layout.frames(self)
-        self._show_frame()
-        self.tabs.show()
+        self._fill()
+
+    def _fill(self):
+        self._arrange()
+        self._style()
+        self.galleries.show()
 
     @contextlib.contextmanager
     def _quietly(self):
@@ -164,58 +149,68 @@ class Explorer:
 
     def go_to(self, position: int):
         """Show the frame at a position of the pool."""
-        self.controls.position.value = int(min(max(position, 0), len(self.opened.table) - 1))
+        self.controls.position.value = int(min(max(position, 0), len(self.cycle.table) - 1))
 
     def _step(self, n: int):
         self.go_to(self.controls.position.value + n)
 
     def _zoom(self):
         sequence, position = self.controls.sequence.value, self.controls.position.value
-        where = np.arange(len(self.opened.table))
+        where = np.arange(len(self.cycle.table))
         if sequence != "all":
-            where = np.flatnonzero(self.opened.table["sequence"] == sequence)
+            where = np.flatnonzero(self.cycle.table["sequence"] == sequence)
         with self._together():
             self.timeline.zoom(int(where[0]), int(where[-1]))
         if not where[0] <= position <= where[-1]:
             self.go_to(int(where[0]))
 
     def _tapped(self, event):
-        if BOXES[2] in self.controls.boxes.value:
+        if DEFAULTS in self.controls.boxes.value:
+            numbers = self.cycle.numbers
+            sizes = np.array(numbers.default_boxes, float) * numbers.scale
             with self._together():
                 for view in (self.view, self.beside):
-                    showing.show_default_boxes(view, self.opened, event.x, event.y)
+                    view.show_default_boxes(event.x, event.y, sizes)
 
     # --- one frame
 
     def _show_frame(self):
-        c, opened = self.controls, self.opened
+        c, cycle = self.controls, self.cycle
         position = c.position.value
         with self._together():
-            said = showing.fill(self.view, c, opened, position, c.radius.value)
-            self.words.value = layers.describe(opened, position, said)
+            said = self.view.show(c, cycle, position, c.radius.value)
+            self.words.value = cycle.description(position, said)
             self.timeline.go_to(position)
-            if c.compare.value != NOTHING:
-                other = self._beside()
-                own = other.run.numbers(other.cycle)  # other numbers are tried in the open cycle
-                said = showing.fill(self.beside, c, other, position, own.pixels(own.radius))
-                self.words_beside.value = layers.describe(other, position, said)
-            self.trials.say()
-            if self.trials.pending:
-                self._watch()
+            if c.beside.value != NOTHING:
+                name, _, number = c.beside.value.rpartition(", cycle ")
+                other = self._cycle(name, int(number))
+                own = other.numbers  # other numbers are tried in the open cycle
+                said = self.beside.show(c, other, position, own.pixels(own.radius))
+                self.words_beside.value = other.description(position, said)
+            self._say_trial()
             self._say_link()
-            for file in self.files:
-                name = re.sub(r"[^A-Za-z0-9]+", "-", opened.table["name"].iloc[position])
-                file.filename = f"{name}.{file.label.lower()}"
-            if self.tabs.follows_the_frame:
-                self.tabs.show()
+            name = re.sub(r"[^A-Za-z0-9]+", "-", cycle.table["name"].iloc[position])
+            for kind, file in self.files.items():
+                file.filename = f"{name}.{kind}"
+            if self.galleries.name == "Nearest labelled":
+                self.galleries.show()
+
+    def _say_trial(self):
+        """What would become of the frame with the sliders' numbers, among what is computed."""
+        try:
+            said = self._trials.outcome(self.controls.position.value, self.controls.numbers())
+        except Unavailable as error:
+            said = str(error)
+        self.trial_words.value = escape(said)
+        self._watch()
 
     def _say_link(self):
         """The link to what is shown: the address of a served page, else words."""
-        query = self.controls.link(self.opened)
+        query = self.controls.link(self.cycle)
         if self.served and pn.state.location is not None:
             pn.state.location.search = query
             return
-        self.link.value = (
+        self.link_words.value = (
             "This view again: <code style='overflow-wrap: anywhere'>"
             f"at = &quot;{escape(query)}&quot;</code>"
         )
@@ -228,110 +223,104 @@ class Explorer:
                 yield
             return
         yield
-        if hasattr(self, "layout"):
-            pn.io.push_notebook(self.layout)
+        pn.io.push_notebook(self.layout)
 
-    def _set_palette(self):
+    def _style(self):
+        """The colors of maps, and which boxes are shown."""
         self._say_link()
-        with self._together():
-            for view in (self.view, self.beside):
-                view.mapper.palette = PALETTES[self.controls.palette.value]
-
-    def _set_boxes(self):
         shown = [name in self.controls.boxes.value for name in BOXES]
         with self._together():
             for view in (self.view, self.beside):
-                renderers = view.found_renderer, view.truth_renderer, view.default_renderer
-                for renderer, visible in zip(renderers, shown, strict=True):
-                    renderer.visible = visible
+                view.mapper.palette = PALETTES[self.controls.palette.value]
+                view.detections.visible, view.labels.visible, view.defaults.visible = shown
 
-    def _beside(self) -> Opened:
-        name, _, cycle = self.controls.compare.value.rpartition(", cycle ")
-        return self._cycle_of(name, int(cycle))
-
-    def _file(self, kind: str):
-        return showing.as_file(kind, self.controls, self.opened, self.controls.position.value)
+    def _file(self, kind: str) -> io.BytesIO:
+        figure = frame.draw(self.controls, self.cycle, self.controls.position.value)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=2 * drawing.DPI)
+        buffer.seek(0)
+        return buffer
 
     def _restore(self):
         with self._quietly():
-            self.controls.restore_numbers(self.opened)
+            self.controls.restore_numbers(self.cycle)
         self._show_frame()
 
-    def _place_beside(self):
-        self._frames_place[:] = layout.frames(self)
-        self._show_frame()
+    # --- what takes long, in slices
 
-    # --- what threads do
+    @property
+    def _work(self) -> list:
+        return [work for work in (self.galleries.labels, self._trials.scores) if work and work.left]
 
     def _watch(self):
-        """Look again and again at what the threads have done, until they are done. A served page
-        waits until the browser has it: a change before that may be lost on the way."""
-        if self.served:
-            pn.state.onload(self._start_ticking)
-        else:
-            self._start_ticking()
+        """Work in slices until all is done. A served page waits until the browser has it: a change
+        before that may be lost on the way."""
 
-    def _start_ticking(self):
-        if self._ticking is None:
-            self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
+        def start():
+            if self._work and self._ticking is None:
+                self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
+
+        if self.served:
+            pn.state.onload(start)
+        else:
+            start()
 
     def _tick(self):
-        self.trials.tick()
-        boxes = self.tabs.boxes
-        under_way = self.trials.progress or (None if boxes.finished else (boxes.done, boxes.total))
-        self.progress.visible = under_way is not None
-        if under_way:
-            self.progress.value, self.progress.max = under_way[0], max(1, under_way[1])
-        if boxes.finished and not self._counted:
-            self._counted = True
-            counts = boxes.counts()
-            if counts is not None:
-                with self._together():
-                    self.timeline.show_counts(counts)
-            self.tabs.show()
-        if boxes.finished and not self.trials.pending and self._ticking is not None:
+        labels = self.galleries.labels
+        for work in self._work:
+            work.go_on(SLICE)
+            if work is labels and not work.left:
+                counts = self.galleries.counts()
+                if counts is not None:
+                    with self._together():
+                        self.timeline.show_counts(counts)
+                self.galleries.show()
+        self._say_trial()
+        if not self._work and self._ticking is not None:
             self._ticking.stop()
             self._ticking = None
 
     # --- how the parts are put together
 
-    def _layout(self):
-        self._timeline_place = pn.Column(pn.pane.Bokeh(self.timeline.figure, **STRETCH), **STRETCH)
-        self._frames_place = pn.Row(*layout.frames(self), **STRETCH)
-        return layout.whole(self, self._timeline_place, self._frames_place)
+    def _arrange(self):
+        """Everything in its place: one frame, or two where two are compared."""
+        c = self.controls
+        views = [(self.words, self.view), (self.words_beside, self.beside)]
+        # at the start: two beside each other are else stretched to one height
+        frames = [
+            pn.Column(words, pn.pane.Bokeh(view.figure, **WIDE), align="start", **WIDE)
+            for words, view in views[: 1 if c.beside.value == NOTHING else 2]
+        ]
+        sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
+        files = pn.Row(*self.files.values())
+        tried = pn.Column(self.title, *sliders, files, self.link_words, width=270)
+        place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
+        look = c.layer, c.palette, c.opacity, c.threshold, c.limit
+        self.layout[:] = [
+            pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), self.keys)),
+            pn.pane.Bokeh(self.timeline.figure, **WIDE),
+            pn.FlexBox(*look, pn.Column(pn.Spacer(height=14), c.boxes)),
+            pn.Row(*frames, tried, **WIDE),
+            self.galleries.layout,
+        ]
+        self._show_frame()
 
     def _connect(self):
         c = self.controls
-        changes = {
-            self._change_run: [c.run],
-            self._reopen: [c.cycle],
-            self._zoom: [c.sequence],
-            self._show_frame: [c.position, c.layer, c.limit],
-            self._set_palette: [c.palette],
-            self._set_boxes: [c.boxes],
-            self._place_beside: [c.compare],
-            self.tabs.show: [c.which, c.sheet, c.holding],
-        }
-        for call, widgets in changes.items():
+        for call, widgets, name in (
+            (partial(self._reopen, offer_cycles=True), [c.run], "value"),
+            (self._reopen, [c.cycle], "value"),
+            (self._zoom, [c.sequence], "value"),
+            (self._show_frame, [c.position, c.layer, c.limit], "value"),
+            (self._show_frame, [c.radius, c.region, c.now, c.later], "value_throttled"),
+            (self._style, [c.palette, c.boxes], "value"),
+            (self._say_link, [c.opacity, c.threshold], "value_throttled"),
+            (self._arrange, [c.beside], "value"),
+            (self.galleries.show, [c.which, c.sheet, c.holding], "value"),
+        ):
             for widget in widgets:
-                widget.param.watch(self._unless_quiet(call), "value")
-        for slider in (c.radius, c.region, c.now, c.later):
-            slider.param.watch(self._unless_quiet(self._show_frame), "value_throttled")
-        for slider in (c.opacity, c.threshold):
-            slider.param.watch(self._unless_quiet(self._say_link), "value_throttled")
+                # not while several are being set
+                widget.param.watch(lambda _, call=call: None if self._quiet else call(), name)
         c.before.on_click(lambda _: self._step(-1))
         c.after.on_click(lambda _: self._step(1))
         c.restore.on_click(lambda _: self._restore())
-
-    def _unless_quiet(self, call):
-        """A watcher that does nothing while several widgets are being set."""
-        return lambda _: None if self._quiet else call()
-
-
-def _link_in_browser(controls: Controls, view: FrameView):
-    """Opacity and threshold change in the browser, without a word to Python."""
-    controls.opacity.jslink(view.map_renderer.glyph, value="global_alpha")
-    controls.threshold.jscallback(
-        args={"mapper": view.mapper},
-        value="mapper.low = Math.max(cb_obj.value * mapper.high, 1e-12)",
-    )

@@ -1,6 +1,6 @@
 """Drawing with Matplotlib: figures that notebooks show, photographs with boxes, timelines, curves.
 
-Arrays in, marks on axes out; the other modules of `alkit.pages.views` choose what is shown.
+Arrays in, marks on axes out; the other modules of `alkit.pages.figures` choose what is shown.
 """
 
 import base64
@@ -8,12 +8,10 @@ import io
 import textwrap
 
 import numpy as np
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-# The colours of Okabe and Ito, which people with colour-blindness can tell apart.
+# The colors of Okabe and Ito, which people with color blindness can tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
 YELLOW, BLUE, RED, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
 COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
@@ -58,8 +56,8 @@ def picture(height: float, title: str, caption: str = "") -> Picture:
 def say(axes, text: str):
     """Empty axes with a sentence in the middle, where there is nothing to draw."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, textwrap.fill(text, 60), ha="center", va="center", color="0.4",
-              transform=axes.transAxes)  # fmt: skip
+    middle = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    axes.text(0.5, 0.5, textwrap.fill(text, 60), color="0.4", **middle)
 
 
 def tidy(axes, title="", x="", y=""):
@@ -74,9 +72,8 @@ def tidy(axes, title="", x="", y=""):
 
 
 def photograph(axes, image: np.ndarray, title: str = ""):
-    """An image uint8 (y, x, 3), or a map float (y, x) in [0, 1], pixel centres at whole numbers."""
-    kind = {} if image.ndim == 3 else {"cmap": "inferno", "norm": Normalize(0, 1)}
-    mappable = axes.imshow(image, **kind)
+    """An image uint8 (y, x, 3), or a map float (y, x) in [0, 1], pixel centers at whole numbers."""
+    mappable = axes.imshow(image, cmap="inferno", vmin=0, vmax=1)  # colors are for maps alone
     axes.set_title(title, fontsize=8, loc="left", pad=3)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -85,33 +82,28 @@ def photograph(axes, image: np.ndarray, title: str = ""):
     return mappable
 
 
-def boxes(axes, ltwh, colour, dashed=False, texts=()):
+def boxes(axes, ltwh, color, dashed=False, texts=()):
     """Boxes (n, 4) [left, top, width, height] in pixels with a short text at each where given; the
     first `MOST_BOXES`, since an untrained detector finds hundreds."""
     corner = np.reshape(ltwh, (-1, 4))[:MOST_BOXES] - (0.5, 0.5, 0, 0)
-    edges = [(1.0, colour, (0, (3, 2)))] if dashed else [(2.4, "0.1", "-"), (1.3, colour, "-")]
-    for k, (left, top, width, height) in enumerate(corner):
+    edges = [(1.0, color, (0, (3, 2)))] if dashed else [(2.4, "0.1", "-"), (1.3, color, "-")]
+    for box in corner:
         for line, edge, style in edges:
-            axes.add_patch(
-                Rectangle((left, top), width, height, fill=False, linewidth=line, edgecolor=edge,
-                          linestyle=style)
-            )  # fmt: skip
-        if k < len(texts):
-            plate = {"facecolor": "0.1", "alpha": 0.6, "pad": 0.5, "linewidth": 0}
-            style = {"fontsize": 6, "color": "white", "va": "bottom", "clip_on": True}
-            axes.text(left, top - 1, texts[k], bbox=plate, **style)
+            lines = {"linewidth": line, "edgecolor": edge, "linestyle": style}
+            axes.add_patch(Rectangle(box[:2], *box[2:], fill=False, **lines))
+    plate = {"facecolor": "0.1", "alpha": 0.6, "pad": 0.5, "linewidth": 0}
+    for (left, top, *_), text in zip(corner, texts, strict=False):
+        style = {"fontsize": 6, "color": "white", "va": "bottom", "clip_on": True}
+        axes.text(left, top - 1, text, bbox=plate, **style)
 
 
 def overlay(axes, image: np.ndarray, scores: np.ndarray, highest: float):
-    """A score map float (y, x) over its image in grey: clear at 0, opaque at `highest`."""
-    grey = image.astype(np.float32) @ np.float32((0.299, 0.587, 0.114)) * 0.75
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+    """A score map float (y, x) over its image in gray: clear at 0, opaque at `highest`."""
+    gray = image.astype(np.float32) @ np.float32((0.299, 0.587, 0.114)) * 0.75
+    axes.imshow(gray, cmap="gray", vmin=0, vmax=255)
     opacity = np.clip(np.sqrt(scores / highest) * 1.1, 0, 0.85)
-    mappable = axes.imshow(scores, cmap="inferno", vmin=0, vmax=highest, alpha=opacity)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    axes.figure.photographs = True
+    mappable = photograph(axes, scores)
+    mappable.set(clim=(0, highest), alpha=opacity)
     return mappable
 
 
@@ -134,51 +126,43 @@ def contact_sheet(items, columns, title, caption, empty):
     return figure
 
 
-def sequence_bands(axes, sequence, names=10):
-    """Bands behind a timeline of the pool, one for each sequence, named where there is room."""
-    if sequence is None or len(sequence) == 0:
-        return
-    sequence = np.asarray(sequence).astype(str)
-    starts = np.concatenate([[0], 1 + np.flatnonzero(sequence[1:] != sequence[:-1])])
-    ends = np.append(starts[1:], len(sequence))
-    for k, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        if k % 2:
-            axes.axvspan(start - 0.5, end - 0.5, color="0.955", linewidth=0, zorder=0)
-        if len(starts) <= names:
-            axes.text((start + end - 1) / 2, 1.0, sequence[start], fontsize=7, color="0.45",
-                      ha="center", va="bottom", transform=axes.get_xaxis_transform())  # fmt: skip
-
-
-def timeline(axes, values, sequence, colour=GREY):
-    """A value for each pool frame in the order of the pool, a line within each sequence, over its
-    bands; NaN leaves a gap."""
+def timeline(axes, values, sequence, color=GREY, names=10):
+    """A value for each pool frame in the order of the pool; NaN leaves a gap. Where there are
+    sequences, each has a line of its own and every second one a band behind it; up to `names` of
+    them are named."""
     n = len(values)
-    sequence_bands(axes, sequence)
     at, line = np.arange(n, dtype=float), np.asarray(values, float)
+    style = {"linewidth": 0, "marker": "."}
     if sequence is not None and n:
-        named = np.asarray(sequence).astype(str)
-        cuts = 1 + np.flatnonzero(named[1:] != named[:-1])
+        sequence = np.asarray(sequence).astype(str)
+        cuts = 1 + np.flatnonzero(sequence[1:] != sequence[:-1])
+        for k, part in enumerate(np.split(np.arange(n), cuts)):
+            if k % 2:
+                axes.axvspan(part[0] - 0.5, part[-1] + 0.5, color="0.955", linewidth=0, zorder=0)
+            if len(cuts) < names:
+                middle = {"ha": "center", "va": "bottom", "transform": axes.get_xaxis_transform()}
+                name = sequence[part[0]]
+                axes.text(part.mean(), 1.0, name, fontsize=7, color="0.45", **middle)
         at, line = np.insert(at, cuts, np.nan), np.insert(line, cuts, np.nan)
-    style = {"linewidth": 0.8} if sequence is not None else {"linewidth": 0, "marker": "."}
-    axes.plot(at, line, color=colour, markersize=max(1.5, min(5, 600 / max(n, 1))), **style)
+        style = {"linewidth": 0.8}
+    axes.plot(at, line, color=color, markersize=max(1.5, min(5, 600 / max(n, 1))), **style)
     axes.set_xlim(-0.5, max(n - 0.5, 0.5))
 
 
 LOWEST = {"fppi": 1e-2, "miss rate": 5e-2}
+MISS_RATES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.64, 0.8, 1]  # marked on a logarithmic axis
 
 
-def miss_rate_axes(axes, title="", highest_fppi=10.0):
+def miss_rate_axes(axes, title=""):
     """Log-log axes of miss rate against FPPI, with a line at FPPI 1."""
     tidy(axes, title, "false positives per image (FPPI)", "miss rate")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(LOWEST["fppi"], highest_fppi)
-    ticks = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.64, 0.8, 1]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    axes.set_ylim(LOWEST["miss rate"], 1.04)
+    axes.set(
+        xscale="log", yscale="log", xlim=(LOWEST["fppi"], 10), ylim=(LOWEST["miss rate"], 1.04)
+    )
+    axes.set_yticks(MISS_RATES)
+    axes.set_yticks([], minor=True)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.axvline(1, color="0.75", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
 
 

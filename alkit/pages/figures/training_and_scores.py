@@ -2,26 +2,25 @@
 
 import numpy as np
 
-from alkit.pages.views import drawing
-from alkit.pages.views.drawing import BLACK, BLUE, FOUND, TRUTH, WIDTH
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, BLUE, FOUND, TRUTH
 from alkit.text import evenly
 
 SAMPLED = 48  # frames looked at where looking at all would take long
 NO_HELD_OUT = "The experiment names no held-out data set (`held_out`)."
+NONE_LEFT = "No unlabelled frame is left."
 LEVELS = "Θ¹ Θ² Θ³ Θ⁴ Θ⁵".split()
 
 
 def training(run, cycle: int):
     """Loss of every epoch and the learning rate; of cycle 0 W_l's, else Θ's."""
     losses = run.losses(cycle)
-    numbers = run.numbers(cycle)
-    of = "W_l on X_l" if cycle == 0 else f"Θ on X_al, cycle {cycle}"
-    figure = drawing.picture(
-        3.1,
-        f"Training of {of}",
+    numbers, of = run.numbers(cycle), f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
+    caption = (
         f"{len(losses)} epochs, optimiser {numbers.optimiser}; the loss is the mean over the "
-        "sampled pixels.",
+        "sampled pixels."
     )
+    figure = drawing.picture(3.1, f"Training of {of}", caption)
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(losses) + 1)
     marker = "o" if len(losses) < 20 else None
@@ -69,7 +68,13 @@ def detections(run, count: int = 3):
         logits = prediction.predict(detector, image, numbers)
         found = prediction.detect(logits, i + 1, numbers)
         shown = [d for d in found if limit is not None and d["score"] >= limit]
-        items.append((image, f"{frames.name[i]}", truth_and(frames.boxes[i], shown)))
+
+        def mark(axes, labels=frames.boxes[i], shown=shown):
+            drawing.boxes(axes, labels.ltwh[labels.ignore], "white", dashed=True)
+            drawing.boxes(axes, labels.ltwh[~labels.ignore], TRUTH)
+            drawing.boxes(axes, [d["bbox"] for d in shown], FOUND, texts=scores_of(shown))
+
+        items.append((image, frames.name[i], mark))
     caption = (
         "Green: labelled pedestrians. Orange: detections with the score that gives FPPI 1 or more. "
         "Frames evenly chosen among those with a pedestrian."
@@ -77,18 +82,8 @@ def detections(run, count: int = 3):
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
 
 
-def truth_and(boxes, found):
-    """A mark: labelled boxes, those to ignore dashed, and detections with their scores."""
-
-    def mark(axes):
-        drawing.boxes(axes, boxes.ltwh[boxes.ignore], "white", dashed=True)
-        drawing.boxes(axes, boxes.ltwh[~boxes.ignore], TRUTH)
-        drawing.boxes(axes, [d["bbox"] for d in found], FOUND, texts=scores_of(found))
-
-    return mark
-
-
 def scores_of(found):
+    """A detection's score, written at its box."""
     return [f"{d['score']:.2f}" for d in found]
 
 
@@ -108,37 +103,31 @@ def predictions(run, cycle: int, count: int = 2):
     positions = logits["position"].values
     pool, numbers = run.frames("pool").unlabeled(), run.numbers(cycle)
     found = by_image(run.detections(cycle, "pool"))
-    rows = confident(found, positions, pool.sequence, count)
-    ratio = numbers.image_size[0] / numbers.image_size[1]
     both = numbers.double_evaluation and numbers.double_average == "probabilities"
     views = "mean of the image and its mirror image; " if both else ""
     caption = (
-        "Probabilities of the five default boxes (height × width) at every pixel; "
-        f"{views}orange: detections. Frames: the most confident detection in each of {count} "
-        "sequences, else evenly over the pool."
+        "Probabilities of the five default boxes (height × width) at every pixel, from 0 (black) "
+        f"to 1 (yellow); {views}orange: detections. Frames: the most confident detection in each "
+        f"of {count} sequences, else evenly over the pool."
     )
-    height = 2 * max(1, len(rows)) * (WIDTH / 3.3 * ratio + 0.17) + 0.9
-    figure = drawing.picture(height, f"Step 1, cycle {cycle}: dense predictions", caption)
-    if not rows:
-        drawing.say(figure.subplots(), "No unlabelled frame is left.")
-        return figure
-    grid = figure.subplots(2 * len(rows), 3)
-    for axes, k in zip(grid.reshape(-1, 6), rows, strict=True):
+    items = []
+    for k in confident(found, positions, pool.sequence, count):
         position = int(positions[k])
         part = logits.isel(frame=k).load()
-        coarse, fine = part[prediction.COARSE].values, part[prediction.FINE].values
         own = sorted(found.get(position, []), key=lambda d: -d["score"])
-        drawing.photograph(axes[0], pool.images(position), pool.name[position])
-        drawing.boxes(axes[0], [d["bbox"] for d in own], FOUND, texts=scores_of(own))
-        maps = prediction.probabilities(coarse, fine, numbers)
-        for panel, name, size, plane in zip(
-            axes[1:], LEVELS, numbers.default_boxes, maps, strict=True
-        ):
-            box = "×".join(f"{numbers.scale * side:.0f}" for side in size)
-            title = f"{name}, {box} pixels: highest {plane.max():.2f}"
-            mappable = drawing.photograph(panel, plane, title)
-    figure.colorbar(mappable, ax=grid, label="probability", fraction=0.02, pad=0.01, aspect=40)
-    return figure
+
+        def mark(axes, own=own):
+            drawing.boxes(axes, [d["bbox"] for d in own], FOUND, texts=scores_of(own))
+
+        items.append((pool.images(position), pool.name[position], mark))
+        coarse, fine = part[prediction.COARSE].values, part[prediction.FINE].values
+        for level, plane in enumerate(prediction.probabilities(coarse, fine, numbers)):
+            box = [f"{numbers.scale * side:.0f}" for side in numbers.default_boxes[level]]
+            title = f"{LEVELS[level]}, {'×'.join(box)} pixels: highest {plane.max():.2f}"
+            items.append((plane, title, None))
+    return drawing.contact_sheet(
+        items, 3, f"Step 1, cycle {cycle}: dense predictions", caption, NONE_LEFT
+    )
 
 
 def confident(found: dict, positions, sequence, count: int) -> list:
@@ -148,11 +137,9 @@ def confident(found: dict, positions, sequence, count: int) -> list:
     best = {}
     for position in sorted(highest, key=highest.get, reverse=True):
         best.setdefault(None if sequence is None else sequence[position], position)
-    wanted = list(best.values())[:count] + [
-        int(positions[k]) for k in evenly(len(positions), count)
-    ]
     index = {int(p): k for k, p in enumerate(positions)}
-    return [index[p] for p in dict.fromkeys(wanted)][:count]
+    wanted = [index[p] for p in list(best.values())[:count]]
+    return list(dict.fromkeys(wanted + evenly(len(positions), count)))[:count]
 
 
 def score_maps(run, cycle: int, count: int = 3):
@@ -166,31 +153,26 @@ def score_maps(run, cycle: int, count: int = 3):
     region, grid = numbers.pixels(numbers.region), numbers.region_grid
     sample = maps.isel(frame=looked).values
     z = image_score(sample, region, how, grid) if looked else np.zeros(0)
-    best = np.argsort(-z, kind="stable")[:count]
+    best = np.argsort(-z, kind="stable")[:count].tolist()
+    highest = max(float(sample[best].max(initial=0)), 1e-6)
     caption = (
-        f"Score of every pixel ({run.strategy.score}), clear at 0. Frames: those of the highest "
-        f"image score z among {len(looked)} of the {len(positions)} unlabelled frames, evenly "
-        "chosen."
+        f"Score of every pixel ({run.strategy.score}), clear at 0, brightest at {highest:.3g} "
+        f"nats. Frames: those of the highest image score z among {len(looked)} of the "
+        f"{len(positions)} unlabelled frames, evenly chosen."
     )
-    ratio = run.numbers(cycle).image_size[0] / run.numbers(cycle).image_size[1]
-    columns = max(1, len(best))
-    height = 2 * min(2.6, (WIDTH - 0.7) / max(columns, 3) * ratio) + 1.35
-    figure = drawing.picture(
-        height, f"Step 2, cycle {cycle}: where the predictions diverge", caption
-    )
-    if not len(best):
-        drawing.say(figure.subplots(), "No unlabelled frame is left.")
-        return figure
     pool = run.frames("pool").unlabeled()
-    grid = figure.subplots(2, columns, squeeze=False)
-    highest = max(float(sample[best].max()), 1e-6)
-    for k, (above, below) in zip(best, grid.T, strict=True):
+    images, overlays = [], []
+    for k in best:
         position = int(positions[looked[k]])
         image = pool.images(position)
-        drawing.photograph(above, image, f"{pool.name[position]}   z = {z[k]:.4f} nat")
-        mappable = drawing.overlay(below, image, sample[k], highest)
-    figure.colorbar(mappable, ax=grid[1].tolist(), label="score (nats)", fraction=0.025, pad=0.01)
-    return figure
+
+        def mark(axes, image=image, scores=sample[k]):
+            drawing.overlay(axes, image, scores, highest)
+
+        images.append((image, f"{pool.name[position]}   z = {z[k]:.4f} nat", None))
+        overlays.append((image, "", mark))
+    title = f"Step 2, cycle {cycle}: where the predictions diverge"
+    return drawing.contact_sheet(images + overlays, max(1, len(best)), title, caption, NONE_LEFT)
 
 
 def image_scores(run, cycle: int):
@@ -223,4 +205,4 @@ def image_score_ladder(run, cycle: int, count: int = 6):
         items.append((image, f"rank {rank + 1}: z = {row['z']:.4f} nat", None))
     caption = "Frames at even ranks of z, from the highest to the lowest."
     title = f"Step 3, cycle {cycle}: what high and low scores look like"
-    return drawing.contact_sheet(items, 6, title, caption, "No unlabelled frame is left.")
+    return drawing.contact_sheet(items, 6, title, caption, NONE_LEFT)

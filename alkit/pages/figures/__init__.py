@@ -4,8 +4,9 @@ The functions read no more than they show: frames are chosen from the tables tha
 evenly over the data set, and the caption says which.
 """
 
-from alkit.pages.views.choosing import chosen_frames, label_counts, labels, selection
-from alkit.pages.views.predicting import (
+from alkit.pages.figures.choice_and_labels import chosen_frames, label_counts, labels, selection
+from alkit.pages.figures.results import curves, mistakes
+from alkit.pages.figures.training_and_scores import (
     detections,
     held_out,
     image_score_ladder,
@@ -14,11 +15,9 @@ from alkit.pages.views.predicting import (
     score_maps,
     training,
 )
-from alkit.pages.views.results import collect, curves, mistakes, strategies
 
 __all__ = [
     "chosen_frames",
-    "collect",
     "curves",
     "detections",
     "held_out",
@@ -30,6 +29,5 @@ __all__ = [
     "predictions",
     "score_maps",
     "selection",
-    "strategies",
     "training",
 ]

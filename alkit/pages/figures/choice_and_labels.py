@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from alkit.pages.views import drawing
-from alkit.pages.views.drawing import BLACK, BLUE, GREEN, GREY, RED, SKY, TRUTH
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, BLUE, GREEN, GREY, RED, SKY, TRUTH
 
 SHOWN = 12  # frames of a contact sheet
 
-REASONS = {  # what a timeline marks: colour, size, words
+REASONS = {  # what a timeline marks: color, size, words
     "RANKED_BELOW": (GREY, 3, "ranked below"),
     "UNSCORED": ("0.8", 3, "not scored"),
     "EXCLUDED_NOW": (SKY, 4, "too near to one chosen in this cycle"),
@@ -23,11 +23,11 @@ def selection(run, cycle: int):
     values = np.array([np.nan if v is None else v for v in chosen["ranked_by"]], float)
     reason = np.array(chosen["reason"])
     sequence = run.frames("pool").sequence
+    label = "random number"
     scored = run.strategy.score is not None
-    smoothed = scored and run.strategy.smoothing and sequence is not None
-    label = (
-        "random number" if not scored else "ẑ, smoothed score (nats)" if smoothed else "z (nats)"
-    )
+    if scored:
+        smoothed = run.strategy.smoothing and sequence is not None
+        label = "ẑ, smoothed score (nats)" if smoothed else "z (nats)"
     rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
@@ -41,20 +41,17 @@ def selection(run, cycle: int):
     axes = figure.subplots()
     drawing.tidy(axes, "", "position in the pool", label)
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
-    bottom = 0.0
-    for name, (colour, size, words) in REASONS.items():
+    for name, (color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
-        height = np.where(np.isnan(values[at]), bottom, values[at])
-        if name in ("LABELED", "UNSCORED"):
-            height = np.full(len(at), bottom)
+        at_bottom = np.isnan(values[at]) | (name == "LABELED")
+        height = np.where(at_bottom, 0.0, values[at])
         marker = {"CHOSEN": "*", "LABELED": "|"}.get(name, "o")
         size = size if len(values) < 2000 or name == "CHOSEN" else size / 2
-        axes.plot(at, height, marker, color=colour, markersize=size, markeredgewidth=0.6,
-                  label=f"{words}: {len(at)}", linestyle="none")  # fmt: skip
-    handles, names = axes.get_legend_handles_labels()
-    kept = [k for k, name in enumerate(names) if not name.endswith(": 0")]
-    axes.legend([handles[k] for k in kept], [names[k] for k in kept], fontsize=8, frameon=False,
-                ncols=3, loc="lower left", bbox_to_anchor=(0, 1.03))  # fmt: skip
+        if len(at):
+            style = {"color": color, "markersize": size, "markeredgewidth": 0.6}
+            axes.plot(at, height, marker, label=f"{words}: {len(at)}", linestyle="none", **style)
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1.03)}
+    axes.legend(fontsize=8, frameon=False, ncols=3, **above)
     return figure
 
 

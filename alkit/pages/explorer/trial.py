@@ -1,0 +1,111 @@
+"""What another radius, region or rule would have chosen, from the stored logits."""
+
+import time
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from alkit.aggregation import image_score
+from alkit.loop.steps.step_4_select import ranked_by, selected
+from alkit.pages.explorer.cycle import Cycle, Unavailable
+from alkit.selection import Selection
+
+
+class Slices:
+    """`work(position)` of each position, done a slice at a time so that the page stays quick:
+    `results` has what is done, `error` is what stopped it."""
+
+    def __init__(self, work, positions):
+        self.work, self.results, self.error = work, {}, ""
+        self.left = list(positions)[::-1]
+        self.total = len(self.left)
+
+    def go_on(self, seconds: float):
+        """Work for so long."""
+        end = time.monotonic() + seconds
+        try:
+            while self.left and time.monotonic() < end:
+                self.of(self.left.pop())
+        except Exception as error:  # the page shows it
+            self.left, self.error = [], f"{type(error).__name__}: {error}"
+
+    def of(self, position: int):
+        """The result for one position, now."""
+        if position not in self.results:
+            self.results[position] = self.work(position)
+        return self.results[position]
+
+
+class Numbers(NamedTuple):
+    """What the sliders say: radius and region in pixels of the run, the rules in frames."""
+
+    radius: int
+    region: int
+    exclude_now: int
+    exclude_later: int
+
+
+class Trials:
+    """Other numbers tried on one cycle, whose own are `own`. `scores` are the image scores with
+    another radius and region, as far as they are computed; None where none are."""
+
+    def __init__(self, cycle: Cycle, own: Numbers):
+        self.cycle, self.own = cycle, own
+        self.scores, self._lengths = None, None
+
+    def score(self, position: int, radius: int, region: int) -> float:
+        """z of one frame with another radius and region."""
+        cycle = self.cycle
+        how, grid = cycle.run.aggregation(cycle.number), cycle.numbers.region_grid
+        return float(image_score(cycle.scores(position, radius), region, how=how, grid=grid))
+
+    def outcome(self, position: int, wanted: Numbers) -> str:
+        """What would become of a frame, in words. Raises Unavailable."""
+        cycle, z = self.cycle, self.cycle.table["z"].to_numpy()
+        if wanted == self.own:
+            return "The sliders stand as in the run."
+        if wanted[:2] != self.own[:2]:
+            if not cycle.logits_give_score:
+                raise Unavailable("the stored logits do not give this score; try the rules")
+            if self._lengths != wanted[:2]:
+                self._lengths = wanted[:2]
+                work = partial(self.score, radius=wanted.radius, region=wanted.region)
+                self.scores = Slices(work, cycle.positions.tolist())
+            if self.scores.error:
+                raise Unavailable(f"other frames cannot be computed: {self.scores.error}")
+            if position not in cycle.labeled:
+                self.scores.of(position)
+            z = np.full(len(z), np.nan)
+            z[list(self.scores.results)] = list(self.scores.results.values())
+        return sentence(cycle, position, z, wanted)
+
+
+def choose(cycle: Cycle, z: np.ndarray, wanted: Numbers) -> tuple[np.ndarray, Selection]:
+    """Step 4 with other rules: what is ranked by (n,), and the selection. Frames whose z is NaN
+    are not ranked."""
+    strategy, rules = cycle.run.strategy, wanted._asdict()
+    tried = {name: rules[name] for name in ("exclude_now", "exclude_later")}
+    numbers, budget = cycle.numbers.model_copy(update=tried), cycle.selection["budget"]
+    ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing)
+    labeled = list(cycle.labeled)
+    return ranked, selected(ranked, budget, cycle.pool, numbers, labeled, strategy.rules)
+
+
+def sentence(cycle: Cycle, position: int, z: np.ndarray, wanted: Numbers) -> str:
+    """What would have become of a frame; `z` (n,) is NaN where it is not computed yet."""
+    if np.isnan(z[position]):
+        return "This frame has no score in this cycle."
+    ranked, selection = choose(cycle, z, wanted)
+    known, total = ranked[np.isfinite(z)], len(cycle.positions)
+    rank = 1 + int((known > ranked[position]).sum())
+    of = f"of {total} frames"
+    if len(known) < total:
+        of = f"of the {len(known)} frames computed so far of {total}"
+    name = selection.names[int(selection.reason[position])].lower().replace("_", " ")
+    was = {frame["position"] for frame in cycle.selection["chosen"]}
+    kept = len(was & set(selection.indices.tolist()))
+    return (
+        f"With these numbers: z {z[position]:.5f} nats, ranked by {ranked[position]:.5f}, rank "
+        f"{rank} {of}: {name}. {kept} of the run's {len(was)} chosen frames would be chosen."
+    )

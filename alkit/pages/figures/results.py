@@ -1,0 +1,89 @@
+"""Figures of step 7: curves of a run's cycles, and its mistakes."""
+
+import matplotlib
+import numpy as np
+
+from alkit.pages import matching
+from alkit.pages.figures import drawing
+from alkit.pages.figures.drawing import BLACK, FOUND, MISSED, TRUTH
+from alkit.pages.figures.training_and_scores import SAMPLED, by_image
+from alkit.text import evenly
+
+
+def curves(run, cycle: int):
+    """Miss rate against FPPI of this cycle, of those before it and of W_l."""
+    found = {cycle: run.evaluation(cycle)}
+    for k in range(cycle):
+        try:
+            found[k] = run.evaluation(k)
+        except FileNotFoundError:  # not complete yet
+            continue
+    last = found[cycle]
+    labeled = last["labeled"]
+    caption = (
+        f"{last['dataset']}: {last['images']} images, {last['boxes']} pedestrians, protocol "
+        f"{last['protocol']}. Labelled so far: {labeled['images']} images with "
+        f"{labeled['pedestrians']} pedestrians, an estimated "
+        f"{labeled['labeling_seconds'] / 3600:.2f} h. Log-average miss rate: {rate(last['lamr'])}. "
+        f"AP at IoU 0.5: {rate(last['ap50'])}, at IoU 0.5:0.95: {rate(last['ap'])}."
+    )
+    name = "W_l" if cycle == 0 else f"{run.strategy_name}, cycle {cycle}"
+    figure = drawing.picture(4.6, f"Step 7: miss rate of {name}", caption)
+    axes = figure.subplots()
+    drawing.miss_rate_axes(axes)
+    colors = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, max(1, cycle)))
+    for k, result in sorted(found.items()):
+        style = {"color": BLACK, "linestyle": "--"} if k == 0 else {"color": colors[k - 1]}
+        style["label"] = f"{'W_l' if k == 0 else f'cycle {k}'}: {rate(result['miss_rate_at_1'])}"
+        style["linewidth"] = 2.4 if k == cycle else 1.2
+        drawing.miss_rate_curve(axes, result["fppi"], result["miss_rate"], **style)
+    right = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    title = "miss rate at FPPI 1"
+    axes.legend(title=title, fontsize=8, title_fontsize=8, frameon=False, **right)
+    return figure
+
+
+def rate(value) -> str:
+    """A rate in words."""
+    return "undefined" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
+def mistakes(run, cycle: int, count: int = 6):
+    """Test frames with missed pedestrians and false detections, at the score of FPPI 1."""
+    limit = run.evaluation(cycle)["score_at_1"]
+    frames = run.frames("test")
+    found = by_image(run.detections(cycle, "test"))
+    looked = evenly(len(frames), SAMPLED)
+    matched = {}
+    for i in looked:
+        at_least = np.inf if limit is None else limit
+        matched[i] = matching.match({i: found.get(i, [])}, {i: frames.boxes[i]}, at_least)
+
+    def missed(i):
+        return len(matched[i][1].of(matching.MISSED))
+
+    def false(i):
+        return len(matched[i][0].of(matching.FALSE))
+
+    wrong = [i for i in looked if missed(i) or false(i)]
+    ranked = [sorted(wrong, key=key, reverse=True) for key in (missed, false)]
+    items = []
+    for i in list(dict.fromkeys(i for pair in zip(*ranked, strict=True) for i in pair))[:count]:
+
+        def mark(axes, detections=matched[i][0], labels=matched[i][1]):
+            false = detections.kind == matching.FALSE
+            texts = [f"{score:.2f}" for score in detections.score[false]]
+            drawing.boxes(axes, detections.of(matching.HIT), TRUTH)
+            drawing.boxes(axes, detections.ltwh[false], FOUND, texts=texts)
+            drawing.boxes(axes, labels.of(matching.MISSED), MISSED)
+
+        title = f"{frames.name[i]}: {missed(i)} missed, {false(i)} false"
+        items.append((frames.images(i), title, mark))
+    at = "there are none" if limit is None else f"of score ≥ {limit:.2f}, which gives FPPI 1"
+    caption = (
+        f"Detections: {at}. Red: missed pedestrians; orange: false detections; green: "
+        f"hits. The frames with most mistakes among {len(looked)} of {len(frames)} test frames, "
+        "evenly chosen."
+    )
+    title = f"Step 7, cycle {cycle}: what the detector gets wrong"
+    return drawing.contact_sheet(items, 3, title, caption, "No mistake in the frames looked at.")

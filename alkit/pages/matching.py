@@ -1,0 +1,60 @@
+"""Which detections hit and which pedestrians were missed, in one frame or in all of a pool."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from alkit import evaluation
+from alkit.evaluation import Found, Truth
+
+HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an ignore box
+UNKNOWN = ""  # a detection where no boxes are known
+FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # a labeled box
+UNSEEN = "labeled"  # a labeled box in a frame where nothing was predicted
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Boxes [left, top, width, height] in pixels (n, 4) of many frames, each with its frame's
+    position (n,), its kind (n,) of those above, and its score (n,), NaN for a labeled box."""
+
+    position: np.ndarray
+    ltwh: np.ndarray
+    kind: np.ndarray
+    score: np.ndarray
+
+    def of(self, kind: str) -> np.ndarray:
+        """The boxes (k, 4) of one kind."""
+        return self.ltwh[self.kind == kind]
+
+
+def match(detections: dict, labels: dict, limit: float) -> tuple[Boxes, Boxes]:
+    """Detections of score ≥ `limit`, highest first, and labeled boxes, matched by the Caltech
+    protocol.
+
+    `detections` maps positions to COCO results, or to None where nothing was predicted: no box was
+    missed there. `labels` maps them to `alkit.frames.Boxes`, or to None where nobody has labeled
+    the frame: its detections are neither hits nor false.
+    """
+    kept = [(p, d) for p, own in detections.items() for d in own or () if d["score"] >= limit]
+    kept.sort(key=lambda item: -item[1]["score"])
+    found_at = np.array([p for p, _ in kept], np.int64)
+    found = np.array([d["bbox"] for _, d in kept], float).reshape(-1, 4)
+    score = np.array([d["score"] for _, d in kept], float)
+    known = {p: own for p, own in labels.items() if own is not None}
+    truth_at = np.repeat(list(known), [len(own) for own in known.values()]).astype(np.int64)
+    truth = np.concatenate([np.zeros((0, 4)), *(own.ltwh for own in known.values())])
+    ignore = np.concatenate([np.zeros(0, bool), *(own.ignore for own in known.values())])
+
+    matches = evaluation.match(Truth(truth_at, truth, ignore), Found(found_at, found, score))
+    found_kind = np.where(matches.absorbed, ABSORBED, HIT).astype(object)
+    found_kind[matches.false] = FALSE
+    found_kind[~np.isin(found_at, list(known))] = UNKNOWN
+    truth_kind = np.where(ignore, IGNORED, MISSED).astype(object)
+    unseen = [position for position, own in detections.items() if own is None]
+    truth_kind[np.isin(truth_at, unseen) & ~ignore] = UNSEEN
+    truth_kind[matches.hit] = FOUND
+    return (
+        Boxes(found_at, found, found_kind, score),
+        Boxes(truth_at, truth, truth_kind, np.full(len(truth), np.nan)),
+    )
