@@ -28,10 +28,26 @@ def logit_arrays(profile: Profile) -> dict:
 def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
 
-    The second view, with double evaluation, is the mirrored image, its maps not mirrored back.
+    The second view, with double evaluation, is the mirrored image, its maps not mirrored back. This
+    is what step 1 stores; `predict_probabilities` gives what it means.
     """
     (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
     return maps
+
+
+def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profile) -> np.ndarray:
+    """How probable a pedestrian is at every pixel of one image uint8 (y, x, 3), for each of the
+    five default boxes: float32 (level, y, x) in [0, 1], as `probabilities` has it.
+
+    Raises ValueError for an image that is not uint8 or not of the profile's size.
+    """
+    if image.dtype != np.uint8 or image.shape != (*profile.image_size, 3):
+        raise ValueError(
+            f"expected an image uint8 {(*profile.image_size, 3)}, the profile's size; got "
+            f"{image.dtype} {image.shape}. Open the frames at that size, or give `profile.at(size)`"
+        )
+    logits = predict(detector, image, profile)
+    return probabilities(logits[COARSE], logits[FINE], profile)
 
 
 def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
