@@ -22,7 +22,7 @@ CALLS = {  # exported by name, and the module that holds each
     "image_score": "aggregation",
     "select": "selection",
 }
-__all__ = list(CALLS)  # noqa: PLE0604
+__all__ = list(CALLS)
 
 
 def __getattr__(name: str):
