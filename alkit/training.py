@@ -287,7 +287,8 @@ def initial_detector(
     detector = new_detector(profile, initial)
     if epochs is None:
         epochs = pretraining_epochs(profile, len(labeled))
-    with tqdm(desc=f"W_l on {len(labeled)} frames", unit="batch", file=sys.stdout) as bar:
+    told = {"desc": f"W_l on {len(labeled)} frames", "unit": "batch", "mininterval": 3}
+    with tqdm(**told, file=sys.stdout) as bar:
 
         def progress(done, total, loss):
             bar.total = total
