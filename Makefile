@@ -65,8 +65,8 @@ check: $(READY)  ## Ruff on code and notebooks; notebooks must be stripped
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --keep-count --verify notebooks/*.ipynb
 
-lab: $(READY)  ## Open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(ROOT_FLAG)
+lab: $(READY)  ## Open JupyterLab on the first notebook, getting_started
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/getting_started.ipynb $(ROOT_FLAG)
 
 clean:  ## Remove the environment and caches, not the runs
 	rm -rf $(VENV) $(FORMATS) build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -28,10 +28,26 @@ def logit_arrays(profile: Profile) -> dict:
 def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
 
-    The second view, with double evaluation, is the mirrored image, its maps not mirrored back.
+    The second view, with double evaluation, is the mirrored image, its maps not mirrored back. This
+    is what step 1 stores; `predict_probabilities` gives what it means.
     """
     (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
     return maps
+
+
+def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profile) -> np.ndarray:
+    """How probable a pedestrian is at every pixel of one image uint8 (y, x, 3), for each of the
+    five default boxes: float32 (level, y, x) in [0, 1], as `probabilities` has it.
+
+    Raises ValueError for an image that is not uint8 or not of the profile's size.
+    """
+    if image.dtype != np.uint8 or image.shape != (*profile.image_size, 3):
+        raise ValueError(
+            f"expected an image uint8 {(*profile.image_size, 3)}, the profile's size; got "
+            f"{image.dtype} {image.shape}. Open the frames at that size, or give `profile.at(size)`"
+        )
+    logits = predict(detector, image, profile)
+    return probabilities(logits[COARSE], logits[FINE], profile)
 
 
 def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -79,19 +95,12 @@ def in_batches(detector, frames: FrameSet, positions, profile: Profile, size: in
         yield from zip(batch, predict_batch(detector, images, profile), strict=True)
 
 
-def _levels(coarse: np.ndarray, fine: np.ndarray, on="cpu") -> list:
-    """Stored logits of one frame as five tensors (view, y, x) on the device `on`."""
-    levels = [*np.moveaxis(coarse, 1, 0), fine]
-    return [torch.from_numpy(np.ascontiguousarray(level)).to(on) for level in levels]
-
-
-def _view_probabilities(levels, profile: Profile) -> list:
-    """Logits (..., view, y, x) of five levels to probabilities float32 (..., level, y, x) of each
-    view, the mirror image's mirrored back: torch tensors on the device of the logits."""
-    views = levels[0].shape[:-2]  # those of all frames are a batch of images to the resizing
-    flat = [level.flatten(0, -3) for level in levels]
-    p = to_probabilities(flat, profile.image_size, profile.half_pixel)
-    image, *mirrored = p.unflatten(0, views).unbind(len(views) - 1)
+def _view_probabilities(coarse, fine, profile: Profile, on="cpu") -> list:
+    """Stored logits of one frame to probabilities float32 (level, y, x) of each view, the mirror
+    image's mirrored back: torch tensors on the device `on`."""
+    levels = [*np.moveaxis(coarse, 1, 0), fine]  # (view, y, x) each
+    levels = [torch.from_numpy(np.ascontiguousarray(level)).to(on) for level in levels]
+    image, *mirrored = to_probabilities(levels, profile.image_size, profile.half_pixel)
     return [image, *(view.flip(-1) for view in mirrored)]
 
 
@@ -101,7 +110,7 @@ def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.
     Double evaluation: the mean of the image's probabilities and its mirror image's, mirrored
     back. Where it averages scores, detections come from the image alone.
     """
-    return _averaged(_view_probabilities(_levels(coarse, fine), profile), profile).numpy()
+    return _averaged(_view_probabilities(coarse, fine, profile), profile).numpy()
 
 
 def _averaged(views: list, profile: Profile) -> torch.Tensor:
@@ -117,7 +126,7 @@ def pixel_scores(
     """The score map (y, x) of one frame from its logits, computed on the device `on`; `score` maps
     probabilities, a torch tensor (level, y, x), to it. Double evaluation averages probabilities
     before, or score maps after (released)."""
-    views = _view_probabilities(_levels(coarse, fine, on), profile)
+    views = _view_probabilities(coarse, fine, profile, on)
     if profile.double_average == "probabilities":
         return to_numpy(score(_averaged(views, profile)))
     return np.mean([to_numpy(score(view)) for view in views], axis=0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from alkit.boxes import at_cells, targets
 from alkit.data import checkpoints
@@ -226,6 +228,38 @@ class Samples:
         starts = range(0, len(order), size)[:batches]
         parts = [slice(start, start + size) for start in starts]
         return made_ahead(lambda part: self.batch(order[part], generators[part]), parts)
+
+
+def initial_detector(
+    profile: Profile,
+    labeled: FrameSet | None = None,
+    weights: Path | str | None = None,
+    epochs: float | None = None,
+    seed: int = 0,
+) -> Detector:
+    """A detector with the weights W_l: those in the file `weights` if there is one, else trained on
+    the frames `labeled`, with a bar, for `epochs` (the profile's, unless given).
+
+    Raises FileNotFoundError if there is neither, and what `load_weights` and `train` raise.
+    """
+    if weights is not None and Path(weights).exists():
+        return load_weights(Path(weights), profile)
+    if labeled is None:
+        raise FileNotFoundError(f"weights: there is no file {weights}, and no labeled frames")
+    initial, training = np.random.SeedSequence(seed).spawn(2)
+    detector = new_detector(profile, initial)
+    if epochs is None:
+        epochs = pretraining_epochs(profile, len(labeled))
+    told = {"desc": f"W_l on {len(labeled)} frames", "unit": "batch", "mininterval": 3}
+    with tqdm(**told, file=sys.stdout) as bar:
+
+        def progress(done, total, loss):
+            bar.total = total
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            bar.update(done - bar.n)
+
+        train(detector, labeled, profile, epochs, training, progress=progress)
+    return detector
 
 
 def new_detector(profile: Profile, seed: np.random.SeedSequence) -> Detector:

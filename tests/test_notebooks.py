@@ -6,29 +6,71 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import papermill
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from papermill.exceptions import PapermillExecutionError
 from papermill.parameterize import parameterize_notebook
+from PIL import Image
+from traitlets.config import Config
 
-from alkit.loop import checks, records, runs, steps
+import alkit
+from alkit import training
+from alkit.loop import checks, plugins, records, runs, steps
 from alkit.loop.jsonfile import write_json
+from alkit.profiles import DEMO
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 STEPS = [path for path in NOTEBOOKS if re.match(r"\d_", path.name)]
+GETTING_STARTED = runs.ROOT / "notebooks/getting_started.ipynb"
+YOUR_OWN_SCORE = runs.ROOT / "notebooks/your_own_score.ipynb"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(runs.ROOT), "OMP_NUM_THREADS": "1"}
 CHECKED = {"nbval-check-output", "keep_output"}
 
 
-def cells(path, tag):
-    found = nbformat.read(path, 4).cells
-    return [cell for cell in found if tag in cell.metadata.get("tags", [])]
+def cells(path, tag=None):
+    """The code cells, or those with a tag."""
+    found = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    return [cell for cell in found if tag is None or tag in cell.metadata.get("tags", [])]
+
+
+def lines(cell):
+    return cell.source.count("\n") + 1
 
 
 def by_name(path):
     return path.stem
+
+
+def run_here(path, until=None, **values):
+    """The names of a notebook after its code ran in this process, which spares a kernel its start;
+    up to the cell with `until`."""
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    for cell in cells(path):
+        if until and until in cell.source:
+            break
+        shell.run_cell(cell.source).raise_error()
+        shell.user_ns.update(values if "parameters" in cell.metadata.get("tags", []) else {})
+    plt.close("all")
+    return shell.user_ns
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    plt.switch_backend("agg")
+
+
+@pytest.fixture(scope="module")
+def w_l(tmp_path_factory):
+    """A file of W_l as the demo leaves it, but of an untrained detector."""
+    path = tmp_path_factory.mktemp("w_l") / "weights.safetensors"
+    training.save_weights(training.new_detector(DEMO, np.random.SeedSequence(0)), path)
+    return path
 
 
 # --- how they are stored
@@ -60,11 +102,49 @@ def test_only_the_checked_line_is_stored(path):
     assert notebook.metadata.kernelspec.name == "python3"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_they_are_thin(path):
+    """What is longer belongs to alkit, where it can be tested."""
+    assert max(map(lines, cells(path))) <= 25
+    assert sum(map(lines, cells(path))) <= 90
+
+
 @pytest.mark.parametrize("path", STEPS, ids=by_name)
 def test_a_step_writes_only_where_save_says_so(path):
-    source = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
+    source = "\n".join(cell.source for cell in cells(path))
     assert re.search(r"= steps\.\w+\(run, cycle, save\)\n?", source)
     assert source.count("steps.") == 1
+
+
+@pytest.mark.parametrize("path", STEPS, ids=by_name)
+def test_a_step_says_at_its_end_where_its_artefacts_lie_and_what_comes_next(path):
+    end = nbformat.read(path, 4).cells[-1].source
+    for artefact in steps.STEPS[path.stem].artefacts:
+        assert f"`{artefact}`" in end
+    _, _, following = end.partition("**Next:**")
+    links = re.findall(r"\]\((\w+\.ipynb)\)", following)
+    later = STEPS[(STEPS.index(path) + 1) % len(STEPS) or 1]
+    assert links[0] == later.name
+    assert all((path.parent / link).is_file() for link in links)
+
+
+def test_the_first_notebooks_are_short_and_take_six_calls():
+    for path, most in ((GETTING_STARTED, 12), (YOUR_OWN_SCORE, 10)):
+        assert len(nbformat.read(path, 4).cells) <= most
+        source = "\n".join(cell.source for cell in cells(path))
+        assert set(re.findall(r"alkit\.([\w.]+)\(", source)) <= set(alkit.CALLS)
+    assert len(alkit.CALLS) == 6
+
+
+def test_alkit_reaches_its_modules_and_calls_and_imports_them_when_asked():
+    light = "import alkit, sys; assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", light], env=ENVIRONMENT, check=True)
+    for name, module in alkit.CALLS.items():
+        assert getattr(alkit, name) is getattr(getattr(alkit, module), name)
+        assert name in dir(alkit)
+    assert alkit.loop.runs.ROOT == runs.ROOT
+    with pytest.raises(AttributeError, match="no attribute 'divergense'"):
+        alkit.divergense  # noqa: B018
 
 
 # --- that they work
@@ -86,36 +166,158 @@ def with_parameters(path, target, **values):
     return notebook
 
 
-def test_every_notebook_runs_and_checks(toy_experiment, tmp_path):
-    run, random = toy_experiment / "divergence/seed_0", toy_experiment / "guided-random/seed_0"
-    for path in STEPS:
-        folder, cycle = (run, 2) if path.stem[0] in "1234" else (random, 1)
-        if path.stem == "0_pretrain":
-            folder, cycle = toy_experiment / "pretrain/seed_0", 0
-        values = {"run": str(folder), "cycle": cycle, "save": False}
-        with_parameters(path, tmp_path / path.name, **values)
-    report = runs.ROOT / "notebooks/report.ipynb"
-    with_parameters(report, tmp_path / report.name, out=str(toy_experiment))
-    street = runs.ROOT / "notebooks/street.ipynb"
-    values = {"run": str(toy_experiment / "pretrain/seed_0"), "headroom": str(toy_experiment)}
-    with_parameters(street, tmp_path / street.name, **values)
-    fidelity = runs.ROOT / "notebooks/fidelity.ipynb"
-    values = {"run": str(toy_experiment / "pretrain/seed_0"), "frames": 24}
-    with_parameters(fidelity, tmp_path / fidelity.name, **values)
-    result = nbval(tmp_path)
-    assert result.returncode == 0, result.stdout[-3000:]
-    assert re.search(r"\d+ passed", result.stdout)
+def arguments(path, toy_experiment, w_l) -> dict:
+    """Parameters under which a notebook reads the toy experiment."""
+    pretrain = toy_experiment / "pretrain/seed_0"
+    if path in STEPS:
+        run, cycle = toy_experiment / "divergence/seed_0", 2
+        if path.name[0] in "567":
+            run, cycle = toy_experiment / "guided-random/seed_0", 1
+        if path.name[0] == "0":
+            run, cycle = pretrain, 0
+        return {"run": str(run), "cycle": cycle, "save": False}
+    return {
+        "report": {"out": str(toy_experiment)},
+        "street": {"run": str(pretrain), "headroom": str(toy_experiment)},
+        "fidelity": {"run": str(pretrain), "frames": 24},
+        "getting_started": {"count": 10, "weights": str(w_l)},
+        "your_own_score": {"count": 10, "weights": str(w_l)},
+    }[path.stem]
 
 
-def test_nbval_fails_where_the_checked_line_differs(toy_experiment, tmp_path):
-    path = runs.ROOT / "notebooks/5_label.ipynb"
-    values = {"run": str(toy_experiment / "divergence/seed_0"), "cycle": 1, "save": False}
-    notebook = with_parameters(path, tmp_path / path.name, **values)
-    notebook.cells[-1].outputs[0]["text"] = "labels: another sentence\n"
+ELSEWHERE = ("datasets", "explore_scores", "performance")  # have tests of their own
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem not in ELSEWHERE], ids=by_name)
+def test_it_runs_and_its_checked_line_is_the_stored_one(path, toy_experiment, w_l, capsys):
+    run_here(path, **arguments(path, toy_experiment, w_l))
+    said = "\n" + capsys.readouterr().out
+    assert said.endswith("\n" + cells(path)[-1].outputs[0].text)
+
+
+def test_nbval_passes_and_fails_where_a_checked_line_differs(toy_experiment, w_l, tmp_path):
+    for path in (GETTING_STARTED, runs.ROOT / "notebooks/5_label.ipynb"):
+        values = arguments(path, toy_experiment, w_l)
+        notebook = with_parameters(path, tmp_path / path.name, **values)
+    (checked,) = [cell for cell in notebook.cells if cell.get("outputs")]
+    checked.outputs[0]["text"] = "labels: another sentence\n"
     nbformat.write(notebook, tmp_path / path.name)
     result = nbval(tmp_path)
     assert result.returncode == 1
-    assert "1 failed" in result.stdout
+    assert "1 failed" in result.stdout, result.stdout[-3000:]
+
+
+# --- what is computed on one frame
+
+
+CHANGES = {  # a function of alkit, and another result of it
+    "1_predict": ("alkit.prediction.predict_probabilities", lambda p: p[..., ::-1]),
+    "2_score": ("alkit.scores.divergence", lambda s: s * 1.001),
+    "3_aggregate": ("alkit.aggregation.region_maxima", lambda maxima: np.roll(maxima, 1)),
+    "3_aggregate z": ("alkit.aggregation.image_score", lambda z: z * 1.001),
+    "4_select ẑ": ("alkit.selection.smooth", lambda z: z * 1.001),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_it_equals_what_alkit_computes_and_fails_where_that_changes(
+    name, toy_experiment, monkeypatch
+):
+    path = runs.ROOT / f"notebooks/{name.split()[0]}.ipynb"
+    values = {"run": str(toy_experiment / "divergence/seed_0"), "cycle": 2}
+    run_here(path, until="figure", **values)
+    function, change = CHANGES[name]
+    module, _, attribute = function.rpartition(".")
+    right = getattr(sys.modules[module], attribute)
+    monkeypatch.setattr(function, lambda *args: change(right(*args)))
+    with pytest.raises(AssertionError):
+        run_here(path, until="figure", **values)
+
+
+def test_a_wrong_selection_fails_too(toy_experiment, monkeypatch):
+    values = {"run": str(toy_experiment / "divergence/seed_0"), "cycle": 2}
+    right = alkit.selection.select
+
+    def without_rule_1(*args, exclude_now, **rest):
+        return right(*args, exclude_now=0, **rest)
+
+    monkeypatch.setattr("alkit.selection.select", without_rule_1)
+    with pytest.raises(AssertionError):
+        run_here(runs.ROOT / "notebooks/4_select.ipynb", until="figure", **values)
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "values"),
+    [
+        ("1_predict", "p", {"mirror": 0, "frame": 3}),
+        ("2_score", "s", {"radius": 3}),
+        ("3_aggregate", "z", {"region": 17}),
+        ("4_select", "smooth_z", {"half_width": 2, "exclude_now": 0.0}),
+        ("4_select", "chosen", {"exclude_now": 1, "exclude_later": 3.0}),
+    ],
+)
+def test_a_parameter_changes_what_is_shown_and_not_the_run(name, result, values, toy_experiment):
+    path = runs.ROOT / f"notebooks/{name}.ipynb"
+    own = {"run": str(toy_experiment / "divergence/seed_0"), "cycle": 2, "save": False}
+    before = contents(toy_experiment)
+    with_others, with_runs = run_here(path, **own, **values), run_here(path, "figure", **own)
+    assert not np.array_equal(with_others[result], with_runs[result], equal_nan=True)
+    assert contents(toy_experiment) == before
+
+
+@pytest.mark.parametrize("strategy", ["divergence", "guided-random"])
+@pytest.mark.parametrize("kind", ["video", "stills"])
+def test_a_choice_is_shown_for_every_strategy_and_for_stills(
+    strategy, kind, toy_experiment, monkeypatch
+):
+    def frames(run, role):
+        found = own(run, role)
+        return found if kind == "video" else replace(found, sequence=None, frame=None)
+
+    own = runs.Run.frames
+    monkeypatch.setattr(runs.Run, "frames", frames)
+    values = {"run": str(toy_experiment / strategy / "seed_0"), "cycle": 2}
+    names = run_here(runs.ROOT / "notebooks/4_select.ipynb", "steps.choose", **values)
+    assert len(names["chosen"]) > 0
+
+
+# --- the first notebooks
+
+
+def test_a_folder_of_images_is_ranked(w_l, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("b.png", "a.jpg", "c.jpeg"):
+        Image.fromarray(rng.integers(0, 256, (60, 90, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    names = run_here(GETTING_STARTED, images=str(tmp_path), weights=str(w_l))
+    assert sorted(names["ranks"]["frame"]) == ["a.jpg", "b.png", "c.jpeg"]
+    assert names["chosen"].count == 3
+    with pytest.raises(FileNotFoundError, match="got a folder without"):
+        alkit.open_frames(tmp_path / "..", (48, 64))
+    with pytest.raises(FileNotFoundError, match="got neither"):
+        alkit.open_frames("street-poll", (48, 64))
+
+
+def test_the_score_of_your_own_is_a_plugin(tmp_path):
+    (cell,) = cells(YOUR_OWN_SCORE, "plugin")
+    file = tmp_path / "my_scores.py"
+    file.write_text(cell.source)
+    assert plugins.load_strategies([file])["margin"].score == "margin"
+    p = np.random.default_rng(0).random((5, 4, 6), np.float32)
+    s = plugins.load_score("margin", [file], radius=5)(p)
+    np.testing.assert_allclose(s, np.log(2) * (1 - abs(2 * p - 1)).sum(0), rtol=1e-6)
+
+
+def test_the_short_road(w_l):
+    demo = alkit.profiles.DEMO
+    detector = alkit.initial_detector(demo, weights=w_l)
+    frames = alkit.catalog.load()["street-pool"].open((240, 320))
+    p = alkit.predict_probabilities(detector, frames.images(0), demo)
+    s = alkit.scores.divergence(p, radius=5)
+    z = alkit.aggregation.image_score(s, region=15)
+    assert p.shape == (5, 240, 320)
+    assert s.shape == (240, 320)
+    assert 0 < z < s.max()
 
 
 # --- that they refuse

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alkit import prediction, training
+from alkit import catalog, prediction, training
 from alkit.frames import FrameSet
 from alkit.profiles import profile
 from alkit.scores import divergence
@@ -43,6 +43,31 @@ def test_double_evaluation_averages_probabilities_of_the_image_and_its_mirror_im
     mirrored = one_view(detector, image[:, ::-1])[..., ::-1]
     np.testing.assert_allclose(p, (one_view(detector, image) + mirrored) / 2, atol=2e-3)
     assert not np.allclose(p, one_view(detector, image), atol=2e-3)
+
+
+def test_probabilities_of_an_image_are_those_of_its_logits(detector, image):
+    p = prediction.predict_probabilities(detector, image, numbers())
+    logits = prediction.predict(detector, image, numbers())
+    np.testing.assert_array_equal(p, prediction.probabilities(*maps(logits), numbers()))
+    assert (p.shape, p.dtype) == ((5, *SIZE), np.float32)
+    for wrong in (image[1:], image / 255):
+        with pytest.raises(ValueError, match="expected an image uint8"):
+            prediction.predict_probabilities(detector, wrong, numbers())
+
+
+def test_a_first_detector_is_trained_or_read_from_a_file(tmp_path, capsys):
+    frames = catalog.load()["street-source"].open(SIZE, frames=4)
+    file = tmp_path / "weights.safetensors"
+    trained = training.initial_detector(numbers(), frames, file, epochs=1)
+    assert "W_l on 4 frames" in capsys.readouterr().out
+    training.save_weights(trained, file)
+    read = training.initial_detector(numbers(), frames, file)
+    again = training.initial_detector(numbers(), frames, epochs=1)
+    for name, own in trained.state_dict().items():
+        np.testing.assert_array_equal(own, read.state_dict()[name])
+        np.testing.assert_array_equal(own, again.state_dict()[name])
+    with pytest.raises(FileNotFoundError, match="no file None, and no labeled frames"):
+        training.initial_detector(numbers())
 
 
 def test_or_it_averages_the_score_maps(detector, image):

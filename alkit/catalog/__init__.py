@@ -29,6 +29,7 @@ from pydantic import (
 import alkit.data.readers
 from alkit.data import filters
 from alkit.data.filters import BoxFilter
+from alkit.data.imagefile import SUFFIXES, read_image
 from alkit.data.records import FileName
 from alkit.frames import FrameSet
 from alkit.profiles import unknown
@@ -293,6 +294,27 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
         entry._catalog = str(path)
         entries[name] = entry
     return Catalog(path, entries)
+
+
+def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
+    """Frames at `image_size` = (height, width), in pixels: those of the catalog's data set of this
+    name, or the images in a folder, stills without boxes in the order of their names.
+
+    Raises FileNotFoundError for what is neither, and for a folder without images.
+    """
+    known = load()
+    if source in known:
+        return known[source].open(image_size)
+    folder = Path(source).expanduser()
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise FileNotFoundError(
+            f"{source}: expected a data set of {known.path} or a folder with images "
+            f"({', '.join(SUFFIXES)}); got {'a folder without' if folder.is_dir() else 'neither'}"
+        )
+    names = [file.name for file in files]
+    return FrameSet(folder.name, names, lambda i: read_image(files[i])).resized(image_size)
 
 
 def _explain(error: ValidationError) -> str:

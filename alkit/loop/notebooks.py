@@ -14,9 +14,7 @@ from alkit.loop.runs import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
-PRELOAD = (
-    "[__import__(name) for name in ('alkit.loop.steps', 'alkit.loop.checks', 'alkit.pages.figures')]"
-)
+PRELOAD = "[__import__(name) for name in ('alkit.loop.steps', 'alkit.loop.checks', 'alkit.pages.figures')]"
 
 
 class NotebookFailed(RuntimeError):

@@ -10,17 +10,17 @@ CHECKED = "__parameters_checked__"
 
 
 def check(names: dict):
-    """Compare a notebook's globals with the annotated names of its parameters cell.
+    """Compare a notebook's globals, `names`, with the annotated names of its parameters cell.
 
     Raises ValueError for a name that the notebook does not take (with the nearest one) and for a
-    value of another type than annotated. Call it before the first import of the notebook's own;
-    running all cells again in the same kernel checks the types alone:
-    `__import__("alkit.loop.parameters").loop.parameters.check(globals())`.
+    value of another type than annotated. A notebook calls it before it imports anything else; when
+    all cells run again in the same kernel, the types alone are checked.
     """
     annotated = names.get("__annotations__", {})
-    for name in names:
+    for name, value in names.items():
         # A second run in the same kernel finds the notebook's own names, which are no parameters.
-        if not (name in annotated or name.startswith("_") or name in IPYTHON or CHECKED in names):
+        own = name.startswith("_") or name in IPYTHON or value is check or CHECKED in names
+        if name not in annotated and not own:
             raise ValueError(f"parameter {unknown(name, annotated)}")
     for name, wanted in annotated.items():
         value = names[name]

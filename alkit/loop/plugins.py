@@ -1,7 +1,9 @@
 """Your own scores and strategies, from Python files named in an experiment.
 
-A plugin file may define `scores = {"name": function}`, where the function turns probabilities
-(level, y, x) into a score map (y, x) in nats, and `strategies = {"name": Strategy(...)}`.
+A plugin file may define `scores = {"name": function}` and `strategies = {"name": Strategy(...)}`.
+A score's function takes probabilities, NumPy float32 (level, y, x) in [0, 1], and gives a score map
+(y, x) in nats, in [0, 5·ln 2] and without NaN, the higher the more a frame is wanted. It depends on
+its argument alone. `notebooks/your_own_score.ipynb` writes one.
 """
 
 import importlib.util
@@ -74,8 +76,6 @@ def load_score(name: str, files, radius: int):
         return lambda p: own[name](to_numpy(p))
     if name == "divergence":
         return lambda p: scores.divergence(p, radius)
-    if name == "entropy":
-        return scores.entropy
-    if name == "mutual_information":
-        return scores.mutual_information
+    if name in SCORES:
+        return getattr(scores, name)
     raise ValueError(f"score {unknown(name, [*SCORES, *own])}")

@@ -80,7 +80,9 @@ def main(words: list) -> int:
             finally:
                 copies.put(copy)
             word = "caught" if caught else "NOT CAUGHT"
-            bar.write(f"{word:10} {time.monotonic() - start:4.0f} s  {fault['fault']}  {said[:110]}")
+            bar.write(
+                f"{word:10} {time.monotonic() - start:4.0f} s  {fault['fault']}  {said[:110]}"
+            )
             bar.update()
             if not caught:
                 left.append(fault["fault"])
