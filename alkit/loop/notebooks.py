@@ -14,7 +14,8 @@ from alkit.loop.runs import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
-PRELOAD = "[__import__(name) for name in ('alkit.loop.steps', 'alkit.loop.checks', 'alkit.pages.figures')]"
+IMPORTED = "alkit.loop.steps", "alkit.loop.checks", "alkit.pages.figures"
+PRELOAD = f"[__import__(name) for name in {IMPORTED}]"
 
 
 class NotebookFailed(RuntimeError):
