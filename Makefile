@@ -31,7 +31,7 @@ test: export OMP_NUM_THREADS = 1
 test: $(READY)  ## Run all tests but those of the next two
 	$(BIN)/python -m pytest
 
-# The packages of labelling tools pin other versions than ours, so that they have their own place.
+# The packages of labeling tools pin other versions than ours, so that they have their own place.
 FORMATS := .venv-formats
 
 $(FORMATS)/.ready: tests/formats/requirements.lock
@@ -41,7 +41,7 @@ $(FORMATS)/.ready: tests/formats/requirements.lock
 
 .PHONY: test-formats
 test-formats: export OMP_NUM_THREADS = 1
-test-formats: $(READY) $(FORMATS)/.ready  ## Test files of labels with the labelling tools' own code
+test-formats: $(READY) $(FORMATS)/.ready  ## Test files of labels with the labeling tools' own code
 	$(BIN)/python -m pytest tests/formats
 
 BROWSER := $(VENV)/.browser

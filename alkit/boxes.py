@@ -33,8 +33,8 @@ def iou(a, b) -> np.ndarray:
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
-def centred_iou(sizes, others) -> np.ndarray:
-    """IoU of boxes that share a centre; sizes (n, 2) and others (m, 2) are (height, width)."""
+def centered_iou(sizes, others) -> np.ndarray:
+    """IoU of boxes that share a center; sizes (n, 2) and others (m, 2) are (height, width)."""
     sizes, others = np.asarray(sizes)[:, None], np.asarray(others)[None]
     intersection = np.minimum(sizes, others).prod(axis=2)
     return intersection / (sizes.prod(axis=2) + others.prod(axis=2) - intersection)
@@ -52,7 +52,7 @@ def mirrored(boxes: Boxes, width: int) -> Boxes:
 
 
 def cell_pixels(cells: int, pixels: int, half_pixel: bool) -> np.ndarray:
-    """The pixel, counted from 0, that each cell of a map takes its label from: nearest-neighbour
+    """The pixel, counted from 0, that each cell of a map takes its label from: nearest-neighbor
     downsampling."""
     offset = 0.5 if half_pixel else 0.0
     return np.floor((np.arange(cells) + offset) * pixels / cells).astype(int)
@@ -62,8 +62,8 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
     """Label maps of Θ¹ … Θ⁵ at image resolution, int8 (level, y, x): 1 pedestrian, 0 background,
     −1 neither. `size` (height, width) is the profile's unless it is a part of an image.
 
-    A box goes to every default box whose IoU with it, centred, is over `assign_iou`, and always
-    to the best. Around its centre a patch is set to background in all channels, then a smaller
+    A box goes to every default box whose IoU with it, centered, is over `assign_iou`, and always
+    to the best. Around its center a patch is set to background in all channels, then a smaller
     one to 1 in the assigned channel; the best channel comes last (released code). Pixels of
     ignored boxes are −1, unless the profile drops them.
 
@@ -83,14 +83,14 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
         real = cut_to_pixels(real)
     if len(real) == 0:
         return maps
-    overlaps = centred_iou(real[:, [3, 2]], default_boxes(profile))
+    overlaps = centered_iou(real[:, [3, 2]], default_boxes(profile))
     for (left, top, w, h), overlap in zip(real, overlaps, strict=True):
-        centre = (top + h / 2, left + w / 2)
+        center = (top + h / 2, left + w / 2)
         best = int(overlap.argmax())
         fitting = [k for k in np.flatnonzero(overlap > profile.assign_iou) if k != best]
         for level in [*fitting, best]:
-            maps[:, *patch(profile, level, profile.clear_patch, centre)] = 0
-            maps[level, *patch(profile, level, profile.positive_patch, centre)] = 1
+            maps[:, *patch(profile, level, profile.clear_patch, center)] = 0
+            maps[level, *patch(profile, level, profile.positive_patch, center)] = 1
     return maps
 
 
@@ -104,13 +104,13 @@ def at_cells(maps: np.ndarray, half_pixel: bool) -> list:
     return [plane[np.ix_(*own)] for plane, own in zip(maps, cells, strict=True)]
 
 
-def patch(profile: Profile, level: int, factor: float, centre) -> tuple[slice, slice]:
-    """The pixels of a level's patch around a centre (y, x): half-height and half-width are
+def patch(profile: Profile, level: int, factor: float, center) -> tuple[slice, slice]:
+    """The pixels of a level's patch around a center (y, x): half-height and half-width are
     5 + ⌊√(factor · size)⌋, scaled, so that there are 2·half + 1 pixels on a side wherever the
-    centre lies (released code). In small images a side is never less than a cell."""
+    center lies (released code). In small images a side is never less than a cell."""
     least = (STRIDES[level] - 1) / 2
     found = []
-    for middle, size in zip(centre, profile.default_boxes[level], strict=True):
+    for middle, size in zip(center, profile.default_boxes[level], strict=True):
         half = max(least, (5 + math.floor(math.sqrt(factor * size))) * profile.scale)
         low, high = math.floor(middle - half), math.floor(middle + half) + 1
         found.append(slice(max(0, low), max(0, high)))
@@ -118,7 +118,7 @@ def patch(profile: Profile, level: int, factor: float, centre) -> tuple[slice, s
 
 
 def between(low: float, high: float) -> slice:
-    """The pixels whose centres lie from `low` to `high`, both included, inside the image."""
+    """The pixels whose centers lie from `low` to `high`, both included, inside the image."""
     return slice(max(0, math.ceil(low - 0.5)), max(0, math.floor(high - 0.5) + 1))
 
 
@@ -126,7 +126,7 @@ def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     """Detections from the probabilities of one image.
 
     p is float32 (level, y, x). A detection is a local maximum, in its own channel, of the mean
-    probability; the channel's default box is centred there, on the pixel's near corner where
+    probability; the channel's default box is centered there, on the pixel's near corner where
     boxes are in whole pixels (released code).
     Returns boxes float64 (n, 4) [left, top, width, height] and scores float64 (n,), descending.
 
@@ -134,14 +134,14 @@ def decode(p: np.ndarray, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
     >>> p = np.zeros((5, 240, 320), np.float32)
     >>> p[4, 100:109, 150:157] = 0.8  # Θ⁵, whose default box is 27.5 × 15.5 pixels here
     >>> boxes, scores = decode(p, DEMO)
-    >>> boxes.tolist(), scores.round(2).tolist()  # centred in the middle of the patch
+    >>> boxes.tolist(), scores.round(2).tolist()  # centered in the middle of the patch
     ([[145.75, 90.75, 15.5, 27.5]], [0.8])
     """
     boxes, scores = [], []
-    centre = 0.0 if profile.whole_pixels else 0.5
+    center = 0.0 if profile.whole_pixels else 0.5
     for (height, width), plane in zip(default_boxes(profile), p, strict=True):
         y, x, score = peaks(plane, profile)
-        box = np.column_stack([x + centre - width / 2, y + centre - height / 2, 0 * x, 0 * y])
+        box = np.column_stack([x + center - width / 2, y + center - height / 2, 0 * x, 0 * y])
         box[:, 2:] = width, height
         boxes.append(box)
         scores.append(score)

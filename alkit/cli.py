@@ -16,7 +16,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at, check and fetch the data sets of the catalog.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
-labels_app = typer.Typer(help="Have the chosen frames of a cycle labelled by people.")
+labels_app = typer.Typer(help="Have the chosen frames of a cycle labeled by people.")
 app.add_typer(labels_app, name="labels", no_args_is_help=True)
 
 CatalogFile = Annotated[Path, typer.Option("--catalog", help="the catalog file")]
@@ -268,7 +268,7 @@ def labels_import(
 
 @labels_app.command("draw")
 def labels_draw(run: RunFolder, cycle: Cycle, port: Port = 5006, address: Address = "127.0.0.1"):
-    """Serve the page on which the chosen frames are labelled."""
+    """Serve the page on which the chosen frames are labeled."""
     from alkit.labeling import session
     from alkit.pages import serving
     from alkit.pages.labeling import page

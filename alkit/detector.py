@@ -38,7 +38,7 @@ class ImageNorm(nn.Module):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, normalisation, activation. Stride 2 pads as TensorFlow's SAME does."""
+    """Convolution, normalization, activation. Stride 2 pads as TensorFlow's SAME does."""
 
     def __init__(self, inputs, outputs, kernel, activation, stride=1, dilation=1):
         height, width = kernel
@@ -98,11 +98,11 @@ class Gate(nn.Module):
 
 
 class Detector(nn.Module):
-    """Input (n, 3, y, x) uint8 RGB, or float already normalised; output five logit maps
+    """Input (n, 3, y, x) uint8 RGB, or float already normalized; output five logit maps
     (n, y/stride, x/stride), sizes rounded up, for Θ¹ … Θ⁵ at `STRIDES`.
 
     `width` multiplies every channel count: 1 is the paper's network (3.39 M parameters).
-    `half_pixel` names the bilinear resizing inside the decoder: half-pixel centres, or
+    `half_pixel` names the bilinear resizing inside the decoder: half-pixel centers, or
     TensorFlow 1's source = target · scale.
     """
 
@@ -151,7 +151,7 @@ class Detector(nn.Module):
     def features(self, images) -> list:
         """Decoder features dec1 … dec5 of a batch of images."""
         if images.dtype == torch.uint8:
-            images = normalise(images)
+            images = normalize(images)
         kind = images.device.type
         if torch.is_autocast_enabled(kind):
             # else the residual sums stay in float32, which costs a third of the time
@@ -176,7 +176,7 @@ class Detector(nn.Module):
         return maps
 
 
-def normalise(images):
+def normalize(images):
     """uint8 (n, 3, y, x) to float32 in about [−1, 1]: (x − 127) / 128, in channels-last."""
     return images.to(torch.float32, memory_format=torch.channels_last).sub_(127).div_(128)
 
@@ -184,8 +184,8 @@ def normalise(images):
 def resize(x, size, half_pixel: bool):
     """Bilinear resizing of (n, c, y, x) to (height, width).
 
-    `half_pixel`: pixel centres lie at half integers (paper). Otherwise TensorFlow 1's default,
-    source = target · scale with neither half-pixel centres nor aligned corners (released code).
+    `half_pixel`: pixel centers lie at half integers (paper). Otherwise TensorFlow 1's default,
+    source = target · scale with neither half-pixel centers nor aligned corners (released code).
     """
     if half_pixel:
         return F.interpolate(x, size, mode="bilinear", align_corners=False)

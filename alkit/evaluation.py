@@ -79,7 +79,7 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
       and inside [5, 5, 635, 475] in the toolbox's pixels, which count from 1: in ours, left and
       top ≥ 4, right ≤ 634, bottom ≤ 474. All others, and all other classes, are ignore boxes,
       "person-fa" too (dbEval leaves those out). Real boxes and detections get the width
-      0.41 · height about their centre; detections below 50 / 1.25 px are dropped.
+      0.41 · height about their center; detections below 50 / 1.25 px are dropped.
     - "citypersons-reasonable", "-small", "-heavy" and "-all" are the settings of CityPersons' own
       evaluation, at its native 1024×2048, on the boxes as given: class pedestrian, heights and
       visible shares as `PROTOCOLS` says, the ends included. Detections are kept from low / 1.25 on

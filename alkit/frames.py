@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-PAD_GREY = 127  # becomes about 0 after the network's (x − 127) / 128
+PAD_GRAY = 127  # becomes about 0 after the network's (x − 127) / 128
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class FrameSet:
 
     `name` (n,) strings, unique; `read(i)` gives image i as uint8 RGB **(y, x, 3)**; `image_size`
     is (height, width), or None where the images differ in size. `boxes[i]` are a `Boxes`, or
-    `boxes` is None where nobody has labelled the frames. `sequence` (n,) names each frame's video
+    `boxes` is None where nobody has labeled the frames. `sequence` (n,) names each frame's video
     and `frame` (n,) float64 is its position on the pool's sampled grid (raw number / step); both
     are None for stills.
     """
@@ -157,7 +157,7 @@ class FrameSet:
         return replace(self, boxes=LazySequence(len(self), lambda i: change(self.boxes[i])))
 
     def resized(self, image_size: tuple[int, int], resizing: str = "area") -> "FrameSet":
-        """All images at (height, width): scaled to fit, aspect kept, grey at the right and bottom
+        """All images at (height, width): scaled to fit, aspect kept, gray at the right and bottom
         where the aspect differs. Boxes follow. `resizing` is that of `fit`."""
         size = tuple(image_size)
         if self.image_size == size:
@@ -183,7 +183,7 @@ def fit_factor(shape: tuple[int, int], size: tuple[int, int]) -> float:
 
 
 def fit(image: np.ndarray, size: tuple[int, int], resizing="area") -> tuple[np.ndarray, float]:
-    """An image scaled to fit into (height, width) and padded with grey, and the factor used. Made
+    """An image scaled to fit into (height, width) and padded with gray, and the factor used. Made
     smaller, a pixel is the mean of the `resizing` "area" it covers, or "bilinear" from the four
     nearest."""
     factor = fit_factor(image.shape[:2], size)
@@ -193,6 +193,6 @@ def fit(image: np.ndarray, size: tuple[int, int], resizing="area") -> tuple[np.n
     scaled = cv2.resize(image, (width, height), interpolation=method)
     if (height, width) == tuple(size):
         return scaled, factor
-    padded = np.full((*size, 3), PAD_GREY, np.uint8)
+    padded = np.full((*size, 3), PAD_GRAY, np.uint8)
     padded[:height, :width] = scaled
     return padded, factor

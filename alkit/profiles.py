@@ -30,7 +30,7 @@ class Profile(BaseModel):
     # Network (paper Fig. 2)
     image_size: tuple[Side, Side] = (480, 640)  # height, width of the images the network sees
     width: float = Field(1.0, gt=0, le=4)  # multiplies the network's channel counts
-    half_pixel: bool = True  # bilinear resizing with half-pixel centres, not TensorFlow 1's
+    half_pixel: bool = True  # bilinear resizing with half-pixel centers, not TensorFlow 1's
     length_scale: float | None = Field(None, gt=0)  # of all lengths; None: image height / 480
     labeled_rows: Side | None = None  # height of X_l's images; None: image_size's
     resizing: Literal["area", "bilinear"] = "area"  # of images that are made smaller
@@ -40,7 +40,7 @@ class Profile(BaseModel):
         tuple[tuple[Length, Length], ...], Field(min_length=5, max_length=5)
     ] = ((270, 160), (225, 130), (145, 80), (80, 50), (55, 31))
 
-    # Which labelled boxes are pedestrians: the catalog's filter of this name
+    # Which labeled boxes are pedestrians: the catalog's filter of this name
     box_filter: Literal["paper", "released"] = "paper"
     empty_labeled: Literal["drop", "keep"] = "drop"  # X_l's images without any (Table 1)
 
@@ -52,13 +52,13 @@ class Profile(BaseModel):
     filtered_boxes: Literal["drop", "ignore"] = "drop"  # what training does with filtered boxes
     whole_pixels: bool = False  # cut boxes to whole pixels, take IoU with sizes less one if odd
 
-    # Loss and optimiser (paper Eq. 7, "Implementation details"); the rate falls exponentially
+    # Loss and optimizer (paper Eq. 7, "Implementation details"); the rate falls exponentially
     n2p: float = Field(15.0, gt=0)  # negatives drawn for each positive, in pixels of the image
     min_positives: float = Field(100.0, gt=0)  # pixels; negatives are at least n2p times this
     # What the sum of Eq. (7) is divided by: the number of cells drawn, or in each channel the
     # number of its pixels drawn, of which the cells are one in 64, or in 16
     loss_mean: Literal["cells", "pixels"] = "cells"
-    optimiser: Literal["rmsprop", "momentum"] = "rmsprop"
+    optimizer: Literal["rmsprop", "momentum"] = "rmsprop"
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(2e-6, ge=0)
@@ -89,7 +89,7 @@ class Profile(BaseModel):
     half_width: float = Field(5, ge=0)  # Δt of Eq. (6); it and σ are the released code's
     sigma: float = Field(3.0, gt=0)
     one_video: bool = False  # Eq. (6) and the rules go by positions, across the videos' borders
-    score_labeled: bool = False  # steps 1 to 3 take labelled frames too, and Eq. (6) their scores
+    score_labeled: bool = False  # steps 1 to 3 take labeled frames too, and Eq. (6) their scores
     zero_padding: bool = False  # Eq. (6) beyond the ends: scores of 0, not weights left out
     score_of_next: bool = False  # each frame gets the score of the one after it, a slip of the code
     exclude_now: Exclusion = 15  # Δt₁
@@ -152,7 +152,7 @@ class Profile(BaseModel):
 
 PAPER = Profile()
 # What the authors' code does where it differs; every other number is the paper's. Its 50 ·
-# (labelled images) iterations at batch size 1 are the paper's 50 epochs. `score_of_next` is off
+# (labeled images) iterations at batch size 1 are the paper's 50 epochs. `score_of_next` is off
 # here too: on stills it makes the ranking say nothing of the images picked.
 RELEASED = Profile(
     half_pixel=False,  # source = target · scale, TensorFlow 1's bilinear resizing
@@ -161,7 +161,7 @@ RELEASED = Profile(
     box_filter="released",  # 40 px (Caltech, BDD100K), 45 px (CityPersons), aspect up to 0.6
     whole_pixels=True,
     loss_mean="pixels",
-    optimiser="momentum",
+    optimizer="momentum",
     learning_rate=1e-2,
     augmentation="twelve",
     pretrain_augmentation="none",

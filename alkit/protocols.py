@@ -23,7 +23,7 @@ class Protocol:
     `visible` (both ends belong to a range), or if it is not inside [left, top, right, bottom]
     `inside`, in pixels that count from 1, all four included; with `ignores` false all of these are
     left out instead. What is left of the real boxes, and all detections, are then given the width
-    height · `aspect` about the same centre. Detections below height[0] / EXPANSION, or not below
+    height · `aspect` about the same center. Detections below height[0] / EXPANSION, or not below
     height[1] · EXPANSION, are dropped.
 
     With `by_name` the boxes of other classes than PERSON are ignore boxes; without, all boxes must
@@ -118,7 +118,7 @@ def prepare(rules: Protocol, truth: Truth, found: Found) -> tuple[Truth, Found]:
 
 
 def with_aspect(ltwh: np.ndarray, aspect: float) -> np.ndarray:
-    """Boxes (n, 4) given the width height · aspect about the same centre, in the toolbox's order
+    """Boxes (n, 4) given the width height · aspect about the same center, in the toolbox's order
     of operations: `bbApply('resize', bb, 1, 0, aspect)`."""
     left, top, width, height = ltwh.T
     change = height * aspect - width

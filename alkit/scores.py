@@ -28,7 +28,7 @@ def divergence(p, radius: int = 9):
     """The paper's score: how much the predictions around a pixel diverge, summed over levels.
 
     p (..., level, y, x) in [0, 1] → s (..., y, x) ≥ 0, nats. With p̂ the mean of p over the
-    (2·radius + 1)² window centred at the pixel (Eq. 1), it is the entropy of the mean less the
+    (2·radius + 1)² window centered at the pixel (Eq. 1), it is the entropy of the mean less the
     mean of the entropy (Eq. 2), summed over the levels (Eq. 4):
 
         s = Σ_level  H(p̂) − mean over the window of H(p)
@@ -139,7 +139,7 @@ class Window:
     are its pixels inside."""
 
     def __init__(self, radius, a):
-        # A window wider than the map sees all of it, wherever it is centred.
+        # A window wider than the map sees all of it, wherever it is centered.
         ry, rx = (min(radius, size - 1) for size in a.shape)
         self.size = (2 * rx + 1, 2 * ry + 1)  # OpenCV's order: width, height
         self.count, self._sum = np.empty((2, *a.shape), a.dtype)

@@ -1,4 +1,4 @@
-"""Sampling, loss, optimiser and schedule of the detector (paper Eq. 7; step 6)."""
+"""Sampling, loss, optimizer and schedule of the detector (paper Eq. 7; step 6)."""
 
 import contextlib
 import math
@@ -65,7 +65,7 @@ def cell_weights(labels: list, pixels, profile: Profile, generator: torch.Genera
 
 
 def loss_of(logits: list, labels: list, weights: list) -> torch.Tensor:
-    """Eq. (7) but for the regularisation, which the optimiser adds to each gradient: the weighted
+    """Eq. (7) but for the regularisation, which the optimizer adds to each gradient: the weighted
     sum of the cells' sigmoid cross-entropy. All lists of five maps (n, y, x)."""
     total = 0.0
     for logit, label, weight in zip(logits, labels, weights, strict=True):
@@ -90,7 +90,7 @@ def train(
     """Train in place for `epochs` over `frames`; the last iteration's weights stay.
 
     The last epoch may be a part of one. Images change as `augmentation` says (`augmented`), and
-    are cut to parts of (height, width) `crop`. A fresh optimiser, its rate annealed exponentially
+    are cut to parts of (height, width) `crop`. A fresh optimizer, its rate annealed exponentially
     from `learning_rate` to `final_learning_rate` at the last iteration. Everything random follows
     from `seed`, epoch by epoch, so that a training that goes on from its checkpoint file ends with
     the same weights; `key` says what the training is made from, and a checkpoint of another is left
@@ -98,12 +98,12 @@ def train(
     Returns the mean loss of every epoch. Raises FloatingPointError if the loss diverges.
     """
     gpus = [detector.device] if detector.device.type == "cuda" else []
-    optimiser = new_optimiser(detector, profile)
+    optimizer = new_optimizer(detector, profile)
     batches = -(-len(frames) // profile.batch_size)
     iterations = round(epochs * batches)
     decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / max(1, iterations - 1))
 
-    losses = checkpoints.restore(checkpoint, key, detector, optimiser) if checkpoint else []
+    losses = checkpoints.restore(checkpoint, key, detector, optimizer) if checkpoint else []
     samples = Samples(frames, profile, augmentation, crop)
     detector.train()
     saved = time.monotonic()
@@ -120,9 +120,9 @@ def train(
             own = []  # losses
             left = min(batches, iterations - epoch * batches)
             for batch, sample in enumerate(samples.epoch(rng, left), epoch * batches):
-                for group in optimiser.param_groups:
+                for group in optimizer.param_groups:
                     group["lr"] = profile.learning_rate * decay**batch
-                own.append(iteration(detector, optimiser, *sample, profile, generator))
+                own.append(iteration(detector, optimizer, *sample, profile, generator))
                 progress(batch + 1, iterations, own[-1])
             losses.append(sum(own) / len(own))
             if not np.isfinite(losses[-1]):
@@ -131,7 +131,7 @@ def train(
                     f"lower learning_rate (now {profile.learning_rate})"
                 )
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                checkpoints.keep(checkpoint, key, detector, optimiser, losses)
+                checkpoints.keep(checkpoint, key, detector, optimizer, losses)
                 saved = time.monotonic()
     detector.eval()
     return losses
@@ -145,21 +145,21 @@ def pretraining_epochs(profile: Profile, images: int) -> float:
 
 
 def iteration(
-    detector: Detector, optimiser, images, labels, pixels, profile: Profile, generator
+    detector: Detector, optimizer, images, labels, pixels, profile: Profile, generator
 ) -> float:
-    """One step of the optimiser on a batch as `Samples` has it; its loss."""
+    """One step of the optimizer on a batch as `Samples` has it; its loss."""
     where = detector.device
     weights = cell_weights(labels, pixels, profile, generator)
     with autocast(detector):
         logits = detector(images.to(where))
     loss = loss_of(logits, *([each.to(where) for each in maps] for maps in (labels, weights)))
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     return float(loss.detach())
 
 
-def new_optimiser(detector: Detector, profile: Profile) -> torch.optim.Optimizer:
+def new_optimizer(detector: Detector, profile: Profile) -> torch.optim.Optimizer:
     """RMSProp (paper), or gradient descent with momentum (released code's default). λ decays the
     kernels, not the shifts (released code)."""
     own = {"lr": profile.learning_rate, "weight_decay": profile.weight_decay}
@@ -167,7 +167,7 @@ def new_optimiser(detector: Detector, profile: Profile) -> torch.optim.Optimizer
         {"params": [p for p in detector.parameters() if p.ndim > 1]},
         {"params": [p for p in detector.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if profile.optimiser == "momentum":
+    if profile.optimizer == "momentum":
         return torch.optim.SGD(parameters, momentum=MOMENTUM, **own)
     return torch.optim.RMSprop(parameters, alpha=RMSPROP_DECAY, **own)
 
@@ -263,7 +263,7 @@ def initial_detector(
 
 
 def new_detector(profile: Profile, seed: np.random.SeedSequence) -> Detector:
-    """A freshly initialised detector of the profile's width."""
+    """A freshly initialized detector of the profile's width."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
         return _placed(Detector(profile.width, profile.half_pixel))

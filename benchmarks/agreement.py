@@ -1,7 +1,7 @@
-"""Whether bfloat16 and the maps' quantisation change which frames are selected.
+"""Whether bfloat16 and the maps' quantization change which frames are selected.
 
 By steps 1 to 4 on frames of the pool of `street`: in bfloat16 against float32 from end to end, and
-as they are against the same with maps that are not quantised. At the demo's size with its W_l,
+as they are against the same with maps that are not quantized. At the demo's size with its W_l,
 where bfloat16 is on here also if steps leave it off because it gains too little; with --long also
 at the paper's size and width, with a W_l that is trained first: half an hour on two cores.
 """
@@ -64,7 +64,7 @@ def compared(detector, frames: FrameSet, numbers: Profile, suffix: str) -> list[
     rows = []
     for key, what, first, second, at_least in (
         ("bfloat16.selection", "bfloat16 against float32", "bfloat16", "float32", 95),
-        ("maps.selection", "quantised maps against float32 maps", "ours", "unquantised", 99),
+        ("maps.selection", "quantized maps against float32 maps", "ours", "unquantized", 99),
     ):
         both = min(len(order[first]), len(order[second]))
         share = 100 * len({*order[first][:both]} & {*order[second][:both]}) / both
@@ -85,15 +85,15 @@ def compared(detector, frames: FrameSet, numbers: Profile, suffix: str) -> list[
 
 
 def image_scores(detector, frames: FrameSet, numbers: Profile) -> dict:
-    """z (n,) of step 3 by steps 1 to 3 as they are ("ours"), and with maps that are not quantised:
+    """z (n,) of step 3 by steps 1 to 3 as they are ("ours"), and with maps that are not quantized:
     by the logits of step 1, in float32 from end to end, and from a network in bfloat16."""
     radius, region = numbers.pixels(numbers.radius), numbers.pixels(numbers.region)
-    z = {name: np.zeros(len(frames)) for name in ("ours", "unquantised", "float32", "bfloat16")}
+    z = {name: np.zeros(len(frames)) for name in ("ours", "unquantized", "float32", "bfloat16")}
     for i in range(len(frames)):
         image = frames.images(i)
         logits = prediction.predict(detector, image, numbers)
         pairs = {
-            "unquantised": (logits[prediction.COARSE], logits[prediction.FINE]),
+            "unquantized": (logits[prediction.COARSE], logits[prediction.FINE]),
             "float32": plain_logits(detector, image, numbers.double_evaluation),
             "bfloat16": in_bfloat16(detector, image, numbers.double_evaluation),
         }
@@ -101,7 +101,7 @@ def image_scores(detector, frames: FrameSet, numbers: Profile) -> dict:
             name: prediction.pixel_scores(lambda p: divergence(p, radius), *pair, numbers)
             for name, pair in pairs.items()
         }
-        maps["ours"] = store.dequantise(store.quantise(maps["unquantised"]))
+        maps["ours"] = store.dequantize(store.quantize(maps["unquantized"]))
         for name, s in maps.items():
             z[name][i] = image_score(s, region, grid=numbers.region_grid)
     return z

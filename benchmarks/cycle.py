@@ -37,8 +37,8 @@ def rows(options: Options) -> list[Row]:
         run = toy.street_experiment(Path(folder), profile, overrides, n, budget, detector)
         unit = costs.measure(run.experiment, ["divergence"])
         taken = {step.name: seconds(partial(step, run, 1)) for step in PARTS}
-        labelled = len(run.labels(1)["images"])
-    iterations = numbers.epochs * -(-labelled // numbers.batch_size)
+        labeled = len(run.labels(1)["images"])
+    iterations = numbers.epochs * -(-labeled // numbers.batch_size)
     planned = {
         "1_predict": n * unit.predict,
         "2_score": n * unit.score["divergence"],
@@ -60,7 +60,7 @@ def rows(options: Options) -> list[Row]:
             "the plan from unit costs",
             plan,
             whole / plan,
-            note=f"{where}; {labelled} labelled, {iterations} iterations; {in_words}",
+            note=f"{where}; {labeled} labeled, {iterations} iterations; {in_words}",
             details={"taken_s": taken, "planned_s": planned},
         )
     ]

@@ -2,7 +2,7 @@
 and bytes read.
 
 The page is that of `alkit explore`, in a process of its own; Chromium draws it without a screen or
-a GPU. Needs what `make test-browser` installs. The pool has no labelled boxes.
+a GPU. Needs what `make test-browser` installs. The pool has no labeled boxes.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a detector of the demo's size learns on `street`: W_l, and Θ after 48 labelled frames.
+"""What a detector of the demo's size learns on `street`: W_l, and Θ after 48 labeled frames.
 
     OMP_NUM_THREADS=1 python -m benchmarks.learning 100 101 102 [--set NAME=VALUE …] [--as NAME]
 
@@ -6,7 +6,7 @@ Each world is a town of its own and also the seed. A finished training is a row 
 results/learning.csv, under the name that `--as` gives (the commit's, if none), and is not done
 again. The rows hold the miss rates at FPPI 1 on held-out stills and on the test video, the
 log-average miss rate on the latter, the median over its images of an image's highest probability,
-and the names of the labelled frames, so that another version can be trained on the same ones
+and the names of the labeled frames, so that another version can be trained on the same ones
 (`--frames-of NAME`).
 """
 

@@ -9,7 +9,7 @@ from zarr.storage import LocalStore, WrapperStore
 from alkit.loop import store
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, rounded, seconds
-from benchmarks.stored_maps import unquantised, write
+from benchmarks.stored_maps import unquantized, write
 
 
 class Counting(WrapperStore):
@@ -31,7 +31,7 @@ class Counting(WrapperStore):
 def rows(options: Options) -> list[Row]:
     run = toy.demo(options)
     try:
-        maps = unquantised(run, options.pick(store.SHARD_FRAMES, 4))
+        maps = unquantized(run, options.pick(store.SHARD_FRAMES, 4))
     except FileNotFoundError as error:
         raise Missing(error) from None
     n, reads = options.pick(10_000, 70), options.pick(60, 3)
@@ -45,7 +45,7 @@ def rows(options: Options) -> list[Row]:
             before = Counting.count
             taken.append(seconds(lambda i=i: opened[i].values))
             read.append(Counting.count - before)
-        wanted = store.dequantise(store.quantise(maps[i % len(maps)]))
+        wanted = store.dequantize(store.quantize(maps[i % len(maps)]))
         if not np.array_equal(opened[i].values, wanted):
             raise RuntimeError(f"map {i} is not what was written")
     height, width = maps.shape[1:]

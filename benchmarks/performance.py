@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import ROOT
 from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLUE, COLOURS, GREY, ORANGE
+from alkit.pages.figures.drawing import BLUE, COLORS, GRAY, ORANGE
 from alkit.text import sentence
 
 POOL, EPOCHS = 51363, 50  # frames of the paper's Caltech pool; its T
@@ -89,8 +89,8 @@ def goals(result: dict):
         drawing.say(axes, "No figure with a goal has been measured.")
         return figure
     values = [margin(row) for row in rows]
-    colours = [BLUE if value >= 1 else ORANGE for value in values]
-    axes.barh(range(len(rows)), np.array(values) - 1, left=1, color=colours, height=0.6)
+    colors = [BLUE if value >= 1 else ORANGE for value in values]
+    axes.barh(range(len(rows)), np.array(values) - 1, left=1, color=colors, height=0.6)
     axes.plot(values, range(len(rows)), "o", color="0.2", markersize=3)
     drawing.tidy(axes, x="times better than the goal")
     names = [
@@ -112,16 +112,16 @@ def unit_costs(result: dict) -> tuple[float, float] | None:
 
 
 def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS) -> float:
-    """Hours to label B = `total` of `pool` frames, b a cycle, without the labelling itself.
+    """Hours to label B = `total` of `pool` frames, b a cycle, without the labeling itself.
 
     `costs` are seconds of a frame and of an iteration. Every cycle predicts and scores the frames
-    that are still unlabelled, divided among the workers, and then trains `epochs` epochs on all
-    labelled ones on one of them, at batch size 1. Raises ValueError unless 1 ≤ b and B ≤ pool.
+    that are still unlabeled, divided among the workers, and then trains `epochs` epochs on all
+    labeled ones on one of them, at batch size 1. Raises ValueError unless 1 ≤ b and B ≤ pool.
     """
     if b < 1 or not 1 <= total <= pool:
         raise ValueError(f"b is {b}, B is {total}: 1 ≤ b and 1 ≤ B ≤ {pool}, the pool, are wanted")
     of_frame, of_iteration = costs
-    before = np.arange(0, total, b)  # labelled before each cycle
+    before = np.arange(0, total, b)  # labeled before each cycle
     after = np.minimum(before + b, total)
     seconds = np.sum(pool - before) * of_frame + epochs * np.sum(after) * of_iteration
     return float(seconds) / 3600
@@ -131,8 +131,8 @@ def completion(result: dict, pool: int = POOL):
     """The paper's Figure 4: time to completion against b for several B, by measured unit costs."""
     costs = unit_costs(result)
     caption = (
-        f"{pool} frames, T = {EPOCHS}, double evaluation, batch size 1, labelling left out. Dashed "
-        f"grey: the paper's {1e3 * PAPER_COSTS[0]:.0f} ms a frame and {1e3 * PAPER_COSTS[1]:.0f} "
+        f"{pool} frames, T = {EPOCHS}, double evaluation, batch size 1, labeling left out. Dashed "
+        f"gray: the paper's {1e3 * PAPER_COSTS[0]:.0f} ms a frame and {1e3 * PAPER_COSTS[1]:.0f} "
         "ms an iteration, with the hours that it states as dots."
     )
     if costs:
@@ -142,16 +142,16 @@ def completion(result: dict, pool: int = POOL):
         )
     figure = drawing.picture(4.4, "Time to completion against the budget of a cycle", caption)
     axes = _hours_axes(figure.subplots())
-    for total, colour in zip(_budgets(pool), COLOURS, strict=False):
+    for total, color in zip(_budgets(pool), COLORS, strict=False):
         b = _cycle_budgets(total)
         paper = [hours(k, total, PAPER_COSTS, pool) for k in b]
-        axes.plot(b, paper, "--", color=GREY, linewidth=1)
+        axes.plot(b, paper, "--", color=GRAY, linewidth=1)
         if costs:
             own = [hours(k, total, costs, pool) for k in b]
-            axes.plot(b, own, color=colour, label=f"B = {total}")
+            axes.plot(b, own, color=color, label=f"B = {total}")
     if pool == POOL:
         b = [b for b, _ in PAPER_HOURS]
-        axes.plot(b, PAPER_HOURS.values(), "o", color=GREY, markersize=5, label="stated, B = 7500")
+        axes.plot(b, PAPER_HOURS.values(), "o", color=GRAY, markersize=5, label="stated, B = 7500")
     axes.legend(fontsize=8, frameon=False)
     return figure
 
@@ -168,7 +168,7 @@ def _cycle_budgets(total: int) -> list:
 
 
 def _hours_axes(axes, title=""):
-    drawing.tidy(axes, title, "b, images labelled in a cycle", "hours")
+    drawing.tidy(axes, title, "b, images labeled in a cycle", "hours")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(PLAIN)

@@ -1,4 +1,4 @@
-"""50,000 selected with both rules from 10 million frames, 100,000 labelled; against one sort.
+"""50,000 selected with both rules from 10 million frames, 100,000 labeled; against one sort.
 
     python -m benchmarks.selection N
 
@@ -29,7 +29,7 @@ BUDGET, LABELED = 0.005, 0.01  # shares of the frames
 
 
 def made_pool(n: int, seed=0) -> dict:
-    """Scores float64, videos and frame numbers of n frames, and which of them are labelled."""
+    """Scores float64, videos and frame numbers of n frames, and which of them are labeled."""
     rng = np.random.default_rng(seed)
     position = np.arange(n)
     return {
@@ -70,7 +70,7 @@ def rows(options: Options) -> list[Row]:
     return [
         slower(
             "selection.time",
-            f"{what}, both rules, {round(LABELED * n):,} labelled",
+            f"{what}, both rules, {round(LABELED * n):,} labeled",
             taken["ours"],
             "np.argsort, stable",
             taken["sort"],

@@ -1,6 +1,6 @@
 """Dense score maps on disk: size, largest error, and the time to write one.
 
-On the demo's own maps: computed again from its logits, unquantised, and written as step 2 does.
+On the demo's own maps: computed again from its logits, unquantized, and written as step 2 does.
 """
 
 import tempfile
@@ -26,9 +26,9 @@ def rows(options: Options) -> list[Row]:
         raise Missing(error) from None
     numbers = run.experiment.numbers
     n = min(logits.sizes["frame"], options.pick(512, 8))
-    maps = unquantised(run, n)
-    stored = store.quantise(maps)
-    error = np.abs(store.dequantise(stored).astype(np.float64) - maps)
+    maps = unquantized(run, n)
+    stored = store.quantize(maps)
+    error = np.abs(store.dequantize(stored).astype(np.float64) - maps)
     worst = float((error / bound(maps)).max())
     with tempfile.TemporaryDirectory() as folder:
         writing = [seconds_of_writing(Path(folder) / str(k), maps) for k in range(4)][1:]
@@ -61,7 +61,7 @@ def rows(options: Options) -> list[Row]:
         ),
         slower(
             "maps.writing",
-            "quantising, compressing and writing a map",
+            "quantizing, compressing and writing a map",
             writing,
             "bare forward passes of a frame",
             forward_seconds(run, numbers, options),
@@ -71,7 +71,7 @@ def rows(options: Options) -> list[Row]:
     ]
 
 
-def unquantised(run: Run, n: int) -> np.ndarray:
+def unquantized(run: Run, n: int) -> np.ndarray:
     """The first n score maps float32 (n, y, x) of the first cycle, from its logits."""
     numbers = run.experiment.numbers
     radius = numbers.pixels(numbers.radius)
@@ -104,7 +104,7 @@ def write(path: Path, maps, n: int):
     group = store.create(path, np.arange(n), arrays, "a benchmark")
     for block in store.shards(group):
         chosen = np.arange(block.start, block.stop) % len(maps)
-        store.write_shard(group, block, {"score_root": store.quantise(maps[chosen])})
+        store.write_shard(group, block, {"score_root": store.quantize(maps[chosen])})
 
 
 def bytes_of(folder: Path) -> int:

@@ -41,7 +41,7 @@ DETECTIONS = [
     {"image_id": 1, "bbox": [-5, 20, 12, 30], "score": 0.9},  # reaches out
     {"image_id": 1, "bbox": [50, 20, 12, 30], "score": 0.4},
     {"image_id": 2, "bbox": [8, 10, 10, 30], "score": 0.7},
-    {"image_id": 3, "bbox": [8, 70, 10, 20], "score": 0.8},  # in the grey below the image
+    {"image_id": 3, "bbox": [8, 70, 10, 20], "score": 0.8},  # in the gray below the image
     {"image_id": 4, "bbox": [8, 10, 10, 30], "score": 0.5},
     {"image_id": 6, "bbox": [8, 10, 10, 30], "score": 0.75},
 ]

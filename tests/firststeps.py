@@ -13,7 +13,7 @@ def results(run: Run) -> dict:
     """All that steps 1 to 3 of cycle 1 left, bit for bit, and their keys."""
     found = {name: array.values.tobytes() for name, array in run.logits(1).items()}
     found["scores"] = run.scores(1).values.tobytes()
-    found["image scores"] = run.artefact(1, "3_aggregate", "image_scores.csv").read_bytes()
+    found["image scores"] = run.artifact(1, "3_aggregate", "image_scores.csv").read_bytes()
     found["detections"] = run.detections(1, "pool")
     found["keys"] = [records.read(run, 1, name)["key"] for name in NAMES]
     return found

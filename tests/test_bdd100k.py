@@ -74,10 +74,10 @@ def read(folder, frames, **args):
     return bdd100k.read(folder, annotations="labels.json", images="images/100k/train", **args)
 
 
-def write_image(folder, name, size=(720, 1280), grey=90):
+def write_image(folder, name, size=(720, 1280), gray=90):
     file = folder / "images/100k/train" / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), np.full((*size, 3), grey, np.uint8))
+    cv2.imwrite(str(file), np.full((*size, 3), gray, np.uint8))
     return file
 
 
@@ -155,7 +155,7 @@ def test_the_authors_test_set_is_without_empty_images(tmp_path):
 
 def test_missing_images_are_named_when_read(tmp_path):
     frames = read(tmp_path, labels_2018())  # there is not even a folder
-    write_image(tmp_path, "c.jpg", grey=60)
+    write_image(tmp_path, "c.jpg", gray=60)
     write_image(tmp_path, "b.jpg", (360, 640))
     assert frames.images(2).shape == (720, 1280, 3)
     assert abs(int(frames.images(2).mean()) - 60) <= 1

@@ -226,7 +226,7 @@ def test_a_pool_to_select_from_puts_both_rules_to_work():
 
 def test_the_stated_error_of_stored_maps_holds_and_is_near():
     s = np.linspace(0, store.HIGHEST_SCORE, 200_001, dtype=np.float32)
-    error = np.abs(store.dequantise(store.quantise(s)).astype(np.float64) - s)
+    error = np.abs(store.dequantize(store.quantize(s)).astype(np.float64) - s)
     assert 0.95 < (error / stored_maps.bound(s)).max() <= 1
 
 
@@ -248,10 +248,10 @@ def test_image_scores_of_the_agreement_are_those_of_the_steps(toy_experiment):
     z = agreement.image_scores(detector, frames, numbers)
     stored = run.image_scores(1)["z"].to_numpy()[:5]
     np.testing.assert_allclose(z["ours"], stored, rtol=1e-6)
-    assert (z["ours"] != z["unquantised"]).all()
-    np.testing.assert_allclose(z["unquantised"], z["float32"], rtol=0.1)
+    assert (z["ours"] != z["unquantized"]).all()
+    np.testing.assert_allclose(z["unquantized"], z["float32"], rtol=0.1)
     # bfloat16 is off at this width on some processors; half precision alone may round back
-    assert (z["unquantised"] != z["float32"]).any()
+    assert (z["unquantized"] != z["float32"]).any()
 
 
 def test_a_steps_own_cost_is_what_lies_between_starts_beside_its_work(toy_copy):

@@ -7,7 +7,7 @@ import torch
 from alkit.boxes import (
     at_cells,
     cell_pixels,
-    centred_iou,
+    centered_iou,
     decode,
     default_boxes,
     iou,
@@ -40,8 +40,8 @@ def test_iou_by_hand():
     assert iou([[0, 0, 0, 0]], [[0, 0, 0, 0]]).tolist() == [[0]]
 
 
-def test_centred_iou_by_hand():
-    assert centred_iou([[10, 5]], [[10, 10], [5, 5]]).tolist() == [[0.5, 0.5]]
+def test_centered_iou_by_hand():
+    assert centered_iou([[10, 5]], [[10, 10], [5, 5]]).tolist() == [[0.5, 0.5]]
 
 
 def test_patch_sizes_of_the_released_code():
@@ -82,7 +82,7 @@ def test_a_box_of_a_default_size_is_positive_in_its_channel_alone():
 def test_a_box_between_two_sizes_ends_positive_in_the_best_channel():
     # 248×145 overlaps both 225×130 and 270×160 by more than 0.7; the best is written last and
     # clears the other
-    overlap = centred_iou([[248, 145]], default_boxes(PAPER))[0]
+    overlap = centered_iou([[248, 145]], default_boxes(PAPER))[0]
     assert (overlap > 0.7).sum() == 2
     maps = targets(boxes([200, 100, 145, 248]), PAPER)
     assert [int((m == 1).any()) for m in maps] == [int(k == overlap.argmax()) for k in range(5)]
@@ -142,7 +142,7 @@ def peak(numbers, level, y, x, value=0.9, reach=12):
     return p
 
 
-def test_a_single_peak_is_one_centred_default_box():
+def test_a_single_peak_is_one_centered_default_box():
     found, scores = decode(peak(PAPER, 3, 200, 300), PAPER)
     assert found.tolist() == [[300.5 - 25, 200.5 - 40, 50, 80]]
     assert scores[0] == pytest.approx(0.9, abs=0.01)
@@ -184,9 +184,9 @@ def test_a_plateau_is_one_detection_at_its_middle():
     assert found.tolist() == [[210.5 - 31 / 2, 110.5 - 55 / 2, 31, 55]]
 
 
-@pytest.mark.parametrize("centre", [100.0, 100.25, 100.5, 100.999])
-def test_a_patch_has_the_released_codes_pixels_wherever_its_centre_lies(centre):
-    rows, columns = patch(PAPER, 4, PAPER.positive_patch, (centre, centre))
+@pytest.mark.parametrize("center", [100.0, 100.25, 100.5, 100.999])
+def test_a_patch_has_the_released_codes_pixels_wherever_its_center_lies(center):
+    rows, columns = patch(PAPER, 4, PAPER.positive_patch, (center, center))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (17, 15)
 
 
@@ -282,13 +282,13 @@ def test_one_pass_gives_the_codes_detections_at_every_threshold():
     p = np.zeros((5, 70, 90), np.float32)
     p[2] = small
     found, scores = decode(p, numbers)
-    centres = np.floor(found[:, :2] + found[:, 2:] / 2)[:, ::-1].astype(int)
+    centers = np.floor(found[:, :2] + found[:, 2:] / 2)[:, ::-1].astype(int)
     thresholds = [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     expected, highest = detections_of_the_code(small, thresholds)
     assert len(expected[0.01]) > len(expected[0.4]) > 0
     for t in thresholds:
-        assert {tuple(c) for c in centres[scores >= t].tolist()} == expected[t], t
-    np.testing.assert_allclose(scores, [highest[tuple(c)] for c in centres.tolist()], rtol=1e-5)
+        assert {tuple(c) for c in centers[scores >= t].tolist()} == expected[t], t
+    np.testing.assert_allclose(scores, [highest[tuple(c)] for c in centers.tolist()], rtol=1e-5)
 
 
 def test_a_plateau_is_one_detection_or_one_for_each_pixel():

@@ -415,7 +415,7 @@ OCCLUDED = [
     thing(1, (11, 21, 20, 60), 0, (0, 0, 0, 0)),
     thing(2, (11, 21, 20, 60), 0, (11, 21, 20, 30)),  # not occluded: posv is left from before
     thing(3, (11, 21, 20, 60), 1, (11, 21, 20, 30)),
-    thing(4, (11, 21, 20, 60), 1, (0, 0, 0, 0)),  # occluded, but nothing labelled as visible
+    thing(4, (11, 21, 20, 60), 1, (0, 0, 0, 0)),  # occluded, but nothing labeled as visible
     thing(5, (11, 21, 20, 60), 1, (11, 21, 20, 60)),
 ]
 FULL, HALF, NONE = [10, 20, 20, 60], [10, 20, 20, 30], [10, 20, 0, 0]

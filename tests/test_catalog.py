@@ -212,7 +212,7 @@ def test_a_wrong_file_is_refused(tmp_path, text, said):
         catalog.load(tmp_path / "c.yaml")
 
 
-def test_an_unknown_name_is_told_its_neighbours():
+def test_an_unknown_name_is_told_its_neighbors():
     with pytest.raises(UnknownDataSet) as caught:
         catalog.load()["pets09-s2l"]
     assert "no data set 'pets09-s2l' in " in str(caught.value)

@@ -74,10 +74,10 @@ def write_json(root, rows=ROWS, names=NAMES, size=(1024, 2048)):
     return file  # the last
 
 
-def write_image(root, name, size=(1024, 2048), grey=90):
+def write_image(root, name, size=(1024, 2048), gray=90):
     file = root / IMAGES / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), np.full((*size, 3), grey, np.uint8))
+    cv2.imwrite(str(file), np.full((*size, 3), gray, np.uint8))
     return file
 
 
@@ -143,7 +143,7 @@ def test_missing_images_are_named_when_read(tmp_path, write):
     args = MAT if write is write_mat else JSON
     frames = citypersons.read(tmp_path, **args)  # there is not even a folder
     assert sum(len(boxes) for boxes in frames.boxes) == 7
-    write_image(tmp_path, NAMES[2], grey=77)
+    write_image(tmp_path, NAMES[2], gray=77)
     write_image(tmp_path, NAMES[2].replace("_000001_", "_000009_"))  # of another set
     assert frames.images(2).shape == (1024, 2048, 3)
     assert (frames.images(2) == 77).all()

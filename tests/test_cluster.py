@@ -50,11 +50,11 @@ def small_shards(monkeypatch):
 
 
 def forget(run: Run, names=NAMES):
-    """Take the steps of cycle 1 back, with their artefacts."""
+    """Take the steps of cycle 1 back, with their artifacts."""
     for name in names:
         records.record_path(run, 1, name).unlink(missing_ok=True)
-        for artefact in steps.STEPS[name].artefacts:
-            path = run.cycle(1) / artefact
+        for artifact in steps.STEPS[name].artifacts:
+            path = run.cycle(1) / artifact
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -227,7 +227,7 @@ def expected_scores(run: Run) -> bytes:
             logits[prediction.COARSE].values, logits[prediction.FINE].values, strict=True
         )
     ]
-    return store.dequantise(np.stack([store.quantise(s) for s in maps])).tobytes()
+    return store.dequantize(np.stack([store.quantize(s) for s in maps])).tobytes()
 
 
 def in_background(step, run):

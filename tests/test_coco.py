@@ -220,7 +220,7 @@ def test_an_image_of_another_size_than_its_record(folder):
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_truncated_image_never_passes(tmp_path, suffix):
     """Wherever the file ends: an error that names it, or (when only padding is gone) the same
-    pixels. OpenCV would return grey for the missing part of a JPEG."""
+    pixels. OpenCV would return gray for the missing part of a JPEG."""
     file = tmp_path / f"whole{suffix}"
     cv2.imwrite(str(file), noise(60, 80))
     whole, data = read_image(file), file.read_bytes()
@@ -239,10 +239,10 @@ def test_a_truncated_image_never_passes(tmp_path, suffix):
 
 
 def test_image_modes(tmp_path):
-    grey = noise(5, 6)[:, :, 0]
-    cv2.imwrite(str(tmp_path / "grey.png"), grey)
-    assert np.array_equal(read_image(tmp_path / "grey.png"), np.repeat(grey[:, :, None], 3, 2))
-    cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 256)
+    gray = noise(5, 6)[:, :, 0]
+    cv2.imwrite(str(tmp_path / "gray.png"), gray)
+    assert np.array_equal(read_image(tmp_path / "gray.png"), np.repeat(gray[:, :, None], 3, 2))
+    cv2.imwrite(str(tmp_path / "deep.png"), gray.astype(np.uint16) * 256)
     with pytest.raises(ValueError, match=r"deep\.png.*8 bits"):
         read_image(tmp_path / "deep.png")
     (tmp_path / "text.png").write_text("hello")

@@ -118,7 +118,7 @@ def test_a_survey_of_frames_without_boxes(tmp_path):
     assert of_data_set(found, DEMO) is None
     assert survey.table_of_counts([found.entry], [found]).loc["instances", "a"] == "–"
     assert samples.samples(found).get_suptitle() == "Samples of a"
-    assert "has no labelled boxes" in texts(samples.sizes([found]))
+    assert "has no labeled boxes" in texts(samples.sizes([found]))
     assert "wrong" not in survey.check_counts([found])
 
 
@@ -294,7 +294,7 @@ def test_street_shares_only_within_a_domain_and_a_world(tmp_path):
 # --- the decoder ceiling
 
 
-def centred(height, width):
+def centered(height, width):
     return [WIDTH / 2 - width / 2, HEIGHT / 2 - height / 2, width, height]
 
 
@@ -302,8 +302,8 @@ def centred(height, width):
 def shapes(tmp_path):
     """Four stills: two pedestrians like default boxes of the demo, one that is like none, one
     frame without."""
-    like = [centred(*size) for size in default_boxes(DEMO)[[0, 2]]]
-    boxes = [[like[0]], [centred(40, 8)], [like[1]], []]
+    like = [centered(*size) for size in default_boxes(DEMO)[[0, 2]]]
+    boxes = [[like[0]], [centered(40, 8)], [like[1]], []]
     coco(tmp_path, "a.json", [(str(k), None, 0, found) for k, found in enumerate(boxes)])
     fields = {"kind": "stills", "filter": {"rule": "paper", "scale": 2}}
     return survey.survey(load(tmp_path, a=json_of("a.json", **fields))["a"], progress=False)
@@ -516,13 +516,13 @@ def test_the_histograms_show_every_box_and_the_limits(three):
     _, (a, b), _ = three
     figure = samples.sizes([a, b])
     heights, shapes = figure.axes[2:4]  # of b
-    labelled, kept = (sum(bar.get_height() for bar in bars) for bars in heights.containers)
-    assert (labelled, kept) == (3, 1)
+    labeled, kept = (sum(bar.get_height() for bar in bars) for bars in heights.containers)
+    assert (labeled, kept) == (3, 1)
     assert sum(bar.get_height() for bar in shapes.containers[0]) == 3
     assert [line.get_xdata()[0] for line in heights.lines] == [50]
     assert 50 in [round(bar.get_x(), 6) for bar in heights.containers[0]]
     assert [line.get_xdata()[0] for line in shapes.lines] == [0.2, 0.65]
-    assert "labelled: 3" in texts(figure)
+    assert "labeled: 3" in texts(figure)
     assert "None of the data sets is here." in texts(samples.sizes([]))
 
 
@@ -534,7 +534,7 @@ def test_limits_are_in_the_data_sets_own_pixels(tmp_path):
 
 
 def outlines(axes):
-    """Colours and line styles of the boxes drawn, by their corner."""
+    """Colors and line styles of the boxes drawn, by their corner."""
     return [(round(p.get_x(), 3), p.get_edgecolor()[:3], p.get_linestyle()) for p in axes.patches]
 
 
@@ -573,7 +573,7 @@ def test_samples_where_images_are_missing(tmp_path):
     (tmp_path / "5.png").unlink()
     figure = samples.samples(found, count=3)
     assert len([axes for axes in figure.axes if axes.images]) == 3
-    assert figure.axes[0].images[0].get_array().max() == samples.GREY
+    assert figure.axes[0].images[0].get_array().max() == samples.GRAY
 
 
 # --- the real samples

@@ -87,7 +87,7 @@ def test_images_in_a_batch_do_not_change_each_other():
         torch.testing.assert_close(together[level], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_normalisation_is_by_the_image_in_evaluation_too():
+def test_normalization_is_by_the_image_in_evaluation_too():
     norm = ImageNorm(2).eval()
     x = torch.randn(1, 2, 8, 9) * 5 + 3
     y = norm(x)

@@ -1,4 +1,4 @@
-"""The files of labelling tools: what is written, what is taken, and all that is refused."""
+"""The files of labeling tools: what is written, what is taken, and all that is refused."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ EACH = pytest.mark.parametrize("format_", FORMATS)
 
 @pytest.fixture(scope="module")
 def wanted(asked_experiment):
-    """What is to be labelled; read only."""
+    """What is to be labeled; read only."""
     return task(open_run(asked_experiment / "divergence/seed_0"), 1)
 
 
@@ -179,7 +179,7 @@ def test_proposals_in_yolo(wanted, tmp_path):
     folder = exchange.export(wanted, "yolo", tmp_path / "o")
     files = {position_of(f.name): f.read_text() for f in (folder / "labels/train").iterdir()}
     assert set(files) == {p for p in wanted.positions if PROPOSALS[p]}
-    # centre (4.375, 43.75) and size (8.75, 37.5) of 160 × 120
+    # center (4.375, 43.75) and size (8.75, 37.5) of 160 × 120
     assert files[0].splitlines()[0] == "0 0.0273438 0.3645833 0.0546875 0.3125000"
     assert (folder / "scores" / "000000-0-script-alert-1.txt").read_text().split()[0] == "0.900000"
 

@@ -48,10 +48,10 @@ def write_experiment(folder, settings, **changes):
 
 
 def results(out) -> dict:
-    """What must be equal however an experiment was run: artefacts and records, not their times."""
+    """What must be equal however an experiment was run: artifacts and records, not their times."""
     found = {}
     for path, record in records.all_records(out):
-        kept = {k: record[k] for k in ("step", "key", "inputs", "parameters", "code", "artefacts")}
+        kept = {k: record[k] for k in ("step", "key", "inputs", "parameters", "code", "artifacts")}
         found[str(path.relative_to(out))] = kept | {"reused": record.get("reused")}
     for store in sorted(out.glob("*/seed_*/cycle_*/*.zarr")):
         run, cycle = Run(store.parents[1]), int(store.parent.name[-2:])
@@ -72,7 +72,7 @@ def test_a_complete_experiment_is_left_alone(toy_experiment):
 
 
 def test_the_loop_is_the_papers(toy_experiment, toy_settings):
-    """Cycle by cycle: predicts the unlabelled alone, never chooses twice, starts from W_l."""
+    """Cycle by cycle: predicts the unlabeled alone, never chooses twice, starts from W_l."""
     run = open_run(toy_experiment / "divergence" / "seed_0")
     n = toy_settings["data"]["street-pool"]["frames"]
     budget, labeled = toy_settings["budget"], set()
@@ -324,7 +324,7 @@ def test_rules_that_exclude_nothing_say_so(toy_settings, tmp_path):
         experiment.run(out, notebooks=False)
 
 
-def test_a_labelled_set_without_a_pedestrian(toy_settings, tmp_path):
+def test_a_labeled_set_without_a_pedestrian(toy_settings, tmp_path):
     """A pool of nothing but filtered boxes as X_l."""
     catalog = yaml.safe_load(Path("data_catalog.yaml").read_text())
     catalog["datasets"]["street-source"]["filter"] = {"rule": "paper", "min_height": 5000}
@@ -335,7 +335,7 @@ def test_a_labelled_set_without_a_pedestrian(toy_settings, tmp_path):
         "--no-notebooks",
     )  # fmt: skip
     assert stopped.returncode == 1
-    assert "none of the labelled frames holds a pedestrian" in stopped.stderr
+    assert "none of the labeled frames holds a pedestrian" in stopped.stderr
 
 
 def test_a_test_set_that_nothing_can_be_measured_on(toy_settings, tmp_path):

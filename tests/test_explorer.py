@@ -26,7 +26,7 @@ from alkit.selection import Reason
 
 @pytest.fixture(scope="module")
 def opened(toy_experiment):
-    """The second cycle of a complete run: 37 frames are scored, 3 were labelled before."""
+    """The second cycle of a complete run: 37 frames are scored, 3 were labeled before."""
     return Cycle(Run(toy_experiment / "divergence/seed_0"), 2)
 
 
@@ -70,7 +70,7 @@ def test_arrays_are_those_of_the_stores(opened):
     position = int(maps["position"].values[7])
     np.testing.assert_array_equal(opened.scores(position), maps.isel(frame=7).values)
     again = opened.scores(position, run.numbers(2).pixels(run.numbers(2).radius))
-    assert np.abs(again - opened.scores(position)).max() < 0.01  # the store's quantisation
+    assert np.abs(again - opened.scores(position)).max() < 0.01  # the store's quantization
     region = run.numbers(2).pixels(run.numbers(2).region)
     slow = slow_maxima(opened.scores(position), region)
     half = {"rtol": 2**-11, "atol": 2**-25}  # half a step of float16, of its smallest numbers too
@@ -104,10 +104,10 @@ def test_detections_of_a_frame_are_those_that_step_1_wrote(toy_experiment):
     assert sum(map(len, written.values())) > 0
 
 
-def test_a_frame_labelled_before_has_an_image_and_a_reason_but_no_map(opened):
+def test_a_frame_labeled_before_has_an_image_and_a_reason_but_no_map(opened):
     position = next(iter(opened.labeled))
     assert opened.pool.images(position).shape == (96, 128, 3)
-    with pytest.raises(Unavailable, match=r"labelled in cycle 1: it is no longer predicted"):
+    with pytest.raises(Unavailable, match=r"labeled in cycle 1: it is no longer predicted"):
         opened.scores(position)
 
 
@@ -223,7 +223,7 @@ def test_boxes_that_cannot_be_read_are_said():
     assert not found.results
 
 
-def test_frames_that_nobody_labelled_have_neither_hits_nor_false_detections():
+def test_frames_that_nobody_labeled_have_neither_hits_nor_false_detections():
     found, labels = matching.match({0: [{"bbox": [0, 0, 9, 20], "score": 1.0}]}, {0: None}, 0)
     assert found.kind.tolist() == [matching.UNKNOWN]
     assert len(labels.ltwh) == 0
@@ -240,8 +240,8 @@ def test_tiles_are_the_highest_that_hold_what_is_asked_for(values, at, most):
     maxima = np.array(values, np.float32).reshape(3, 2, 4) / 7
     positions = np.array([2, 7, 9])
     edges = aggregation.region_edges(20, 10), aggregation.region_edges(40, 10)
-    centred = [[x - 2, y - 3, 4, 6] for _, x, y in at]
-    held = np.array([p for p, _, _ in at], int), np.array(centred, float).reshape(-1, 4)
+    centered = [[x - 2, y - 3, 4, 6] for _, x, y in at]
+    held = np.array([p for p, _, _ in at], int), np.array(centered, float).reshape(-1, 4)
     slow = set()
     for p, x, y in at:
         if p in (2, 9) and y < 20:
@@ -287,7 +287,7 @@ def test_reasons_name_the_frame_that_kept_one_out(opened):
         assert opened.reason(record["position"]).startswith(f"chosen {k}. of 3")
 
 
-def test_the_nearest_labelled_frames_come_in_order(opened):
+def test_the_nearest_labeled_frames_come_in_order(opened):
     position = opened.selection["chosen"][0]["position"]
     found = opened.nearest_labeled(position)
     frames = opened.table["frame"]

@@ -108,7 +108,7 @@ def test_each_frame_gets_the_next_ones_score():
     np.testing.assert_array_equal(ranked, [0, 9, np.nan, 1, 2, 3])
 
 
-def test_in_a_second_cycle_the_released_code_still_scores_the_labelled_frames():
+def test_in_a_second_cycle_the_released_code_still_scores_the_labeled_frames():
     frames = video(120, sequences=2)
     z = np.random.default_rng(1).random(120)
     names = (fidelity.BASE, *fidelity.SECOND_ROWS)
@@ -129,7 +129,7 @@ def test_the_papers_row_is_what_the_steps_compute(toy_experiment):
     numbers = run.experiment.numbers
     z = fidelity.image_scores(run.weights(0), frames, numbers, mc=True, progress=False)
     stored = run.image_scores(1)["z"].to_numpy()[:6]
-    # the stored maps are quantised: at most half a step, 0.7 % of a score of 0.01 nats
+    # the stored maps are quantized: at most half a step, 0.7 % of a score of 0.01 nats
     np.testing.assert_allclose(z[fidelity.BASE], stored, rtol=0.02, atol=5e-5)
     assert list(z) == list(fidelity.variants(numbers))
     # rows that act on the maps change them; rows that act later do not

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alkit.frames import NO_BOXES, PAD_GREY, Boxes, FrameSet, fit, fit_factor
+from alkit.frames import NO_BOXES, PAD_GRAY, Boxes, FrameSet, fit, fit_factor
 
 
 def frame_set(images, boxes=None, **fields):
@@ -107,11 +107,11 @@ def test_resized_scales_images_and_boxes_alike():
     assert small.images(0).sum() == inside.sum()
 
 
-def test_resized_keeps_the_aspect_and_pads_with_grey():
+def test_resized_keeps_the_aspect_and_pads_with_gray():
     wide = frame_set([plain(200, (10, 40))], [Boxes([[20, 5, 10, 5]], ["p"])]).resized((20, 20))
     image = wide.images(0)
     assert (image[:5] == 200).all()
-    assert (image[5:] == PAD_GREY).all()
+    assert (image[5:] == PAD_GRAY).all()
     assert wide.boxes[0].ltwh.tolist() == [[10, 2.5, 5, 2.5]]
 
 

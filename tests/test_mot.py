@@ -14,7 +14,7 @@ N = 12
 
 
 def picture(k, size=(48, 64)):
-    """Frame k, from 1: a flat picture whose grey tells k after any compression."""
+    """Frame k, from 1: a flat picture whose gray tells k after any compression."""
     return np.full((*size, 3), 20 * k, np.uint8)
 
 
@@ -88,7 +88,7 @@ def test_nine_columns(images):
     )
     first, second = mot.read(images).boxes[0], mot.read(images).boxes[1]
     assert first.ltwh.tolist() == [[0, 0, 10, 40]]  # the file counts pixels from 1
-    assert first.visible.tolist() == [[2.5, 10, 5, 20]]  # a quarter of the area, same centre
+    assert first.visible.tolist() == [[2.5, 10, 5, 20]]  # a quarter of the area, same center
     assert second.label.tolist() == ["pedestrian", "distractor", "static person"]
     assert second.ignore.tolist() == [False, True, False]
     assert second.identity.tolist() == [5, 6, -1]

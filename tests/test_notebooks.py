@@ -117,10 +117,10 @@ def test_a_step_writes_only_where_save_says_so(path):
 
 
 @pytest.mark.parametrize("path", STEPS, ids=by_name)
-def test_a_step_says_at_its_end_where_its_artefacts_lie_and_what_comes_next(path):
+def test_a_step_says_at_its_end_where_its_artifacts_lie_and_what_comes_next(path):
     end = nbformat.read(path, 4).cells[-1].source
-    for artefact in steps.STEPS[path.stem].artefacts:
-        assert f"`{artefact}`" in end
+    for artifact in steps.STEPS[path.stem].artifacts:
+        assert f"`{artifact}`" in end
     _, _, following = end.partition("**Next:**")
     links = re.findall(r"\]\((\w+\.ipynb)\)", following)
     later = STEPS[(STEPS.index(path) + 1) % len(STEPS) or 1]
@@ -383,8 +383,8 @@ def test_checks_see_damage(toy_experiment, tmp_path):
     chosen = json.loads((folder / "selection.json").read_text())
     chosen["chosen"].append(chosen["chosen"][0] | {"position": run.labeled_positions(2)[0]})
     write_json(folder / "selection.json", chosen)
-    assert "was labelled before" in checks.selection(run, 2)
-    assert "labels: wrong: labelled are" in checks.labels(run, 2)
+    assert "was labeled before" in checks.selection(run, 2)
+    assert "labels: wrong: labeled are" in checks.labels(run, 2)
 
     write_json(folder / "losses.json", [1.0, float("nan")])
     assert "a loss is not finite" in checks.training(run, 2)

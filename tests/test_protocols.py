@@ -132,7 +132,7 @@ def test_real_boxes_and_detections_get_the_aspect():
     assert evaluate(coco([(1, narrow)]), results((1, wide, 0.9))).miss_rate.tolist() == [1]
     e = evaluate(coco([(1, wide)]), results((1, narrow, 0.9)), REASONABLE)
     assert e.miss_rate.tolist() == [0]
-    # About the centre: of equal left sides, the centres are 30 px apart and 11 of 71 px shared.
+    # About the center: of equal left sides, the centers are 30 px apart and 11 of 71 px shared.
     e = evaluate(coco([(1, narrow)]), results((1, (100, 100, 80, 100), 0.9)), REASONABLE)
     assert e.miss_rate.tolist() == [1]
 

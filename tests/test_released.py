@@ -10,7 +10,7 @@ from alkit.pages.explorer.cycle import Cycle
 from alkit.studies import fidelity
 
 RECORDED = (
-    "optimiser",
+    "optimizer",
     "learning_rate",
     "protocol",
     "default_boxes",
@@ -61,14 +61,14 @@ def test_the_loop_runs_and_fills_up_in_later_passes(released):
     assert run.logits(1).sizes["view"] == 1  # no double evaluation
 
 
-def test_step_4_smooths_labelled_frames_across_videos_with_zeros_beyond_the_ends(released):
+def test_step_4_smooths_labeled_frames_across_videos_with_zeros_beyond_the_ends(released):
     run = runs.Run(released / "divergence/seed_0")
     pool = run.frames("pool")
     assert len(set(pool.sequence)) > 1
     weights = np.exp(-(np.arange(-5, 6) ** 2) / 18)
     for cycle in (1, 2):
         table = run.image_scores(cycle)
-        # all frames have a score, those that were labelled before too
+        # all frames have a score, those that were labeled before too
         assert table["position"].tolist() == list(range(len(pool)))
         expected = np.convolve(table["z"], weights / weights.sum(), "same")
         ranked = np.array(run.selection(cycle)["ranked_by"], float)

@@ -124,10 +124,10 @@ def test_what_stops_the_notebook_is_an_error(toy_copy, tmp_path):
     assert not (toy_copy / "report.html").exists()
 
 
-def test_a_score_map_colours_what_is_high():
+def test_a_score_map_colors_what_is_high():
     image = np.full((4, 8, 3), 100, np.uint8)
     scores = np.zeros((4, 8), np.float32)
     scores[:, 4:] = 1.0
     drawn = thumbnails.with_scores(image, scores, 1.0)
-    assert np.ptp(drawn[:, :4], axis=2).max() <= 1  # grey where the score is 0
+    assert np.ptp(drawn[:, :4], axis=2).max() <= 1  # gray where the score is 0
     assert drawn[0, 6, 0] > drawn[0, 6, 2] + 50  # the bright end of the map is yellow

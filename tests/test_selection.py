@@ -165,7 +165,7 @@ def test_by_hand_every_reason():
         "UNSCORED",
         "CHOSEN",
         "LABELED",
-        "EXCLUDED_LATER",  # exactly 2 from the labelled one
+        "EXCLUDED_LATER",  # exactly 2 from the labeled one
         "RANKED_BELOW",
     ]
     assert (result.count, result.budget, result.shortfall) == (3, 3, 0)
@@ -187,7 +187,7 @@ def test_filling_the_budget_takes_three_passes_and_says_so():
     sequence = ["a"] * 6 + ["b"] * 3
     rules = {"sequence": sequence, "frame": frame, "labeled": [6]}
     strict = select(score, 5, **rules)
-    assert strict.indices.tolist() == [0, 8]  # 7 is exactly 2 from the labelled one: rule 2
+    assert strict.indices.tolist() == [0, 8]  # 7 is exactly 2 from the labeled one: rule 2
     assert strict.counts["EXCLUDED_NOW"] == 4
 
     filled = select(score, 5, **rules, fill=True)
@@ -418,10 +418,10 @@ def test_strategies():
         assert not STRATEGIES[name].smoothing
 
 
-# Eight frames of one video, each a map of two regions of 2 × 2 pixels; the rest of it was labelled.
+# Eight frames of one video, each a map of two regions of 2 × 2 pixels; the rest of it was labeled.
 #   0–2: a peak in each region of frame 0, nothing beside it in space or time
 #   3–5: flat in space and time, so that neither averaging changes it
-#     6: a lower peak with no neighbour in time
+#     6: a lower peak with no neighbor in time
 #     7: flat, lower still
 FRAME = np.array([0, 1, 2, 100, 101, 102, 200, 300])
 MAPS = np.zeros((8, 2, 4))
@@ -451,7 +451,7 @@ def chosen_by(strategy, budget, seed=0):
         ("mc-dropout", [3, 6, 0]),
         ("mean-aggregation", [3, 7, 6]),  # 2, 1, 0.45
         ("no-smoothing", [0, 3, 6]),  # 4, 2, 1.8
-        ("no-rules", [3, 4, 5]),  # neighbours of the best
+        ("no-rules", [3, 4, 5]),  # neighbors of the best
     ],
 )
 def test_what_each_switch_does_to_the_selection(name, expected):
@@ -464,7 +464,7 @@ def test_guided_random_is_plain_random_with_the_rules():
     for seed in range(50):
         z = random_scores(8, np.random.default_rng(seed))
         order = np.argsort(-z).tolist()
-        assert chosen_by(plain, 4, seed) == order[:4]  # neighbours or not
+        assert chosen_by(plain, 4, seed) == order[:4]  # neighbors or not
         best = [max(group, key=lambda i: z[i]) for group in ([0, 1, 2], [3, 4, 5], [6], [7])]
         assert chosen_by(guided, 4, seed) == sorted(best, key=order.index)
         differ += chosen_by(plain, 4, seed) != chosen_by(guided, 4, seed)

@@ -20,7 +20,7 @@ PEDS30 = "caltech/peds30.seq"
 
 
 def picture(k):
-    """Frame k: a flat picture whose grey tells k after any compression."""
+    """Frame k: a flat picture whose gray tells k after any compression."""
     return np.full((HEIGHT, WIDTH, 3), 20 * k + 10, np.uint8)
 
 
@@ -106,7 +106,7 @@ def test_more_frames_than_the_header_states(tmp_path):
     assert len(SeqFile(write(tmp_path / "a.seq", frames=4))) == 4
 
 
-def test_grey_frames(tmp_path):
+def test_gray_frames(tmp_path):
     images = [encode(picture(1), mode="L")]
     (image,) = SeqFile(write(tmp_path / "a.seq", images, code=102))
     assert np.array_equal(image, np.array(Image.open(io.BytesIO(images[0])).convert("RGB")))

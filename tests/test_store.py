@@ -1,4 +1,4 @@
-"""The Zarr stores: nothing half-written is read, interrupted stores go on, quantisation bounds."""
+"""The Zarr stores: nothing half-written is read, interrupted stores go on, quantization bounds."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_one_map_is_one_chunk_of_the_store(noise):
         before = Counting.count
         found = opened.isel(frame=wanted).values
         read = Counting.count - before
-        assert (found == store.dequantise(values[wanted])).all()
+        assert (found == store.dequantize(values[wanted])).all()
         assert 0 <= read - chunks * 2 * 50 * 40 <= 2 * (index + 50), f"{wanted}: {read} bytes"
 
 
@@ -107,7 +107,7 @@ def test_one_map_is_one_chunk_of_the_store(noise):
 )
 def test_scores_index_as_arrays_do(noise, key):
     values, path = noise
-    expected = store.dequantise(values)
+    expected = store.dequantize(values)
     for k in reversed(range(len(key))):  # each dimension by itself, as xarray does
         expected = expected[(slice(None),) * k + (key[k],)]
     found = store.open_scores(path)[key]
@@ -117,8 +117,8 @@ def test_scores_index_as_arrays_do(noise, key):
 
 def test_a_mean_over_all_frames_never_holds_them_all(noise, monkeypatch):
     values, path = noise
-    sizes, whole = [], store.dequantise
-    monkeypatch.setattr(store, "dequantise", lambda x: sizes.append(len(x)) or whole(x))
+    sizes, whole = [], store.dequantize
+    monkeypatch.setattr(store, "dequantize", lambda x: sizes.append(len(x)) or whole(x))
     mean = store.open_scores(path).mean("frame").values
     assert sorted(sizes) == [6, 32, 32]
     np.testing.assert_allclose(mean, whole(values).mean(0), rtol=1e-5)
@@ -130,10 +130,10 @@ def test_a_store_of_no_frames(tmp_path):
 
 
 @given(arrays(np.float32, 20, elements=st.floats(0, 3.46484375, width=32)))
-def test_quantisation_error_is_bounded_as_stated(scores):
-    stored = store.quantise(scores)
+def test_quantization_error_is_bounded_as_stated(scores):
+    stored = store.quantize(scores)
     assert stored.dtype == np.uint16
-    error = np.abs(store.dequantise(stored) - scores)
+    error = np.abs(store.dequantize(stored) - scores)
     half_step = 0.5 / store.QUANTA
     bound = store.HIGHEST_SCORE * (
         2 * half_step * np.sqrt(scores / store.HIGHEST_SCORE) + half_step**2
@@ -144,4 +144,4 @@ def test_quantisation_error_is_bounded_as_stated(scores):
 @pytest.mark.parametrize("wrong", [-0.1, np.nan, np.inf, 4.0])
 def test_impossible_scores_are_refused(wrong):
     with pytest.raises(ValueError, match=r"a score map lies in \[0, 3.466\]"):
-        store.quantise(np.array([0.5, wrong], np.float32))
+        store.quantize(np.array([0.5, wrong], np.float32))

@@ -247,7 +247,7 @@ def test_killed_amid_step_2_on_s3_and_gone_on(bucket, created, toy_settings, tmp
             logits[prediction.COARSE].values, logits[prediction.FINE].values, strict=True
         )
     ]
-    expected = store.dequantise(np.stack([store.quantise(s) for s in maps]))
+    expected = store.dequantize(np.stack([store.quantize(s) for s in maps]))
     assert run.scores(1).values.tobytes() == expected.tobytes()
 
 
@@ -285,8 +285,8 @@ def test_a_branch_refers_to_the_old_runs_stores(url, created, tmp_path):
     wide = branches.branch(run.folder, 1, {"radius": 20}, tmp_path / "wide")
     experiment.run(wide, notebooks=False)
     new = first_run(wide)
-    assert new.artefact(1, "1_predict", "logits.zarr") == logits
-    own = new.artefact(1, "2_score", "scores.zarr")
+    assert new.artifact(1, "1_predict", "logits.zarr") == logits
+    own = new.artifact(1, "2_score", "scores.zarr")
     assert own == runs.place_of(new.cycle(1), "scores.zarr")
     assert str(own).startswith(str(storage.under(f"{url}/wide-")))
     assert (new.scores(1).values != run.scores(1).values).any()

@@ -24,16 +24,16 @@ def counted(boxes):
     return ~boxes.ignore & (height >= 50) & slim
 
 
-PAINTED = ("skin", "hair", "top", "bottom", "shoes", "colour_bag")
+PAINTED = ("skin", "hair", "top", "bottom", "shoes", "color_bag")
 
 
 def drawn_extent(state, identity, size=SIZE):
     """The box of the pixels that a person covers: where it matters if they are black or white."""
     pictures = []
     for level in (0.0, 255.0):
-        colours = dict.fromkeys(PAINTED, (level,) * 3)
+        colors = dict.fromkeys(PAINTED, (level,) * 3)
         painted = tuple(
-            p._replace(person=p.person._replace(**colours)) if p.person.identity == identity else p
+            p._replace(person=p.person._replace(**colors)) if p.person.identity == identity else p
             for p in state.people
         )
         picture = render.draw(state._replace(people=painted), size, shadows=False)
@@ -182,7 +182,7 @@ def test_boxes_scale_with_the_image(domain):
 def staged(*props):
     """A frame with one person 10 m ahead in the middle of the image, and props."""
     state = plan(0, "source", 1).state(0)
-    view = state.view._replace(x=0.0, z=0.0, centre=0.0, height=1.5, focal=560.0, horizon=210.0)
+    view = state.view._replace(x=0.0, z=0.0, center=0.0, height=1.5, focal=560.0, horizon=210.0)
     person = people.dress(np.random.default_rng(0), 1, "bright")._replace(stature=1.75)
     placed = Placed(person, 0.0, 10.0, 1.0, 0.0, 0.5, 1.0)
     street = state.street._replace(props=props)
@@ -217,12 +217,12 @@ def test_a_pole_hides_little_a_car_much_and_a_van_all():
 
 def test_a_person_at_the_border_is_cut_there_and_ignored_once_mostly_outside():
     state = staged()
-    half = annotate.boxes(state._replace(view=state.view._replace(centre=-320.0)), SIZE)
+    half = annotate.boxes(state._replace(view=state.view._replace(center=-320.0)), SIZE)
     assert half.ltwh[0, 0] == 0
     assert not half.ignore[0]
-    gone = annotate.boxes(state._replace(view=state.view._replace(centre=-333.0)), SIZE)
+    gone = annotate.boxes(state._replace(view=state.view._replace(center=-333.0)), SIZE)
     assert gone.ignore[0]
-    assert len(annotate.boxes(state._replace(view=state.view._replace(centre=-400.0)), SIZE)) == 0
+    assert len(annotate.boxes(state._replace(view=state.view._replace(center=-400.0)), SIZE)) == 0
 
 
 def test_figures_have_unit_height_and_a_pedestrian_aspect():
@@ -231,10 +231,10 @@ def test_figures_have_unit_height_and_a_pedestrian_aspect():
     for k in range(300):
         person = people.dress(rng, k, "muted" if k % 2 else "bright", child=k % 10 == 0)
         turn = rng.uniform(0, 2 * np.pi)
-        points, ends, colours = people.figure(
+        points, ends, colors = people.figure(
             person, rng.uniform(0, 2 * np.pi), np.sin(turn), np.cos(turn), rng.uniform(0, 1.1)
         )
-        assert len(ends) == len(colours)
+        assert len(ends) == len(colors)
         assert ends[-1] == len(points)
         assert np.allclose((points[:, 1].min(), points[:, 1].max()), (0, 1))
         aspects.append(np.ptp(points[:, 0]))

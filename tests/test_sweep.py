@@ -56,8 +56,8 @@ def results(out) -> dict:
     for task in experiment.tasks(out):
         run, cycle, name = task.run, task.cycle, task.step.name
         record = records.read(run, cycle, name)
-        kept = {k: record[k] for k in ("key", "inputs", "parameters", "code", "artefacts")}
-        files = [run.artefact(cycle, name, artefact) for artefact in task.step.artefacts]
+        kept = {k: record[k] for k in ("key", "inputs", "parameters", "code", "artifacts")}
+        files = [run.artifact(cycle, name, artifact) for artifact in task.step.artifacts]
         kept["bytes"] = [file.read_bytes() for file in files if file.is_file()]
         if name == "1_predict":
             kept["logits"] = {k: v.values.tobytes() for k, v in run.logits(cycle).items()}

@@ -33,21 +33,21 @@ def ceilings(bed):
     return testbed.ceilings(bed)
 
 
-def of_greys(greys, sequence=None):
-    """Frames of one grey each."""
-    images = [np.full((120, 160, 3), grey, np.uint8) for grey in greys]
-    names = [str(i) for i in range(len(greys))]
-    return FrameSet("grey", names, images.__getitem__, (120, 160), sequence=sequence)
+def of_grays(grays, sequence=None):
+    """Frames of one gray each."""
+    images = [np.full((120, 160, 3), gray, np.uint8) for gray in grays]
+    names = [str(i) for i in range(len(grays))]
+    return FrameSet("gray", names, images.__getitem__, (120, 160), sequence=sequence)
 
 
-def labelled(*frames):
+def labeled(*frames):
     """Frames with the given lists of boxes [left, top, width, height]."""
     boxes = [Boxes(np.reshape(ltwh, (-1, 4)), ["pedestrian"] * len(ltwh)) for ltwh in frames]
     image = np.zeros((ROWS, COLUMNS, 3), np.uint8)
     return FrameSet("made", list("abcdefgh")[: len(boxes)], lambda i: image, DEMO.image_size, boxes)
 
 
-def centred(y, x, height, width):
+def centered(y, x, height, width):
     return [x - width / 2, y - height / 2, width, height]
 
 
@@ -56,11 +56,11 @@ def centred(y, x, height, width):
 
 def test_differences_of_consecutive_frames_stay_within_a_sequence():
     sequence = np.array(["a", "a", "a", "b", "b"])
-    alike = testbed.redundancy(of_greys([10, 13, 100, 101, 99], sequence))
+    alike = testbed.redundancy(of_grays([10, 13, 100, 101, 99], sequence))
     np.testing.assert_array_equal(alike.consecutive, [np.nan, 3, 87, np.nan, 2])
     assert set(alike.random) <= {3.0, 90.0, 91.0, 89.0, 87.0, 88.0, 86.0, 1.0, 2.0}
     assert alike.near == pytest.approx(2 / 3)
-    stills = testbed.redundancy(of_greys([10, 13, 100]))
+    stills = testbed.redundancy(of_grays([10, 13, 100]))
     np.testing.assert_array_equal(stills.consecutive, [np.nan, 3, 87])
 
 
@@ -102,7 +102,9 @@ def test_a_random_sample_misses_a_rare_situation():
 
 
 def test_perfect_logits_are_those_that_step_1_stores():
-    boxes = Boxes([centred(120, 160, 72.5, 40), [0, 0, 60, 120]], ["pedestrian"] * 2, [False, True])
+    boxes = Boxes(
+        [centered(120, 160, 72.5, 40), [0, 0, 60, 120]], ["pedestrian"] * 2, [False, True]
+    )
     logits = perfect_logits(boxes, DEMO)
     coarse, fine = logit_shapes(DEMO.image_size)[0], logit_shapes(DEMO.image_size)[4]
     assert logits["logits_stride8"].shape == (1, 4, *coarse)
@@ -113,26 +115,26 @@ def test_perfect_logits_are_those_that_step_1_stores():
 
 
 def test_a_pedestrian_like_a_default_box_is_found():
-    frames = labelled(*([centred(120, 160, *size)] for size in default_boxes(DEMO)), [])
+    frames = labeled(*([centered(120, 160, *size)] for size in default_boxes(DEMO)), [])
     assert causes(frames, DEMO) == {"shape": 0, "alone": 0, "together": 0}
 
 
 def test_a_pedestrian_unlike_any_default_box_is_missed():
-    slim = centred(120, 160, 40, 8)  # the best IoU is 0.42, with 27.5 × 15.5
-    frames = labelled([slim], [centred(120, 160, 40, 25)])
+    slim = centered(120, 160, 40, 8)  # the best IoU is 0.42, with 27.5 × 15.5
+    frames = labeled([slim], [centered(120, 160, 40, 25)])
     assert causes(frames, DEMO) == {"shape": 0.5, "alone": 0.5, "together": 0.5}
 
 
-def test_a_neighbour_clears_the_patch_of_the_one_before():
+def test_a_neighbor_clears_the_patch_of_the_one_before():
     large, small = default_boxes(DEMO)[[1, 4]]
-    pair = [centred(120, 160, *large), centred(120, 162, *small)]
-    found = causes(labelled(pair, [centred(120, 160, *large)]), DEMO)
+    pair = [centered(120, 160, *large), centered(120, 162, *small)]
+    found = causes(labeled(pair, [centered(120, 160, *large)]), DEMO)
     assert found["shape"] == found["alone"] == 0
     assert found["together"] == pytest.approx(1 / 3)
 
 
 def test_there_is_no_ceiling_without_pedestrians():
-    assert np.isnan(list(causes(labelled([], []), DEMO).values())).all()
+    assert np.isnan(list(causes(labeled([], []), DEMO).values())).all()
 
 
 def test_the_causes_of_a_ceiling_add_up(ceilings):
@@ -171,7 +173,7 @@ def test_other_data_than_street_is_refused(toy_copy):
 
 @pytest.fixture
 def folds(toy_experiment, tmp_path):
-    """Two complete folds; after the last cycle of one many frames are labelled, of one few."""
+    """Two complete folds; after the last cycle of one many frames are labeled, of one few."""
     for name, images, rate in (("whole", 40, 0.5), ("few", 1, 0.75)):
         shutil.copytree(toy_experiment, tmp_path / name)
         for file in (tmp_path / name).glob("*/seed_0/cycle_02/evaluation.json"):
@@ -188,8 +190,8 @@ def test_miss_rates_of_the_ceiling_of_w_l_and_of_random_labels(bed, ceilings, fo
     assert table["data"].tolist() == ["street-source", "street-test"] * 2
     table = testbed.miss_rates(bed, str(folds), ceilings)
     assert dict(zip(table["what"][4:], table["miss rate"][4:], strict=True)) == {
-        "1 random frames labelled": 0.75,
-        "40 random frames labelled": 0.5,
+        "1 random frames labeled": 0.75,
+        "40 random frames labeled": 0.5,
     }
 
 

@@ -24,8 +24,8 @@ def frames(n=4, boxes=ONE_BOX):
     return FrameSet("tiny", [f"f{i}" for i in range(n)], images.__getitem__, SIZE, [boxes] * n)
 
 
-def trained(epochs=3, checkpoint=None, key="", optimiser="rmsprop", **stop):
-    numbers = NUMBERS.model_copy(update={"optimiser": optimiser})
+def trained(epochs=3, checkpoint=None, key="", optimizer="rmsprop", **stop):
+    numbers = NUMBERS.model_copy(update={"optimizer": optimizer})
     detector = training.new_detector(numbers, np.random.SeedSequence(1))
     losses = training.train(
         detector, frames(), numbers, epochs, np.random.SeedSequence(2), checkpoint, key, **stop
@@ -57,8 +57,8 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("optimiser", ["rmsprop", "momentum"])
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, optimiser):
+@pytest.mark.parametrize("optimizer", ["rmsprop", "momentum"])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, optimizer):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
     checkpoint = tmp_path / "checkpoint.safetensors"
 
@@ -67,13 +67,13 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, op
             raise Killed
 
     with pytest.raises(Killed):
-        trained(4, checkpoint, "k", progress=kill, optimiser=optimiser)
+        trained(4, checkpoint, "k", progress=kill, optimizer=optimizer)
     steps = []
     resumed, losses = trained(
-        4, checkpoint, "k", progress=lambda done, *_: steps.append(done), optimiser=optimiser
+        4, checkpoint, "k", progress=lambda done, *_: steps.append(done), optimizer=optimizer
     )
     assert steps == [5, 6, 7, 8]  # the two finished epochs are not done again
-    undisturbed, expected = trained(4, optimiser=optimiser)
+    undisturbed, expected = trained(4, optimizer=optimizer)
     assert same(resumed, undisturbed)
     assert losses == expected
 
@@ -134,7 +134,7 @@ def test_loss_by_hand_where_every_negative_is_drawn():
 
 def weights_at_image_resolution(maps, numbers, rng):
     """The authors' weights of label maps (level, y, x) of pixels, step by step as they do it: a
-    draw of pixels, each channel divided by its sum, then nearest-neighbour downsampling."""
+    draw of pixels, each channel divided by its sum, then nearest-neighbor downsampling."""
     levels, height, width = maps.shape
     chance = 15 * max(100 * numbers.scale**2, (maps == 1).sum()) / (levels * height * width)
     found = []
@@ -272,9 +272,9 @@ def test_a_number_of_iterations_ends_within_an_epoch():
 
 def test_weights_decay_and_shifts_do_not():
     detector = training.new_detector(NUMBERS, np.random.SeedSequence(1))
-    for optimiser in ("momentum", "rmsprop"):
-        numbers = NUMBERS.model_copy(update={"optimiser": optimiser, "weight_decay": 0.5})
-        groups = training.new_optimiser(detector, numbers).param_groups
+    for optimizer in ("momentum", "rmsprop"):
+        numbers = NUMBERS.model_copy(update={"optimizer": optimizer, "weight_decay": 0.5})
+        groups = training.new_optimizer(detector, numbers).param_groups
         decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
         for name, parameter in detector.named_parameters():
             assert decay[id(parameter)] == (0.5 if name.endswith("weight") else 0)
@@ -300,18 +300,18 @@ def test_weights_of_another_network_are_refused(tmp_path):
         training.load_weights(path, NUMBERS)
 
 
-def test_optimisers_take_the_steps_of_their_rules():
+def test_optimizers_take_the_steps_of_their_rules():
     # By hand: two steps on one weight with the gradients 3 and −1, no decay.
     def two_steps(name):
-        numbers = NUMBERS.model_copy(update={"optimiser": name, "weight_decay": 0.0})
+        numbers = NUMBERS.model_copy(update={"optimizer": name, "weight_decay": 0.0})
         weight = torch.nn.Parameter(torch.tensor([2.0]))
         layer = torch.nn.ParameterList([weight])
-        optimiser = training.new_optimiser(layer, numbers)
+        optimizer = training.new_optimizer(layer, numbers)
         for gradient in (3.0, -1.0):
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = 0.1
             weight.grad = torch.tensor([gradient])
-            optimiser.step()
+            optimizer.step()
         return float(weight.detach())
 
     velocity = 0.9 * 3.0 - 1.0

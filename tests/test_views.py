@@ -28,7 +28,7 @@ budget: 7
 
 @pytest.fixture(scope="module")
 def stills(tmp_path_factory):
-    """Stills, nearly all of them labelled, a detector that finds nothing, no held-out frames."""
+    """Stills, nearly all of them labeled, a detector that finds nothing, no held-out frames."""
     path = tmp_path_factory.mktemp("stills")
     (path / "stills.yaml").write_text(STILLS)
     settings = read_experiment(path / "stills.yaml")
@@ -87,7 +87,7 @@ def test_photographs_are_jpeg_and_drawings_png():
 def test_boxes_are_drawn_where_they_are():
     axes = drawing.picture(1, "").subplots()
     drawing.boxes(axes, [[10, 20, 30, 40]], "red", texts=["0.5"])
-    # a box starts at the corner of its first pixel, whose centre is at a whole number
+    # a box starts at the corner of its first pixel, whose center is at a whole number
     assert {patch.get_bbox().bounds for patch in axes.patches} == {(9.5, 19.5, 30, 40)}
     assert [text.get_text() for text in axes.texts] == ["0.5"]
 

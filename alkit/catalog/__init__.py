@@ -71,7 +71,7 @@ class DataFile(_Model):
 
 class Expect(_Model):
     """Known numbers of a data set, at native pixels under the entry's filter. `instances` are the
-    positives, `boxes` the labelled boxes of the filter's classes before height, aspect and
+    positives, `boxes` the labeled boxes of the filter's classes before height, aspect and
     visibility, `identities` the different objects among the positives."""
 
     images: NonNegativeInt | None = None
@@ -169,7 +169,7 @@ class Entry(_Model):
     def open_unfiltered(
         self, image_size: tuple[int, int] | None = None, resizing: str = "area", **args
     ) -> FrameSet:
-        """As `open`, with all labelled objects."""
+        """As `open`, with all labeled objects."""
         module = self.reader_module()
         call = self.reader_args(**args)
         if "image_size" in _parameters(module):  # a reader that draws, at any size

@@ -56,7 +56,7 @@ def dropped(image, rng):
 
 
 def noisy(image, rng):
-    """Gaussian noise of one grey level, the same in the three colours."""
+    """Gaussian noise of one gray level, the same in the three colors."""
     return as_bytes(np.rint(image + rng.normal(0, 1, (*image.shape[:2], 1))))
 
 

@@ -16,16 +16,16 @@ def write(tensors: dict, path: Path, **metadata: str):
     os.replace(partial, path)
 
 
-def keep(path: Path, key: str, detector, optimiser, losses: list):
+def keep(path: Path, key: str, detector, optimizer, losses: list):
     """Write a checkpoint of a training, atomically."""
     tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
-    for k, own in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{k}.{name}": value for name, value in own.items()}
+    for k, own in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{k}.{name}": value for name, value in own.items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     write(tensors, path, key=key, losses=json.dumps(losses))
 
 
-def restore(path: Path, key: str, detector, optimiser) -> list:
+def restore(path: Path, key: str, detector, optimizer) -> list:
     """Read a checkpoint back if there is one; the losses of the epochs done."""
     if not path.exists():
         return []
@@ -47,5 +47,5 @@ def restore(path: Path, key: str, detector, optimiser) -> list:
             k, _, name = name.partition(".")
             state[int(k)][name] = value
     detector.load_state_dict(weights)
-    optimiser.load_state_dict(optimiser.state_dict() | {"state": dict(state)})
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(state)})
     return losses

@@ -1,4 +1,4 @@
-"""Box filters: which labelled boxes are positives, which are ignored, which are dropped."""
+"""Box filters: which labeled boxes are positives, which are ignored, which are dropped."""
 
 from typing import Literal
 

@@ -12,9 +12,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The image in a file as uint8 RGB (y, x, 3); grey and palette images become RGB.
+    """The image in a file as uint8 RGB (y, x, 3); gray and palette images become RGB.
 
-    Pillow decodes, because OpenCV fills the missing part of a truncated JPEG with grey and says
+    Pillow decodes, because OpenCV fills the missing part of a truncated JPEG with gray and says
     nothing. An orientation note in the file (EXIF) is not applied: boxes are in stored pixels.
 
     Raises FileNotFoundError for a missing file, and ValueError for one that is not an image, is

@@ -19,7 +19,7 @@ from PIL import Image
 
 HEADER_BYTES = 1024
 MAGIC = struct.pack("<I", 0xFEED) + "Norpix seq".encode("utf-16-le")
-JPEGS = (102, 201)  # image formats, grey and colour; others are raw, PNG or a Bayer pattern
+JPEGS = (102, 201)  # image formats, gray and color; others are raw, PNG or a Bayer pattern
 SIGNATURE = b"\xff\xd8"  # that a JPEG begins with
 MIN_FRAME = 64  # bytes, less than any whole JPEG
 
@@ -32,7 +32,7 @@ class SeqFile(Sequence):
     keeps where they start: 16 bytes a frame. Every access opens the file and closes it again, so
     hundreds of `SeqFile`s hold no file open, and threads and forked processes share one safely.
 
-    Frames are JPEG, as all of Caltech's are; grey becomes RGB. Raises FileNotFoundError, or
+    Frames are JPEG, as all of Caltech's are; gray becomes RGB. Raises FileNotFoundError, or
     ValueError with the file's name: on opening where it is no .seq file, its frames are not JPEG,
     or its size cannot hold the frames that its header states; when a frame is read, with the
     frame's number from 0, where this one is truncated, damaged, of another size than the header
@@ -93,7 +93,7 @@ class SeqFile(Sequence):
                 "damaged from here on"
             )
         try:
-            # Pillow, as in `imagefile.read_image`: OpenCV fills what is missing with grey.
+            # Pillow, as in `imagefile.read_image`: OpenCV fills what is missing with gray.
             with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
                 size = (image.height, image.width)
                 if size != self.image_size:  # before any pixel is decoded

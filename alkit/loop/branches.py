@@ -61,7 +61,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
 
 
 def _take_over(old: Run, new: Run, cycle: int):
-    """Write the records of a cycle into a branch, each referring to the old run's artefacts."""
+    """Write the records of a cycle into a branch, each referring to the old run's artifacts."""
     done = (steps.pretrain, steps.evaluate) if cycle == 0 else steps.of_strategy(old.strategy)
     for step in done:
         if records.read(old, cycle, step.name) is None:
@@ -77,15 +77,15 @@ def _take_over(old: Run, new: Run, cycle: int):
         if holder is None:
             differences = plan.differences(records.read(old, cycle, step.name))
             raise ValueError(
-                f"{old.cycle(cycle)}: step {step.name} is stale or its artefacts are gone: "
+                f"{old.cycle(cycle)}: step {step.name} is stale or its artifacts are gone: "
                 f"{'; '.join(differences)}"
             )
         new.cycle(cycle).mkdir(parents=True, exist_ok=True)
-        records.write(new, cycle, plan, step.artefacts, 0.0, reused=holder)
+        records.write(new, cycle, plan, step.artifacts, 0.0, reused=holder)
 
 
 def _register(source: Path, out: Path):
-    """Tell an experiment of a branch that refers to its artefacts."""
+    """Tell an experiment of a branch that refers to its artifacts."""
     file = source / "branches.json"
     known = read_json(file) if file.exists() else []
     write_json(file, sorted({*known, str(out)}))

@@ -45,7 +45,7 @@ def predictions(run, cycle: int) -> str:
             problems.append(f"a logit of frame {positions[k]} is not finite")
     foreign = {found["image_id"] for found in run.detections(cycle, "pool")} - {*positions + 1}
     problems += [f"a detection of image id {i}, which was not predicted" for i in sorted(foreign)]
-    return sentence("predictions: all unlabelled frames complete, logits finite", problems[:5])
+    return sentence("predictions: all unlabeled frames complete, logits finite", problems[:5])
 
 
 def scores(run, cycle: int) -> str:
@@ -63,7 +63,7 @@ def image_scores(run, cycle: int) -> str:
     table = run.image_scores(cycle)
     problems = unlabeled_problems(run, cycle, table["position"].to_numpy())
     problems += _score_problems(table["z"])
-    return sentence("image scores: one for each unlabelled frame, finite, not negative", problems)
+    return sentence("image scores: one for each unlabeled frame, finite, not negative", problems)
 
 
 def selection(run, cycle: int) -> str:
@@ -71,7 +71,7 @@ def selection(run, cycle: int) -> str:
     result, budget = run.selection(cycle), run.experiment.budget
     chosen = [frame["position"] for frame in result["chosen"]]
     labeled = run.labeled_positions(cycle)
-    problems = [f"frame {p} was labelled before" for p in {*chosen} & {*labeled}]
+    problems = [f"frame {p} was labeled before" for p in {*chosen} & {*labeled}]
     if len(chosen) > budget:
         problems.append(f"{len(chosen)} chosen of a budget of {budget}")
     if len({*chosen}) < len(chosen):
@@ -101,11 +101,11 @@ def labels(run, cycle: int) -> str:
     given = run.labels(cycle)
     chosen = sorted(frame["position"] for frame in run.selection(cycle)["chosen"])
     labeled = sorted(image["position"] for image in given["images"])
-    problems = [] if labeled == chosen else [f"labelled are {labeled}, chosen were {chosen}"]
+    problems = [] if labeled == chosen else [f"labeled are {labeled}, chosen were {chosen}"]
     known = {image["id"] for image in given["images"]}
     for box in given["annotations"]:
         if box["image_id"] not in known:
-            problems.append(f"box {box['id']} is of no labelled image")
+            problems.append(f"box {box['id']} is of no labeled image")
         if not finite(box["bbox"]) or min(box["bbox"][2:]) <= 0:
             problems.append(f"box {box['id']} is {box['bbox']}")
     claim = "labels: the chosen frames and no others, every box of positive size"

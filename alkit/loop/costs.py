@@ -51,7 +51,7 @@ def measure(experiment: Experiment, scores) -> Costs:
         predict=_predict(detector, numbers),
         score={name: _score(name, score, detector, numbers) for name, score in functions.items()},
         aggregate=_seconds(
-            lambda: image_score(store.dequantise(a_map), region, grid=numbers.region_grid)
+            lambda: image_score(store.dequantize(a_map), region, grid=numbers.region_grid)
         ),
         train=_train(detector, numbers),
         weights=4 * training.count_parameters(detector),
@@ -76,10 +76,10 @@ def _score(name: str, score, detector, numbers: Profile) -> float:
 
     def call(seed):
         if name != "mutual_information":
-            return store.quantise(prediction.pixel_scores(score, *maps, numbers, on))
+            return store.quantize(prediction.pixel_scores(score, *maps, numbers, on))
         generator = torch.Generator().manual_seed(seed)
         passes = prediction.dropout_probabilities(detector, image, numbers, generator)
-        return store.quantise(to_numpy(score(passes)))
+        return store.quantize(to_numpy(score(passes)))
 
     return _seconds(lambda: list(in_threads(call, range(threads), threads))) / threads
 
@@ -88,12 +88,12 @@ def _train(detector, numbers: Profile) -> float:
     """Seconds of an iteration, after which the detector is another."""
     n = numbers.batch_size
     samples = training.Samples(_noise(numbers, n), numbers, "none")
-    optimiser = training.new_optimiser(detector.train(), numbers)
+    optimizer = training.new_optimizer(detector.train(), numbers)
     generator = torch.Generator().manual_seed(0)
 
     def call():
         sample = samples.batch(range(n), [None] * n)
-        training.iteration(detector, optimiser, *sample, numbers, generator)
+        training.iteration(detector, optimizer, *sample, numbers, generator)
 
     with training.flushed_denormals():
         return _seconds(call)

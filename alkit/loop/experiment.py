@@ -111,10 +111,10 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     (`alkit.loop.cluster`) the runs side by side, each as one task of a worker.
 
     With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
-    call; the records and artefacts are the same. Raises StaleStep for a step whose record no
+    call; the records and artifacts are the same. Raises StaleStep for a step whose record no
     longer holds (unless `redo`, which makes it and all after it again), StepFailed, naming step
     and notebook, for one that ends with an error (on workers when the other runs are done), and
-    `answers.LabelsWanted` when nothing is left to do before people have labelled frames.
+    `answers.LabelsWanted` when nothing is left to do before people have labeled frames.
     """
     with runs.lock(out), cluster.address() as scheduler:
         check_data(out)
@@ -291,7 +291,7 @@ def parse_seeds(text: str) -> list:
 
 
 def ledger(out: Path) -> pd.DataFrame:
-    """One row for each evaluated cycle: what was labelled, and what the detector then missed.
+    """One row for each evaluated cycle: what was labeled, and what the detector then missed.
     `alkit status` leaves out the average precisions."""
     rows, seen = [], set()
     for task in tasks(out):

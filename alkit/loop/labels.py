@@ -1,4 +1,4 @@
-"""Labels of frames as COCO dicts: what the oracle says, and a labelled set to train on."""
+"""Labels of frames as COCO dicts: what the oracle says, and a labeled set to train on."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -98,7 +98,7 @@ def count(labels: dict) -> dict:
 
 
 def concatenate(first: FrameSet, second: FrameSet) -> FrameSet:
-    """Frames of one set followed by those of another, both labelled and of one image size."""
+    """Frames of one set followed by those of another, both labeled and of one image size."""
     n = len(first)
     return FrameSet(
         dataset=f"{first.dataset} and {second.dataset}",

@@ -2,7 +2,7 @@
 
 A step is complete when its record `<step>.json` is in the cycle's folder; it is written last and
 atomically. Its `key` is a digest of the inputs' keys, the parameters and the code, so that two
-steps with the same key have the same result: a record may refer to another cycle's artefacts
+steps with the same key have the same result: a record may refer to another cycle's artifacts
 (`reused`) instead of holding its own.
 """
 
@@ -39,7 +39,7 @@ def digest(value) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def artefact_digest(path: Path) -> str:
+def artifact_digest(path: Path) -> str:
     """sha256 of a file; a Zarr store, large and rebuilt from the rest, only says that it is one."""
     if path.suffix == ".zarr":
         return "store"
@@ -144,17 +144,17 @@ def all_records(out: Path):
             yield path, record
 
 
-def find_equal(run: Run, plan: Plan, artefacts) -> Path | None:
+def find_equal(run: Run, plan: Plan, artifacts) -> Path | None:
     """A folder, in this experiment or one related to it, that holds the same step."""
     for out in [run.out, *(run.out / other for other in run.settings["related"])]:
         for path, record in all_records(out):
             complete = record["key"] == plan.key and not record.get("reused")
-            if complete and all(is_there(path.parent, name, plan.key) for name in artefacts):
+            if complete and all(is_there(path.parent, name, plan.key) for name in artifacts):
                 return path.parent
     return None
 
 
-def write(run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None = None):
+def write(run, cycle, plan: Plan, artifacts, seconds: float, reused: Path | None = None):
     """Write a record, which completes its step."""
     folder = run.cycle(cycle)
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def write(run, cycle, plan: Plan, artefacts, seconds: float, reused: Path | None
         "inputs": plan.inputs,
         "parameters": plan.parameters,
         "code": plan.code,
-        "artefacts": {name: artefact_digest(holder / name) for name in artefacts},
+        "artifacts": {name: artifact_digest(holder / name) for name in artifacts},
         "environment": environment(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),

@@ -89,7 +89,7 @@ def _stores_of(experiment: Experiment) -> dict:
 
 
 def place_of(folder: Path, name: str) -> storage.Place:
-    """Where an artefact of a cycle's folder lies: in it, or under the URL of the stores."""
+    """Where an artifact of a cycle's folder lies: in it, or under the URL of the stores."""
     if name.endswith(".zarr"):
         out = folder.parents[2]
         url = read_json(out / "experiment.json").get("stores_at")
@@ -99,7 +99,7 @@ def place_of(folder: Path, name: str) -> storage.Place:
 
 
 def is_there(folder: Path, name: str, key: str | None = None) -> bool:
-    """Whether an artefact of a cycle's folder is there: a store whole, and made from `key`."""
+    """Whether an artifact of a cycle's folder is there: a store whole, and made from `key`."""
     place = place_of(folder, name)
     if not name.endswith(".zarr"):
         return place.exists()
@@ -108,7 +108,7 @@ def is_there(folder: Path, name: str, key: str | None = None) -> bool:
 
 
 def holder(folder: Path, record: dict | None) -> Path:
-    """The folder of a step's artefacts: its own, or the one that its record refers to."""
+    """The folder of a step's artifacts: its own, or the one that its record refers to."""
     reused = record and record.get("reused")
     return (folder / reused).resolve() if reused else folder
 
@@ -245,8 +245,8 @@ class Run:
             return self.out / PRETRAIN / self.folder.name
         return self.folder / f"cycle_{cycle:02d}"
 
-    def artefact(self, cycle: int, step: str, name: str) -> storage.Place:
-        """Where a step's artefact lies. Raises FileNotFoundError if it is not there, also for a
+    def artifact(self, cycle: int, step: str, name: str) -> storage.Place:
+        """Where a step's artifact lies. Raises FileNotFoundError if it is not there, also for a
         store that is not whole or was made from something else than the step's record says."""
         file = self.cycle(cycle) / f"{step}.json"
         record = read_json(file) if file.exists() else None
@@ -260,62 +260,62 @@ class Run:
         return place
 
     def logits(self, cycle: int) -> xr.Dataset:
-        """Step 1: the five logit maps of every unlabelled frame, lazily."""
-        return store.open_dataset(self.artefact(cycle, "1_predict", "logits.zarr"))
+        """Step 1: the five logit maps of every unlabeled frame, lazily."""
+        return store.open_dataset(self.artifact(cycle, "1_predict", "logits.zarr"))
 
     def scores(self, cycle: int) -> xr.DataArray:
         """Step 2: dense score maps (frame, y, x) in nats, lazily."""
-        return store.open_scores(self.artefact(cycle, "2_score", "scores.zarr"))
+        return store.open_scores(self.artifact(cycle, "2_score", "scores.zarr"))
 
     def stored_scores(self, cycle: int) -> xr.DataArray:
-        """The same as whole numbers, as `store.quantise` makes them."""
-        return store.open_dataset(self.artefact(cycle, "2_score", "scores.zarr"))["score_root"]
+        """The same as whole numbers, as `store.quantize` makes them."""
+        return store.open_dataset(self.artifact(cycle, "2_score", "scores.zarr"))["score_root"]
 
     def image_scores(self, cycle: int) -> pd.DataFrame:
-        """Step 3: z of every unlabelled frame."""
-        path = self.artefact(cycle, "3_aggregate", "image_scores.csv")
+        """Step 3: z of every unlabeled frame."""
+        path = self.artifact(cycle, "3_aggregate", "image_scores.csv")
         # Python's float gives every digit back
         return pd.read_csv(path, dtype={"name": str, "sequence": str}, converters={"z": float})
 
     def region_maxima(self, cycle: int) -> np.ndarray:
-        """Step 3: the highest score in each region of every unlabelled frame, in nats: float16
+        """Step 3: the highest score in each region of every unlabeled frame, in nats: float16
         (frame, row, column), mapped from the file, so that only what is used is read."""
-        path = self.artefact(cycle, "3_aggregate", "region_maxima.npy")
+        path = self.artifact(cycle, "3_aggregate", "region_maxima.npy")
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def selection(self, cycle: int) -> dict:
         """Step 4: chosen frames in order, and the reason code of every pool frame."""
-        return read_json(self.artefact(cycle, "4_select", "selection.json"))
+        return read_json(self.artifact(cycle, "4_select", "selection.json"))
 
     def labels(self, cycle: int) -> dict:
-        """Step 5: the cycle's labelled frames as a COCO dict."""
-        return read_json(self.artefact(cycle, "5_label", "labels.json"))
+        """Step 5: the cycle's labeled frames as a COCO dict."""
+        return read_json(self.artifact(cycle, "5_label", "labels.json"))
 
     def weights(self, cycle: int) -> Path:
         """W_l of cycle 0, or Θ after step 6 of a later cycle."""
         step = "0_pretrain" if cycle == 0 else "6_retrain"
-        return self.artefact(cycle, step, "weights.safetensors")
+        return self.artifact(cycle, step, "weights.safetensors")
 
     def losses(self, cycle: int) -> list:
         """Mean training loss of each epoch."""
         step = "0_pretrain" if cycle == 0 else "6_retrain"
-        return read_json(self.artefact(cycle, step, "losses.json"))
+        return read_json(self.artifact(cycle, step, "losses.json"))
 
     def held_out(self) -> dict:
         """W_l's curve on held-out frames of X_l's domain; empty if the experiment names none."""
-        return read_json(self.artefact(0, "0_pretrain", "held_out.json"))
+        return read_json(self.artifact(0, "0_pretrain", "held_out.json"))
 
     def evaluation(self, cycle: int) -> dict:
         """Step 7: the curve and the counts of a cycle."""
-        return read_json(self.artefact(cycle, "7_evaluate", "evaluation.json"))
+        return read_json(self.artifact(cycle, "7_evaluate", "evaluation.json"))
 
     def detections(self, cycle: int, where: str) -> list:
         """Detections as COCO results on `pool` (step 1) or `test` (step 7)."""
         step = {"pool": "1_predict", "test": "7_evaluate"}[where]
-        return read_json(self.artefact(cycle, step, f"{where}_detections.json.gz"))
+        return read_json(self.artifact(cycle, step, f"{where}_detections.json.gz"))
 
     def labeled_positions(self, cycle: int) -> list:
-        """Positions in the pool that were labelled before `cycle`, in the order chosen."""
+        """Positions in the pool that were labeled before `cycle`, in the order chosen."""
         return [image["position"] for k in range(1, cycle) for image in self.labels(k)["images"]]
 
 

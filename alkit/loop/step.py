@@ -71,7 +71,7 @@ class Step:
 
     name: str
     work: Callable[[Job], None]
-    artefacts: tuple
+    artifacts: tuple
     inputs: Callable[..., dict]  # of run, cycle
     parameters: tuple  # numbers of the profile
     # Job -> work(blocks of frames, tick), which computes one after the other and gives for each a
@@ -80,8 +80,8 @@ class Step:
 
     @property
     def store(self) -> str | None:
-        """The artefact that shards are written to, None where they are not."""
-        return next((name for name in self.artefacts if name.endswith(".zarr")), None)
+        """The artifact that shards are written to, None where they are not."""
+        return next((name for name in self.artifacts if name.endswith(".zarr")), None)
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
@@ -113,7 +113,7 @@ class Step:
         if record["key"] != plan.key:
             return State("stale", "; ".join(plan.differences(record)))
         folder = runs.holder(run.cycle(cycle), record)
-        gone = [name for name in self.artefacts if not runs.is_there(folder, name, plan.key)]
+        gone = [name for name in self.artifacts if not runs.is_there(folder, name, plan.key)]
         if gone:
             return State("cleaned", f"{', '.join(gone)} deleted; made again when needed")
         return State("complete", f"as {record['reused']}" if "reused" in record else "")
@@ -128,7 +128,7 @@ class Step:
         return _step_of, (self.work,)
 
     def __call__(self, run, cycle: int, save: bool = True) -> Run:
-        """Do the step if it is not complete; the run comes back, to read its artefacts from.
+        """Do the step if it is not complete; the run comes back, to read its artifacts from.
 
         Raises StaleStep if it is complete but no longer up to date, RuntimeError if it is not
         complete and `save` is false.
@@ -152,11 +152,11 @@ class Step:
             )
         plan = self.plan(run, cycle)
         start = time.monotonic()
-        equal = records.find_equal(run, plan, self.artefacts)
+        equal = records.find_equal(run, plan, self.artifacts)
         if equal is None:
             with progress.follow(run.cycle(cycle), self.name) as report:
                 self.work(self.job(run, cycle, plan.key, report))
-        records.write(run, cycle, plan, self.artefacts, time.monotonic() - start, equal)
+        records.write(run, cycle, plan, self.artifacts, time.monotonic() - start, equal)
         return run
 
 

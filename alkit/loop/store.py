@@ -151,7 +151,7 @@ def _shard(data: xr.Dataset) -> int:
     return data["done"].encoding["chunks"][0]
 
 
-def quantise(scores: np.ndarray) -> np.ndarray:
+def quantize(scores: np.ndarray) -> np.ndarray:
     """Score maps in nats to `QUANTA` steps of a square-root scale, fine where small differences
     matter: STORED. The largest error is √(s · highest) / 511, at small s highest / 4 / 511²."""
     low, high = scores.min(initial=0), scores.max(initial=0)
@@ -163,8 +163,8 @@ def quantise(scores: np.ndarray) -> np.ndarray:
     return np.rint(np.sqrt(scores / HIGHEST_SCORE) * QUANTA).clip(0, QUANTA).astype(STORED)
 
 
-def dequantise(stored):
-    """What `quantise` gives to float32 nats; NumPy or dask."""
+def dequantize(stored):
+    """What `quantize` gives to float32 nats; NumPy or dask."""
     scores = stored.astype(np.float32)
     scores /= np.float32(QUANTA)
     scores *= scores
@@ -173,7 +173,7 @@ def dequantise(stored):
 
 
 class _InNats(BackendArray):
-    """A stored array as scores in nats: reads and dequantises what is asked for, no more."""
+    """A stored array as scores in nats: reads and dequantizes what is asked for, no more."""
 
     def __init__(self, stored: zarr.Array):
         self.stored, self.shape, self.dtype = stored, stored.shape, np.dtype(np.float32)
@@ -183,7 +183,7 @@ class _InNats(BackendArray):
         return explicit_indexing_adapter(key, self.shape, outer, self._read)
 
     def _read(self, key):
-        return dequantise(self.stored.oindex[key])
+        return dequantize(self.stored.oindex[key])
 
 
 def open_scores(place: Place) -> xr.DataArray:

@@ -1,4 +1,4 @@
-"""What is to be labelled in a cycle: its chosen frames, at their own size, with proposals."""
+"""What is to be labeled in a cycle: its chosen frames, at their own size, with proposals."""
 
 from dataclasses import dataclass
 from functools import cached_property

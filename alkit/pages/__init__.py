@@ -1,1 +1,1 @@
-"""What one looks at: figures of the steps, the report, the explorer, the labelling page."""
+"""What one looks at: figures of the steps, the report, the explorer, the labeling page."""

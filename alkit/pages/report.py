@@ -27,7 +27,7 @@ from alkit.pages import figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.figures.choice_and_labels import REASONS
-from alkit.pages.figures.drawing import BLACK, COLOURS, LOWEST, MISS_RATES
+from alkit.pages.figures.drawing import BLACK, COLORS, LOWEST, MISS_RATES
 from alkit.pages.thumbnails import GREEN, WHITE, thumbnail
 
 NOTEBOOK = runs.ROOT / "notebooks/report.ipynb"
@@ -137,7 +137,7 @@ def curves(out: Path) -> HTML:
     if ledger.empty:
         return HTML("<p>No cycle has been evaluated yet.</p>")
     names = [name for name in dict.fromkeys(ledger["strategy"]) if name != "W_l"]
-    colors = {"W_l": BLACK} | dict(zip(names, COLOURS * 9, strict=False))
+    colors = {"W_l": BLACK} | dict(zip(names, COLORS * 9, strict=False))
     cycles, tabs = sorted(ledger["cycle"].unique().tolist()), []
     for cycle in cycles:
         log = {"x_axis_type": "log", "y_axis_type": "log"}
@@ -159,7 +159,7 @@ def curves(out: Path) -> HTML:
     by_cycle = []
     for name_of, y, corner in (
         ("miss rate at FPPI 1", "miss rate at FPPI 1", "bottom_left"),
-        ("labeled pedestrians", "pedestrians labelled so far", "top_left"),
+        ("labeled pedestrians", "pedestrians labeled so far", "top_left"),
     ):
         plot = _axes("cycle", y)
         plot.y_range.start = 0
@@ -217,7 +217,7 @@ def gallery(out: Path, room: int = ROOM) -> HTML:
     ]
     maps = f"maps-{escape(out.name)}"
     parts = [
-        f"{GALLERY}<p>Seed {seed}, in the order chosen. Green: labelled pedestrians; white: boxes "
+        f"{GALLERY}<p>Seed {seed}, in the order chosen. Green: labeled pedestrians; white: boxes "
         f'to ignore.</p><input type="checkbox" checked class="maps" id="{maps}"> <label '
         f'for="{maps}">show score maps, where the strategy has them</label>'
     ]

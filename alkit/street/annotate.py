@@ -14,9 +14,9 @@ EDGE = 0.4  # pixels by which a drawn edge, being soft, is outside its outline
 HIDDEN = 0.35  # share of a figure in sight below which its box is to be ignored
 
 
-def centred(view: View, width: float) -> View:
+def centered(view: View, width: float) -> View:
     """The view in an image `width` wide (at 480 rows)."""
-    return view._replace(centre=view.centre + width / 2)
+    return view._replace(center=view.center + width / 2)
 
 
 def person_items(state: State, view: View, width: float) -> list[Item]:
@@ -26,12 +26,12 @@ def person_items(state: State, view: View, width: float) -> list[Item]:
         depth = z - view.z
         metre = view.focal / depth
         scale = metre * person.stature
-        u, v = view.centre + metre * (x - view.x), view.horizon + metre * view.height
+        u, v = view.center + metre * (x - view.x), view.horizon + metre * view.height
         if scale < TINY or not -0.5 * scale < u < width + 0.5 * scale:
             continue
-        points, ends, colours = figure(person, phase, dx, dz, stride)
+        points, ends, colors = figure(person, phase, dx, dz, stride)
         points = points * (scale, -scale) + (u, v)
-        items.append(Item(depth, x - view.x, points, ends, colours, 0.9, k))
+        items.append(Item(depth, x - view.x, points, ends, colors, 0.9, k))
     return items
 
 
@@ -44,7 +44,7 @@ def prop_items(state: State, view: View, width: float, farthest: float = 100.0) 
             continue
         if depth > 3:
             metre = view.focal / depth
-            u = view.centre + metre * (prop.x - view.x)
+            u = view.center + metre * (prop.x - view.x)
             around = 3.0 if prop.kind in ("tree", "lamp") else 1.2
             if prop.kind != "car" and not -around * metre < u < width + around * metre:
                 continue
@@ -76,7 +76,7 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
     or under 14 px high at 480 rows, are left out.
     """
     width = HEIGHT * size[1] / size[0]
-    view = centred(state.view, width)
+    view = centered(state.view, width)
     people = person_items(state, view, width)
     if not people:
         return NO_BOXES

@@ -28,7 +28,7 @@ def _sky(canvas, state, view, scale):
     canvas[:edge] = (top * (1 - mix) + low * mix).astype(np.uint8)[:, None]
     if street.light.kind != "night":
         clouds = textures.clouds(street.world, street.domain, street.skyline)
-        shift = int(abs(view.centre)) % 64
+        shift = int(abs(view.center)) % 64
         part = cv2.resize(clouds[:, shift : shift + 448], (canvas.shape[1], edge))
         cv2.add(canvas[:edge], part, dst=canvas[:edge])
     heights = textures.skyline(street.world, street.domain, street.skyline)
@@ -54,7 +54,7 @@ def _ground(canvas, state, view: View, scale):
         texture = levels[3 - level]
         density = textures.GROUND_DENSITY / 2 ** (3 - level)
         # x (v − h) = X (v − h) + (u − c) H and z (v − h) = Z (v − h) + f H, rows of (u, v, 1)
-        h, c, high = view.horizon, view.centre, view.height
+        h, c, high = view.horizon, view.center, view.height
         to_x = np.array([high, view.x, -view.x * h - c * high])
         to_z = np.array([0, view.z % textures.GROUND_PERIOD, 0.0])
         to_z[2] = view.focal * high - to_z[1] * h
@@ -86,7 +86,7 @@ def _light_ground(canvas, light, view, scale, first):
     v = (np.linspace(first, rows - 1, 12) + 0.7) / scale
     ahead = view.focal * view.height / np.maximum(v - view.horizon, 1.0)
     u = np.linspace(0, columns, 17) / scale
-    sideways = (u[None] - view.centre) * ahead[:, None] / view.focal
+    sideways = (u[None] - view.center) * ahead[:, None] / view.focal
     ahead = ahead[:, None]
     beam = light.headlight * np.exp(-ahead / 14 - (sideways / (2 + 0.35 * ahead)) ** 2)
     clear = np.exp(-ahead / light.visibility)[..., None]
@@ -110,7 +110,7 @@ def _facade(canvas, state, view, scale, side, which, z):
     rows, columns = canvas.shape[:2]
     width = facades.facade_width(street.world, street.domain, which)
     across = (x - view.x) * view.focal
-    border = (columns / scale - view.centre) if side > 0 else view.centre
+    border = (columns / scale - view.center) if side > 0 else view.center
     nearest = max(abs(across) / max(border, 1.0), 0.5)  # closer is outside the image
     near, far = max(z - view.z, nearest * 0.98), z + width - view.z
     if far <= near or near > 140:
@@ -121,7 +121,7 @@ def _facade(canvas, state, view, scale, side, which, z):
     texture = levels[level]
     density = facades.DENSITY / 2**level
     height = levels[0].shape[0] / facades.DENSITY
-    u0, u1 = (view.centre + across / d for d in (far, near))
+    u0, u1 = (view.center + across / d for d in (far, near))
     left, right = sorted((u0 * scale, u1 * scale))
     left, right = max(0, int(np.floor(left))), min(columns, int(np.ceil(right)))
     top = max(0, int((view.horizon - view.focal * (height - view.height) / near) * scale) - 1)
@@ -143,7 +143,7 @@ def _facade(canvas, state, view, scale, side, which, z):
         cv2.fillPoly(canvas, [fixed(np.stack([u, v], 1), scale)], paint, cv2.LINE_AA, 4)
     lit = cv2.transform(texture, np.hstack([np.diag(gain), np.array(haze)[:, None]]))
     # z (u − c) = Z (u − c) + f (x − X) and y (u − c) = H (u − c) − (v − h) (x − X)
-    c, h, apart = view.centre, view.horizon, x - view.x
+    c, h, apart = view.center, view.horizon, x - view.x
     over = np.array([1, 0, -c])
     to_z = (view.z - z) * over + np.array([0, 0, across])
     to_y = view.height * over - apart * np.array([0, 1, -h])

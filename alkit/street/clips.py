@@ -49,8 +49,8 @@ class Clip:
         slow = np.arange(BASE) / BASE * 2 * np.pi
         sway = rng.uniform(4, 22) * np.sin(slow * rng.uniform(0.6, 1.6) + rng.uniform(0, 6))
         shake = 0.15 + 1.2 * np.minimum(self.speed, 0.5)
-        self.centre = rng.uniform(-25, 25) + sway * (np.minimum(self.z, 30) / 30)
-        self.centre = self.centre + rng.normal(0, 0.25, BASE) * shake
+        self.center = rng.uniform(-25, 25) + sway * (np.minimum(self.z, 30) / 30)
+        self.center = self.center + rng.normal(0, 0.25, BASE) * shake
         self.horizon = rng.uniform(195, 225) + rng.normal(0, 0.9, BASE) * shake
         self.tracks: list[Track] = []
         self.cars = scene.parked(world, domain, number, self.length, self.x)
@@ -69,7 +69,7 @@ class Clip:
             ahead = np.maximum(np.interp(t, track.time, track.z) - self.z, 0.5)
             aside = np.interp(t, track.time, track.x) - self.x
             size = FOCAL * track.stature / ahead
-            u = aside * FOCAL / ahead + self.centre
+            u = aside * FOCAL / ahead + self.center
             near = (np.abs(u) < 320 + 0.08 * size) & (size >= SMALL) & (size < 420)
             if near.any():
                 near[near] = ~self._hidden(aside[near], ahead[near], self.z[near])

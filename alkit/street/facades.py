@@ -26,23 +26,23 @@ class _Wall:
     def _px(self, x, y):
         return round(x * DENSITY), round((self.height - y) * DENSITY)
 
-    def box(self, x, y, width, height, colour, edge=None):
+    def box(self, x, y, width, height, color, edge=None):
         low, high = self._px(x, y + height), self._px(x + width, y)
-        cv2.rectangle(self.image, low, (high[0] - 1, high[1] - 1), colour, -1)
+        cv2.rectangle(self.image, low, (high[0] - 1, high[1] - 1), color, -1)
         if edge is not None:
             cv2.rectangle(self.image, low, high, edge, 2)
 
-    def shape(self, points, colour):
+    def shape(self, points, color):
         flat = np.array([self._px(x, y) for x, y in points], np.int32)
-        cv2.fillPoly(self.image, [flat], colour, cv2.LINE_AA)
+        cv2.fillPoly(self.image, [flat], color, cv2.LINE_AA)
 
 
-def _tint(colour, factor):
-    return tuple(float(min(255, c * factor)) for c in colour)
+def _tint(color, factor):
+    return tuple(float(min(255, c * factor)) for c in color)
 
 
 def _glass(rng, night):
-    """The colour of a window and of its upper reflection."""
+    """The color of a window and of its upper reflection."""
     if night:
         if rng.random() < 0.3:
             warm = np.array([250, 206, 130]) * rng.uniform(0.5, 0.95)
@@ -127,20 +127,18 @@ def _shop(rng, wall, width, night):
     if rng.random() < 0.5:  # an awning
         cloth = np.array(rng.uniform(60, 230, 3)) * (0.3 if night else 1)
         for k, left in enumerate(np.arange(0.2, width - 0.4, 0.45)):
-            colour = (
-                tuple(cloth.tolist()) if k % 2 else ((70, 68, 66) if night else (226, 222, 214))
-            )
-            wall.box(float(left), 2.3, 0.45, 0.5, colour)
+            color = tuple(cloth.tolist()) if k % 2 else ((70, 68, 66) if night else (226, 222, 214))
+            wall.box(float(left), 2.3, 0.45, 0.5, color)
 
 
 def _house(rng, wall, width, frame, night):
     """A ground floor with a door and windows."""
     wall.box(0, 0, width, 0.5, (70, 66, 62) if not night else (20, 20, 22))
     door = float(rng.uniform(0.6, width - 2.0))
-    colour = tuple(float(c) for c in rng.uniform(30, 130, 3) * (0.3 if night else 1))
+    color = tuple(float(c) for c in rng.uniform(30, 130, 3) * (0.3 if night else 1))
     wall.box(door - 0.12, 0, 1.34, 2.5, frame)
-    wall.box(door, 0, 1.1, 2.35, colour)
-    wall.box(door + 0.15, 1.3, 0.8, 0.8, _tint(colour, 0.7))
+    wall.box(door, 0, 1.1, 2.35, color)
+    wall.box(door + 0.15, 1.3, 0.8, 0.8, _tint(color, 0.7))
     x = 0.7
     while x < width - 1.5:
         if x + 1.2 < door - 0.2 or x > door + 1.3:

@@ -36,7 +36,7 @@ class Person(NamedTuple):
     long_hair: bool
     hat: bool
     bag: str  # "", "shoulder", "back"
-    colour_bag: tuple
+    color_bag: tuple
     child: bool
     cloth: int  # where its texture lies in the cloth tile
 
@@ -45,11 +45,11 @@ def dress(rng: np.random.Generator, identity: int, palette: str, child: bool = F
     """A person drawn at random; `palette` is "bright" or "muted"."""
     tops, muted = (BRIGHT, 0.0) if palette == "bright" else (MUTED, 1.0)
 
-    def pick(colours, spread=5.0):
-        colour = colours[rng.integers(len(colours))]
+    def pick(colors, spread=5.0):
+        color = colors[rng.integers(len(colors))]
         light, *hue = rng.normal(0, spread, 4).tolist()
         return tuple(
-            min(246.0, max(8.0, c + 2 * light + h)) for c, h in zip(colour, hue, strict=True)
+            min(246.0, max(8.0, c + 2 * light + h)) for c, h in zip(color, hue, strict=True)
         )
 
     if palette == "muted" and rng.random() < (0.5 if child else 0.15):
@@ -103,10 +103,10 @@ def _capsules(start, end, r_start, r_end):
     axis = along / length
     normal = np.stack([-axis[:, 1], axis[:, 0]], 1)
 
-    def cap(centre, radius, sign):
+    def cap(center, radius, sign):
         across, out = _ROUND[None, :, :1], _ROUND[None, :, 1:]
         shape = across * normal[:, None] * sign + out * axis[:, None] * sign
-        return centre[:, None] + shape * np.asarray(radius)[:, None, None]
+        return center[:, None] + shape * np.asarray(radius)[:, None, None]
 
     return np.concatenate([cap(end, r_end, 1), cap(start, r_start, -1)], 1)
 
@@ -116,7 +116,7 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
 
     `phase` (radians) is the moment of the stride, `stride` its length (0 stands still), and
     (dx, dz) the unit vector of the walk: right and away from the camera. Returns polygons back to
-    front as points (n, 2), the end of each among them, and colours (k, 3). The unit is the
+    front as points (n, 2), the end of each among them, and colors (k, 3). The unit is the
     stature, x to the right from the middle of the body, y up from the sole; heights span exactly
     [0, 1].
     """
@@ -178,7 +178,7 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
         back = -0.12 * dx
         pack = np.array([(-0.06, 0.8), (0.06, 0.8), (0.07, 0.6), (-0.07, 0.6)])
         pack[:, 0] = pack[:, 0] * (0.6 * deep + 1.2 * wide) + back
-        parts.insert(0 if dz < 0 else len(parts), (pack, person.colour_bag))
+        parts.insert(0 if dz < 0 else len(parts), (pack, person.color_bag))
     parts.append((torso, person.top))
     parts.append((shade, tuple(c * 0.86 for c in person.top)))
     if dz < -0.3:  # an open collar and the front's shade line
@@ -202,12 +202,12 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
         brim = np.array(
             [(-1.35, 0.38), (1.35, 0.38), (1.1, 0.55), (0.95, 1), (-0.95, 1), (-1.1, 0.55)]
         )
-        parts.append((brim * (rx, ry) + middle, person.colour_bag))
+        parts.append((brim * (rx, ry) + middle, person.color_bag))
     parts += arm(near, 0.9)
     if person.bag == "shoulder":
         at = 0.162 * g * _SIDES[near] * dz
         box = _BAG + np.array((at, 0))
-        parts.append((box, person.colour_bag))
+        parts.append((box, person.color_bag))
 
     points = np.concatenate([p for p, _ in parts])
     low, high = points.min(0), points.max(0)

@@ -25,7 +25,7 @@ class Placed(NamedTuple):
 
 
 class State(NamedTuple):
-    """One frame before it is drawn. `view.centre` counts from the middle of the image."""
+    """One frame before it is drawn. `view.center` counts from the middle of the image."""
 
     street: Street
     cars: tuple[Prop, ...]
@@ -103,8 +103,8 @@ def _still(world: int, number: int) -> State:
             near = people[-1]
             z = near.z + rng.normal(0, 0.5)
             side = -1 if rng.random() < 0.5 else 1
-            u = (near.x - view.x) * view.focal / z + view.centre + side * size * 0.6
-        at = view.x + (u - view.centre) * z / view.focal
+            u = (near.x - view.x) * view.focal / z + view.center + side * size * 0.6
+        at = view.x + (u - view.center) * z / view.focal
         if abs(at) > wall - 0.5 or z < 3.6 or any(_inside(at, z, car) for car in cars):
             continue
         width = 0.45 * view.focal * 1.72 / z
@@ -133,8 +133,8 @@ def _still(world: int, number: int) -> State:
 
 @lru_cache(maxsize=2048)
 def _moment(world: int, domain: str, clip: clips.Clip, t: int) -> State:
-    z, centre, horizon = (float(a[t]) for a in (clip.z, clip.centre, clip.horizon))
-    view = View(clip.x, z, clip.height, clips.FOCAL, centre, horizon)
+    z, center, horizon = (float(a[t]) for a in (clip.z, clip.center, clip.horizon))
+    view = View(clip.x, z, clip.height, clips.FOCAL, center, horizon)
     scene = street(world, domain, clip.number, clip.length, clip.weather)
     people = []
     for k, track in enumerate(clip.tracks):

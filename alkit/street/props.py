@@ -9,7 +9,7 @@ import numpy as np
 from alkit.street.world import Item, View, colors
 
 NEAR = 1.0  # metres in front of the camera; nothing is drawn closer
-CAR_COLOURS = colors("1a1c20 bec0c4 e8e8e6 5c6066 8c181e 1e386e 3c5246 968264")
+CAR_COLORS = colors("1a1c20 bec0c4 e8e8e6 5c6066 8c181e 1e386e 3c5246 968264")
 LEAVES = ((104, 138, 62), (76, 116, 56), (124, 146, 78), (148, 128, 56))
 CAR_HALF = 0.88  # half a car's width, metres
 BARK, STEEL, PLAIN = (84, 70, 58), (112, 116, 120), (234, 234, 230)
@@ -24,7 +24,7 @@ class Prop(NamedTuple):
     x: float
     z: float
     size: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     style: int
 
 
@@ -56,29 +56,29 @@ class _Parts:
     """Collects polygons in metres around a foot, back to front."""
 
     def __init__(self):
-        self.polygons, self.colours = [], []
+        self.polygons, self.colors = [], []
 
-    def add(self, points, colour):
+    def add(self, points, color):
         points = np.asarray(points, np.float64)
         if points.shape[1] == 2:  # upright and facing the camera
             points = np.concatenate([points, np.zeros((len(points), 1))], 1)
         self.polygons.append(points)
-        self.colours.append(tuple(float(c) for c in colour))
+        self.colors.append(tuple(float(c) for c in color))
 
-    def box(self, x, y, width, height, colour):
+    def box(self, x, y, width, height, color):
         a, b = x - width / 2, x + width / 2
-        self.add([(a, y), (b, y), (b, y + height), (a, y + height)], colour)
+        self.add([(a, y), (b, y), (b, y + height), (a, y + height)], color)
 
-    def disc(self, x, y, radius, colour):
-        self.add(_RING * radius + (x, y), colour)
+    def disc(self, x, y, radius, color):
+        self.add(_RING * radius + (x, y), color)
 
     def done(self):
         ends = np.cumsum([len(p) for p in self.polygons]).tolist()
-        return np.concatenate(self.polygons), ends, np.array(self.colours)
+        return np.concatenate(self.polygons), ends, np.array(self.colors)
 
 
 @lru_cache(maxsize=4096)
-def _car(style: int, colour: tuple, away: bool, side: int, far: bool):
+def _car(style: int, color: tuple, away: bool, side: int, far: bool):
     """A car's outline points, then its parts; (x, y, z) from the middle of its nearest end."""
     body, glass, length = np.array(_BODIES[style]), np.array(_GLASS[style]), LENGTH[style]
     if not away:
@@ -88,20 +88,20 @@ def _car(style: int, colour: tuple, away: bool, side: int, far: bool):
         return np.stack([np.full(len(points), x), points[:, 1], points[:, 0]], 1)
 
     outline = np.concatenate([flank(body, CAR_HALF), flank(body, -CAR_HALF)])
-    paint, rubber, window = np.array(colour), (22, 22, 24), (42, 48, 56)
+    paint, rubber, window = np.array(color), (22, 22, 24), (42, 48, 56)
     parts = _Parts()
     parts.add(flank(body, side * CAR_HALF), paint * 0.8)
     parts.add(flank(glass, side * CAR_HALF * 0.93), window)
     roof = body[:, 1].max()
     lean = 0.35 if style == 2 and away else 1.3
 
-    def end(points, colour):
+    def end(points, color):
         flat = np.array([(x, y, lean * max(y - 0.95, 0.0)) for x, y in points])
-        parts.add(flat, colour)
+        parts.add(flat, color)
 
-    def block(x, y, width, height, colour):
+    def block(x, y, width, height, color):
         a, b = x - width / 2, x + width / 2
-        end([(a, y), (b, y), (b, y + height), (a, y + height)], colour)
+        end([(a, y), (b, y), (b, y + height), (a, y + height)], color)
 
     if not far:
         sill = np.array([(0.1, 0.32), (length - 0.1, 0.32), (length - 0.1, 0.45), (0.1, 0.45)])
@@ -129,8 +129,8 @@ def car(view: View, prop: Prop) -> Item | None:
     if depth + LENGTH[prop.style] < NEAR:
         return None
     side = 1 if prop.x < view.x else -1
-    outline, points, ends, colours = _car(
-        prop.style, prop.colour, prop.x > 0, side, depth > 0.075 * view.focal
+    outline, points, ends, colors = _car(
+        prop.style, prop.color, prop.x > 0, side, depth > 0.075 * view.focal
     )
     all_points = np.concatenate([outline, points])
     depths = np.maximum(all_points[:, 2] + prop.z, view.z + NEAR)
@@ -141,16 +141,16 @@ def car(view: View, prop: Prop) -> Item | None:
         prop.x - view.x,
         np.concatenate([hull, flat[len(outline) :]]),
         [len(hull)] + [len(hull) + end for end in ends],
-        np.concatenate([[np.array(prop.colour) * 1.06 + 8], colours]),
+        np.concatenate([[np.array(prop.color) * 1.06 + 8], colors]),
         2.2,
     )
 
 
-def _sign(parts, size, style, colour):
+def _sign(parts, size, style, color):
     if style == 3:  # a parking meter: a head and a trunk at a person's height
         parts.box(0, 0, 0.1, 1.0, STEEL)
-        parts.box(0, 0.95, 0.34, 0.55, colour)
-        parts.disc(0, 1.55, 0.14, colour)
+        parts.box(0, 0.95, 0.34, 0.55, color)
+        parts.disc(0, 1.55, 0.14, color)
         return
     parts.box(0, 0, 0.08, size + 0.5, STEEL)
     if style == 0:
@@ -164,11 +164,11 @@ def _sign(parts, size, style, colour):
         parts.box(0, size - 0.2, 0.22, 0.4, PLAIN)
 
 
-def _board(parts, colour):
+def _board(parts, color):
     """An advertisement at the pavement's edge, with one large bust."""
     parts.box(0, 0, 1.3, 2.5, (58, 60, 64))
-    parts.box(0, 0.6, 1.12, 1.75, colour)
-    coat = tuple(255 - c for c in colour)
+    parts.box(0, 0.6, 1.12, 1.75, color)
+    coat = tuple(255 - c for c in color)
     parts.add([(-0.5, 0.6), (0.5, 0.6), (0.4, 1.15), (0.12, 1.3), (-0.12, 1.3), (-0.4, 1.15)], coat)
     parts.box(0, 1.2, 0.2, 0.3, SKIN)
     parts.add(_RING * (0.25, 0.32) + (0, 1.65), SKIN)
@@ -177,7 +177,7 @@ def _board(parts, colour):
 
 
 @lru_cache(maxsize=4096)
-def _upright(kind: str, size: float, colour: tuple, style: int, side: int):
+def _upright(kind: str, size: float, color: tuple, style: int, side: int):
     """The parts of a prop around its foot, the width of its shadow, and the height of its lamp."""
     parts, shadow, lamp = _Parts(), 0.4, 0.0
     if kind == "lamp":
@@ -187,7 +187,7 @@ def _upright(kind: str, size: float, colour: tuple, style: int, side: int):
         parts.box(1.2 * side, size + 0.7, 0.5, 0.14, (196, 196, 186))
         lamp = size + 0.7
     elif kind == "sign":
-        _sign(parts, size, style, colour)
+        _sign(parts, size, style, color)
     elif kind == "tree":
         trunk = np.array(
             [(-0.2, 0), (0.2, 0), (0.13, 0.5), (0.11, 3.4), (-0.11, 3.4), (-0.13, 0.5)]
@@ -196,14 +196,14 @@ def _upright(kind: str, size: float, colour: tuple, style: int, side: int):
         parts.add(np.maximum(trunk, (0.03, 0)) * (size, 1), (64, 54, 46))
         shadow = 1.8
     elif kind == "board":
-        _board(parts, colour)
+        _board(parts, color)
         shadow = 1.4
     elif kind == "bin":
-        parts.box(0, 0.05, 0.55, 0.95, colour)
+        parts.box(0, 0.05, 0.55, 0.95, color)
         parts.box(0, 0.92, 0.62, 0.1, (50, 52, 54))
         shadow = 0.7
     else:
-        parts.box(0, 0, 0.16, 0.9, colour)
+        parts.box(0, 0, 0.16, 0.9, color)
         parts.box(0, 0.7, 0.17, 0.1, PLAIN)
     return *parts.done(), shadow, lamp
 
@@ -214,11 +214,11 @@ def upright(view: View, prop: Prop) -> Item | None:
     if depth < 1.5 * NEAR:
         return None
     side = 1 if prop.x < 0 else -1  # lamps reach over the road
-    points, ends, colours, shadow, lamp = _upright(
-        prop.kind, prop.size, prop.colour, prop.style, side
+    points, ends, colors, shadow, lamp = _upright(
+        prop.kind, prop.size, prop.color, prop.style, side
     )
     scale = view.focal / depth
-    foot = (view.centre + scale * (prop.x - view.x), view.horizon + scale * view.height)
+    foot = (view.center + scale * (prop.x - view.x), view.horizon + scale * view.height)
     flat = points[:, :2] * (scale, -scale) + foot
-    foliage = (prop.style, prop.size, prop.colour) if prop.kind == "tree" else None
-    return Item(depth, prop.x - view.x, flat, ends, colours, shadow, -1, foliage, lamp)
+    foliage = (prop.style, prop.size, prop.color) if prop.kind == "tree" else None
+    return Item(depth, prop.x - view.x, flat, ends, colors, shadow, -1, foliage, lamp)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from alkit.street import backdrop, textures
-from alkit.street.annotate import centred, person_items, prop_items
+from alkit.street.annotate import centered, person_items, prop_items
 from alkit.street.plan import State
 from alkit.street.world import HEIGHT, Item, fixed, stream
 
@@ -36,7 +36,7 @@ def draw(state: State, size: tuple[int, int], shadows: bool = True) -> np.ndarra
     """The scene through a perfect lens, uint8 RGB (y, x, 3)."""
     scale = size[0] / HEIGHT
     width = size[1] / scale
-    view = centred(state.view, width)
+    view = centered(state.view, width)
     canvas = np.empty((*size, 3), np.uint8)
     backdrop.draw(canvas, state, view, scale)
     items = prop_items(state, view, width) + person_items(state, view, width)
@@ -45,7 +45,7 @@ def draw(state: State, size: tuple[int, int], shadows: bool = True) -> np.ndarra
         for item in items:
             if item.depth < 45:
                 metre = view.focal / item.depth
-                foot = (view.centre + metre * item.sideways, view.horizon + metre * view.height)
+                foot = (view.center + metre * item.sideways, view.horizon + metre * view.height)
                 _shadow(canvas, foot, item.shadow * metre, scale)
     for item in items:
         _item(canvas, state, view, item, scale)
@@ -77,23 +77,23 @@ def _shadow(canvas, foot, width, scale):
 def _item(canvas, state, view, item: Item, scale):
     light = state.street.light
     gain, haze = light.at(item.depth, item.sideways)
-    colours = np.minimum(item.colours * gain + haze, 255).tolist()
+    colors = np.minimum(item.colors * gain + haze, 255).tolist()
     if item.person >= 0:
-        _person(canvas, state, item, colours, scale)
+        _person(canvas, state, item, colors, scale)
         return
     points, start = fixed(item.points, scale), 0
-    for end, colour in zip(item.ends, colours, strict=True):
-        cv2.fillPoly(canvas, [points[start:end]], colour, cv2.LINE_AA, 4)
+    for end, color in zip(item.ends, colors, strict=True):
+        cv2.fillPoly(canvas, [points[start:end]], color, cv2.LINE_AA, 4)
         start = end
     if item.foliage is not None:
         _crown(canvas, state, view, item, scale, gain, haze)
     if item.lamp and light.kind == "night":
         metre = view.focal / item.depth * scale
-        u = (view.centre * scale) + metre * (item.sideways + (1.2 if item.sideways < 0 else -1.2))
+        u = (view.center * scale) + metre * (item.sideways + (1.2 if item.sideways < 0 else -1.2))
         _glow(canvas, u, view.horizon * scale + metre * (view.height - item.lamp), 1.1 * metre)
 
 
-def _person(canvas, state, item, colours, scale):
+def _person(canvas, state, item, colors, scale):
     """Draws a figure on a patch of its own, adds folds and shade, and puts it in place."""
     rows, columns = canvas.shape[:2]
     x0, y0 = np.floor(item.points.min(0) * scale).astype(int) - 1
@@ -104,8 +104,8 @@ def _person(canvas, state, item, colours, scale):
     # drawn twice as fine: OpenCV's soft edges stand out by more than half a pixel
     patch = np.zeros((2 * (y1 - y0), 2 * (x1 - x0), 4), np.uint8)
     points, start = fixed(item.points, 2 * scale, 2 * x0, 2 * y0), 0
-    for end, colour in zip(item.ends, colours, strict=True):
-        cv2.fillPoly(patch, [points[start:end]], (*colour, 255), cv2.LINE_AA, 4)
+    for end, color in zip(item.ends, colors, strict=True):
+        cv2.fillPoly(patch, [points[start:end]], (*color, 255), cv2.LINE_AA, 4)
         start = end
     patch = cv2.resize(patch, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
     tile = textures.cloth(state.street.world, state.street.domain)
@@ -118,7 +118,7 @@ def _person(canvas, state, item, colours, scale):
 
 
 def _blend(target, patch):
-    """Puts colour (already multiplied with its alpha, the fourth channel) over what is there."""
+    """Puts color (already multiplied with its alpha, the fourth channel) over what is there."""
     *_, alpha = cv2.split(patch)
     keep = cv2.bitwise_not(alpha)
     under = cv2.multiply(target, cv2.merge([keep] * 3), scale=1 / 255)
@@ -126,10 +126,10 @@ def _blend(target, patch):
 
 
 def _crown(canvas, state, view, item, scale, gain, haze):
-    which, size, colour = item.foliage
+    which, size, color = item.foliage
     metre = view.focal / item.depth * scale
     w, h = 3.4 * size * metre, 3.8 * size * metre
-    left = view.centre * scale + metre * item.sideways - w / 2
+    left = view.center * scale + metre * item.sideways - w / 2
     top = view.horizon * scale + metre * (view.height - 2.3 - 3.8 * size)
     rows, columns = canvas.shape[:2]
     a0, a1 = max(int(left), 0), min(int(np.ceil(left + w)), columns)
@@ -139,7 +139,7 @@ def _crown(canvas, state, view, item, scale, gain, haze):
     sprite = textures.crown(state.street.world, state.street.domain, which)
     place = np.array([[w / sprite.shape[1], 0, left - a0], [0, h / sprite.shape[0], top - b0]])
     patch = cv2.warpAffine(sprite, place, (a1 - a0, b1 - b0))
-    leaves = np.minimum((np.array(colour) * gain + haze) / 160, 1.6)
+    leaves = np.minimum((np.array(color) * gain + haze) / 160, 1.6)
     _blend(canvas[b0:b1, a0:a1], cv2.multiply(patch, (*leaves.tolist(), 1.0)))
 
 

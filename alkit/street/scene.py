@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alkit.street import facades, textures
-from alkit.street.props import CAR_COLOURS, LEAVES, LENGTH, Prop
+from alkit.street.props import CAR_COLORS, LEAVES, LENGTH, Prop
 from alkit.street.world import Light, stream
 
 
@@ -15,7 +15,7 @@ class Look(NamedTuple):
 
     lines: int  # rows of the sensor: the drawing is never finer
     blur: float  # Gaussian, in rows of a 480-row image
-    noise: float  # spread in grey levels
+    noise: float  # spread in gray levels
     quality: int  # of JPEG, 0 for none
     curve: np.ndarray | None  # uint8 (1, 256, 3): white balance, contrast, gamma
 
@@ -49,9 +49,9 @@ def _light(rng, weather: str, source: bool) -> Light:
     if weather == "rain" or (not source and rng.random() < 0.5):  # overcast
         rain = weather == "rain"
         level = rng.uniform(0.62, 0.8) if rain else rng.uniform(0.72, 0.9)
-        grey = 150 if rain else 186
-        gain, haze = (level, level, level * 1.03), (grey, grey, grey + 4)
-        sky = (grey - 14, grey - 12, grey - 4), (grey + 20,) * 3
+        gray = 150 if rain else 186
+        gain, haze = (level, level, level * 1.03), (gray, gray, gray + 4)
+        sky = (gray - 14, gray - 12, gray - 4), (gray + 20,) * 3
         return Light("day", gain, 0.0, (0.95, 0.95), haze, 60.0 if rain else 110.0, sky)
     sides = (1.08, 0.74) if rng.random() < 0.5 else (0.74, 1.08)
     deep = rng.uniform(0.8, 1.1)
@@ -77,8 +77,8 @@ def _look(rng, domain: str, weather: str) -> Look:
 
 
 def _curve(balance, contrast, gamma, middle, black) -> np.ndarray:
-    grey = np.arange(256, dtype=np.float64)[:, None] / 255
-    curve = ((grey**gamma - middle) * contrast + middle + black * (1 - contrast)) * balance
+    gray = np.arange(256, dtype=np.float64)[:, None] / 255
+    curve = ((gray**gamma - middle) * contrast + middle + black * (1 - contrast)) * balance
     return np.ascontiguousarray(np.clip(curve * 255, 0, 255).astype(np.uint8)[None])
 
 
@@ -96,8 +96,8 @@ def _facades(rng, world, domain, length):
     return tuple(sorted(rows, key=lambda row: -row[2]))
 
 
-def _pick(rng, colours):
-    return tuple(float(c) for c in colours[rng.integers(len(colours))])
+def _pick(rng, colors):
+    return tuple(float(c) for c in colors[rng.integers(len(colors))])
 
 
 def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop, ...]:
@@ -139,9 +139,9 @@ def parked(world: int, domain: str, number: int, length: float, camera_x: float)
         while z < length + 70:
             style = 0 if rng.random() < 0.5 else (1 if rng.random() < 0.76 else 2)
             x = side * (half - float(rng.uniform(0.98, 1.2)))
-            taken, colour = rng.random() < density, _pick(rng, CAR_COLOURS)
+            taken, color = rng.random() < density, _pick(rng, CAR_COLORS)
             if taken and not (abs(x - camera_x) < 2.2 and z < length + 12):
-                cars.append(Prop("car", x, z, 1.0, colour, style))
+                cars.append(Prop("car", x, z, 1.0, color, style))
             z += LENGTH[style] + float(rng.uniform(0.7, 3.0))
     return cars
 

@@ -9,7 +9,7 @@ from alkit.street.world import stream
 
 GROUNDS, SKYLINES, CROWNS = 8, 4, 6  # how many of each a domain has
 GROUND_DENSITY, GROUND_HALF, GROUND_PERIOD = 32, 14.0, 12.0  # pixels a metre; metres
-NOISE_SPREAD = 32.0  # grey levels, of the noise tile
+NOISE_SPREAD = 32.0  # gray levels, of the noise tile
 
 
 def smooth_noise(rng, height: int, width: int, cell: float) -> np.ndarray:
@@ -57,10 +57,10 @@ def ground(world: int, domain: str, which: int, wet: bool) -> tuple[np.ndarray, 
     image = np.empty(shape, np.uint8)
     image[:] = (level, level, level * 1.03)
 
-    def strip(left, right, colour, z=0.0, depth=GROUND_PERIOD):
+    def strip(left, right, color, z=0.0, depth=GROUND_PERIOD):
         columns = slice(*(round((x + GROUND_HALF) * GROUND_DENSITY) for x in (left, right)))
         rows = slice(*(round(v * GROUND_DENSITY) for v in (z, z + depth)))
-        image[rows, columns] = colour
+        image[rows, columns] = color
 
     for _ in range(5):  # patches of newer asphalt
         x, z = rng.uniform(-half, half - 1.5), rng.uniform(0, GROUND_PERIOD - 3)
@@ -126,7 +126,7 @@ def crown(world: int, domain: str, which: int) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def cloth(world: int, domain: str) -> np.ndarray:
-    """Folds and shade on figures, uint8 (512, 512, 4): 128 leaves a colour as it is."""
+    """Folds and shade on figures, uint8 (512, 512, 4): 128 leaves a color as it is."""
     rng = stream(world, domain, "cloth")
     folds = smooth_noise(rng, 512, 512, 50) * 9 + smooth_noise(rng, 512, 512, 14) * 5
     folds += smooth_noise(rng, 512, 512, 3) * 2.5

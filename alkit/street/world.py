@@ -33,28 +33,28 @@ class View(NamedTuple):
     z: float
     height: float  # above the road
     focal: float  # in image pixels
-    centre: float  # u of the vanishing point
+    center: float  # u of the vanishing point
     horizon: float  # v of the vanishing point
 
     def project(self, x, y, z):
         """Image (u, v) of points in the world; they must lie in front of the camera."""
         scale = self.focal / (np.asarray(z) - self.z)
-        return self.centre + scale * (x - self.x), self.horizon - scale * (y - self.height)
+        return self.center + scale * (x - self.x), self.horizon - scale * (y - self.height)
 
 
 class Light(NamedTuple):
-    """The light of a scene; colours are (r, g, b) factors or levels."""
+    """The light of a scene; colors are (r, g, b) factors or levels."""
 
     kind: str  # "day", "dusk" or "night"
     ambient: tuple[float, float, float]  # what falls on everything
     headlight: float  # what the camera's own car adds nearby
     sides: tuple[float, float]  # sun on the left and on the right facades
-    haze: tuple[int, int, int]  # colour of the distance
-    visibility: float  # metres at which 63 % of the colour is haze
+    haze: tuple[int, int, int]  # color of the distance
+    visibility: float  # metres at which 63 % of the color is haze
     sky: tuple[tuple[int, int, int], tuple[int, int, int]]  # top, horizon
 
     def at(self, distance: float, sideways: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """(gain, haze) at a place ahead: a colour is seen there as colour · gain + haze."""
+        """(gain, haze) at a place ahead: a color is seen there as color · gain + haze."""
         beam = self.headlight * np.exp(-distance / 16 - (sideways / (2 + 0.35 * distance)) ** 2)
         clear = np.exp(-distance / self.visibility)
         return (np.array(self.ambient) + beam) * clear, np.array(self.haze) * (1 - clear)
@@ -70,10 +70,10 @@ class Item(NamedTuple):
     sideways: float  # metres to the right of the camera
     points: np.ndarray  # (n, 2) of (u, v)
     ends: list[int]
-    colours: np.ndarray  # (k, 3) before light
+    colors: np.ndarray  # (k, 3) before light
     shadow: float  # metres of dark ground below it
     person: int = -1  # position of the person in the state's list
-    foliage: tuple | None = None  # (which crown, size, colour) of a tree
+    foliage: tuple | None = None  # (which crown, size, color) of a tree
     lamp: float = 0.0  # metres above the ground of a street lamp's light
 
 

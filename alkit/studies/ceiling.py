@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from alkit import prediction
-from alkit.boxes import at_cells, centred_iou, default_boxes, targets
+from alkit.boxes import at_cells, centered_iou, default_boxes, targets
 from alkit.data import filters
 from alkit.evaluation import evaluate
 from alkit.frames import Boxes, FrameSet
@@ -49,10 +49,10 @@ def ceiling(frames: FrameSet, profile: Profile, progress: bool = True) -> float:
 def causes(frames: FrameSet, profile: Profile) -> dict[str, float]:
     """Miss rates at FPPI 1, each of more causes.
 
-    `shape`: pedestrians whose IoU with the best default box, exactly centred, is under 0.5.
+    `shape`: pedestrians whose IoU with the best default box, exactly centered, is under 0.5.
     `alone`: the targets of each pedestrian, as if it were the only one, decoded: the stride of the
     maps, the patches and the place of a peak come on top. `together`: the targets of whole frames
-    decoded, which is the ceiling: neighbours clear each other's patches or share a peak. All are
+    decoded, which is the ceiling: neighbors clear each other's patches or share a peak. All are
     NaN without pedestrians.
     """
     found = [frames.boxes[i] for i in range(len(frames))]
@@ -63,7 +63,7 @@ def causes(frames: FrameSet, profile: Profile) -> dict[str, float]:
         frames, name=list(map(str, range(len(each)))), boxes=each, sequence=None, frame=None
     )
     sizes = np.concatenate([boxes.ltwh[:, [3, 2]] for boxes in each])
-    best = centred_iou(sizes, default_boxes(profile)).max(axis=1)
+    best = centered_iou(sizes, default_boxes(profile)).max(axis=1)
     return {
         "shape": float((best < MIN_OVERLAP).mean()),
         "alone": ceiling(alone, profile),

@@ -49,7 +49,7 @@ OPTIONS = {
 # A second cycle, after the paper's first `LABELED` frames, by the same detector.
 LABELED = 50
 SECOND = "second cycle, paper"
-SECOND_ROWS = {SECOND: (), "second cycle: labelled frames scored": ("score_labeled",)}
+SECOND_ROWS = {SECOND: (), "second cycle: labeled frames scored": ("score_labeled",)}
 MC, MC_CONTROL = "MC dropout, paper: 30 passes, ratio 0.5", "MC dropout, other random numbers"
 MC_ROWS = {
     MC: (),

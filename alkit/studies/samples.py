@@ -12,25 +12,25 @@ COLUMNS = 3  # of a contact sheet
 BAR = 0.08  # of a histogram of heights, in their logarithm
 WIDEST = 1.3  # width / height at the end of the histogram; the few boxes beyond are in its last bar
 WHOLE = 0.95  # of a box's area; labels of the two differ by a pixel or so
-GREY = 127  # of an image that is not here
+GRAY = 127  # of an image that is not here
 
 
 def sizes(surveys: list[Survey]):
-    """Heights and shapes of the labelled boxes of each data set with its filter's limits."""
+    """Heights and shapes of the labeled boxes of each data set with its filter's limits."""
     caption = (
-        "Of each data set the labelled boxes of its filter's classes (grey), and those that are "
+        "Of each data set the labeled boxes of its filter's classes (gray), and those that are "
         "pedestrians under the filter (blue). Dashed: the limits of the filter. Heights are in "
         f"pixels of the data set's own images. Boxes wider than {WIDEST:g} of their height are in "
         "the last bar."
     )
-    title = "Sizes and shapes of the labelled boxes"
+    title = "Sizes and shapes of the labeled boxes"
     figure = drawing.picture(0.9 + 1.9 * max(len(surveys), 1), title, caption)
     if not surveys:
         drawing.say(figure.subplots(), "None of the data sets is here.")
         return figure
     for row, found in zip(figure.subplots(len(surveys), 2, squeeze=False), surveys, strict=True):
         if len(found.sizes) == 0:
-            drawing.say(row[0], f"{found.name} has no labelled boxes.")
+            drawing.say(row[0], f"{found.name} has no labeled boxes.")
             row[1].set_axis_off()
             continue
         heights, widths = np.maximum(found.sizes, 1.0).T
@@ -50,7 +50,7 @@ def sizes(surveys: list[Survey]):
 
 def _histograms(axes, values, kept, edges, limits):
     """All boxes and, before them, the positives; the limits in the legend."""
-    axes.hist(values, edges, color="0.8", label=f"labelled: {len(values)}")
+    axes.hist(values, edges, color="0.8", label=f"labeled: {len(values)}")
     axes.hist(values[kept], edges, color=BLUE, label=f"pedestrians: {np.count_nonzero(kept)}")
     for limit in limits:
         axes.axvline(limit, color=BLACK, linewidth=0.9, linestyle="--", label=f"{limit:.4g}")
@@ -59,12 +59,12 @@ def _histograms(axes, values, kept, edges, limits):
 
 def samples(found: Survey, count: int = 6, empty: bool = False):
     """Frames of a data set with its boxes under its filter, evenly chosen among those with a
-    pedestrian; among all of them with `empty`, and where none is labelled. Where images are
+    pedestrian; among all of them with `empty`, and where none is labeled. Where images are
     missing, the first frames whose images are there take their place; without any image the boxes
-    are on grey."""
+    are on gray."""
     frames = found.filtered()
-    labelled = np.flatnonzero(found.positives) if not empty else []
-    among = labelled if len(labelled) else range(len(frames))
+    labeled = np.flatnonzero(found.positives) if not empty else []
+    among = labeled if len(labeled) else range(len(frames))
     chosen = [among[k] for k in evenly(len(among), count)]
     items, missing = [], 0
     for i in dict.fromkeys([*chosen, *among]):
@@ -75,9 +75,9 @@ def samples(found: Survey, count: int = 6, empty: bool = False):
         except FileNotFoundError:
             missing += 1
     if not items and frames.image_size:
-        grey = np.full((*frames.image_size, 3), GREY, np.uint8)
-        items = [sample(frames, i, frames.name[i], grey) for i in chosen]
-    where = f"the {len(labelled)} with a pedestrian" if len(labelled) else "all"
+        gray = np.full((*frames.image_size, 3), GRAY, np.uint8)
+        items = [sample(frames, i, frames.name[i], gray) for i in chosen]
+    where = f"the {len(labeled)} with a pedestrian" if len(labeled) else "all"
     how = f"of {where} the first with an image" if missing else f"evenly chosen among {where}"
     caption = (
         f"{len(items)} of {len(frames)} frames, {how}. Green: pedestrians; orange: boxes to "

@@ -34,14 +34,14 @@ class Finding(NamedTuple):
 class Survey:
     """What one pass over the boxes of a data set finds, at native pixels under its filter.
 
-    `frames` have all labelled objects, whatever the filter says; `args` are the reader's arguments
+    `frames` have all labeled objects, whatever the filter says; `args` are the reader's arguments
     that replaced the entry's. `positives` int64 (frames,) counts those of each frame. `sizes`
-    float64 (boxes, 2) are the **height and width in native pixels** of the labelled boxes of the
+    float64 (boxes, 2) are the **height and width in native pixels** of the labeled boxes of the
     filter's classes, and `kept` bool (boxes,) which of them are positives. `identities` are the
     numbers of the positives' objects. Without boxes the arrays are empty.
 
     `counts`: images, sequences, image_size, images_with_pedestrians, instances (positives), ignored
-    (ignore boxes), boxes (labelled boxes of the filter's classes before height, aspect and
+    (ignore boxes), boxes (labeled boxes of the filter's classes before height, aspect and
     visibility), identities, median_height (pixels, of the positives; None without any), and labels
     (boxes of each class in the files, whatever the filter says). Counts of boxes are None where the
     data has none.
@@ -71,9 +71,9 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
     frames = entry.open_unfiltered(**args)
     ignored, labels, identities = 0, Counter(), set()
     positives, sizes, kept = np.zeros(len(frames), np.int64), [], []
-    labelled = frames.boxes is not None
+    labeled = frames.boxes is not None
     bar = {"desc": f"{entry.name}: boxes", "leave": False, "delay": PATIENCE}
-    for i in tqdm(range(len(frames) if labelled else 0), disable=not progress, **bar):
+    for i in tqdm(range(len(frames) if labeled else 0), disable=not progress, **bar):
         found = frames.boxes[i]
         labels.update(found.label.tolist())
         boxes = filters.apply(entry.filter, found)
@@ -98,9 +98,9 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
         "images": len(frames),
         "sequences": None if frames.sequence is None else len(set(frames.sequence.tolist())),
         "image_size": frames.image_size,
-        **(of_boxes if labelled else dict.fromkeys(of_boxes)),
+        **(of_boxes if labeled else dict.fromkeys(of_boxes)),
     }
-    positives = positives if labelled else positives[:0]
+    positives = positives if labeled else positives[:0]
     return Survey(entry, args, frames, counts, positives, sizes, kept, frozenset(identities))
 
 

@@ -27,8 +27,8 @@ from alkit.text import evenly, sentence
 ROLES = ("labeled", "held_out", "pool", "test")
 DEFAULTS = {"domain": "source", "world": 0}  # of the reader
 SAMPLE = 0.01  # of the pool: the random sample that rare situations are measured against
-NEAR = 4.0  # grey levels; frames of two sequences of the demo's pool are 14 and more apart
-THUMBNAIL = (60, 80)  # height, width of the images whose grey levels are compared
+NEAR = 4.0  # gray levels; frames of two sequences of the demo's pool are 14 and more apart
+THUMBNAIL = (60, 80)  # height, width of the images whose gray levels are compared
 PAIRS = 2000  # random pairs of frames
 EACH, COLUMNS = 3, 3  # frames of a rare situation, columns of their contact sheet
 HEADROOM = "experiments/street.yaml"  # the experiment that measures what labels gain
@@ -89,7 +89,7 @@ def surveys(bed: Bed) -> list[Survey]:
 
 @dataclass(frozen=True)
 class Redundancy:
-    """How alike frames are: mean absolute differences of their grey levels (0 to 255).
+    """How alike frames are: mean absolute differences of their gray levels (0 to 255).
 
     `consecutive` (n,) is each frame's difference to the one before, NaN at the start of a
     sequence; `random` (pairs,) that of random pairs of the same frames; `sequence` (n,) or None.
@@ -116,13 +116,13 @@ class Redundancy:
 def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
     """Compare each frame with the one before, and `PAIRS` random pairs, at thumbnail size."""
     height, width = THUMBNAIL
-    grey = np.empty((len(frames), height, width), np.uint8)
+    gray = np.empty((len(frames), height, width), np.uint8)
     for i in tqdm(range(len(frames)), desc=f"{frames.dataset}: images", leave=False):
         image = cv2.cvtColor(frames.images(i), cv2.COLOR_RGB2GRAY)
-        grey[i] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        gray[i] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
     def difference(a, b):
-        return np.array([cv2.absdiff(grey[i], grey[j]).mean() for i, j in zip(a, b, strict=True)])
+        return np.array([cv2.absdiff(gray[i], gray[j]).mean() for i, j in zip(a, b, strict=True)])
 
     every = np.arange(1, len(frames))
     consecutive = np.append(np.nan, difference(every, every - 1))
@@ -137,14 +137,14 @@ def draw_redundancy(alike: Redundancy):
     """How much frames differ from the one before and from random others, and where in the pool."""
     caption = (
         f"{alike.near:.0%} of the frames differ from the one before by less than {NEAR:g} "
-        f"grey levels (dotted); the longest stretch of such frames is {alike.longest} long. "
+        f"gray levels (dotted); the longest stretch of such frames is {alike.longest} long. "
         f"{(alike.random < NEAR).mean():.1%} of random pairs differ by less."
     )
     figure = drawing.picture(3.1, "Redundancy of the pool", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     known = alike.consecutive[~np.isnan(alike.consecutive)]
     bins = np.linspace(0, max([*known, *alike.random, 2 * NEAR]), 40)
-    drawing.tidy(left, "", "mean absolute difference (grey levels)", "share of pairs")
+    drawing.tidy(left, "", "mean absolute difference (gray levels)", "share of pairs")
     for values, color, name in (
         (alike.random, BLACK, "random pairs"),
         (known, RED, "a frame and the one before"),
@@ -223,7 +223,7 @@ def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
         last = table[(table["cycle"] == table["cycle"].max()) & (table["cycle"] > 0)]
         if len(last) and (first["rate"] == test["miss_rate_at_1"]).all():
             images, rate = last[["labeled images", "rate"]].mean()
-            rows.append((f"{images:.0f} random frames labelled", test["dataset"], rate))
+            rows.append((f"{images:.0f} random frames labeled", test["dataset"], rate))
     return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
 
 

@@ -143,7 +143,7 @@ def test_the_pointer_reads_the_pixel(browser, explored):
         x, y = map(int, re.search(r"x (\d+), y (\d+)", said).groups())
         opened = Cycle(Run(explored), 2)
         position = opened.selection["chosen"][0]["position"]
-        # the words round the place to whole pixels: the pixel is one of its neighbours
+        # the words round the place to whole pixels: the pixel is one of its neighbors
         near = [(v, u) for v in (y - 1, y) for u in (x - 1, x) if v >= 0 and u >= 0]
         score = float(re.search(r"([\d.]+) nats", said)[1])
         assert any(abs(opened.scores(position)[v, u] - score) < 1e-5 for v, u in near)
@@ -196,7 +196,7 @@ def test_tabs_fill_when_they_are_opened(browser, explored):
         for name, words in (
             ("Tiles", "The highest scores of all regions"),
             ("Blind spots", "frames with missed pedestrians"),
-            ("Nearest labelled", "Labelled in cycles before"),
+            ("Nearest labeled", "Labeled in cycles before"),
         ):
             tab = next(t for t in every(browser, ".bk-tab") if t.text == name)
             browser.execute_script("arguments[0].scrollIntoView(); arguments[0].click()", tab)

@@ -1,4 +1,4 @@
-"""Our files are read by the labelling tools' own code, and theirs by ours.
+"""Our files are read by the labeling tools' own code, and theirs by ours.
 
 Their code runs in an environment of its own, since it pins other versions: `theirs.py` in
 .venv-formats says in plain JSON what it saw. All numbers below are written by hand.
@@ -105,7 +105,7 @@ def close(boxes):
 
 
 def taken(task, path, **how):
-    """The boxes by position that an import keeps; the format is to be recognised."""
+    """The boxes by position that an import keeps; the format is to be recognized."""
     exchange.take(task, path, **how)
     kept = answers.read(task)
     assert all(answer.looked_at for answer in kept.values())
@@ -180,7 +180,7 @@ UNSEEN = {
 
 
 @pytest.mark.parametrize("format_", exchange.FORMATS)
-def test_an_export_is_recognised_and_takes_no_proposals_for_answers(task, tmp_path, format_):
+def test_an_export_is_recognized_and_takes_no_proposals_for_answers(task, tmp_path, format_):
     """With all files that lie beside the annotations, as those for CVAT's label constructor."""
     out = exchange.export(task, format_, tmp_path / "out")
     with pytest.raises(ValueError, match=UNSEEN[format_]):
@@ -266,7 +266,7 @@ def test_label_studio_makes_tasks_of_a_yolo_folder_that_come_back(task, tmp_path
 
 
 def _finished(tagged=None) -> dict:
-    """What a labelling tool holds in the end; the image `tagged` has our tag besides."""
+    """What a labeling tool holds in the end; the image `tagged` has our tag besides."""
     frames = {
         name: {"size": size, "boxes": FINISHED[p], "tags": ["looked_at"] * (name == tagged)}
         for p, (_, name, size) in FRAMES.items()

@@ -1,4 +1,4 @@
-"""The labelling tools' own code reads and writes, in an environment of its own (.venv-formats).
+"""The labeling tools' own code reads and writes, in an environment of its own (.venv-formats).
 
     python theirs.py COMMAND [ARGUMENT ...] < INPUT.json > OUTPUT.json
 

@@ -55,7 +55,7 @@ class Old(Record):
 def read(
     root: Path, *, annotations: str, images: str, with_positives: filters.RuleName | None = None
 ) -> FrameSet:
-    """The labelled images at native pixels, with all their boxes, in the order of the file.
+    """The labeled images at native pixels, with all their boxes, in the order of the file.
 
     `annotations` is one json or a folder of them, read in the order of their names, and `images`
     the folder that the frames' names start from, both under `root`. The formats:
@@ -72,7 +72,7 @@ def read(
     full box: `occluded` and `truncated` say no place.
 
     A box is x1, y1, x2 − x1, y2 − y1, as in the converter that came with the labels of 2018:
-    corners are fractions of pixels and neighbouring boxes share theirs, so that x2 is an edge.
+    corners are fractions of pixels and neighboring boxes share theirs, so that x2 is an edge.
     Scalabel's converter of 2021 takes x2 as the last pixel inside and adds 1 to both sides.
 
     `with_positives` names a rule of `data.filters.RULES`: images without a positive under it are

@@ -68,7 +68,7 @@ def read(
     confidence 0 is an ignore box. Nine columns (MOT16 and later): frame, id, left, top, width,
     height, active, class, visibility; active 0 is an ignore box, and labels are those of
     `CLASSES`. The file gives the visible part as a fraction only, not its place: `visible` is the
-    box shrunk about its centre, in both directions alike, to this fraction of its area.
+    box shrunk about its center, in both directions alike, to this fraction of its area.
 
     Raises ValueError that names the file and the row for a wrong number of columns, anything but
     finite numbers, negative sizes, a frame outside the video, a duplicate id in a frame.

@@ -49,7 +49,7 @@ def read(
 
     `image_size` (height, width): drawn at that size; boxes scale with the height, and a wider
     image shows more of the street. `frame` is the position in the sequence in steps of the domain.
-    Boxes, all labelled "pedestrian": see `alkit.street.annotate.boxes`. Mannequins, posters, signs
+    Boxes, all labeled "pedestrian": see `alkit.street.annotate.boxes`. Mannequins, posters, signs
     and trees are background. `identity` is unique among all domains of a world.
 
     Raises ValueError for an unknown domain, `frames` < 1 (or > 1,000,000), a negative `world`, a

@@ -1,7 +1,7 @@
 """The steps of a cycle, one module and one function for each notebook: the paper's Figure 1.
 
 Every function takes a run folder and a cycle, reads what the steps before wrote, writes its own
-artefacts and, last, its record. A complete step is not done again; a stale one is an error.
+artifacts and, last, its record. A complete step is not done again; a stale one is an error.
 """
 
 from alkit.loop.steps.step_0_pretrain import pretrain

@@ -10,7 +10,7 @@ def _pretrain(job: Job):
     frames = job.run.frames("labeled")
     if len(frames.with_pedestrians()) == 0:
         raise ValueError(
-            f"{frames.dataset}: none of the labelled frames holds a pedestrian that passes the "
+            f"{frames.dataset}: none of the labeled frames holds a pedestrian that passes the "
             "filter, so there is nothing to learn W_l from. Check the filter and the class names "
             "of the catalog entry (`alkit data stats NAME` counts both)"
         )
@@ -29,7 +29,7 @@ FRAMES = ("labeled_rows", "replay", "empty_labeled")
 pretrain = Step(
     "0_pretrain",
     _pretrain,
-    artefacts=("weights.safetensors", "losses.json", "held_out.json"),
+    artifacts=("weights.safetensors", "losses.json", "held_out.json"),
     inputs=lambda run, cycle: {
         "input_X_l": data_key(run, "labeled"),
         "input_held_out": data_key(run, "held_out") if run.experiment.held_out else None,

@@ -1,4 +1,4 @@
-"""Step 1: predictions of every frame to score: the unlabelled ones, or all (released)."""
+"""Step 1: predictions of every frame to score: the unlabeled ones, or all (released)."""
 
 from functools import partial
 from itertools import chain, islice
@@ -15,8 +15,8 @@ from alkit.loop.steps.shared import DETECTING
 
 
 def positions_to_score(run: Run, cycle: int) -> np.ndarray:
-    """Positions of the pool that nobody has labelled before the cycle; all where the profile
-    scores labelled frames too."""
+    """Positions of the pool that nobody has labeled before the cycle; all where the profile
+    scores labeled frames too."""
     everything = np.arange(len(run.frames("pool")))
     if run.numbers(cycle).score_labeled:
         return everything
@@ -81,7 +81,7 @@ def _open(job: Job):
 predict = Step(
     "1_predict",
     _predict,
-    artefacts=("logits.zarr", "pool_detections.json.gz"),
+    artifacts=("logits.zarr", "pool_detections.json.gz"),
     inputs=lambda run, cycle: {
         "input_X_u": data_key(run, "pool"),
         "input_weights": weights_key(run, cycle - 1),

@@ -59,7 +59,7 @@ def _maps(job: Job, score):
             )
 
     def of_frame(maps):
-        return store.quantise(prediction.pixel_scores(score, *maps, job.numbers, on))
+        return store.quantize(prediction.pixel_scores(score, *maps, job.numbers, on))
 
     return lambda blocks: in_threads(of_frame, read(blocks), threads)
 
@@ -87,7 +87,7 @@ def _dropout_maps(job: Job, score):
         position, image = frame
         generator = torch.Generator().manual_seed(int(seeds[position]))
         passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
-        return store.quantise(to_numpy(score(passes)))
+        return store.quantize(to_numpy(score(passes)))
 
     return lambda blocks: in_threads(of_frame, read(blocks), threads)
 
@@ -95,7 +95,7 @@ def _dropout_maps(job: Job, score):
 score = Step(
     "2_score",
     _score,
-    artefacts=("scores.zarr",),
+    artifacts=("scores.zarr",),
     inputs=lambda run, cycle: {
         "input_predictions": key_of(run, cycle, "1_predict"),
         "score": run.strategy.score,

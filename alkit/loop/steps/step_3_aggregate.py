@@ -39,10 +39,10 @@ def _open(job: Job):
 
     def aggregated(maps):
         # a higher score is a higher number in the store, and of those there is less to go through
-        highest = store.dequantise(region_maxima(maps, region, grid))
+        highest = store.dequantize(region_maxima(maps, region, grid))
         # the mean of the regions' maxima is Eq. (5)
         whole = how != "max"
-        z = image_score(store.dequantise(maps) if whole else highest, how=how if whole else "mean")
+        z = image_score(store.dequantize(maps) if whole else highest, how=how if whole else "mean")
         return np.asarray(z, np.float64), highest.astype(np.float16)
 
     return work
@@ -51,7 +51,7 @@ def _open(job: Job):
 aggregate = Step(
     "3_aggregate",
     _aggregate,
-    artefacts=("image_scores.csv", "region_maxima.npy"),
+    artifacts=("image_scores.csv", "region_maxima.npy"),
     inputs=lambda run, cycle: {
         "input_scores": key_of(run, cycle, "2_score"),
         "aggregation": run.aggregation(cycle),

@@ -108,7 +108,7 @@ RULES = ("exclude_now", "exclude_later", "fill")
 choose = Step(
     "4_select",
     _select,
-    artefacts=("selection.json",),
+    artifacts=("selection.json",),
     inputs=_select_inputs,
     parameters=(*SMOOTHING, *RULES),
 )

@@ -41,7 +41,7 @@ def _inputs(run: Run, cycle: int) -> dict:
 label = Step(
     "5_label",
     _label,
-    artefacts=("labels.json",),
+    artifacts=("labels.json",),
     inputs=_inputs,
     parameters=("image_size", "length_scale", "label_seconds"),
 )

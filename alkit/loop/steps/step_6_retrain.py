@@ -13,7 +13,7 @@ def _retrain(job: Job):
     cycles = [run.labels(k) for k in range(1, job.cycle + 1)]
     frames = labels.labeled_frames(run.frames("pool").unlabeled(), cycles)
     if len(frames.with_pedestrians()) == 0:  # chance may choose so: the strategy's own result
-        warnings.warn(f"none of the {len(frames)} labelled frames holds a pedestrian", stacklevel=2)
+        warnings.warn(f"none of the {len(frames)} labeled frames holds a pedestrian", stacklevel=2)
     if job.numbers.replay:
         frames = labels.concatenate(run.frames("labeled"), frames)
     detector = training.load_weights(run.weights(0), job.numbers)
@@ -24,7 +24,7 @@ def _retrain(job: Job):
 retrain = Step(
     "6_retrain",
     _retrain,
-    artefacts=("weights.safetensors", "losses.json"),
+    artifacts=("weights.safetensors", "losses.json"),
     inputs=lambda run, cycle: {
         "input_W_l": weights_key(run, 0),
         "input_X_u": data_key(run, "pool"),

@@ -23,7 +23,7 @@ def _evaluate(job: Job):
 evaluate = Step(
     "7_evaluate",
     _evaluate,
-    artefacts=("evaluation.json", "test_detections.json.gz"),
+    artifacts=("evaluation.json", "test_detections.json.gz"),
     inputs=lambda run, cycle: {
         "input_test": data_key(run, "test"),
         "input_weights": weights_key(run, cycle),

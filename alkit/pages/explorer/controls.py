@@ -12,7 +12,7 @@ from alkit.pages.explorer.frame import LAYERS, PALETTES
 from alkit.pages.explorer.trial import Numbers
 from alkit.profiles import unknown
 
-DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labelled boxes", "default boxes at a click"
+DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 NOTHING = "nothing"  # beside the frame
 VIEW = ("opacity", "threshold", "limit")  # sliders of what is shown
 TRIED = ("radius", "region", "now", "later")  # sliders of what is tried
@@ -34,7 +34,7 @@ class Controls:
 
         share = {"start": 0, "end": 1, "step": 0.01}
         self.layer = w.Select(label="over the image", options=list(LAYERS), width=120)
-        self.palette = w.Select(label="colours", options=list(PALETTES), width=100)
+        self.palette = w.Select(label="colors", options=list(PALETTES), width=100)
         self.opacity = w.FloatSlider(label="opacity", value=0.6, width=150, **share)
         above = "threshold (share of the highest)"
         self.threshold = w.FloatSlider(label=above, value=0, width=210, **share)

@@ -154,7 +154,7 @@ class Cycle:
         """A store's part about one frame, in memory."""
         if position in self.labeled:
             cycle = self.labeled[position]
-            raise Unavailable(f"labelled in cycle {cycle}: it is no longer predicted or scored")
+            raise Unavailable(f"labeled in cycle {cycle}: it is no longer predicted or scored")
         return store.isel(frame=int(np.searchsorted(self.positions, position))).load(**HERE)
 
     def logits(self, position: int) -> tuple:
@@ -207,7 +207,7 @@ class Cycle:
         if row["order"]:
             return f"chosen {row['order']}."
         return {
-            Reason.LABELED: "labelled before",
+            Reason.LABELED: "labeled before",
             Reason.UNSCORED: "not scored",
             Reason.EXCLUDED_NOW: "rule 1",
             Reason.EXCLUDED_LATER: "rule 2",
@@ -225,7 +225,7 @@ class Cycle:
                 what = "score" if self.scored else "random number"
                 return f"{place}: the highest {what} that was left (rank {row['rank']})"
             case Reason.LABELED:
-                return f"labelled in cycle {self.labeled[position]}"
+                return f"labeled in cycle {self.labeled[position]}"
             case Reason.UNSCORED:
                 return "not scored"
             case Reason.EXCLUDED_NOW:
@@ -235,7 +235,7 @@ class Cycle:
                 # with `fill` the frames of this cycle count, too
                 before = [*self.labeled, *(chosen if self.numbers.fill else [])]
                 other, distance = self._same_video(position, before)[0]
-                rule, then = 2, f"labelled in cycle {self.labeled.get(other, self.number)}"
+                rule, then = 2, f"labeled in cycle {self.labeled.get(other, self.number)}"
             case _:
                 budget = self.selection["budget"]
                 return f"rank {row['rank']}: the budget of {budget} went to higher ones"
@@ -304,6 +304,6 @@ def check(run: str, number: int) -> str:
     each = cycle.table.groupby("reason").head(1).index
     problems = [f"no reason for {p}" for p in each if not cycle.reason(p)]
     if sorted(ranked["rank"]) != list(range(1, len(unlabeled) + 1)):
-        problems.append(f"{len(ranked)} ranks for {len(unlabeled)} unlabelled frames")
-    claim = "explorer: the frames that it ranks are the unlabelled ones"
+        problems.append(f"{len(ranked)} ranks for {len(unlabeled)} unlabeled frames")
+    claim = "explorer: the frames that it ranks are the unlabeled ones"
     return text.sentence(f"{claim}, and it names a reason for each", problems)

@@ -174,7 +174,7 @@ class FrameView:
         scored = zip(detections.kind, detections.score, strict=True)
         what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
         _put(self.detections, detections.ltwh, map(COLOR_OF.get, detections.kind), what, "solid")
-        what = [f"labelled, {kind}" for kind in labels.kind]
+        what = [f"labeled, {kind}" for kind in labels.kind]
         _put(self.labels, labels.ltwh, map(COLOR_OF.get, labels.kind), what, [6, 4])
 
     def show_default_boxes(self, x: float, y: float, sizes: np.ndarray):
@@ -185,7 +185,7 @@ class FrameView:
             f"default box of {level}, {h:.0f}×{w:.0f} pixels"
             for level, (h, w) in zip(LEVELS, sizes, strict=True)
         ]
-        _put(self.defaults, ltwh, drawing.COLOURS[: len(ltwh)], what, "solid")
+        _put(self.defaults, ltwh, drawing.COLORS[: len(ltwh)], what, "solid")
 
 
 def _empty(*columns) -> ColumnDataSource:
@@ -213,8 +213,8 @@ def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
     image, (detections, labels) = cycle.pool.images(position), matched(cycle, position, limit)
     if "detections" in c.boxes.value:
         caption += f". Detections from score {limit:.2f}: green hit, orange false"
-    if "labelled boxes" in c.boxes.value:
-        caption += ". Labelled: green found, red missed, blue not looked for, white to ignore"
+    if "labeled boxes" in c.boxes.value:
+        caption += ". Labeled: green found, red missed, blue not looked for, white to ignore"
     shown = None
     if c.layer.value != "none":
         try:
@@ -230,7 +230,7 @@ def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
         style = {"vmin": 0, "vmax": high, "alpha": c.opacity.value}
         mappable = axes.imshow(shown, cmap=ListedColormap(PALETTES[c.palette.value]), **style)
         picture.colorbar(mappable, ax=axes, label=label, fraction=0.035, pad=0.01)
-    if "labelled boxes" in c.boxes.value:
+    if "labeled boxes" in c.boxes.value:
         for kind in dict.fromkeys(labels.kind):
             drawing.boxes(axes, labels.of(kind), COLOR_OF[kind], dashed=True)
     if "detections" in c.boxes.value:

@@ -83,7 +83,7 @@ def tiles(cycle: Cycle, kind: str, detections: Boxes | None, labels: Boxes | Non
                 "text": f"{cycle.table['name'].iloc[position]}, row {row}, column {column}",
             }
         )
-    what = "all regions" if kind == "all" else f"regions with the centre of a {kind}"
+    what = "all regions" if kind == "all" else f"regions with the center of a {kind}"
     return items, f"The highest scores of {what} in the cycle, with one region around each."
 
 
@@ -137,4 +137,4 @@ def nearest(cycle: Cycle, position: int, limit: float) -> tuple:
         for p, distance in cycle.nearest_labeled(position)
     ]
     name = cycle.table["name"].iloc[position]
-    return items, f"Labelled in cycles before this one, in the same sequence as {name}."
+    return items, f"Labeled in cycles before this one, in the same sequence as {name}."

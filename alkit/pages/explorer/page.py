@@ -192,7 +192,7 @@ class Explorer:
             name = re.sub(r"[^A-Za-z0-9]+", "-", cycle.table["name"].iloc[position])
             for kind, file in self.files.items():
                 file.filename = f"{name}.{kind}"
-            if self.galleries.name == "Nearest labelled":
+            if self.galleries.name == "Nearest labeled":
                 self.galleries.show()
 
     def _say_trial(self):

@@ -43,7 +43,7 @@ class Timeline:
             (
                 table["reason"] == Reason.LABELED,
                 BLACK,
-                "labelled before",
+                "labeled before",
                 {"marker": "dash", "size": 8},
             ),
         ):

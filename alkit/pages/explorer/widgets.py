@@ -55,7 +55,7 @@ class Gallery(JSComponent):
 class Galleries:
     """The tabs of a page; `go_to(position)` hears of a click on a picture."""
 
-    NAMES = ("Highest ranked", "Tiles", "Blind spots", "Nearest labelled")
+    NAMES = ("Highest ranked", "Tiles", "Blind spots", "Nearest labeled")
 
     def __init__(self, controls, go_to):
         c = self._controls = controls
@@ -107,16 +107,16 @@ class Galleries:
                 return galleries.tiles(self._cycle, c.holding.value, *both)
             case "Blind spots":
                 return galleries.blind_spots(self._cycle, self._all_matched(limit)[1], limit)
-            case "Nearest labelled":
+            case "Nearest labeled":
                 return galleries.nearest(self._cycle, c.position.value, limit)
 
     def _all_matched(self, limit: float) -> tuple:
         """All frames' detections and labeled boxes. Raises Unavailable while they are read."""
         if self.labels.error:
-            raise Unavailable(f"labelled boxes cannot be read: {self.labels.error}")
+            raise Unavailable(f"labeled boxes cannot be read: {self.labels.error}")
         if self.labels.left:
             done = self.labels.total - len(self.labels.left)
-            raise Unavailable(f"reading labelled boxes: {done} of {self.labels.total} frames")
+            raise Unavailable(f"reading labeled boxes: {done} of {self.labels.total} frames")
         if limit not in self._matched:
             found = matching.match(self._cycle.detections, self.labels.results, limit)
             self._matched = {limit: found}

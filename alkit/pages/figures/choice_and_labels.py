@@ -3,16 +3,16 @@
 import numpy as np
 
 from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, BLUE, GREEN, GREY, RED, SKY, TRUTH
+from alkit.pages.figures.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY, TRUTH
 
 SHOWN = 12  # frames of a contact sheet
 
 REASONS = {  # what a timeline marks: color, size, words
-    "RANKED_BELOW": (GREY, 3, "ranked below"),
+    "RANKED_BELOW": (GRAY, 3, "ranked below"),
     "UNSCORED": ("0.8", 3, "not scored"),
     "EXCLUDED_NOW": (SKY, 4, "too near to one chosen in this cycle"),
     "EXCLUDED_LATER": (BLUE, 4, "too near to one chosen earlier"),
-    "LABELED": (BLACK, 5, "labelled earlier"),
+    "LABELED": (BLACK, 5, "labeled earlier"),
     "CHOSEN": (RED, 8, "chosen"),
 }
 
@@ -35,7 +35,7 @@ def selection(run, cycle: int):
         3.8,
         f"Step 4, cycle {cycle}: {len(chosen['chosen'])} frames chosen of a budget of "
         f"{chosen['budget']}",
-        f"Strategy {run.strategy_name}: highest first, {rules}. Frames labelled earlier stand at "
+        f"Strategy {run.strategy_name}: highest first, {rules}. Frames labeled earlier stand at "
         "the bottom.",
     )
     axes = figure.subplots()
@@ -71,7 +71,7 @@ def chosen_frames(run, cycle: int):
 
 
 def labels(run, cycle: int):
-    """The frames labelled in a cycle with their boxes."""
+    """The frames labeled in a cycle with their boxes."""
     given = run.labels(cycle)
     pool = run.frames("pool").unlabeled()
     items = []
@@ -89,22 +89,22 @@ def labels(run, cycle: int):
         )
         items.append((pool.images(image["position"]), name, mark))
     caption = (
-        f"{len(items)} of {len(given['images'])} labelled frames. Green: pedestrians; white, "
+        f"{len(items)} of {len(given['images'])} labeled frames. Green: pedestrians; white, "
         "dashed: boxes to ignore, neither a pedestrian to learn nor background."
     )
     title = f"Step 5, cycle {cycle}: what the {given['info'].get('source', 'annotator')} says"
-    return drawing.contact_sheet(items, 3, title, caption, "No frame was labelled.")
+    return drawing.contact_sheet(items, 3, title, caption, "No frame was labeled.")
 
 
 def label_counts(run, cycle: int):
-    """Pedestrians of each labelled frame, and how tall they are beside the default boxes."""
+    """Pedestrians of each labeled frame, and how tall they are beside the default boxes."""
     given = run.labels(cycle)
     real = [a for a in given["annotations"] if not a["ignore"]]
     counts = [sum(a["image_id"] == image["id"] for a in real) for image in given["images"]]
     empty = sum(n == 0 for n in counts)
     caption = (
         f"{len(counts)} frames, {empty} of them empty; {len(real)} pedestrians; estimated "
-        f"{given['info'].get('labeling_seconds', 0) / 3600:.2f} h of labelling. Lines: heights of "
+        f"{given['info'].get('labeling_seconds', 0) / 3600:.2f} h of labeling. Lines: heights of "
         "the default boxes."
     )
     figure = drawing.picture(2.9, f"Step 5, cycle {cycle}: what was gained", caption)

@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 # The colors of Okabe and Ito, which people with color blindness can tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
 YELLOW, BLUE, RED, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
-COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
-GREY = "0.55"
+COLORS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
+GRAY = "0.55"
 TRUTH, FOUND, MISSED = "#2bd99a", "#ffb000", "#ff2d60"  # boxes, bright enough for the night
 WIDTH = 9.6  # inches of a figure
 DPI = 96
@@ -126,7 +126,7 @@ def contact_sheet(items, columns, title, caption, empty):
     return figure
 
 
-def timeline(axes, values, sequence, color=GREY, names=10):
+def timeline(axes, values, sequence, color=GRAY, names=10):
     """A value for each pool frame in the order of the pool; NaN leaves a gap. Where there are
     sequences, each has a line of its own and every second one a band behind it; up to `names` of
     them are named."""

@@ -22,7 +22,7 @@ def curves(run, cycle: int):
     labeled = last["labeled"]
     caption = (
         f"{last['dataset']}: {last['images']} images, {last['boxes']} pedestrians, protocol "
-        f"{last['protocol']}. Labelled so far: {labeled['images']} images with "
+        f"{last['protocol']}. Labeled so far: {labeled['images']} images with "
         f"{labeled['pedestrians']} pedestrians, an estimated "
         f"{labeled['labeling_seconds'] / 3600:.2f} h. Log-average miss rate: {rate(last['lamr'])}. "
         f"AP at IoU 0.5: {rate(last['ap50'])}, at IoU 0.5:0.95: {rate(last['ap'])}."

@@ -8,7 +8,7 @@ from alkit.text import evenly
 
 SAMPLED = 48  # frames looked at where looking at all would take long
 NO_HELD_OUT = "The experiment names no held-out data set (`held_out`)."
-NONE_LEFT = "No unlabelled frame is left."
+NONE_LEFT = "No unlabeled frame is left."
 LEVELS = "Θ¹ Θ² Θ³ Θ⁴ Θ⁵".split()
 
 
@@ -17,7 +17,7 @@ def training(run, cycle: int):
     losses = run.losses(cycle)
     numbers, of = run.numbers(cycle), f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
     caption = (
-        f"{len(losses)} epochs, optimiser {numbers.optimiser}; the loss is the mean over the "
+        f"{len(losses)} epochs, optimizer {numbers.optimizer}; the loss is the mean over the "
         "sampled pixels."
     )
     figure = drawing.picture(3.1, f"Training of {of}", caption)
@@ -76,7 +76,7 @@ def detections(run, count: int = 3):
 
         items.append((image, frames.name[i], mark))
     caption = (
-        "Green: labelled pedestrians. Orange: detections with the score that gives FPPI 1 or more. "
+        "Green: labeled pedestrians. Orange: detections with the score that gives FPPI 1 or more. "
         "Frames evenly chosen among those with a pedestrian."
     )
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
@@ -158,7 +158,7 @@ def score_maps(run, cycle: int, count: int = 3):
     caption = (
         f"Score of every pixel ({run.strategy.score}), clear at 0, brightest at {highest:.3g} "
         f"nats. Frames: those of the highest image score z among {len(looked)} of the "
-        f"{len(positions)} unlabelled frames, evenly chosen."
+        f"{len(positions)} unlabeled frames, evenly chosen."
     )
     pool = run.frames("pool").unlabeled()
     images, overlays = [], []
@@ -182,8 +182,8 @@ def image_scores(run, cycle: int):
     z[table["position"]] = table["z"]
     sequence = run.frames("pool").sequence
     caption = (
-        f"Image score z (Eq. 5) of {len(table)} unlabelled frames. Right: in the order of the pool"
-        + (", a band for each sequence; gaps are labelled frames." if sequence is not None else ".")
+        f"Image score z (Eq. 5) of {len(table)} unlabeled frames. Right: in the order of the pool"
+        + (", a band for each sequence; gaps are labeled frames." if sequence is not None else ".")
     )
     figure = drawing.picture(3.3, f"Step 3, cycle {cycle}: image scores", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.4))

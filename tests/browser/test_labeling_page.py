@@ -1,4 +1,4 @@
-"""The labelling page in a real browser: as a served page, and in JupyterLab."""
+"""The labeling page in a real browser: as a served page, and in JupyterLab."""
 
 import json
 import os

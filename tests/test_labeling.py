@@ -77,7 +77,7 @@ def run(asked):
 
 @pytest.fixture
 def own(run):
-    """What is to be labelled in it."""
+    """What is to be labeled in it."""
     return task(run, 1)
 
 
@@ -124,7 +124,7 @@ def change(file, **changes):
 # ---- a run that waits ----------------------------------------------------------------------------
 
 
-def test_a_pool_that_nobody_has_labelled(alkit, tmp_path):
+def test_a_pool_that_nobody_has_labeled(alkit, tmp_path):
     """Images alone: the run waits with exit status 3, for each strategy by itself, and goes on."""
     write_images(tmp_path, [(120, 160)] * 7)
     catalog = write_catalog(tmp_path, reader="mot")
@@ -170,7 +170,7 @@ def test_a_pool_that_nobody_has_labelled(alkit, tmp_path):
         )
         assert records.read(open_run(folder), 1, "7_evaluate") is not None
     assert set(status.table(out)["state"]) == {"complete"}
-    assert f"{2 * 45 / 3600:.3f}" in printed  # labelling hours, 45 seconds a frame
+    assert f"{2 * 45 / 3600:.3f}" in printed  # labeling hours, 45 seconds a frame
     assert alkit(*command)[0] == 0
 
 
@@ -341,7 +341,7 @@ def test_answers_edited_by_hand_are_checked(own):
 
 def test_answers_to_another_choice_of_frames(asked, own):
     answer_all(own, [BOX])
-    file = own.run.artefact(1, "4_select", "selection.json")
+    file = own.run.artifact(1, "4_select", "selection.json")
     selection = read_json(file)
     change(file, chosen=selection["chosen"][::-1])
     now = task(open_run(own.run.folder), 1)
@@ -402,7 +402,7 @@ def test_one_at_a_time(own, drawing):
     assert len(os.listdir("/proc/self/fd")) == before - 1
 
 
-def test_another_run_can_be_labelled_meanwhile(asked, own, drawing):
+def test_another_run_can_be_labeled_meanwhile(asked, own, drawing):
     other = Session(task(open_run(asked / "guided-random/seed_0"), 1))
     assert other.task.run.folder != drawing.task.run.folder
     other.close()
