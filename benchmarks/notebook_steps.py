@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import papermill
-from alkit.loop.kernels import PRELOAD
+from alkit.loop.notebooks import PRELOAD
 
 from alkit.loop import experiment, records, runs
 from alkit.loop.settings import Experiment

@@ -17,7 +17,7 @@ from firststeps import NAMES, results
 from fsspec.implementations.local import LocalFileSystem
 
 from alkit import prediction, scores
-from alkit.loop import branches, cluster, experiment, lanes, records, runs, storage, store
+from alkit.loop import branches, cluster, experiment, records, runs, storage, store
 from alkit.loop.runs import Run
 from alkit.loop.settings import checked
 from alkit.pages.explorer.cycle import Cycle
@@ -210,7 +210,7 @@ def test_an_interrupted_step_goes_on(url, created, toy_experiment, monkeypatch, 
     out = created(url)
     with monkeypatch.context() as patch:
         unplugged(patch, after)
-        with pytest.raises(lanes.StepFailed, match="unplugged"):
+        with pytest.raises(experiment.StepFailed, match="unplugged"):
             experiment.run(out, notebooks=False)
     written = unplugged(monkeypatch, after=100)
     experiment.run(out, notebooks=False)
