@@ -165,17 +165,11 @@ def peaks(plane: np.ndarray, profile: Profile):
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)
     smooth = Window(mean // 2, plane).mean(plane)
     y, x = np.nonzero(smooth > threshold)
-    if len(y) == 0:
-        return y, x, smooth[y, x]
-    # Maxima and counts are needed around the candidates alone, which are few.
-    top, left = max(0, y.min() - window // 2), max(0, x.min() - window // 2)
-    part = np.s_[top : y.max() + window // 2 + 1, left : x.max() + window // 2 + 1]
-    highest = cv2.dilate(smooth[part], np.ones((window, window), np.uint8))
-    peak = smooth[y, x] == highest[y - top, x - left]
-    counted = plane if profile.decode_score == "peak" else smooth
-    over = (counted[part] > threshold).astype(np.float32)
+    highest = cv2.dilate(smooth, np.ones((window, window), np.uint8))
+    over = plane if profile.decode_score == "peak" else smooth
+    over = (over > threshold).astype(np.float32)
     count = cv2.boxFilter(over, -1, (window, window), normalize=False, borderType=0)
-    peak &= count[y - top, x - left] >= area
+    peak = (smooth[y, x] == highest[y, x]) & (count[y, x] >= area)
     y, x = y[peak], x[peak]
     if profile.plateaus == "middle":
         y, x = one_per_plateau(y, x)

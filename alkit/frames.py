@@ -115,15 +115,11 @@ class FrameSet:
         if not 0 <= i < len(self):
             raise IndexError(f"position {i} of {len(self)} in {self.dataset}")
         image = self.read(i)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        expected = (*(self.image_size or image.shape[:2]), 3)
+        if image.dtype != np.uint8 or image.shape != expected:
             raise ValueError(
-                f"{self.dataset}, frame {self.name[i]}: expected uint8 (y, x, 3), got "
-                f"{image.dtype} {image.shape}"
-            )
-        if self.image_size is not None and image.shape[:2] != tuple(self.image_size):
-            raise ValueError(
-                f"{self.dataset}, frame {self.name[i]}: the image is {image.shape[:2]} "
-                f"(height, width), but its record says {tuple(self.image_size)}"
+                f"{self.dataset}, frame {self.name[i]}: expected an image uint8 (y, x, 3) of shape "
+                f"{expected}, got {image.dtype} {image.shape}"
             )
         return image
 

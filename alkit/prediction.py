@@ -135,9 +135,9 @@ def pixel_scores(
 def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generator):
     """Probabilities float32 (pass, level, y, x) of one image under MC dropout, a torch tensor on
     the detector's device. `generator` is the processor's."""
-    x = torch.from_numpy(np.ascontiguousarray(image)).to(detector.device).permute(2, 0, 1)
+    x = uploaded(image[None], detector.device).permute(0, 3, 1, 2)
     with torch.inference_mode(), autocast(detector):
-        maps = detector.dropout_passes(x[None], profile.mc_passes, profile.mc_ratio, generator)
+        maps = detector.dropout_passes(x, profile.mc_passes, profile.mc_ratio, generator)
         # the passes are a batch of images to the resizing
         passes = [level[0] for level in maps]
         return to_probabilities(passes, profile.image_size, profile.half_pixel)

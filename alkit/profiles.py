@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alkit.protocols import PROTOCOLS
+from alkit.text import problems
 
 REFERENCE_HEIGHT = 480  # of the images that the paper's lengths refer to
 
@@ -204,17 +205,13 @@ def profile(name: str, overrides: dict | None = None) -> Profile:
     """
     if name not in PROFILES:
         raise ValueError(f"profile {name!r} is unknown; there are: {', '.join(PROFILES)}")
-    overrides = overrides or {}
-    for key in overrides:
+    for key in overrides or {}:
         if key not in Profile.model_fields:
             raise ValueError(f"{unknown(key, Profile.model_fields)} in profile {name!r}")
     try:
-        return Profile.model_validate(PROFILES[name].model_dump() | overrides)
+        return Profile.model_validate(PROFILES[name].model_dump() | (overrides or {}))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "profile"
-        got = f"; got {first['input']!r}" if first["loc"] else ""
-        raise ValueError(f"{where}: {first['msg']}{got} (profile {name!r})") from None
+        raise ValueError(f"{problems(error, 1)} (profile {name!r})") from None
 
 
 def unknown(name: str, known) -> str:

@@ -1,4 +1,4 @@
-"""From image scores to the images to label: Eq. (6), the temporal rules, the strategies.
+"""From image scores to the images to label: Eq. (6) and the temporal rules.
 
 `sequence` (n,) names the video of each frame, in any type that can be sorted; `frame` (n,) is its
 position on the pool's sampled grid, which may be fractional and have gaps. Frames may come in any
@@ -19,35 +19,6 @@ from alkit.arrays import computing_dtype, like, to_numpy, whole
 
 ROUNDING = 1e-6  # in frames
 BLOCK = 1 << 16  # ranks made into Python's integers at a time
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How a cycle scores and selects. `score` is the name of a function of `alkit.scores`, or None
-    for random numbers; `aggregation` is the `how` of `image_score`, in whose place "max" leaves the
-    profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only."""
-
-    score: str | None
-    aggregation: str = "max"
-    smoothing: bool = True
-    rules: bool = True
-
-
-STRATEGIES = {
-    "divergence": Strategy("divergence"),
-    "entropy": Strategy("entropy"),
-    "mc-dropout": Strategy("mutual_information"),
-    "random": Strategy(None, smoothing=False, rules=False),
-    "guided-random": Strategy(None, smoothing=False),
-    "mean-aggregation": Strategy("divergence", aggregation="mean"),
-    "no-smoothing": Strategy("divergence", smoothing=False),
-    "no-rules": Strategy("divergence", rules=False),
-}
-
-
-def random_scores(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Scores (n,) of the random strategies: uniform in [0, 1), ranked like any other score."""
-    return rng.random(n)
 
 
 def smooth(

@@ -1,6 +1,7 @@
 """Sampling, loss, optimizer and schedule of the detector (paper Eq. 7; step 6)."""
 
 import contextlib
+import functools
 import math
 import sys
 import textwrap
@@ -185,22 +186,14 @@ def flushed_denormals():
 
 class Samples:
     """Batches of images, label maps and counts of their pixels; images are read ahead by a thread
-    and kept if they fit."""
+    and kept, as many as fit."""
 
     def __init__(self, frames: FrameSet, profile: Profile, augmentation="flip", crop=None):
         self.frames, self.profile = frames, profile
         self.augmentation, self.crop = augmentation, crop
         height, width = profile.image_size
-        self.room = IMAGE_CACHE_BYTES // (height * width * 3)
-        self.cache = {}
-
-    def image(self, i: int) -> np.ndarray:
-        if i not in self.cache:
-            image = self.frames.images(i)
-            if len(self.cache) >= self.room:
-                return image
-            self.cache[i] = image
-        return self.cache[i]
+        kept = IMAGE_CACHE_BYTES // (height * width * 3)
+        self.image = functools.lru_cache(kept)(frames.images)
 
     def batch(self, chosen, generators) -> tuple:
         """Images uint8 (n, 3, y, x), five label maps int8 (n, y, x), and the numbers of pixels
@@ -250,8 +243,7 @@ def initial_detector(
     detector = new_detector(profile, initial)
     if epochs is None:
         epochs = pretraining_epochs(profile, len(labeled))
-    told = {"desc": f"W_l on {len(labeled)} frames", "unit": "batch", "mininterval": 3}
-    with tqdm(**told, file=sys.stdout) as bar:
+    with tqdm(desc=f"W_l on {len(labeled)} frames", mininterval=3, file=sys.stdout) as bar:
 
         def progress(done, total, loss):
             bar.total = total
@@ -294,9 +286,8 @@ def load_weights(path: Path, profile: Profile) -> Detector:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
     except RuntimeError as error:
         raise ValueError(
-            f"{path}: weights of another network; expected those of a detector of width "
-            f"{profile.width}. Use the profile that they were trained with. "
-            f"{textwrap.shorten(str(error), 200)}"
+            f"{path}: weights of another network than this profile's, which has width "
+            f"{profile.width}. {textwrap.shorten(str(error), 200)}"
         ) from None
     return _placed(detector).eval()
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from alkit import catalog
-from alkit.catalog import CatalogError, UnknownDataSet, files
+from alkit.catalog import CatalogError, files
 from alkit.studies import survey
 
 needs_data = pytest.mark.skipif(
@@ -95,7 +95,7 @@ def test_the_numbers_of_table_1_are_expected():
     }
     for name, numbers in known.items():
         expect = entries[name].expect
-        assert (expect.images, expect.images_with_pedestrians, expect.instances) == numbers
+        assert tuple(map(expect.get, ("images", "images_with_pedestrians", "instances"))) == numbers
 
 
 def test_default_path_works_from_any_folder(tmp_path, monkeypatch):
@@ -136,8 +136,7 @@ def test_real_samples_are_as_expected(name):
         assert [finding for finding in findings if not finding.ok] == []
     else:
         counts = survey.survey(dataset).counts
-        expected = {key: value for key, value in dataset.expect if value is not None}
-        assert {key: counts[key] for key in expected} == expected
+        assert {key: counts[key] for key in dataset.expect} == dataset.expect
 
 
 @needs_data
@@ -152,8 +151,8 @@ def test_camvid_filter_against_a_plain_loop():
         and a["bbox"][3] * 4 / 3 >= 50
         and 0.2 <= a["bbox"][2] / a["bbox"][3] <= 0.65
     ]
-    assert dataset.expect.instances == len(kept)
-    assert dataset.expect.images_with_pedestrians == len({image for image, _ in kept})
+    assert dataset.expect["instances"] == len(kept)
+    assert dataset.expect["images_with_pedestrians"] == len({image for image, _ in kept})
     half = dataset.open(image_size=(240, 320))
     assert sum(int((~boxes.ignore).sum()) for boxes in half.boxes) == len(kept)
     assert sum(len(boxes) for boxes in half.boxes) == len(found["annotations"])
@@ -165,9 +164,9 @@ def test_camvid_filter_against_a_plain_loop():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tittle": "x"}, r"unknown name 'tittle' \(did you mean title"),
+        ({"tittle": "x"}, "tittle: Extra inputs"),
         ({"kind": "movie"}, r"kind: .*got 'movie'"),
-        ({"reader": "../x"}, "reader: "),
+        ({"reader": "lidar"}, r"reader: .*'mot' .*got 'lidar'"),
         ({"step": 0}, r"step: .*got 0"),
         ({"image_size": [480]}, "image_size"),
         ({"filter": "papers"}, r"filter: rule: unknown name 'papers' \(did you mean paper"),
@@ -177,7 +176,7 @@ def test_camvid_filter_against_a_plain_loop():
         ),
         ({"filter": {"min_height": 3}}, "filter.classes: Field required"),
         ({"filter": {"rule": "paper", "aspect": [1, 0]}}, "aspect"),
-        ({"expect": {"imgs": 3}}, "expect.imgs"),
+        ({"expect": {"imgs": 3}}, r"expect.imgs.*: .*'images'"),
         ({"expect": {"images": -3}}, r"expect.images: .*got -3"),
         ({"files": [{"path": "a", "url": "http://x"}]}, "no sha256"),
         ({"files": [{"path": "../a"}]}, "leads out"),
@@ -185,13 +184,13 @@ def test_camvid_filter_against_a_plain_loop():
     ],
 )
 def test_a_wrong_entry_names_file_entry_and_field(tmp_path, fields, said):
-    with pytest.raises(CatalogError, match=r"catalog\.yaml: entry 'toy': .*" + said):
+    with pytest.raises(CatalogError, match=r"catalog\.yaml: datasets\.toy\.?.*" + said):
         entry(tmp_path, **fields)
 
 
 def test_a_missing_field_is_named(tmp_path):
     path = write(tmp_path, {"toy": {k: v for k, v in ENTRY.items() if k != "license"}})
-    with pytest.raises(CatalogError, match="entry 'toy': license: Field required"):
+    with pytest.raises(CatalogError, match=r"datasets\.toy\.license: Field required"):
         catalog.load(path)
 
 
@@ -199,10 +198,10 @@ def test_a_missing_field_is_named(tmp_path):
     ("text", "said"),
     [
         ("datasets: {a: [", "not valid YAML"),
-        ("- a", "one key `datasets:`"),
-        ("datasets: {}\nother: 1", "one key `datasets:`"),
-        ("datasets: 5", "maps names to entries"),
-        ("datasets: {a: 5}", "entry 'a' is not a mapping"),
+        ("- a", "valid dictionary"),
+        ("datasets: {}\nother: 1", "other: Extra inputs"),
+        ("datasets: 5", r"datasets: .*got 5"),
+        ("datasets: {a: 5}", r"datasets\.a: .*got 5"),
         ("datasets:\n  a: {title: x}\n  b: {}\n  a: {title: y}\n", "line 2: duplicate key 'a'"),
     ],
 )
@@ -213,11 +212,10 @@ def test_a_wrong_file_is_refused(tmp_path, text, said):
 
 
 def test_an_unknown_name_is_told_its_neighbors():
-    with pytest.raises(UnknownDataSet) as caught:
+    with pytest.raises(CatalogError) as caught:
         catalog.load()["pets09-s2l"]
     assert "no data set 'pets09-s2l' in " in str(caught.value)
     assert "nearest names: pets09-s2l1" in str(caught.value)
-    assert isinstance(caught.value, KeyError)
 
 
 # ---- opening -------------------------------------------------------------------------------------
@@ -251,11 +249,11 @@ def test_args_replace_the_entrys(toy, tmp_path):
     one = entry(tmp_path, args={"annotations": "labels.json", "frames": [0, 0]})
     assert len(one.open()) == 1
     assert len(one.open(frames=[1, 2])) == 2
-    with pytest.raises(CatalogError, match=r"unknown name .frame. .*did you mean frames"):
+    with pytest.raises(CatalogError, match=r"toy: args: frame: Unexpected keyword"):
         entry(tmp_path).open(frame=[1, 2])
     with pytest.raises(CatalogError, match=r"toy: args: frames\.1: Field required"):
         entry(tmp_path).open(frames=[1])
-    with pytest.raises(CatalogError, match=r"toy: .*needs \['annotations'\] in args"):
+    with pytest.raises(CatalogError, match=r"toy: args: annotations: Missing required"):
         entry(tmp_path, args={}).open()
 
 
@@ -283,25 +281,17 @@ def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypat
     assert files.fetch(drawn) == []
 
 
-def test_a_reader_of_a_later_version_fails_only_on_opening(tmp_path, monkeypatch):
-    monkeypatch.setenv("ALKIT_DATA", str(tmp_path))
-    later = entry(tmp_path, reader="lidar")
-    assert later.title == "Toy"
-    with pytest.raises(CatalogError, match=r"toy: reader: unknown name 'lidar' \(.*coco, .*mot"):
-        later.open()
-
-
 def test_where_the_data_lies(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("ALKIT_DATA", os.path.relpath(tmp_path, catalog.PROJECT_ROOT))
     monkeypatch.chdir("/")  # a relative folder counts from the project, wherever one works
     assert entry(tmp_path).folder() == toy
     monkeypatch.delenv("ALKIT_DATA")
-    with pytest.raises(CatalogError, match=r"toy: it lies in the folder 'toy' under \$ALKIT_DATA"):
+    with pytest.raises(CatalogError, match=r"toy: it lies in 'toy' under \$ALKIT_DATA"):
         entry(tmp_path).open()
     assert len(entry(tmp_path, root=str(toy)).open()) == 3
     with pytest.raises(CatalogError, match=r"nothing at .*gone.*data fetch toy.*example\.org/toy"):
         entry(tmp_path, root=str(tmp_path / "gone")).open()
-    with pytest.raises(CatalogError, match="needs a root"):
+    with pytest.raises(CatalogError, match=r"args: root: .*got None"):
         entry(tmp_path, root=None).open()
 
 
@@ -462,14 +452,12 @@ def test_a_failed_download_leaves_nothing(server, fetching, path, sha256, said):
     assert files_in(folder) == ["sub/f.txt"]
 
 
-def test_a_different_file_is_left_as_it_is(server, fetching):
+def test_a_damaged_file_is_downloaded_again(server, fetching):
     make, folder = fetching
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "f.txt").write_bytes(CONTENT[:-1])
-    with pytest.raises(CatalogError, match=r"f\.txt has the checksum .*the catalog says"):
-        files.fetch(make(remote(server, "whole")), progress=False)
-    assert (folder / "sub" / "f.txt").read_bytes() == CONTENT[:-1]
-    assert server.requests == []
+    files.fetch(make(remote(server, "whole")), progress=False)
+    assert (folder / "sub" / "f.txt").read_bytes() == CONTENT
 
 
 def test_files_behind_a_registration_are_explained(server, fetching):

@@ -14,7 +14,7 @@ import yaml
 
 from alkit import catalog, profiles
 from alkit.boxes import default_boxes
-from alkit.catalog import Entry, UnknownDataSet
+from alkit.catalog import CatalogError, Entry
 from alkit.cli import main
 from alkit.frames import FrameSet
 from alkit.profiles import DEMO
@@ -454,7 +454,7 @@ def test_names_with_a_star_stand_for_many(tmp_path):
     ]
     assert [e.name for e in survey.matching(entries, "a-* a-train")] == ["a-train", "a-test"]
     for unknown in ("c-*", "a-tset"):
-        with pytest.raises(UnknownDataSet):
+        with pytest.raises(CatalogError):
             survey.matching(entries, unknown)
 
 

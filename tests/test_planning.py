@@ -18,7 +18,7 @@ from alkit.loop.settings import checked, read_experiment
 
 # Strategies that share the first prediction, the first score maps, or everything.
 TWIN = """
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 strategies = {"twin": Strategy("divergence")}
 """
 SHARING = """

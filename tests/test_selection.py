@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from alkit import scores
 from alkit.aggregation import image_score
-from alkit.selection import STRATEGIES, Reason, random_scores, select, smooth
+from alkit.selection import Reason, select, smooth
+from alkit.strategies import STRATEGIES
 
 NAN = math.nan
 
@@ -434,7 +435,7 @@ MAPS[7] = 1.0
 def chosen_by(strategy, budget, seed=0):
     """What a strategy chooses from these maps, as a cycle does it."""
     if strategy.score is None:
-        z = random_scores(len(MAPS), np.random.default_rng(seed))
+        z = np.random.default_rng(seed).random(len(MAPS))
     else:
         z = image_score(MAPS, 2, how=strategy.aggregation)
         if strategy.smoothing:
@@ -462,19 +463,13 @@ def test_guided_random_is_plain_random_with_the_rules():
     plain, guided = STRATEGIES["random"], STRATEGIES["guided-random"]
     differ = 0
     for seed in range(50):
-        z = random_scores(8, np.random.default_rng(seed))
+        z = np.random.default_rng(seed).random(8)
         order = np.argsort(-z).tolist()
         assert chosen_by(plain, 4, seed) == order[:4]  # neighbors or not
         best = [max(group, key=lambda i: z[i]) for group in ([0, 1, 2], [3, 4, 5], [6], [7])]
         assert chosen_by(guided, 4, seed) == sorted(best, key=order.index)
         differ += chosen_by(plain, 4, seed) != chosen_by(guided, 4, seed)
     assert differ > 25
-
-
-def test_random_scores_are_uniform_and_repeat():
-    z = random_scores(10_000, np.random.default_rng(3))
-    assert np.array_equal(z, random_scores(10_000, np.random.default_rng(3)))
-    assert np.histogram(z, 4, (0, 1))[0].min() > 2300
 
 
 @pytest.mark.parametrize("wrong", [None, "15", (1, "2"), (1, 2, 3), float("nan")])

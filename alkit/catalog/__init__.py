@@ -20,9 +20,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveFloat,
-    PrivateAttr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -32,21 +30,14 @@ from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import SUFFIXES, read_image
 from alkit.data.records import FileName
 from alkit.frames import FrameSet
-from alkit.profiles import unknown
 from alkit.text import problems
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+READERS = tuple(module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__))
 
 
 class CatalogError(ValueError):
     """The catalog, or a call of one of its entries, is wrong; the message says where."""
-
-
-class UnknownDataSet(KeyError):
-    """A name that the catalog does not have."""
-
-    def __str__(self):  # KeyError would show the message in quotes
-        return self.args[0]
 
 
 class _Model(BaseModel):
@@ -69,29 +60,23 @@ class DataFile(_Model):
         return self
 
 
-class Expect(_Model):
-    """Known numbers of a data set, at native pixels under the entry's filter. `instances` are the
-    positives, `boxes` the labeled boxes of the filter's classes before height, aspect and
-    visibility, `identities` the different objects among the positives."""
-
-    images: NonNegativeInt | None = None
-    images_with_pedestrians: NonNegativeInt | None = None
-    instances: NonNegativeInt | None = None
-    boxes: NonNegativeInt | None = None
-    sequences: NonNegativeInt | None = None
-    identities: NonNegativeInt | None = None
+Count = Literal[
+    "images", "images_with_pedestrians", "instances", "boxes", "sequences", "identities"
+]
 
 
 class Entry(_Model):
-    """One data set. `args` go to the reader, `filter` is a rule of `alkit.data.filters.RULES`, or a
-    mapping of `BoxFilter`'s fields with an optional `rule` to start from; `filters` are other ones,
-    by the name that a profile's `box_filter` gives. `image_size` is [height, width] in native
-    pixels, null where images differ. `step` is the distance of the pool's frames in raw frame
-    numbers, `frame_rate` raw frames a second where known."""
+    """One data set. `name` is its key in the file. `args` go to the reader; `filter` says which
+    boxes are pedestrians, and `filters` are other ones, by the name that a profile's `box_filter`
+    gives. `image_size` is [height, width] in native pixels, null where images differ. `step` is the
+    distance of the pool's frames in raw frame numbers, `frame_rate` raw frames a second where
+    known. `expect` are known numbers, at native pixels under the filter: instances are the
+    positives, boxes the labeled boxes of the filter's classes before height, aspect and visibility,
+    identities the different objects among the positives."""
 
-    name: str
+    name: str = ""
     title: str
-    reader: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    reader: Literal[READERS]
     root: str | None = None
     args: dict[str, Any] = {}
     filter: BoxFilter = filters.RULES["paper"]
@@ -104,33 +89,11 @@ class Entry(_Model):
     citation: str
     homepage: str
     files: tuple[DataFile, ...] = ()
-    expect: Expect = Expect()
-    _catalog: str = PrivateAttr("data_catalog.yaml")
-
-    @field_validator("filter", mode="before")
-    @classmethod
-    def _named_rule(cls, value):
-        fields = {"rule": value} if isinstance(value, str) else value
-        if not isinstance(fields, dict) or "rule" not in fields:
-            return value
-        rest = {key: fields[key] for key in fields if key != "rule"}
-        if fields["rule"] not in filters.RULES:
-            raise ValueError(f"rule: {unknown(fields['rule'], filters.RULES)}")
-        return filters.RULES[fields["rule"]].model_dump() | rest
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def _named_rules(cls, value):
-        if not isinstance(value, dict):
-            return value
-        return {name: cls._named_rule(rule) for name, rule in value.items()}
+    expect: dict[Count, NonNegativeInt] = {}
 
     def under(self, box_filter: str) -> "Entry":
         """The entry with its filter of this name, if it has one, in the place of `filter`."""
         return self.model_copy(update={"filter": self.filters.get(box_filter, self.filter)})
-
-    def _wrong(self, what: str) -> CatalogError:
-        return CatalogError(f"{self._catalog}: {self.name}: {what}")
 
     def folder(self) -> Path:
         """Where the data lies, or would lie. Raises CatalogError where $ALKIT_DATA is needed and
@@ -140,10 +103,9 @@ class Entry(_Model):
             return root
         data = os.environ.get("ALKIT_DATA")
         if not data:
-            raise self._wrong(
-                f"it lies in the folder {str(root)!r} under $ALKIT_DATA, which is not set. Set it "
-                f"to the folder that holds your data sets, absolute or relative to {PROJECT_ROOT}: "
-                "export ALKIT_DATA=…"
+            raise CatalogError(
+                f"{self.name}: it lies in {str(root)!r} under $ALKIT_DATA, which is not set. Set "
+                f"it to the folder of your data sets, absolute or relative to {PROJECT_ROOT}"
             )
         return Path(os.path.normpath(PROJECT_ROOT / Path(data).expanduser() / root))
 
@@ -170,54 +132,40 @@ class Entry(_Model):
         self, image_size: tuple[int, int] | None = None, resizing: str = "area", **args
     ) -> FrameSet:
         """As `open`, with all labeled objects."""
-        module = self.reader_module()
-        call = self.reader_args(**args)
-        if "image_size" in _parameters(module):  # a reader that draws, at any size
+        read, call = self.reader_module().read, self.reader_args(**args)
+        if "image_size" in inspect.signature(read).parameters:  # a reader that draws, at any size
             call["image_size"] = image_size or self.image_size
         try:
-            frames = module.read(self.existing_root(), **call)
+            frames = read(root=self.existing_root(), **call)
         except ValidationError as error:
-            raise self._wrong(f"args: {problems(error)}") from None
-        if self.kind == "video" and (frames.sequence is None or frames.frame is None):
-            raise self._wrong(
-                "it is of kind video, but its frames have no sequence and frame number; give them, "
-                "or set kind: stills"
+            raise CatalogError(f"{self.name}: args: {problems(error)}") from None
+        if self.kind == "stills":
+            frames = replace(frames, sequence=None, frame=None)
+        elif frames.sequence is None or frames.frame is None:
+            raise CatalogError(
+                f"{self.name}: it is of kind video, but its frames have no sequence and frame "
+                "number; give them, or set kind: stills"
             )
-        time = {"sequence": None, "frame": None} if self.kind == "stills" else {}
-        frames = replace(frames, dataset=self.name, **time)
+        frames = replace(frames, dataset=self.name)
         return frames if image_size is None else frames.resized(image_size, resizing)
 
     def reader_module(self):
         """The module that reads this entry's format."""
-        have = [module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__)]
-        if self.reader not in have:
-            raise self._wrong(f"reader: {unknown(self.reader, have)}")
         return importlib.import_module(f"alkit.data.readers.{self.reader}")
 
     def reader_args(self, **args) -> dict:
-        """The reader's keyword arguments: the entry's, replaced by `args`."""
-        parameters = _parameters(self.reader_module())
+        """The reader's keyword arguments: the entry's, replaced by `args`, and its step."""
         given = self.args | args
-        allowed = parameters.keys() - {"step", "image_size"}
-        for name in given:
-            if name not in allowed:
-                raise self._wrong(f"args of the reader {self.reader!r}: {unknown(name, allowed)}")
-        missing = [n for n, p in parameters.items() if p.default is p.empty and n not in given]
-        if missing:
-            raise self._wrong(f"the reader {self.reader!r} needs {missing} in args")
-        if "step" in parameters:
-            given["step"] = int(self.step) if self.step == int(self.step) else self.step
-        elif self.step != 1:
-            raise self._wrong(f"the reader {self.reader!r} takes no step")
+        if "step" in given:
+            raise CatalogError(f"{self.name}: step is a field of the entry, not one of its args")
+        if self.step != 1 or "step" in inspect.signature(self.reader_module().read).parameters:
+            given["step"] = self.step
         return given
 
     def existing_root(self) -> Path | None:
-        """`folder()`, which must exist; None for a reader that needs no files."""
+        """`folder()`, which must exist; None for data that lies nowhere."""
         if self.root is None:
-            root = inspect.signature(self.reader_module().read).parameters["root"]
-            if root.default is None:
-                return None
-            raise self._wrong(f"the reader {self.reader!r} needs a root")
+            return None
         folder = self.folder()
         if not folder.exists():
             raise CatalogError(
@@ -225,12 +173,6 @@ class Entry(_Model):
                 f"downloads it or says how to get it; its home is {self.homepage}"
             )
         return folder
-
-
-def _parameters(module) -> dict[str, inspect.Parameter]:
-    """What a reader takes by name."""
-    parameters = inspect.signature(module.read).parameters
-    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 class Catalog(dict):
@@ -242,7 +184,7 @@ class Catalog(dict):
 
     def __missing__(self, name: str):
         near = difflib.get_close_matches(str(name), self, 3, 0.5) or list(self)
-        raise UnknownDataSet(
+        raise CatalogError(
             f"there is no data set {name!r} in {self.path}; nearest names: {', '.join(near)}"
         )
 
@@ -252,15 +194,18 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def _mapping(loader, node):
-    own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-    keys = [loader.construct_object(key) for key in own]
-    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if twice:
-        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: duplicate key {twice[0]!r}")
+    keys = [key.value for key, _ in node.value]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: duplicate key {twice!r}")
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+class _File(_Model):
+    datasets: dict[str, Entry]
 
 
 def load(path: str | Path = "data_catalog.yaml") -> Catalog:
@@ -276,24 +221,13 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
         raise FileNotFoundError(f"{path}: there is no such catalog file")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        entries = _File.model_validate(data).datasets
+    except ValidationError as error:
+        raise CatalogError(f"{path}: {problems(error)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(data, dict) or set(data) != {"datasets"}:
-        raise CatalogError(f"{path}: expected one key `datasets:` with the entries under it")
-    if not isinstance(data["datasets"], dict):
-        raise CatalogError(f"{path}: `datasets:` maps names to entries; it is {data['datasets']!r}")
-
-    entries = {}
-    for name, fields in data["datasets"].items():
-        if not isinstance(fields, dict) or "name" in fields:
-            raise CatalogError(f"{path}: entry {name!r} is not a mapping of fields without `name`")
-        try:
-            entry = Entry(name=name, **fields)
-        except ValidationError as error:
-            raise CatalogError(f"{path}: entry {name!r}: {_explain(error)}") from None
-        entry._catalog = str(path)
-        entries[name] = entry
-    return Catalog(path, entries)
+    named = {name: entry.model_copy(update={"name": name}) for name, entry in entries.items()}
+    return Catalog(path, named)
 
 
 def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
@@ -315,10 +249,3 @@ def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
         )
     names = [file.name for file in files]
     return FrameSet(folder.name, names, lambda i: read_image(files[i])).resized(image_size)
-
-
-def _explain(error: ValidationError) -> str:
-    for problem in error.errors():
-        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            return unknown(problem["loc"][0], Entry.model_fields)
-    return problems(error)

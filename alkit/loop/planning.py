@@ -33,7 +33,7 @@ STORED = {"logits": 0.75, "divergence": 0.1, "entropy": 0.21, "mutual_informatio
 def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
     """The plan of an experiment as a table and sentences, and a line MISSING for all that it lacks.
 
-    Nothing is written to `out` nor anywhere else that stays. Raises UnknownDataSet.
+    Nothing is written to `out` nor anywhere else that stays. Raises CatalogError.
     """
     with tempfile.TemporaryDirectory() as folder:  # the driver plans from a folder's settings
         tasks = driver.tasks(runs.create(Path(folder) / "plan", experiment, catalog.path))
@@ -79,7 +79,7 @@ def count_images(run: Run) -> tuple[dict, list]:
             absent = _absent_files(run, role, frames.name)
         except (ValueError, OSError) as error:
             # what the catalog expects holds for the entry's own arguments
-            n = None if run.data_arguments(name) else run.entry(role).expect.images
+            n = None if run.data_arguments(name) else run.entry(role).expect.get("images")
             so = "it is counted as the catalog expects" if n else "nothing says how many images"
             missing.append(f"{role} {name}: {str(error).removeprefix(f'{name}: ')} ({so})")
             counts[role] = n

@@ -18,9 +18,9 @@ from alkit import prediction, scores, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
-from alkit.loop.steps.step_4_select import ranked_by, selected
 from alkit.pages.figures import drawing
 from alkit.profiles import PAPER, RELEASED, Profile
+from alkit.strategies import ranked_by, selected
 from alkit.text import sentence
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements

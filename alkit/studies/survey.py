@@ -137,8 +137,8 @@ def compare_counts(found: Survey) -> list[Finding]:
 
 
 def _expected(entry: Entry) -> dict:
-    expected = dict(entry.expect) | {"image_size": entry.image_size}
-    return {key: value for key, value in expected.items() if value is not None}
+    size = {} if entry.image_size is None else {"image_size": entry.image_size}
+    return entry.expect | size
 
 
 # --- several data sets ------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def _shown(key: str, value) -> str:
 
 def matching(catalog, names: str) -> list[Entry]:
     """The entries of a catalog that a text names, with commas or blanks between; in a name `*`
-    stands for anything. Raises UnknownDataSet for a name or a pattern that matches none."""
+    stands for anything. Raises CatalogError for a name or a pattern that matches none."""
     found = {}
     for name in names.replace(",", " ").split():
         for one in fnmatch.filter(catalog, name) or [name]:
