@@ -71,7 +71,7 @@ def data_stats(
     table = survey.table_of_counts([found.entry for found in surveys], surveys)
     for found in surveys:
         limit = ceiling.of_data_set(found, numbers)
-        said = f"{limit.miss_rate:.3f} of {limit.decoded} frames" if limit else "–"
+        said = "{:.3f} of {} frames".format(*limit) if limit else "–"
         table.loc[f"decoder ceiling, {profile}", found.name] = said
     print(table.to_string())
     for found in overlap.pairs(surveys):

@@ -329,7 +329,7 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
     expect = {"images": 3, "instances": 9, "boxes": 4}
     findings = survey.check(entry(tmp_path, expect=expect, image_size=[120, 160]), progress=False)
     assert {f.what: f.ok for f in findings} == {
-        "readable images": True,
+        "unreadable images": True,
         "images": True,
         "instances": False,
         "boxes": True,
@@ -340,7 +340,7 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
     broken = toy / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-200])
     findings = survey.check(entry(tmp_path), progress=False)
-    assert findings[0] == ("readable images", 3, 2, False)
+    assert findings[0] == ("unreadable images", 0, 1)
     assert findings[1].what == "image 1.jpg"
     assert "1.jpg: the image cannot be read whole" in findings[1].found
 

@@ -11,7 +11,7 @@ import yaml
 from alkit.boxes import default_boxes
 from alkit.data.readers.street import SITUATIONS
 from alkit.detector import logit_shapes
-from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.frames import Boxes, FrameSet
 from alkit.loop import runs
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.settings import read_folds
@@ -150,7 +150,6 @@ def test_the_causes_of_a_ceiling_add_up(ceilings):
 def test_the_data_sets_are_surveyed_with_the_arguments_of_the_run(bed):
     found = {one.name: one.counts["images"] for one in testbed.surveys(bed)}
     assert found == {"street-source": 8, "street-pool": 40, "street-test": 10}
-    assert testbed.origin(bed).startswith("street, version ")
 
 
 def test_the_situations_are_those_of_the_pools_frames(bed):
@@ -164,7 +163,7 @@ def test_other_data_than_street_is_refused(toy_copy):
     settings = json.loads((toy_copy / "experiment.json").read_text())
     del settings["data"]["street-test"]
     write_json(toy_copy / "experiment.json", settings | {"test": "pets09-test"})
-    with pytest.raises(ValueError, match=r"pets09-test .*reader 'mot'"):
+    with pytest.raises(ValueError, match=r"pets09-test.* not drawn by"):
         testbed.open_bed(runs.open_run(toy_copy / "pretrain/seed_0"))
 
 
@@ -223,21 +222,16 @@ def test_the_experiment_of_the_headroom_is_the_demos():
 def test_the_check_sees_what_is_wrong(bed):
     assert testbed.check(bed).startswith("street: boxes inside images")
 
-    def with_pool(frames, **args):
-        changed = {**bed.args["pool"], **args}
-        return replace(bed, frames=bed.frames | {"pool": frames}, args=bed.args | {"pool": changed})
+    def with_pool(frames):
+        return replace(bed, frames=bed.frames | {"pool": frames})
 
-    pool, test = bed.frames["pool"], bed.frames["test"]
+    pool = bed.frames["pool"]
     moved = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh + 100))
     assert "not inside the image" in testbed.check(with_pool(moved))
     flat = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
     assert "is empty or" in testbed.check(with_pool(flat))
     brighter = replace(pool, read=lambda i: pool.images(i) | np.uint8(1))
     assert "differs when it is drawn again" in testbed.check(with_pool(brighter))
-    people = with_pool(
-        replace(pool, boxes=[test.boxes[0], *[NO_BOXES] * 39]), world=0, domain="pool"
-    )
-    assert "is in pool and test" in testbed.check(people)
 
 
 # --- figures

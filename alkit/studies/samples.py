@@ -1,5 +1,7 @@
 """Figures of data sets: sizes and shapes of their boxes, and samples."""
 
+import contextlib
+
 import numpy as np
 
 from alkit.frames import FrameSet
@@ -12,7 +14,6 @@ COLUMNS = 3  # of a contact sheet
 BAR = 0.08  # of a histogram of heights, in their logarithm
 WIDEST = 1.3  # width / height at the end of the histogram; the few boxes beyond are in its last bar
 WHOLE = 0.95  # of a box's area; labels of the two differ by a pixel or so
-GRAY = 127  # of an image that is not here
 
 
 def sizes(surveys: list[Survey]):
@@ -59,37 +60,28 @@ def _histograms(axes, values, kept, edges, limits):
 
 def samples(found: Survey, count: int = 6, empty: bool = False):
     """Frames of a data set with its boxes under its filter, evenly chosen among those with a
-    pedestrian; among all of them with `empty`, and where none is labeled. Where images are
-    missing, the first frames whose images are there take their place; without any image the boxes
-    are on gray."""
+    pedestrian; among all of them with `empty`, and where none is labeled. Images that are not here
+    are left out."""
     frames = found.filtered()
     labeled = np.flatnonzero(found.positives) if not empty else []
     among = labeled if len(labeled) else range(len(frames))
-    chosen = [among[k] for k in evenly(len(among), count)]
-    items, missing = [], 0
-    for i in dict.fromkeys([*chosen, *among]):
-        if len(items) == len(chosen):
-            break
-        try:
-            items.append(sample(frames, i, frames.name[i]))
-        except FileNotFoundError:
-            missing += 1
-    if not items and frames.image_size:
-        gray = np.full((*frames.image_size, 3), GRAY, np.uint8)
-        items = [sample(frames, i, frames.name[i], gray) for i in chosen]
+    items = []
+    for k in evenly(len(among), count):
+        with contextlib.suppress(FileNotFoundError):
+            items.append(sample(frames, among[k], frames.name[among[k]]))
     where = f"the {len(labeled)} with a pedestrian" if len(labeled) else "all"
-    how = f"of {where} the first with an image" if missing else f"evenly chosen among {where}"
     caption = (
-        f"{len(items)} of {len(frames)} frames, {how}. Green: pedestrians; orange: boxes to "
-        f"ignore; dashed: the visible part, where it is less than {WHOLE:.0%} of the box."
+        f"{len(items)} of {len(frames)} frames, evenly chosen among {where}. Green: pedestrians; "
+        f"orange: boxes to ignore; dashed: the visible part, where it is less than {WHOLE:.0%} of "
+        "the box."
     )
-    title = f"Samples of {found.name}" + (f" ({missing} images are not here)" if missing else "")
-    return drawing.contact_sheet(items, COLUMNS, title, caption, "There are no images.")
+    title, none = f"Samples of {found.name}", "The images are not here."
+    return drawing.contact_sheet(items, COLUMNS, title, caption, none)
 
 
-def sample(frames: FrameSet, i: int, title: str, image: np.ndarray | None = None):
-    """A photograph of a contact sheet: frame i, or `image` in its place, with the boxes to ignore,
-    the pedestrians, and their visible parts."""
+def sample(frames: FrameSet, i: int, title: str):
+    """A photograph of a contact sheet: frame i with the boxes to ignore, the pedestrians, and their
+    visible parts."""
     boxes = None if frames.boxes is None else frames.boxes[i]
 
     def mark(axes):
@@ -100,4 +92,4 @@ def sample(frames: FrameSet, i: int, title: str, image: np.ndarray | None = None
         drawing.boxes(axes, boxes.visible[partly], "white", dashed=True)
 
     title = title if len(title) <= 40 else title.rsplit("/", 1)[-1][-40:]
-    return frames.images(i) if image is None else image, title, mark if boxes else None
+    return frames.images(i), title, mark if boxes else None

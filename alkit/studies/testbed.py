@@ -17,15 +17,12 @@ from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
 from alkit.pages.figures import drawing
 from alkit.pages.figures.drawing import BLACK, RED
-from alkit.profiles import Profile
-from alkit.street import VERSION
 from alkit.studies.ceiling import causes
 from alkit.studies.samples import sample
 from alkit.studies.survey import Survey, survey
 from alkit.text import evenly, sentence
 
 ROLES = ("labeled", "held_out", "pool", "test")
-DEFAULTS = {"domain": "source", "world": 0}  # of the reader
 SAMPLE = 0.01  # of the pool: the random sample that rare situations are measured against
 NEAR = 4.0  # gray levels; frames of two sequences of the demo's pool are 14 and more apart
 THUMBNAIL = (60, 80)  # height, width of the images whose gray levels are compared
@@ -43,15 +40,12 @@ RARE = {
 
 @dataclass(frozen=True)
 class Bed:
-    """The data sets of a run by role, all of `street`: frames, and the reader's arguments."""
+    """The data sets of a run by role, all of `street`, each with the arguments of the run in place
+    of the catalog's."""
 
     run: runs.Run
     frames: dict = field(repr=False)
     args: dict
-
-    @property
-    def profile(self) -> Profile:
-        return self.run.numbers(0)
 
 
 def open_bed(run: runs.Run) -> Bed:
@@ -59,32 +53,21 @@ def open_bed(run: runs.Run) -> Bed:
 
     Raises ValueError for a run on data other than `street`.
     """
-    frames, args = {}, {}
-    for role in ROLES:
-        name = getattr(run.experiment, role)
-        if name is None:
-            continue
-        entry = run.catalog[name]
-        if entry.reader != "street":
-            raise ValueError(
-                f"{name} ({role} of {run.out}) is of the reader {entry.reader!r}; this card is "
-                "about data that `street` draws"
-            )
-        frames[role] = run.frames(role)
-        args[role] = DEFAULTS | entry.reader_args(**run.data_arguments(name))
-    return Bed(run, frames, args)
-
-
-def origin(bed: Bed) -> str:
-    """The generator's version and the worlds."""
-    worlds = ", ".join(f"{role} from {args['world']}" for role, args in bed.args.items())
-    return f"street, version {VERSION} of the generator; worlds: {worlds}"
+    names = {role: getattr(run.experiment, role) for role in ROLES}
+    names = {role: name for role, name in names.items() if name is not None}
+    other = [name for name in names.values() if run.catalog[name].reader != "street"]
+    if other:
+        raise ValueError(f"{run.out}: {other} are not drawn by `street`, which this card is about")
+    return Bed(
+        run,
+        {role: run.frames(role) for role in names},
+        {name: run.data_arguments(name) for name in names.values()},
+    )
 
 
 def surveys(bed: Bed) -> list[Survey]:
     """What one pass over each data set finds, at the catalog's own size and filter."""
-    names = dict.fromkeys(getattr(bed.run.experiment, role) for role in bed.frames)
-    return [survey(bed.run.catalog[name], **bed.run.data_arguments(name)) for name in names]
+    return [survey(bed.run.catalog[name], **args) for name, args in bed.args.items()]
 
 
 @dataclass(frozen=True)
@@ -162,7 +145,8 @@ def draw_redundancy(alike: Redundancy):
 
 def situations(bed: Bed) -> np.ndarray:
     """The situation of every pool frame; see `alkit.data.readers.street.describe`."""
-    return street.describe(**bed.args["pool"])
+    pool = bed.run.experiment.pool
+    return street.describe(**bed.run.catalog[pool].reader_args(**bed.args[pool]))
 
 
 def rare(tags: np.ndarray, sequence: np.ndarray) -> pd.DataFrame:
@@ -202,7 +186,7 @@ def rare_sheet(bed: Bed, tags: np.ndarray):
 def ceilings(bed: Bed) -> pd.DataFrame:
     """The decoder ceiling's causes on the test set, and on held-out frames where there are some."""
     rows = {
-        frames.dataset: causes(frames, bed.profile)
+        frames.dataset: causes(frames, bed.run.numbers(0))
         for role, frames in bed.frames.items()
         if role in ("held_out", "test")
     }
@@ -228,25 +212,19 @@ def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
 
 
 def check(bed: Bed) -> str:
-    """The boxes are inside their images, no person is in two domains of a world, and frames drawn
-    a second time are the same to the pixel."""
-    problems, domains = [], {}
+    """The boxes are inside their images, and frames drawn a second time are the same to the
+    pixel."""
+    problems = []
     for role, frames in bed.frames.items():
-        size, args = frames.image_size[::-1], bed.args[role]
+        size = np.array(frames.image_size[::-1])
         for i in range(len(frames)):
-            boxes = frames.boxes[i]
-            low, high = boxes.ltwh[:, :2], boxes.ltwh[:, :2] + boxes.ltwh[:, 2:]
-            if (low < -1e-6).any() or (high > np.array(size) + 1e-6).any() or (low >= high).any():
+            low, sides = np.hsplit(frames.boxes[i].ltwh, 2)
+            if (low < -1e-6).any() or (low + sides > size + 1e-6).any() or (sides <= 0).any():
                 problems.append(f"a box of {frames.name[i]} is empty or not inside the image")
-            for person in boxes.identity.tolist():
-                other = domains.setdefault((args["world"], person), args["domain"])
-                if other != args["domain"]:
-                    problems.append(f"person {person} is in {other} and {args['domain']}")
         again = bed.run.frames(role)
         problems += [
             f"{frames.name[i]} differs when it is drawn again"
             for i in evenly(len(frames), 3)
             if not np.array_equal(frames.images(i), again.images(i))
         ]
-    claim = "street: boxes inside images, nobody in two domains of a world, frames redrawn equal"
-    return sentence(claim, problems[:5])
+    return sentence("street: boxes inside images, frames redrawn equal", problems[:5])
