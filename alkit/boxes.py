@@ -1,7 +1,6 @@
 """Boxes and the five maps: default boxes, IoU, targets (boxes → maps), decoding (maps → boxes)."""
 
 import math
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,17 +37,6 @@ def centered_iou(sizes, others) -> np.ndarray:
     sizes, others = np.asarray(sizes)[:, None], np.asarray(others)[None]
     intersection = np.minimum(sizes, others).prod(axis=2)
     return intersection / (sizes.prod(axis=2) + others.prod(axis=2) - intersection)
-
-
-def mirrored(boxes: Boxes, width: int) -> Boxes:
-    """The boxes of the horizontally mirrored image of `width` pixels."""
-
-    def flip(ltwh):
-        flipped = ltwh.copy()
-        flipped[:, 0] = width - ltwh[:, 0] - ltwh[:, 2]
-        return flipped
-
-    return replace(boxes, ltwh=flip(boxes.ltwh), visible=flip(boxes.visible))
 
 
 def cell_pixels(cells: int, pixels: int, half_pixel: bool) -> np.ndarray:

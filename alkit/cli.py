@@ -85,10 +85,12 @@ def data_stats(
 @data_app.command("fetch")
 def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Download a data set with checksums, or say how to get it."""
-    from alkit.catalog import files, load
+    from alkit.catalog import load
+    from alkit.data.download import fetch
 
-    for path in files.fetch(load(catalog)[name]):
-        print(path)
+    entry = load(catalog)[name]
+    if entry.root is not None:
+        print(*fetch(entry.files, entry.folder(), entry.homepage), sep="\n")
 
 
 @app.command()

@@ -131,32 +131,24 @@ class Detector(nn.Module):
     def device(self) -> torch.device:
         return self.logits.weight.device
 
-    def encode(self, x) -> dict:
-        """Encoder features by name."""
-        features = {}
-        for name in "ds1 f11 f12 ds2 f21 f22 f23 ds3 f31 f32 f33 f41 f42".split():
-            x = features[name] = getattr(self, name)(x)
-        return features
-
-    def decode(self, features: dict) -> list:
-        """Decoder features dec1 … dec5, the inputs of the shared logits layer."""
-        dec1 = self.drop1(self.dec1(features["f42"]))
-        dec2 = self.dec2(dec1, features["f41"])
-        dec3 = self.dec3(dec2, features["f32"])
-        dec4 = self.dec4(dec3, features["ds3"])
-        larger = resize(dec4, features["f22"].shape[-2:], self.half_pixel)
-        dec5 = self.dec5(larger, features["f22"])
-        return [dec1, dec2, dec3, dec4, dec5]
-
     def features(self, images) -> list:
-        """Decoder features dec1 … dec5 of a batch of images."""
+        """Decoder features dec1 … dec5 of a batch of images, the inputs of the shared logits
+        layer."""
         if images.dtype == torch.uint8:
             images = normalize(images)
         kind = images.device.type
         if torch.is_autocast_enabled(kind):
             # else the residual sums stay in float32, which costs a third of the time
             images = images.to(torch.get_autocast_dtype(kind))
-        return self.decode(self.encode(images))
+        x, at = images, {}
+        for name in "ds1 f11 f12 ds2 f21 f22 f23 ds3 f31 f32 f33 f41 f42".split():
+            x = at[name] = getattr(self, name)(x)
+        dec1 = self.drop1(self.dec1(x))
+        dec2 = self.dec2(dec1, at["f41"])
+        dec3 = self.dec3(dec2, at["f32"])
+        dec4 = self.dec4(dec3, at["ds3"])
+        larger = resize(dec4, at["f22"].shape[-2:], self.half_pixel)
+        return [dec1, dec2, dec3, dec4, self.dec5(larger, at["f22"])]
 
     def forward(self, images) -> list:
         return [self.logits(x)[:, 0] for x in self.features(images)]

@@ -10,7 +10,6 @@ import contextlib
 import io
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -158,37 +157,11 @@ def _mean_over_images(image, first, points, n_images):
     return missed / n_images
 
 
-class Matches(NamedTuple):
-    """Who hits whom: of each detection, the real box that it hits, int64 (n,), −1 where none, and
-    whether an ignore box absorbs it, bool (n,); of each labeled box, whether it is hit, bool (m,).
-    All are in the order in which the detections and boxes came."""
-
-    box: np.ndarray
-    absorbed: np.ndarray
-    hit: np.ndarray
-
-    @property
-    def false(self) -> np.ndarray:
-        """Whether each detection is false: it neither hits a box nor is absorbed, bool (n,)."""
-        return (self.box < 0) & ~self.absorbed
-
-
-def match(truth: Truth, found: Found) -> Matches:
-    """Match detections with labeled boxes by the rules of `evaluate`, protocol "caltech".
-
-    Detections of one image choose by score, descending; of equal scores the first chooses first.
-    """
-    detection, box, absorbed = hits(truth, found, PROTOCOLS["caltech"])
-    box_of = np.full(len(found.score), -1)
-    box_of[detection] = box
-    hit = np.zeros(len(truth.ignore), bool)
-    hit[box] = True
-    return Matches(box_of, absorbed, hit)
-
-
 def hits(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of a detection and the box that it hits, int64 (pairs,) each, and who is absorbed, bool
-    (n,). Where a protocol shares boxes, a detection may hit several and is in as many pairs."""
+    """Pairs of a detection and the real box that it hits, int64 (pairs,) each, and which detections
+    an ignore box absorbs, bool (n,). Those of one image choose by score, descending; of equal
+    scores the first chooses first. Where a protocol shares boxes, a detection may hit several and
+    is in as many pairs."""
     detection, box, overlap = _overlapping(truth, found, rules)
     ignore = truth.ignore[box]
     absorbed = np.zeros(len(found.score), bool)

@@ -11,11 +11,11 @@ from alkit.boxes import (
     decode,
     default_boxes,
     iou,
-    mirrored,
     patch,
     suppress,
 )
 from alkit.boxes import targets as labels_of_pixels
+from alkit.data.augmentation import mirrored
 from alkit.detector import to_probabilities
 from alkit.frames import NO_BOXES, Boxes
 from alkit.profiles import DEMO, PAPER, RELEASED, profile

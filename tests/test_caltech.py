@@ -13,7 +13,6 @@ import scipy.io
 from PIL import Image
 
 from alkit import catalog
-from alkit.catalog import files
 from alkit.data import filters
 from alkit.data.matfile import read_mat
 from alkit.data.readers import caltech
@@ -578,9 +577,9 @@ datasets:
     entry = catalog.load(tmp_path / "catalog.yaml")["tiny"]
     assert [finding for finding in survey.check(entry, progress=False) if not finding.ok] == []
     assert survey.survey(entry).counts["labels"] == {"person": 6}
-    before = files.fingerprint(entry)
+    before = catalog.fingerprint(entry)
     save(root / "annotations" / "set02" / "V000.vbb", annotation([[]] * 4))
-    assert files.fingerprint(entry) != before
+    assert catalog.fingerprint(entry) != before
 
 
 def test_the_real_video():

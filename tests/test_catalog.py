@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from alkit import catalog
-from alkit.catalog import CatalogError, files
+from alkit.catalog import CatalogError
+from alkit.data import download
 from alkit.studies import survey
 
 needs_data = pytest.mark.skipif(
@@ -274,11 +275,10 @@ def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypat
     assert drawn.open().images(0).shape == (96, 128, 3)
     assert drawn.open(image_size=(30, 40), world=5).images(0).shape == (30, 40, 3)
     assert asked == [(None, "pool", 0, (96, 128)), (None, "pool", 5, (30, 40))]
-    before = files.fingerprint(drawn)
-    assert files.fingerprint(drawn, {"world": 5}) != before
-    monkeypatch.setitem(files.GENERATORS, "street", "another")
-    assert files.fingerprint(drawn) != before
-    assert files.fetch(drawn) == []
+    before = catalog.fingerprint(drawn)
+    assert catalog.fingerprint(drawn, {"world": 5}) != before
+    monkeypatch.setitem(catalog.GENERATORS, "street", "another")
+    assert catalog.fingerprint(drawn) != before
 
 
 def test_where_the_data_lies(toy, tmp_path, monkeypatch):
@@ -349,24 +349,24 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
 
 
 def test_fingerprint_changes_with_the_data_only(toy, tmp_path):
-    first = files.fingerprint(entry(tmp_path))
+    first = catalog.fingerprint(entry(tmp_path))
     assert len(first) == 64
-    assert files.fingerprint(entry(tmp_path, title="Other", license="other")) == first
+    assert catalog.fingerprint(entry(tmp_path, title="Other", license="other")) == first
     os.utime(toy / "0.jpg", (1, 1))
     moved = toy.rename(tmp_path / "moved")
-    assert files.fingerprint(entry(tmp_path, root="moved")) == first
+    assert catalog.fingerprint(entry(tmp_path, root="moved")) == first
     moved.rename(toy)
     different = {
-        files.fingerprint(entry(tmp_path, filter="paper")),
-        files.fingerprint(entry(tmp_path, step=2)),
-        files.fingerprint(entry(tmp_path), {"frames": [0, 1]}),
+        catalog.fingerprint(entry(tmp_path, filter="paper")),
+        catalog.fingerprint(entry(tmp_path, step=2)),
+        catalog.fingerprint(entry(tmp_path), {"frames": [0, 1]}),
     }
     with open(toy / "labels.json", "a") as file:
         file.write("\n")
-    different.add(files.fingerprint(entry(tmp_path)))
+    different.add(catalog.fingerprint(entry(tmp_path)))
     with open(toy / "0.jpg", "ab") as file:
         file.write(b"\0")
-    different.add(files.fingerprint(entry(tmp_path)))
+    different.add(catalog.fingerprint(entry(tmp_path)))
     assert len(different - {first}) == 5
 
 
@@ -421,6 +421,10 @@ def remote(server, path, sha256=None):
     }
 
 
+def fetch(entry):
+    return download.fetch(entry.files, entry.folder(), entry.homepage, progress=False)
+
+
 def files_in(folder):
     return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
 
@@ -428,10 +432,10 @@ def files_in(folder):
 def test_fetch_downloads_once(server, fetching):
     make, folder = fetching
     toy = make(remote(server, "whole"))
-    assert files.fetch(toy, progress=False) == [folder / "sub" / "f.txt"]
+    assert fetch(toy) == [folder / "sub" / "f.txt"]
     assert (folder / "sub" / "f.txt").read_bytes() == CONTENT
     assert files_in(folder) == ["sub/f.txt"]
-    files.fetch(toy, progress=False)
+    fetch(toy)
     assert server.requests == ["/whole"]
 
 
@@ -445,10 +449,10 @@ def test_fetch_downloads_once(server, fetching):
 )
 def test_a_failed_download_leaves_nothing(server, fetching, path, sha256, said):
     make, folder = fetching
-    with pytest.raises(CatalogError, match=f"(?s)toy: .*{said}"):
-        files.fetch(make(remote(server, path, sha256)), progress=False)
+    with pytest.raises(ValueError, match=f"(?s){said}"):
+        fetch(make(remote(server, path, sha256)))
     assert files_in(folder) == []
-    files.fetch(make(remote(server, "whole")), progress=False)
+    fetch(make(remote(server, "whole")))
     assert files_in(folder) == ["sub/f.txt"]
 
 
@@ -456,15 +460,15 @@ def test_a_damaged_file_is_downloaded_again(server, fetching):
     make, folder = fetching
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "f.txt").write_bytes(CONTENT[:-1])
-    files.fetch(make(remote(server, "whole")), progress=False)
+    fetch(make(remote(server, "whole")))
     assert (folder / "sub" / "f.txt").read_bytes() == CONTENT
 
 
 def test_files_behind_a_registration_are_explained(server, fetching):
     make, folder = fetching
     asked = {"path": "images", "note": "the big archive"}
-    with pytest.raises(CatalogError, match=r"example\.org/toy .*toy/images \(the big archive\)"):
-        files.fetch(make(asked, remote(server, "whole")), progress=False)
+    with pytest.raises(ValueError, match=r"example\.org/toy .*toy/images \(the big archive\)"):
+        fetch(make(asked, remote(server, "whole")))
     assert files_in(folder) == ["sub/f.txt"]  # what can be had is there
     (folder / "images").mkdir()
-    assert len(files.fetch(make(asked, remote(server, "whole")), progress=False)) == 2
+    assert len(fetch(make(asked, remote(server, "whole")))) == 2

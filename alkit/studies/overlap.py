@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alkit.catalog import Entry, files
+from alkit.catalog import GENERATORS, Entry
 from alkit.frames import FrameSet
 from alkit.studies.survey import Survey
 
@@ -71,7 +71,7 @@ def origin(entry: Entry, **args) -> tuple:
     given = {name: p.default for name, p in takes.items()} | entry.reader_args(**args)
     root = entry.existing_root()
     if root is None:
-        place = entry.reader, files.GENERATORS.get(entry.reader), given.get("world")
+        place = entry.reader, GENERATORS.get(entry.reader), given.get("world")
         return place, place
     folder = os.path.realpath(root / given.get("images", "."))
     return folder, (entry.reader, folder, given.get("annotations"))

@@ -5,8 +5,10 @@ $ALKIT_DATA, which is absolute or relative to the project's root.
 """
 
 import difflib
+import hashlib
 import importlib
 import inspect
+import json
 import os
 import pkgutil
 from dataclasses import replace
@@ -17,22 +19,22 @@ import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
     NonNegativeInt,
     PositiveFloat,
     ValidationError,
-    model_validator,
 )
 
 import alkit.data.readers
+from alkit import street
 from alkit.data import filters
+from alkit.data.download import DataFile
 from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import SUFFIXES, read_image
-from alkit.data.records import FileName
 from alkit.frames import FrameSet
 from alkit.text import problems
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
 READERS = tuple(module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__))
 
 
@@ -42,22 +44,6 @@ class CatalogError(ValueError):
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataFile(_Model):
-    """One file of a data set: `path` under the entry's root. Where it may be downloaded without
-    registration, `url` and the `sha256` of what lies there; else `note` says how to get it."""
-
-    path: FileName
-    url: str | None = None
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _verifiable(self):
-        if self.url is not None and self.sha256 is None:
-            raise ValueError(f"{self.path!r} has a url but no sha256 to verify the download")
-        return self
 
 
 Count = Literal[
@@ -249,3 +235,30 @@ def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
         )
     names = [file.name for file in files]
     return FrameSet(folder.name, names, lambda i: read_image(files[i])).resized(image_size)
+
+
+def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
+    """A sha256 over what determines the data: the reader, its generator's version, its arguments
+    with `overrides`, filter, kind and size; the content of annotation files; the names and sizes
+    of images and videos, since hashing their content would take as long as reading the data set.
+    An image changed to another of the same size in bytes goes unnoticed."""
+    module = entry.reader_module()
+    args = entry.reader_args(**(overrides or {}))
+    facts = {
+        "reader": [entry.reader, GENERATORS.get(entry.reader)],
+        "args": args,
+        "filter": entry.filter.model_dump(),
+        "kind": entry.kind,
+        "image_size": entry.image_size,
+    }
+    root = entry.existing_root()
+    if root is not None:
+        texts, media = module.sources(root, **args)
+        facts["texts"] = [[os.path.relpath(f, root), _hash(f)] for f in texts]
+        facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _hash(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
