@@ -111,12 +111,10 @@ class Profile(BaseModel):
     decode_score: Literal["peak", "area"] = "peak"
     plateaus: Literal["middle", "whole"] = "middle"
     suppression: float | None = Field(0.5, gt=0, le=1)  # IoU, across levels; None: not at all
-    protocol: str = "caltech"
+    protocol: Literal[tuple(PROTOCOLS)] = "caltech"
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"protocol: {unknown(self.protocol, PROTOCOLS)}")
         if self.crop and any(map(gt, self.crop, self.image_size)):
             raise ValueError(f"crop is {self.crop}; expected at most image_size {self.image_size}")
         if (self.pretrain_epochs is None) == (self.pretrain_iterations is None):
@@ -124,8 +122,6 @@ class Profile(BaseModel):
                 f"pretrain_epochs is {self.pretrain_epochs}, pretrain_iterations is "
                 f"{self.pretrain_iterations}; expected one of the two, the other null"
             )
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError("final_learning_rate is above learning_rate")
         return self
 
     @property

@@ -198,8 +198,7 @@ def initial_detector(
         raise FileNotFoundError(f"weights: there is no file {weights}, and no labeled frames")
     initial, training = np.random.SeedSequence(seed).spawn(2)
     detector = new_detector(profile, initial)
-    if epochs is None:
-        epochs = pretraining_epochs(profile, len(labeled))
+    epochs = pretraining_epochs(profile, len(labeled)) if epochs is None else epochs
     with tqdm(desc=f"W_l on {len(labeled)} frames", mininterval=3, file=sys.stdout) as bar:
 
         def progress(done, total, loss):

@@ -70,34 +70,10 @@ def surveys(bed: Bed) -> list[Survey]:
     return [survey(bed.run.catalog[name], **args) for name, args in bed.args.items()]
 
 
-@dataclass(frozen=True)
-class Redundancy:
-    """How alike frames are: mean absolute differences of their gray levels (0 to 255).
-
-    `consecutive` (n,) is each frame's difference to the one before, NaN at the start of a
-    sequence; `random` (pairs,) that of random pairs of the same frames; `sequence` (n,) or None.
-    """
-
-    consecutive: np.ndarray
-    random: np.ndarray
-    sequence: np.ndarray | None = None
-
-    @property
-    def near(self) -> float:
-        """The share of frames, of those with one before, that differ from it by less than NEAR."""
-        known = self.consecutive[~np.isnan(self.consecutive)]
-        return float((known < NEAR).mean()) if len(known) else np.nan
-
-    @property
-    def longest(self) -> int:
-        """Frames in the longest stretch in which each is near-identical to the one before."""
-        near = np.concatenate([[False], self.consecutive < NEAR, [False]])
-        edges = np.flatnonzero(near[1:] != near[:-1]).reshape(-1, 2)
-        return int((edges[:, 1] - edges[:, 0]).max(initial=0)) + 1
-
-
-def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
-    """Compare each frame with the one before, and `PAIRS` random pairs, at thumbnail size."""
+def redundancy(frames: FrameSet, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """How alike frames are, in mean absolute differences of their thumbnails' gray levels (0 to
+    255): of each frame to the one before, (n,), NaN at the start of a sequence; and of `PAIRS`
+    random pairs of the same frames, (pairs,)."""
     height, width = THUMBNAIL
     gray = np.empty((len(frames), height, width), np.uint8)
     for i in tqdm(range(len(frames)), desc=f"{frames.dataset}: images", leave=False):
@@ -112,32 +88,30 @@ def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
     if frames.sequence is not None:
         consecutive[1:][frames.sequence[1:] != frames.sequence[:-1]] = np.nan
     a, b = np.random.default_rng(seed).integers(0, len(frames), (2, PAIRS))
-    other = a != b
-    return Redundancy(consecutive, difference(a[other], b[other]), frames.sequence)
+    return consecutive, difference(a[a != b], b[a != b])
 
 
-def draw_redundancy(alike: Redundancy):
+def draw_redundancy(frames: FrameSet):
     """How much frames differ from the one before and from random others, and where in the pool."""
+    consecutive, random = redundancy(frames)
+    known = consecutive[~np.isnan(consecutive)]
     caption = (
-        f"{alike.near:.0%} of the frames differ from the one before by less than {NEAR:g} "
-        f"gray levels (dotted); the longest stretch of such frames is {alike.longest} long. "
-        f"{(alike.random < NEAR).mean():.1%} of random pairs differ by less."
+        f"{(known < NEAR).mean():.0%} of the frames differ from the one before by less than "
+        f"{NEAR:g} gray levels (dotted), and {(random < NEAR).mean():.1%} of random pairs do."
     )
     figure = drawing.picture(3.1, "Redundancy of the pool", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
-    known = alike.consecutive[~np.isnan(alike.consecutive)]
-    bins = np.linspace(0, max([*known, *alike.random, 2 * NEAR]), 40)
-    drawing.tidy(left, "", "mean absolute difference (gray levels)", "share of pairs")
+    bins = np.linspace(0, max([*known, *random, 2 * NEAR]), 40)
+    drawing.tidy(left, "", "mean absolute difference (gray levels)", "density")
     for values, color, name in (
-        (alike.random, BLACK, "random pairs"),
+        (random, BLACK, "random pairs"),
         (known, RED, "a frame and the one before"),
     ):
-        share = np.full(len(values), 1 / max(len(values), 1))
-        left.hist(values, bins, weights=share, histtype="step", color=color, label=name)
+        left.hist(values, bins, density=True, histtype="step", color=color, label=name)
     left.axvline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
     left.legend(fontsize=8, frameon=False)
     drawing.tidy(right, "", "position in the pool", "difference to the one before")
-    drawing.timeline(right, alike.consecutive, alike.sequence, RED)
+    drawing.timeline(right, consecutive, frames.sequence, RED)
     right.axhline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
     right.set_ylim(bottom=0)
     return figure
