@@ -50,12 +50,6 @@ class ConvNorm(nn.Sequential):
         )
 
 
-def pad_for_stride_2(x):
-    """SAME padding of a 3×3 convolution at stride 2: (0, 1) on an even size, (1, 1) on an odd."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (width % 2, 1, height % 2, 1))
-
-
 class Downsample(nn.Module):
     """3×3 convolution at stride 2 beside a 2×2 max pool of the same input, concatenated."""
 
@@ -66,7 +60,10 @@ class Downsample(nn.Module):
 
     def forward(self, x):
         pooled = F.max_pool2d(x, 2, ceil_mode=True)
-        return self.drop(torch.cat([self.conv(pad_for_stride_2(x)), pooled], 1))
+        height, width = x.shape[-2:]
+        # SAME padding of a 3×3 convolution at stride 2: (0, 1) on an even size, (1, 1) on an odd
+        padded = F.pad(x, (width % 2, 1, height % 2, 1))
+        return self.drop(torch.cat([self.conv(padded), pooled], 1))
 
 
 class Fire(nn.Module):
@@ -131,19 +128,25 @@ class Detector(nn.Module):
     def device(self) -> torch.device:
         return self.logits.weight.device
 
+    def encode(self, x) -> dict:
+        """Encoder features by name."""
+        features = {}
+        for name in "ds1 f11 f12 ds2 f21 f22 f23 ds3 f31 f32 f33 f41 f42".split():
+            x = features[name] = getattr(self, name)(x)
+        return features
+
     def features(self, images) -> list:
         """Decoder features dec1 … dec5 of a batch of images, the inputs of the shared logits
         layer."""
-        if images.dtype == torch.uint8:
-            images = normalize(images)
+        if images.dtype == torch.uint8:  # to about [−1, 1]
+            images = images.to(torch.float32, memory_format=torch.channels_last)
+            images = images.sub_(127).div_(128)
         kind = images.device.type
         if torch.is_autocast_enabled(kind):
             # else the residual sums stay in float32, which costs a third of the time
             images = images.to(torch.get_autocast_dtype(kind))
-        x, at = images, {}
-        for name in "ds1 f11 f12 ds2 f21 f22 f23 ds3 f31 f32 f33 f41 f42".split():
-            x = at[name] = getattr(self, name)(x)
-        dec1 = self.drop1(self.dec1(x))
+        at = self.encode(images)
+        dec1 = self.drop1(self.dec1(at["f42"]))
         dec2 = self.dec2(dec1, at["f41"])
         dec3 = self.dec3(dec2, at["f32"])
         dec4 = self.dec4(dec3, at["ds3"])
@@ -166,11 +169,6 @@ class Detector(nn.Module):
             weights = keep.to(x) * weight.to(x) / (1 - ratio)  # (n, pass, channel)
             maps.append(torch.einsum("ntc,ncyx->ntyx", weights, x) + bias.to(x))
         return maps
-
-
-def normalize(images):
-    """uint8 (n, 3, y, x) to float32 in about [−1, 1]: (x − 127) / 128, in channels-last."""
-    return images.to(torch.float32, memory_format=torch.channels_last).sub_(127).div_(128)
 
 
 def resize(x, size, half_pixel: bool):

@@ -134,19 +134,6 @@ def _expected(entry: Entry) -> dict:
 
 # --- several data sets ------------------------------------------------------------------------
 
-SHOWN = (
-    "images",
-    "instances",
-    "images_with_pedestrians",
-    "sequences",
-    "identities",
-    "image_size",
-    "ignored",
-    "boxes",
-    "median_height",
-    "labels",
-)
-
 
 def table_of_counts(entries: list[Entry], surveys: list[Survey]) -> pd.DataFrame:
     """The counts of data sets as text, a column for each, with what the catalog expects in
@@ -158,9 +145,9 @@ def table_of_counts(entries: list[Entry], surveys: list[Survey]) -> pd.DataFrame
         columns[entry.name] = {
             key.replace("_", " "): _shown(found.get(key))
             + (f" ({_shown(expected[key])} expected)" if key in expected else "")
-            for key in SHOWN
+            for key in found | expected
         }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns).fillna("–")
 
 
 def _shown(value) -> str:
