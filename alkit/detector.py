@@ -50,6 +50,12 @@ class ConvNorm(nn.Sequential):
         )
 
 
+def pad_for_stride_2(x):
+    """SAME padding of a 3×3 convolution at stride 2: (0, 1) on an even size, (1, 1) on an odd."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (width % 2, 1, height % 2, 1))
+
+
 class Downsample(nn.Module):
     """3×3 convolution at stride 2 beside a 2×2 max pool of the same input, concatenated."""
 
@@ -60,10 +66,7 @@ class Downsample(nn.Module):
 
     def forward(self, x):
         pooled = F.max_pool2d(x, 2, ceil_mode=True)
-        height, width = x.shape[-2:]
-        # SAME padding of a 3×3 convolution at stride 2: (0, 1) on an even size, (1, 1) on an odd
-        padded = F.pad(x, (width % 2, 1, height % 2, 1))
-        return self.drop(torch.cat([self.conv(padded), pooled], 1))
+        return self.drop(torch.cat([self.conv(pad_for_stride_2(x)), pooled], 1))
 
 
 class Fire(nn.Module):
