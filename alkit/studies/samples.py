@@ -11,7 +11,7 @@ from alkit.studies.survey import Survey
 from alkit.text import evenly
 
 COLUMNS = 3  # of a contact sheet
-BAR = 0.08  # of a histogram of heights, in their logarithm
+BARS = 53  # edges of the bars of a histogram
 WIDEST = 1.3  # width / height at the end of the histogram; the few boxes beyond are in its last bar
 WHOLE = 0.95  # of a box's area; labels of the two differ by a pixel or so
 
@@ -24,28 +24,23 @@ def sizes(surveys: list[Survey]):
         f"pixels of the data set's own images. Boxes wider than {WIDEST:g} of their height are in "
         "the last bar."
     )
+    surveys = [found for found in surveys if len(found.sizes)]
     title = "Sizes and shapes of the labeled boxes"
     figure = drawing.picture(0.9 + 1.9 * max(len(surveys), 1), title, caption)
     if not surveys:
-        drawing.say(figure.subplots(), "None of the data sets is here.")
+        drawing.say(figure.subplots(), "There are no labeled boxes.")
         return figure
     for row, found in zip(figure.subplots(len(surveys), 2, squeeze=False), surveys, strict=True):
-        if len(found.sizes) == 0:
-            drawing.say(row[0], f"{found.name} has no labeled boxes.")
-            row[1].set_axis_off()
-            continue
         heights, widths = np.maximum(found.sizes, 1.0).T
         rule = found.entry.filter
         limit = rule.min_height / rule.scale
-        # bars of equal ratios, of which one ends at the limit
-        low, high = (np.log(end / (limit or 1)) for end in (heights.min(), heights.max()))
-        edges = np.arange(np.floor(low / BAR), np.ceil(high / BAR) + 2) * BAR
+        edges = np.geomspace(heights.min(), heights.max() + 1, BARS)
         drawing.tidy(row[0], found.name, "height (pixels)", "boxes")
-        _histograms(row[0], heights, found.kept, np.exp(edges) * (limit or 1), [limit][: limit > 0])
+        _histograms(row[0], heights, found.kept, edges, [limit] if limit else ())
         row[0].set_xscale("log")
+        edges, shapes = np.linspace(0, WIDEST, BARS), np.minimum(widths / heights, WIDEST)
         drawing.tidy(row[1], "", "width / height", "boxes")
-        shapes = np.minimum(widths / heights, WIDEST)
-        _histograms(row[1], shapes, found.kept, np.linspace(0, WIDEST, 53), rule.aspect or ())
+        _histograms(row[1], shapes, found.kept, edges, rule.aspect or ())
     return figure
 
 
