@@ -39,13 +39,6 @@ def centered_iou(sizes, others) -> np.ndarray:
     return intersection / (sizes.prod(axis=2) + others.prod(axis=2) - intersection)
 
 
-def cell_pixels(cells: int, pixels: int, half_pixel: bool) -> np.ndarray:
-    """The pixel, counted from 0, that each cell of a map takes its label from: nearest-neighbor
-    downsampling."""
-    offset = 0.5 if half_pixel else 0.0
-    return np.floor((np.arange(cells) + offset) * pixels / cells).astype(int)
-
-
 def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
     """Label maps of Θ¹ … Θ⁵ at image resolution, int8 (level, y, x): 1 pedestrian, 0 background,
     −1 neither. `size` (height, width) is the profile's unless it is a part of an image.
@@ -83,13 +76,18 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
 
 
 def at_cells(maps: np.ndarray, half_pixel: bool) -> list:
-    """Maps (level, y, x) at image resolution, at the sizes of the logits of Θ¹ … Θ⁵."""
-    size = maps.shape[1:]
-    cells = [
-        [cell_pixels(n, pixels, half_pixel) for n, pixels in zip(shape, size, strict=True)]
-        for shape in logit_shapes(size)
+    """Maps (level, y, x) at image resolution, at the sizes of the logits of Θ¹ … Θ⁵: each cell has
+    the value of the nearest pixel."""
+    offset = 0.5 if half_pixel else 0.0
+
+    def pixels(cells, size):
+        return np.floor((np.arange(cells) + offset) * size / cells).astype(int)
+
+    shapes = logit_shapes(maps.shape[1:])
+    return [
+        plane[np.ix_(*map(pixels, shape, plane.shape))]
+        for plane, shape in zip(maps, shapes, strict=True)
     ]
-    return [plane[np.ix_(*own)] for plane, own in zip(maps, cells, strict=True)]
 
 
 def patch(profile: Profile, level: int, factor: float, center) -> tuple[slice, slice]:

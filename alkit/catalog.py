@@ -225,7 +225,7 @@ def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
     if not files:
         raise FileNotFoundError(
             f"{source}: expected a data set of {known.path} or a folder with images "
-            f"({', '.join(SUFFIXES)}); got {'a folder without' if folder.is_dir() else 'neither'}"
+            f"({', '.join(SUFFIXES)})"
         )
     names = [file.name for file in files]
     return FrameSet(folder.name, names, lambda i: read_image(files[i])).resized(image_size)
@@ -248,11 +248,8 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     root = entry.existing_root()
     if root is not None:
         texts, media = module.sources(root, **args)
-        facts["texts"] = [[os.path.relpath(f, root), _hash(f)] for f in texts]
+        facts["texts"] = [
+            [os.path.relpath(f, root), hashlib.sha256(f.read_bytes()).hexdigest()] for f in texts
+        ]
         facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _hash(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

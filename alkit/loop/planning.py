@@ -21,7 +21,6 @@ from alkit.loop.costs import Costs, measure
 from alkit.loop.experiment import Task
 from alkit.loop.runs import Run
 from alkit.loop.settings import Experiment
-from alkit.text import duration, size
 from alkit.training import pretraining_epochs
 
 # The share of its bytes that a store keeps when compressed, in runs of experiments/demo.yaml at
@@ -189,3 +188,19 @@ def _in_words(table: pd.DataFrame, costs: Costs, numbers) -> list:
         f"{scores or '–'}; one training iteration, batch size {numbers.batch_size}, "
         f"{1e3 * costs.train:.0f} ms.",
     ]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads well."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads well."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
