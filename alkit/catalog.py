@@ -225,7 +225,7 @@ def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
     if not files:
         raise FileNotFoundError(
             f"{source}: expected a data set of {known.path} or a folder with images "
-            f"({', '.join(SUFFIXES)})"
+            f"({', '.join(SUFFIXES)}); got {'a folder without' if folder.is_dir() else 'neither'}"
         )
     names = [file.name for file in files]
     return FrameSet(folder.name, names, lambda i: read_image(files[i])).resized(image_size)
@@ -248,8 +248,7 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     root = entry.existing_root()
     if root is not None:
         texts, media = module.sources(root, **args)
-        facts["texts"] = [
-            [os.path.relpath(f, root), hashlib.sha256(f.read_bytes()).hexdigest()] for f in texts
-        ]
+        hashes = [hashlib.sha256(f.read_bytes()).hexdigest() for f in texts]
+        facts["texts"] = [[os.path.relpath(f, root), h] for f, h in zip(texts, hashes, strict=True)]
         facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
