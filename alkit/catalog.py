@@ -163,25 +163,19 @@ class Catalog(dict):
         self.path = path
 
     def __missing__(self, name: str):
-        near = difflib.get_close_matches(str(name), self, 3, 0.5) or list(self)
-        raise CatalogError(
-            f"there is no data set {name!r} in {self.path}; nearest names: {', '.join(near)}"
-        )
+        near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
+        raise CatalogError(f"there is no data set {name!r} in {self.path}; nearest names: {near}")
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML that does not let a second entry of the same name replace the first."""
 
-
-def _mapping(loader, node):
-    keys = [key.value for key, _ in node.value]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: duplicate key {twice!r}")
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: duplicate key among {', '.join(keys)}")
+        return super().construct_mapping(node, deep)
 
 
 class _File(_Model):
