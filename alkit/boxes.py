@@ -188,9 +188,8 @@ def suppress(boxes: np.ndarray, limit: float) -> np.ndarray:
     """Positions of the boxes (n, 4), in descending order of score, that overlap no kept box
     by an IoU over `limit` (greedy non-maximum suppression)."""
     overlap = iou(boxes, boxes) > limit
-    keep, free = [], np.ones(len(boxes), bool)
+    keep = []
     for i in range(len(boxes)):
-        if free[i]:
+        if not overlap[i, keep].any():
             keep.append(i)
-            free &= ~overlap[i]
     return np.array(keep, np.int64)

@@ -4,9 +4,6 @@ import reprlib
 
 import numpy as np
 
-SHORT = reprlib.Repr()
-SHORT.maxlevel, SHORT.maxstring = 2, 100
-
 
 def sentence(claim: str, problems) -> str:
     """The claim, or what is wrong with it."""
@@ -19,7 +16,7 @@ def problems(error, most: int = 5) -> str:
     said = []
     for problem in error.errors(include_url=False)[:most]:
         place = ".".join(map(str, problem["loc"]))
-        got = "" if problem["type"] == "missing" else f" (got {SHORT.repr(problem['input'])})"
+        got = "" if problem["type"] == "missing" else f" (got {reprlib.repr(problem['input'])})"
         message = problem["msg"].removeprefix("Value error, ")
         said.append((f"{place}: " if place else "") + message + got)
     return "; ".join(said)
