@@ -31,7 +31,7 @@ SLOW_PLUGIN = '''
 import time
 from pathlib import Path
 from alkit.scores import entropy
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 def slow(p):
     with open(Path(__file__).with_name("calls"), "a") as file:
