@@ -16,7 +16,9 @@ def problems(error, most: int = 5) -> str:
     said = []
     for problem in error.errors(include_url=False)[:most]:
         place = ".".join(map(str, problem["loc"]))
-        got = "" if problem["type"] == "missing" else f" (got {reprlib.repr(problem['input'])})"
+        whole = problem["type"] == "value_error" and not problem["loc"]  # of the record, by itself
+        silent = whole or problem["type"] == "missing"
+        got = "" if silent else f" (got {reprlib.repr(problem['input'])})"
         message = problem["msg"].removeprefix("Value error, ")
         said.append((f"{place}: " if place else "") + message + got)
     return "; ".join(said)
