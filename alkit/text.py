@@ -16,7 +16,8 @@ def problems(error, most: int = 5) -> str:
     said = []
     for problem in error.errors(include_url=False)[:most]:
         place = ".".join(map(str, problem["loc"]))
-        got = "" if problem["type"] == "missing" else f" (got {reprlib.repr(problem['input'])})"
+        silent = problem["type"] == "missing" or (problem["type"] == "value_error" and not place)
+        got = "" if silent else f" (got {reprlib.repr(problem['input'])})"
         message = problem["msg"].removeprefix("Value error, ")
         said.append((f"{place}: " if place else "") + message + got)
     return "; ".join(said)

@@ -303,7 +303,7 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"plugins": ["missing.py"]}, "missing.py: no such file"),
         ({"plugins": ["taken.py"]}, "scores['divergence'] has the name of alkit's own"),
         ({"plugins": ["no_strategy.py"]}, "strategies['mine'] is 'divergence'; a Strategy(score="),
-        ({"set": {"protocol": "caltec"}}, "unknown name 'caltec' (did you mean caltech"),
+        ({"set": {"protocol": "caltec"}}, "protocol: Input should be 'caltech'"),
         ({"set": {"exclude_now": -3}}, "exclude_now"),
         ({"set": {"decode_window": -5}}, "decode_window"),
         ({"set": {1: 2}}, "unknown name 1"),
