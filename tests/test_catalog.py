@@ -456,12 +456,13 @@ def test_a_failed_download_leaves_nothing(server, fetching, path, sha256, said):
     assert files_in(folder) == ["sub/f.txt"]
 
 
-def test_a_damaged_file_is_downloaded_again(server, fetching):
+def test_a_file_that_is_another_is_left_as_it_is(server, fetching):
     make, folder = fetching
     (folder / "sub").mkdir(parents=True)
-    (folder / "sub" / "f.txt").write_bytes(CONTENT[:-1])
-    fetch(make(remote(server, "whole")))
-    assert (folder / "sub" / "f.txt").read_bytes() == CONTENT
+    (folder / "sub" / "f.txt").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"f\.txt has the checksum .*Delete it to download it"):
+        fetch(make(remote(server, "whole")))
+    assert (folder / "sub" / "f.txt").read_bytes() == b"mine"
 
 
 def test_files_behind_a_registration_are_explained(server, fetching):

@@ -29,10 +29,9 @@ class DataFile(BaseModel):
 def fetch(files, folder: Path, homepage: str, progress: bool = True) -> list[Path]:
     """Download files to a folder and verify them; the paths of all come back.
 
-    A file that is there with the right checksum is not downloaded again; another one takes the
-    place of what is there only when it is complete and verified. Raises ValueError for a download
-    that fails or has a wrong checksum, and at the end, with the homepage, for missing files that
-    cannot be downloaded without registration.
+    A file that is there is not downloaded again; one with another checksum is left as it is. Raises
+    ValueError for such a file, for a download that fails or has a wrong checksum, and at the end,
+    with the homepage, for missing files that cannot be downloaded without registration.
     """
     import pooch  # here: in a notebook it warns of missing widgets
 
@@ -40,6 +39,11 @@ def fetch(files, folder: Path, homepage: str, progress: bool = True) -> list[Pat
         raise ValueError(f"no files are listed; get them from {homepage} to {folder}")
     paths, missing = [folder / file.path for file in files], []
     for file, path in zip(files, paths, strict=True):
+        if path.is_file() and file.sha256 and (own := pooch.file_hash(path)) != file.sha256:
+            raise ValueError(
+                f"{path} has the checksum {own}, the catalog says {file.sha256}. Delete it to "
+                "download it again, or correct the catalog"
+            )
         if file.url is None:
             missing += [] if path.exists() else [f"{path} ({file.note})"]
             continue
