@@ -286,7 +286,10 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"data": {"street-pool": {"frmes": 4}}}, "frames"),
         ({"plugins": ["missing.py"]}, "missing.py: no such file"),
         ({"plugins": ["taken.py"]}, "scores['divergence'] has the name of alkit's own"),
-        ({"plugins": ["no_strategy.py"]}, "strategies['mine'] is 'divergence'; expected a Strategy("),
+        (
+            {"plugins": ["no_strategy.py"]},
+            "strategies['mine'] is 'divergence'; expected a Strategy(",
+        ),
         ({"set": {"protocol": "caltec"}}, "unknown name 'caltec' (did you mean caltech"),
         ({"set": {"exclude_now": -3}}, "exclude_now"),
         ({"set": {"decode_window": -5}}, "decode_window"),

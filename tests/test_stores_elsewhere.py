@@ -358,7 +358,10 @@ def test_what_is_left_of_a_store_that_was_being_deleted_is_not_taken_for_one(url
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("maps/here", "store: expected a URL as s3://bucket/prefix or file:///folder, got 'maps/he"),
+        (
+            "maps/here",
+            "store: expected a URL as s3://bucket/prefix or file:///folder, got 'maps/he",
+        ),
         ("s3://", "store: expected a URL as .*, got 's3://'"),
         ("file://maps", "store: expected an absolute folder, as in file:///folder"),
         (3, r"store: Input should be a valid string \(got 3\)"),
@@ -420,6 +423,6 @@ def test_a_missing_package_says_what_to_install(created, monkeypatch):
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     out = created("s3://maps/prefix")
-    with pytest.raises(RuntimeError, match="Install s3fs .*installed .s3fs for s3://"):
+    with pytest.raises(RuntimeError, match=r"Install s3fs .*installed \(s3fs for s3://"):
         experiment.run(out, notebooks=False)
     assert nothing_was_done(out)

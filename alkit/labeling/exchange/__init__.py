@@ -23,7 +23,6 @@ from alkit.loop import answers
 from alkit.loop.task import Task
 from alkit.profiles import unknown
 
-COLUMNS = ("name", "sequence", "frame", "z", "ranked_by")  # of a chosen frame, in frames.csv
 FORMATS = {"coco": coco, "label-studio": label_studio, "cvat": cvat, "yolo": yolo}
 
 
@@ -47,8 +46,7 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         if not cv2.imwrite(str(partial / module.IMAGES / name), image[..., ::-1]):
             raise OSError(f"{partial / module.IMAGES / name}: the image could not be written")
     module.write(task, names, partial)
-    table = pd.DataFrame(task.chosen, columns=["position", *COLUMNS])
-    table.insert(0, "file", table["position"].map(names))
+    table = pd.DataFrame(task.chosen).assign(file=names.values())
     table.insert(0, "rank", range(1, len(table) + 1))
     table.to_csv(partial / "frames.csv", index=False)
     if folder.exists():
@@ -77,7 +75,8 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
         session.refuse(task)
         stored = answers.path_of(task.run, task.cycle)
         if stored.exists():
-            aside = _unused(stored)
+            names = (f"answers.replaced_{k}.json" for k in itertools.count(1))
+            aside = next(file for file in map(stored.with_name, names) if not file.exists())
             if not replace:
                 raise ValueError(
                     f"{stored}: there are answers for this cycle already; --replace sets them "
@@ -88,12 +87,6 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
     return answers.count(checked)
 
 
-def _unused(stored: Path) -> Path:
-    """A name for answers that are set aside, not yet taken."""
-    names = (stored.with_name(f"answers.replaced_{k}.json") for k in itertools.count(1))
-    return next(path for path in names if not path.exists())
-
-
 def image_name(task: Task, position: int) -> str:
     """The file name of an exported frame: its position, and its name in plain letters."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", Path(str(task.frames.name[position])).stem).strip("-")
@@ -101,6 +94,7 @@ def image_name(task: Task, position: int) -> str:
 
 
 def _guessed(bundle: Bundle) -> str:
+    """The format whose files these are. Raises ValueError for none."""
     for name, module in FORMATS.items():
         if module.is_it(bundle):
             return name
@@ -128,7 +122,12 @@ def _by_position(task: Task, found: list, where) -> dict:
         elif position in of:
             raise ValueError(f"{where}: nothing was imported: image {name!r} is there twice")
         else:
-            of[position] = _in_pixels(answer, task.size(position))
+            height, width = task.sizes[position]
+            for box in answer.boxes:
+                if "shares" in box:  # of the image's sides
+                    sides = zip(box.pop("shares"), (width, height, width, height), strict=True)
+                    box["bbox"] = [share * side for share, side in sides]
+            of[position] = answer
     if strangers:
         raise ValueError(
             f"{where}: nothing was imported: {len(strangers)} of {len(found)} images are not among "
@@ -136,13 +135,3 @@ def _by_position(task: Task, found: list, where) -> dict:
             f"{strangers[0]!r}. Are these the labels of another run or cycle?"
         )
     return of
-
-
-def _in_pixels(answer, size: tuple[int, int]):
-    """An answer whose boxes are in pixels, where a format gives shares of the image's sides."""
-    height, width = size
-    for box in answer.boxes:
-        if "shares" in box:
-            left, top, w, h = box.pop("shares")
-            box["bbox"] = [left * width, top * height, w * width, h * height]
-    return answer

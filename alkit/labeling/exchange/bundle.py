@@ -21,36 +21,35 @@ class Bundle:
     """
 
     def __init__(self, path: Path):
-        self.path, self.files = Path(path), {}
+        self.path, found = path, {path.name: path}
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or folder")
         if path.is_dir():
             # links are not followed: what a tool gives back lies in its folder
             files = [f for f in path.rglob("*") if f.is_file() and not f.is_symlink()]
-            sizes = {f.relative_to(path).as_posix(): f.stat().st_size for f in files}
-            self._fill(sizes, lambda name: (path / name).read_bytes())
+            found = {f.relative_to(path).as_posix(): f for f in files}
         elif not path.is_file():
             raise ValueError(f"{path}: expected a file, a folder or a zip file; this is neither")
         elif zipfile.is_zipfile(path):
             try:
                 with zipfile.ZipFile(path) as archive:
                     sizes = {i.filename: i.file_size for i in archive.infolist()}
-                    self._fill(sizes, archive.read)
+                    self.files = self._read(sizes, archive.read)
             except (*DAMAGED, LZMAError) as error:
                 raise ValueError(f"{path}: a damaged zip file: {error}") from None
-        else:
-            self._fill({path.name: path.stat().st_size}, lambda name: path.read_bytes())
+            return
+        sizes = {name: file.stat().st_size for name, file in found.items()}
+        self.files = self._read(sizes, lambda name: found[name].read_bytes())
 
-    def _fill(self, sizes: dict, read):
+    def _read(self, sizes: dict, read) -> dict:
         sizes = {name: size for name, size in sizes.items() if name.lower().endswith(SUFFIXES)}
         if sum(sizes.values()) > LARGEST:
-            name = max(sizes, key=sizes.get)
             raise ValueError(
-                f"{self.path}: {name} has {sizes[name] / 1e6:.0f} MB, all {len(sizes)} annotation "
-                f"files together {sum(sizes.values()) / 1e6:.0f}; labels of one cycle take a few, "
+                f"{self.path}: {len(sizes)} annotation files with {sum(sizes.values()) / 1e6:.0f} "
+                f"MB, most of them in {max(sizes, key=sizes.get)}; labels of one cycle take a few, "
                 f"and {LARGEST / 1e6:.0f} are the most that is read. Is this the right file?"
             )
-        self.files = {name: read(name) for name in sorted(sizes)}
+        return {name: read(name) for name in sorted(sizes)}
 
     def text(self, name: str) -> str:
         """A text file. Raises ValueError if it is not UTF-8."""

@@ -22,7 +22,7 @@ def write(task: Task, names: dict, folder):
     images, annotations = [], []
     for rank, frame in enumerate(task.chosen, 1):
         position = frame["position"]
-        height, width = task.size(position)
+        height, width = task.sizes[position]
         image = {"id": rank, "file_name": names[position], "height": height, "width": width}
         marks = {"z": frame["z"], "ranked_by": frame["ranked_by"]}
         images.append(image | {"looked_at": False, "rank": rank} | marks)
