@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode
 
 import typer
 
@@ -75,11 +74,8 @@ def data_stats(
         table.loc[f"decoder ceiling, {profile}", found.name] = said
     print(table.to_string())
     for found in overlap.pairs(surveys):
-        line = overlap.sentence(found)
-        print(
-            f"warning: {line}" if found.anything else line,
-            file=sys.stderr if found.anything else None,
-        )
+        warning, to = ("warning: ", sys.stderr) if found.anything else ("", None)
+        print(warning + overlap.sentence(found), file=to)
 
 
 @data_app.command("fetch")
@@ -122,8 +118,7 @@ def run(
 
     chosen = strategies.split(",") if strategies else None
     numbers = driver.parse_seeds(seeds) if seeds else None
-    narrowed = {"strategies": chosen} if chosen else {}
-    narrowed |= {"seeds": numbers} if numbers else {}
+    narrowed = {k: v for k, v in {"strategies": chosen, "seeds": numbers}.items() if v}
     folds = {
         fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
         for fold, settings in read_folds(experiment).items()
@@ -133,20 +128,18 @@ def run(
     if dry_run:
         print(*(planning.describe(settings, known, out) for settings in folds.values()), sep="\n")
         return
-    parts = {fold: out / fold for fold in folds}
     for fold, settings in folds.items():
-        others = [part for part in parts.values() if part != parts[fold]]
-        runs.create(parts[fold], settings, known.path, others)
-    if "" not in folds:
-        write_json(out / "folds.json", list(folds))
-    for settings in folds.values():
+        others = [out / other for other in folds if other != fold]
+        runs.create(out / fold, settings, known.path, others)
         for line in overlap.leaks(settings, known):
             print(f"warning: {line}", file=sys.stderr)
+    if "" not in folds:
+        write_json(out / "folds.json", list(folds))
     waiting = []
     with cluster.scheduler(scheduler):
-        for part in parts.values():
+        for fold in folds:
             try:
-                driver.run(part.resolve(), chosen, numbers, notebooks, redo)
+                driver.run((out / fold).resolve(), chosen, numbers, notebooks, redo)
             except LabelsWanted as wanted:
                 waiting.append(str(wanted))
     status(out)
@@ -174,7 +167,7 @@ def report(
     """Write one HTML file that works offline."""
     from alkit.pages import report as writer
 
-    print(_short(writer.write(out, to)))
+    print(writer.write(out, to))
 
 
 @app.command()
@@ -187,7 +180,7 @@ def branch(
     """Start a new run from a cycle of another, with some numbers changed."""
     from alkit.loop import branches
 
-    folder = _short(branches.branch(run, from_cycle, dict(map(_assignment, set_)), out))
+    folder = branches.branch(run, from_cycle, dict(map(_assignment, set_)), out)
     print(f"{folder}: go on with `alkit run {folder}/experiment.yaml --out {folder}`")
 
 
@@ -227,7 +220,7 @@ def explore(
 
     opened = open_run(run.resolve())
     page.check(opened, cycle, at)  # what is wrong is said here, not in the browser
-    query = "?" + urlencode(parse_qsl(at.rpartition("?")[2])) if at else ""
+    query = f"?{at.rpartition('?')[2]}" if at else ""
     serving.serve(lambda: page.page(opened, cycle), "Explorer", port, address, query)
 
 
@@ -243,7 +236,7 @@ def labels_export(
 
     wanted = _to_label(run, cycle)
     target = to or wanted.run.cycle(cycle) / f"to_label_{format_}"
-    print(_short(exchange.export(wanted, format_, target)))
+    print(exchange.export(wanted, format_, target))
 
 
 @labels_app.command("import")
@@ -293,11 +286,6 @@ def _assignment(text: str):
     if not equals or not name:
         raise ValueError(f"--set {text!r}: NAME=VALUE is wanted")
     return name, yaml.safe_load(value)
-
-
-def _short(path: Path) -> str:
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def main():

@@ -284,7 +284,7 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"cycles": "three"}, "cycles"),
         ({"data": {"street-pol": {}}}, "'street-pol' is none of this experiment"),
         ({"data": {"street-pool": {"frmes": 4}}}, "frames"),
-        ({"plugins": ["missing.py"]}, "missing.py: no such file"),
+        ({"plugins": ["missing.py"]}, "missing.py: FileNotFoundError"),
         ({"plugins": ["taken.py"]}, "scores['divergence'] has the name of alkit's own"),
         (
             {"plugins": ["no_strategy.py"]},

@@ -279,7 +279,7 @@ def test_a_disk_that_is_too_small(toy_settings, dry_run, tmp_path, monkeypatch):
     ("changes", "said"),
     [
         ({"bugdet": 3}, "did you mean budget"),
-        ({"plugins": ["gone.py"], "strategies": ["mine"]}, "gone.py: no such file"),
+        ({"plugins": ["gone.py"], "strategies": ["mine"]}, "gone.py: FileNotFoundError"),
         ({"plugins": ["twin.py"], "strategies": ["twin"]}, "name 'divergance' (did you mean div"),
     ],
 )

@@ -363,7 +363,7 @@ def test_what_is_left_of_a_store_that_was_being_deleted_is_not_taken_for_one(url
             "store: expected a URL as s3://bucket/prefix or file:///folder, got 'maps/he",
         ),
         ("s3://", "store: expected a URL as .*, got 's3://'"),
-        ("file://maps", "store: expected an absolute folder, as in file:///folder"),
+        ("file://maps", "store: expected a URL as .*, got 'file://maps'"),
         (3, r"store: Input should be a valid string \(got 3\)"),
     ],
 )

@@ -22,7 +22,6 @@ from alkit.loop.records import digest
 from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
 
-SHOWN = 20  # frames that an error lists
 SLACK = 1.0  # pixels that a box may reach over the border, cut off without a word
 SAME = 0.05  # pixels: boxes that differ by less in all sides are the same box
 
@@ -154,22 +153,20 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
         raise LabelsWanted(missing)
     task = Task(run, cycle)
     answers, source = read(task), _stored(run, cycle)["source"]
-    pool, entry = run.frames("pool").unlabeled(), run.entry("pool")
+    pool = run.frames("pool").unlabeled()
+    # Not cut to whole pixels, as numbers of a data set's files may be.
+    rule = run.entry("pool").filter.model_copy(update={"whole": None})
+    scale = 1 / run.experiment.numbers.scale
 
     def boxes(position):
         right = cleaned(task, position, answers[position]).boxes  # the file may have been edited
-        names = [box["label"] for box in right]
-        ignore = [name == IGNORE for name in names]
+        ignore = [box["label"] == IGNORE for box in right]
         # A box to ignore has to pass the filter's classes; which of them does not matter.
-        names = [task.classes[0] if name == IGNORE else name for name in names]
-        native = Boxes(np.array([box["bbox"] for box in right]).reshape(-1, 4), names, ignore)
-        return native.scaled(task.factor(position))
+        names = [task.classes[0] if box["label"] == IGNORE else box["label"] for box in right]
+        native = Boxes([box["bbox"] for box in right], names, ignore)
+        return filters.apply(rule, native.scaled(task.factor(position)), scale)
 
-    answered = replace(pool, boxes=LazySequence(len(pool), boxes))
-    # Not cut to whole pixels, as numbers of a data set's files may be.
-    rule = entry.filter.model_copy(update={"whole": None})
-    scale = 1 / run.experiment.numbers.scale
-    frames = answered.with_boxes(lambda own: filters.apply(rule, own, scale))
+    frames = replace(pool, boxes=LazySequence(len(pool), boxes))
     times = [answers[p].seconds for p in task.positions]
     info = {
         "source": source,
@@ -198,9 +195,7 @@ def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict
             "at them. If they are right as they are, give --looked-at-all"
         )
     if problems:
-        more = f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        lines = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
-        raise ValueError(f"{where}: nothing was imported:{lines}{more}")
+        raise ValueError("\n  ".join([f"{where}: nothing was imported:", *problems]))
     return kept
 
 

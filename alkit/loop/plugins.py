@@ -6,8 +6,7 @@ A score's function takes probabilities, NumPy float32 (level, y, x) in [0, 1], a
 its argument alone. `notebooks/your_own_score.ipynb` writes one.
 """
 
-import importlib.util
-from pathlib import Path
+import runpy
 
 from alkit import scores
 from alkit.aggregation import HOW
@@ -18,28 +17,17 @@ from alkit.selection import STRATEGIES, Strategy
 SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
 
 
-def _execute(file: str):
-    """The module of a plugin file. Raises ValueError naming the file."""
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"plugins: {file}: no such file")
-    spec = importlib.util.spec_from_file_location(f"alkit_plugin_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"plugins: {file}: {type(error).__name__}: {error}") from error
-    return module
-
-
 def _load(files) -> tuple[dict, dict]:
     """The scores and the strategies of plugin files. Their names are their own: a record of a step
-    names the plugin only where its score is not alkit's."""
+    names the plugin only where its score is not alkit's. Raises ValueError naming the file."""
     found = {"scores": {}, "strategies": {}}
     for file in files:
-        module = _execute(file)
+        try:
+            defined = runpy.run_path(file)
+        except Exception as error:
+            raise ValueError(f"plugins: {file}: {type(error).__name__}: {error}") from error
         for what, taken in (("scores", SCORES), ("strategies", STRATEGIES)):
-            own = getattr(module, what, {})
+            own = defined.get(what, {})
             if not isinstance(own, dict):
                 raise ValueError(f"plugins: {file}: {what} is {own!r}; expected a dict of names")
             if twice := {*own} & {*taken}:

@@ -6,6 +6,7 @@ and endpoints are those of the environment, as fsspec and the package of the pro
 """
 
 import contextlib
+import re
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,18 +23,12 @@ def checked(url: str) -> str:
 
     Raises ValueError for what is no URL, and for one with a password, which would end up in files.
     """
-    parts = urlsplit(url)
-    if parts.password is not None:
-        raise ValueError(
-            f"store: a {parts.scheme} URL with a password; leave it out, credentials come from the "
-            "environment"
-        )
-    if not parts.scheme or not (parts.netloc or parts.path.strip("/")):
+    if urlsplit(url).password is not None:
+        raise ValueError("store: a URL with a password; credentials come from the environment")
+    if not re.match(r"file:///|(?!file:)\w+://[^/]", url):
         raise ValueError(
             f"store: expected a URL as s3://bucket/prefix or file:///folder, got {url!r}"
         )
-    if parts.scheme == "file" and parts.netloc:
-        raise ValueError(f"store: expected an absolute folder, as in file:///folder, got {url!r}")
     return url.rstrip("/")
 
 

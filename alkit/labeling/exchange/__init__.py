@@ -1,7 +1,9 @@
 """The files of labeling tools: chosen frames out, finished labels back in.
 
-Each format is a module with `write(task, names, folder)`, which writes the annotations of the
+Each format is a module with `write(frames, classes, folder)`, which writes the annotations of the
 proposals beside the images, and `read(bundle)`, which gives a list of (name of an image, Answer).
+A frame to write is what the selection says of it (`position`, `z`, …), with its `rank`, `file`
+name, `height` and `width`, and `boxes`, the proposals.
 What a format cannot say itself is agreed on in the same way for all: a box to ignore has the class
 "ignore", and the name of an exported image starts with its position in the pool.
 """
@@ -39,16 +41,18 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         raise ValueError(f"{folder}: the folder is not empty; choose another one with --to")
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    names = {position: image_name(task, position) for position in task.positions}
     (partial / module.IMAGES).mkdir(parents=True)
-    for position, name in tqdm(names.items(), desc="writing frames", unit="frame"):
-        image = task.frames.images(position)
-        if not cv2.imwrite(str(partial / module.IMAGES / name), image[..., ::-1]):
-            raise OSError(f"{partial / module.IMAGES / name}: the image could not be written")
-    module.write(task, names, partial)
-    table = pd.DataFrame(task.chosen).assign(file=names.values())
-    table.insert(0, "rank", range(1, len(table) + 1))
-    table.to_csv(partial / "frames.csv", index=False)
+    frames = []
+    for rank, chosen in enumerate(tqdm(task.chosen, desc="writing frames", unit="frame"), 1):
+        position = chosen["position"]
+        image, file = task.frames.images(position), image_name(task, position)
+        if not cv2.imwrite(str(partial / module.IMAGES / file), image[..., ::-1]):
+            raise OSError(f"{partial / module.IMAGES / file}: the image could not be written")
+        own = {"rank": rank, "file": file} | chosen
+        own |= {"height": image.shape[0], "width": image.shape[1]}
+        frames.append(own | {"boxes": task.proposals[position]})
+    module.write(frames, task.classes, partial)
+    pd.DataFrame(frames).drop(columns="boxes").to_csv(partial / "frames.csv", index=False)
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
@@ -95,8 +99,16 @@ def image_name(task: Task, position: int) -> str:
 
 def _guessed(bundle: Bundle) -> str:
     """The format whose files these are. Raises ValueError for none."""
-    for name, module in FORMATS.items():
-        if module.is_it(bundle):
+    files = coco.files(bundle)
+    data = bundle.json(files[0]) if len(files) == 1 else None
+    # Label Studio puts `notes.json`, a record without images, beside its label files of YOLO
+    if isinstance(data, dict) and "images" in data:
+        return "coco"
+    # a list of records without `data` is that of CVAT's label names
+    if isinstance(data, list) and all("data" in t for t in data if isinstance(t, dict)):
+        return "label-studio"
+    for name, suffix in (("cvat", ".xml"), ("yolo", ".txt")):
+        if bundle.ending(suffix):
             return name
     raise ValueError(
         f"{bundle.path}: this looks like none of {', '.join(FORMATS)}. It holds "
@@ -113,10 +125,10 @@ def _by_position(task: Task, found: list, where) -> dict:
     own = {str(task.frames.name[p]): p for p in task.positions}
     of, strangers = {}, []
     for name, answer in found:
-        # the last part of a path, or of an address: /data/local-files/?d=NAME
-        stem = PurePosixPath(re.split(r"[/\\=]", name)[-1]).stem
-        # Label Studio puts eight digits and a dash before the name of a file given to it
-        position = own.get(name, known.get(stem, known.get(re.sub(r"^[0-9a-f]{8}-", "", stem))))
+        # tools put things before the name of a file: a folder, an address, eight digits
+        stem = PurePosixPath(name).stem
+        ours = (position for end, position in known.items() if stem.endswith(end))
+        position = own.get(name, next(ours, None))
         if position is None:
             strangers.append(name)
         elif position in of:

@@ -1,55 +1,43 @@
 """The files that a labeling tool gives back: one file, a folder, or a zip file."""
 
 import json
+import lzma
 import zipfile
 import zlib
-from lzma import LZMAError
 from pathlib import Path
 
-LARGEST = 64_000_000  # bytes of all annotation files: some hundred frames take a few million
 SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data")
 # What reading a damaged zip file raises.
-DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error)
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGED = (*BROKEN, NotImplementedError, RuntimeError, EOFError, OSError)
 
 
 class Bundle:
     """The content of annotation files by name, in the order of the names; images beside them are
     passed over.
 
-    Raises FileNotFoundError, and ValueError for what is no regular file, too large, or a damaged
-    zip file.
+    Raises FileNotFoundError, and ValueError for what is no regular file, or a damaged zip file.
     """
 
     def __init__(self, path: Path):
-        self.path, found = path, {path.name: path}
+        self.path = path
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or folder")
         if path.is_dir():
             # links are not followed: what a tool gives back lies in its folder
             files = [f for f in path.rglob("*") if f.is_file() and not f.is_symlink()]
-            found = {f.relative_to(path).as_posix(): f for f in files}
+            names = [f.relative_to(path).as_posix() for f in files]
+            self.files = _read(names, lambda name: (path / name).read_bytes())
         elif not path.is_file():
             raise ValueError(f"{path}: expected a file, a folder or a zip file; this is neither")
         elif zipfile.is_zipfile(path):
             try:
                 with zipfile.ZipFile(path) as archive:
-                    sizes = {i.filename: i.file_size for i in archive.infolist()}
-                    self.files = self._read(sizes, archive.read)
-            except (*DAMAGED, LZMAError) as error:
+                    self.files = _read(archive.namelist(), archive.read)
+            except DAMAGED as error:
                 raise ValueError(f"{path}: a damaged zip file: {error}") from None
-            return
-        sizes = {name: file.stat().st_size for name, file in found.items()}
-        self.files = self._read(sizes, lambda name: found[name].read_bytes())
-
-    def _read(self, sizes: dict, read) -> dict:
-        sizes = {name: size for name, size in sizes.items() if name.lower().endswith(SUFFIXES)}
-        if sum(sizes.values()) > LARGEST:
-            raise ValueError(
-                f"{self.path}: {len(sizes)} annotation files with {sum(sizes.values()) / 1e6:.0f} "
-                f"MB, most of them in {max(sizes, key=sizes.get)}; labels of one cycle take a few, "
-                f"and {LARGEST / 1e6:.0f} are the most that is read. Is this the right file?"
-            )
-        return {name: read(name) for name in sorted(sizes)}
+        else:
+            self.files = _read([path.name], lambda _: path.read_bytes())
 
     def text(self, name: str) -> str:
         """A text file. Raises ValueError if it is not UTF-8."""
@@ -75,3 +63,7 @@ class Bundle:
         if len(names) != 1:
             raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
         return names[0]
+
+
+def _read(names: list, read) -> dict:
+    return {name: read(name) for name in sorted(names) if name.lower().endswith(SUFFIXES)}

@@ -1,5 +1,5 @@
 """CVAT for images 1.1: one XML file. It is read by the standard library, which resolves no external
-entities, and a document type is refused.
+entities.
 
 CVAT cannot say of an image without boxes whether it was looked at; an image-level tag `looked_at`
 says so.
@@ -14,7 +14,6 @@ from alkit.data.records import Coordinate, Pixels, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
-from alkit.loop.task import Task
 
 IMAGES = "images"
 FILE, LABELS = "annotations.xml", "labels.json"
@@ -41,11 +40,11 @@ class Shape(BaseModel):
     rotation: float = Field(0, ge=0, le=0)  # only upright boxes
 
 
-def write(task: Task, names: dict, folder):
+def write(frames: list, classes: tuple, folder):
     """Write `annotations.xml` to upload to a CVAT task, and `labels.json` for its label
     constructor's raw view. Scores are a text attribute of each box."""
     attributes = [SCORE | {"values": [""]}]
-    labels = [{"name": n, "type": "rectangle", "attributes": attributes} for n in task.classes]
+    labels = [{"name": n, "type": "rectangle", "attributes": attributes} for n in classes]
     labels.append({"name": LOOKED_AT, "type": "tag", "attributes": []})
     write_json(folder / LABELS, labels)
     root = Element("annotations")
@@ -60,10 +59,10 @@ def write(task: Task, names: dict, folder):
             about = _add(attributes, "attribute")
             for name, text in (attribute | {"mutable": "False", "values": ""}).items():
                 _add(about, name, text)
-    for k, position in enumerate(task.positions):
-        height, width = task.sizes[position]
-        image = _add(root, "image", id=k, name=names[position], width=width, height=height)
-        for box in task.proposals[position]:
+    for k, frame in enumerate(frames):
+        size = {side: frame[side] for side in ("width", "height")}
+        image = _add(root, "image", id=k, name=frame["file"], **size)
+        for box in frame["boxes"]:
             left, top, w, h = box["bbox"]
             sides = {"xtl": left, "ytl": top, "xbr": left + w, "ybr": top + h}
             sides = {side: f"{value:.2f}" for side, value in sides.items()}
@@ -80,22 +79,12 @@ def _add(parent: Element, tag: str, text: str | None = None, **attributes) -> El
     return child
 
 
-class _Plain(ElementTree.TreeBuilder):
-    def doctype(self, *_):  # before any entity is declared, in whatever encoding
-        raise ValueError("it has a document type, which CVAT's files have not")
-
-
-def is_it(bundle: Bundle) -> bool:
-    return len(bundle.ending(".xml")) == 1
-
-
 def read(bundle: Bundle) -> list:
     """(name, answer) of each image."""
     name = bundle.one(bundle.ending(".xml"), "one XML file")
     where = f"{bundle.path}: {name}"
     try:
-        parser = ElementTree.XMLParser(target=_Plain())
-        root = ElementTree.fromstring(bundle.files[name], parser)
+        root = ElementTree.fromstring(bundle.files[name])
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{where}: not XML as CVAT writes it, or cut off: {error}") from None
     if root.tag != "annotations" or root.find("track") is not None:

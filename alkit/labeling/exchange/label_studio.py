@@ -13,7 +13,6 @@ from alkit.data.records import Coordinate, Pixels, Record, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
-from alkit.loop.task import Task
 
 IMAGES = "images"
 FILE, CONFIG = "tasks.json", "label_config.xml"
@@ -62,23 +61,24 @@ class Item(Record):
     annotations: list[Annotation] = Field([])
 
 
-def write(task: Task, names: dict, folder):
+def write(frames: list, classes: tuple, folder):
     """Write `tasks.json` and `label_config.xml`. Images are addressed as files of Label Studio's
     local storage whose root is the folder above this one."""
     images, tasks = f"/data/local-files/?d={folder.name.removesuffix('.partial')}/{IMAGES}", []
-    for rank, frame in enumerate(task.chosen, 1):
-        name, proposals = names[frame["position"]], task.proposals[frame["position"]]
-        size = task.sizes[frame["position"]]
+    for frame in frames:
+        boxes = frame["boxes"]
         prediction = {
             "model_version": "alkit",
-            "score": sum(box["score"] for box in proposals) / max(1, len(proposals)),
-            "result": [_region(k, box, *size) for k, box in enumerate(proposals)],
+            "score": sum(box["score"] for box in boxes) / max(1, len(boxes)),
+            "result": [
+                _region(k, box, frame["height"], frame["width"]) for k, box in enumerate(boxes)
+            ],
         }
-        data = {IMAGE: f"{images}/{name}", "file": name, "rank": rank}
-        data |= {key: frame[key] for key in ("z", "ranked_by")}
+        data = {IMAGE: f"{images}/{frame['file']}"}
+        data |= {key: frame[key] for key in ("file", "rank", "z", "ranked_by")}
         tasks.append({"data": data, "predictions": [prediction]})
     write_json(folder / FILE, tasks)
-    labels = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in task.classes)
+    labels = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in classes)
     (folder / CONFIG).write_text(
         f'<View>\n  <Image name="{IMAGE}" value="${IMAGE}"/>\n'
         f'  <RectangleLabels name="{LABEL}" toName="{IMAGE}">{labels}\n  </RectangleLabels>\n'
@@ -102,13 +102,6 @@ def _region(k: int, box: dict, height: int, width: int) -> dict:
         "score": box["score"],
         "value": percent | {"rotation": 0, "rectanglelabels": [box["label"]]},
     }
-
-
-def is_it(bundle: Bundle) -> bool:
-    names = bundle.ending(".json")
-    tasks = bundle.json(names[0]) if len(names) == 1 else None
-    # a list of records without `data` is that of CVAT's label names
-    return isinstance(tasks, list) and all("data" in t for t in tasks if isinstance(t, dict))
 
 
 def read(bundle: Bundle) -> list:

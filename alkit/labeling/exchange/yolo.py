@@ -9,7 +9,6 @@ import yaml
 from alkit.data.records import Coordinate, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
-from alkit.loop.task import Task
 
 IMAGES = "images/train"
 LABELS, DATA = "labels/train", "data.yaml"
@@ -20,26 +19,21 @@ OTHERS = (  # text files that are no labels: lists of the images of a subset, an
 Line = tuple[int, Coordinate, Coordinate, Coordinate, Coordinate]  # class, x, y, width, height
 
 
-def write(task: Task, names: dict, folder):
+def write(frames: list, classes: tuple, folder):
     """Write `labels/train/*.txt` of the frames with proposals, and `data.yaml` (Ultralytics'
     layout). A line of YOLO has no place for a score."""
     (folder / LABELS).mkdir(parents=True)
-    for position, name in names.items():
-        height, width = task.sizes[position]
-        lines = []
-        for box in task.proposals[position]:
+    for frame in frames:
+        height, width, lines = frame["height"], frame["width"], []
+        for box in frame["boxes"]:
             left, top, w, h = box["bbox"]
             shares = (left + w / 2) / width, (top + h / 2) / height, w / width, h / height
-            number = task.classes.index(box["label"])
+            number = classes.index(box["label"])
             lines.append(" ".join([str(number), *(f"{v:.7f}" for v in shares)]) + "\n")
         if lines:
-            (folder / LABELS / name).with_suffix(".txt").write_text("".join(lines))
-    data = {"path": ".", "train": IMAGES, "val": IMAGES, "names": dict(enumerate(task.classes))}
+            (folder / LABELS / frame["file"]).with_suffix(".txt").write_text("".join(lines))
+    data = {"path": ".", "train": IMAGES, "val": IMAGES, "names": dict(enumerate(classes))}
     (folder / DATA).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
-
-
-def is_it(bundle: Bundle) -> bool:
-    return bool(bundle.ending(".txt"))
 
 
 def read(bundle: Bundle) -> list:
