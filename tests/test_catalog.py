@@ -350,7 +350,7 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
     broken = toy / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-200])
     findings = survey.check(entry(tmp_path), progress=False)
-    assert findings[0] == ("readable images", 3, 2, False)
+    assert findings[0] == ("readable images", 3, 2)
     assert findings[1].what == "image 1.jpg"
     assert "1.jpg: the image cannot be read whole" in findings[1].found
 

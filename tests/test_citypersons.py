@@ -459,7 +459,7 @@ def test_check_counts_where_the_images_are_missing(tmp_path, monkeypatch):
     (tmp_path / "citypersons").mkdir()
     (tmp_path / "citypersons" / "annotations").symlink_to(annotations)
     findings = survey.check(entry, progress=False)
-    assert findings[0] == ("readable images", 2975, 0, False)
+    assert findings[0] == ("readable images", 2975, 0)
     assert "aachen/aachen_000000_000019_leftImg8bit.png: there is no such" in findings[1].found
     counted = {f.what: f.found for f in findings if f.ok}
     assert (counted["instances"], counted["images_with_pedestrians"]) == (7740, 1835)
