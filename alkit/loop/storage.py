@@ -25,7 +25,7 @@ def checked(url: str) -> str:
     """
     if urlsplit(url).password is not None:
         raise ValueError("store: a URL with a password; credentials come from the environment")
-    if not re.match(r"file:///|(?!file:)\w+://[^/]", url):
+    if not re.match(r"file:///|(?!file:)[\w+.-]+://.", url):
         raise ValueError(
             f"store: expected a URL as s3://bucket/prefix or file:///folder, got {url!r}"
         )
