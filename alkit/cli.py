@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+import alkit
+
 app = typer.Typer(
     help="Active learning for object detectors.",
     no_args_is_help=True,
@@ -31,9 +33,7 @@ WAITING = 3  # exit status of a run that waits for labels
 @data_app.command("list")
 def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
     """List the data sets."""
-    from alkit.catalog import load
-
-    entries = load(catalog)
+    entries = alkit.catalog.load(catalog)
     width = max(map(len, entries), default=0)
     for name, entry in entries.items():
         print(f"{name:{width}}  {entry.reader:12} {entry.kind:6}  {entry.title}")
@@ -42,10 +42,9 @@ def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
 @data_app.command("check")
 def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Read a data set whole and compare it with what the catalog expects."""
-    from alkit.catalog import load
     from alkit.studies import survey
 
-    findings = survey.check(load(catalog)[name])
+    findings = survey.check(alkit.catalog.load(catalog)[name])
     for finding in findings:
         mark = "ok   " if finding.ok else "WRONG"
         print(f"{mark} {finding.what}: expected {finding.expected}, found {finding.found}")
@@ -61,11 +60,9 @@ def data_stats(
 ):
     """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
     data sets share and how near in time they are; a pair that shares anything warns."""
-    from alkit import profiles
-    from alkit.catalog import load
     from alkit.studies import ceiling, overlap, survey
 
-    numbers, entries = profiles.profile(profile), load(catalog)
+    numbers, entries = alkit.profiles.profile(profile), alkit.catalog.load(catalog)
     surveys = [survey.survey(entry) for entry in [entries[name] for name in names]]
     table = survey.table_of_counts([found.entry for found in surveys], surveys)
     for found in surveys:
@@ -81,9 +78,9 @@ def data_stats(
 @data_app.command("fetch")
 def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Download a data set with checksums, or say how to get it."""
-    from alkit.catalog import files, load
+    from alkit.catalog import files
 
-    for path in files.fetch(load(catalog)[name]):
+    for path in files.fetch(alkit.catalog.load(catalog)[name]):
         print(path)
 
 
@@ -108,7 +105,6 @@ def run(
     """Run the cycles of an experiment; complete steps are skipped. With a scheduler its runs,
     strategies × seeds, go side by side, as many as there are workers. Where only people's labels
     are missing it says what to do, with exit status 3."""
-    from alkit.catalog import load
     from alkit.loop import cluster, planning, runs
     from alkit.loop import experiment as driver
     from alkit.loop.answers import LabelsWanted
@@ -123,7 +119,7 @@ def run(
         fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
         for fold, settings in read_folds(experiment).items()
     }
-    known = load(catalog)
+    known = alkit.catalog.load(catalog)
     out = out or runs.ROOT / "runs" / experiment.stem
     if dry_run:
         print(*(planning.describe(settings, known, out) for settings in folds.values()), sep="\n")

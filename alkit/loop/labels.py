@@ -1,9 +1,6 @@
 """Labels of frames as COCO dicts: what the oracle says, and a labeled set to train on."""
 
-from collections import defaultdict
 from dataclasses import replace
-
-import numpy as np
 
 from alkit.frames import Boxes, FrameSet
 from alkit.protocols import PERSON
@@ -58,23 +55,18 @@ def labeled_frames(pool: FrameSet, cycles: list) -> FrameSet:
     """The frames of several cycles' labels (COCO dicts of `to_coco`) with the boxes they state."""
     positions, boxes = [], []
     for labels in cycles:
-        of_image = defaultdict(list)
+        of_image = {image["id"]: [] for image in labels["images"]}
         for annotation in labels["annotations"]:
             of_image[annotation["image_id"]].append(annotation)
-        for image in labels["images"]:
-            positions.append(image["position"])
-            boxes.append(_boxes(of_image[image["id"]]))
+        positions += [image["position"] for image in labels["images"]]
+        boxes += [_boxes(own) for own in of_image.values()]
     return replace(pool.unlabeled().take(positions), boxes=boxes)
 
 
 def _boxes(annotations: list) -> Boxes:
-    return Boxes(
-        np.array([a["bbox"] for a in annotations]),
-        [CATEGORY["name"]] * len(annotations),
-        np.array([a["ignore"] for a in annotations], bool),
-        np.array([a["vis_bbox"] for a in annotations]),
-        identity=np.array([a["identity"] for a in annotations]),
-    )
+    keys = ("bbox", "ignore", "vis_bbox", "identity")
+    ltwh, ignore, visible, identity = ([a[key] for a in annotations] for key in keys)
+    return Boxes(ltwh, [CATEGORY["name"]] * len(ltwh), ignore, visible, identity)
 
 
 def count(labels: dict) -> dict:

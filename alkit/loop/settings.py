@@ -57,8 +57,6 @@ def read_folds(path) -> dict:
     naming the file, the setting and what was wanted.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such experiment file")
     try:
         settings = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
