@@ -130,14 +130,13 @@ def ledger(folders) -> str:
     """The report: one row of each experiment's ledger for each evaluated cycle."""
     from alkit.loop import experiment  # the steps' kernels do without the driver
 
-    doubts = {}
-    for out in folders:
-        table, evaluated = experiment.ledger(out), len([*out.glob("*/seed_*/**/7_evaluate.json")])
-        rates = np.array([*table.get("miss rate at FPPI 1", ())])
-        doubts |= {
-            f"{out.name}: {len(table)} rows, {evaluated} evaluated cycles": len(table) != evaluated,
-            f"{out.name}: a miss rate outside 0 … 1": not ((rates >= 0) & (rates <= 1)).all(),
-        }
+    tables = [experiment.ledger(out) for out in folders]
+    rates = [rate for table in tables for rate in table.get("miss rate at FPPI 1", ())]
+    evaluated = [file for out in folders for file in out.glob("*/seed_*/**/7_evaluate.json")]
+    doubts = {
+        f"{len(rates)} rows, {len(evaluated)} evaluated cycles": len(rates) != len(evaluated),
+        "a miss rate is not between 0 and 1": not all(0 <= rate <= 1 for rate in rates),
+    }
     return _claim("ledger: one row for each evaluated cycle, miss rates between 0 and 1", doubts)
 
 

@@ -6,8 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-
 
 @contextlib.contextmanager
 def replacing(path: Path):
@@ -33,12 +31,6 @@ def write_json_list(path: Path, items):
             packed.write(before + json.dumps(item).encode())
             before = b", "
         packed.write(b"[]" if before == b"[" else b"]")
-
-
-def write_array(path: Path, values: np.ndarray):
-    """Write an array as .npy, atomically."""
-    with replacing(path) as file:
-        np.save(file, values, allow_pickle=False)
 
 
 def read_json(path: Path):
