@@ -67,7 +67,7 @@ def data_stats(
     table = survey.table_of_counts([found.entry for found in surveys], surveys)
     for found in surveys:
         limit = ceiling.of_data_set(found, numbers)
-        said = f"{limit.miss_rate:.3f} of {limit.decoded} frames" if limit else "–"
+        said = "{:.3f} of {} frames".format(*limit) if limit else "–"
         table.loc[f"decoder ceiling, {profile}", found.name] = said
     print(table.to_string())
     for found in overlap.pairs(surveys):
@@ -78,10 +78,11 @@ def data_stats(
 @data_app.command("fetch")
 def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Download a data set with checksums, or say how to get it."""
-    from alkit.catalog import files
+    from alkit.data.download import fetch
 
-    for path in files.fetch(alkit.catalog.load(catalog)[name]):
-        print(path)
+    entry = alkit.catalog.load(catalog)[name]
+    if entry.root is not None:
+        print(*fetch(entry.files, entry.folder(), entry.homepage), sep="\n")
 
 
 @app.command()

@@ -31,7 +31,7 @@ import os
 import time
 from pathlib import Path
 from alkit.scores import entropy
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 def slow(p):
     with open(Path(__file__).with_name("calls"), "a") as file:
@@ -177,7 +177,7 @@ ALONE_PLUGIN = '''
 import threading
 import time
 from alkit.scores import entropy
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 busy = threading.Lock()
 
@@ -330,7 +330,7 @@ def test_no_scheduler_there(workers, alone, toy_copy, monkeypatch):
 
 def test_an_error_on_a_worker_is_the_steps_error(workers, alone, toy_copy, tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text(
-        "from alkit.selection import Strategy\n"
+        "from alkit.strategies import Strategy\n"
         "def broken(p):\n    raise ArithmeticError('no score today')\n"
         "scores = {'broken': broken}\nstrategies = {'broken': Strategy('broken')}\n"
     )

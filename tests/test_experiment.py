@@ -25,7 +25,7 @@ SLOW_PLUGIN = '''
 """Divergence, so slow that a test can kill it in the middle."""
 import time
 from alkit.scores import divergence
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 def slow(p):
     time.sleep(0.05)
@@ -198,7 +198,7 @@ def test_a_full_disk_in_step_2_loses_nothing(toy_experiment, toy_yaml, tmp_path,
 
 def test_a_failed_step_names_step_notebook_and_error(toy_settings, tmp_path):
     (tmp_path / "broken.py").write_text(
-        "from alkit.selection import Strategy\n"
+        "from alkit.strategies import Strategy\n"
         "def broken(p):\n    raise ArithmeticError('no score today')\n"
         "scores = {'broken': broken}\nstrategies = {'broken': Strategy('broken')}\n"
     )

@@ -291,7 +291,7 @@ def test_a_folder_of_images_is_ranked(w_l, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     names = run_here(GETTING_STARTED, images=str(tmp_path), weights=str(w_l))
     assert sorted(names["ranks"]["frame"]) == ["a.jpg", "b.png", "c.jpeg"]
-    assert names["chosen"].count == 3
+    assert len(names["chosen"].indices) == 3
     with pytest.raises(FileNotFoundError, match="got a folder without"):
         alkit.open_frames(tmp_path / "..", (48, 64))
     with pytest.raises(FileNotFoundError, match="got neither"):

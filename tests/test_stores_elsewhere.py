@@ -31,7 +31,7 @@ SLOW_PLUGIN = '''
 import time
 from pathlib import Path
 from alkit.scores import entropy
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 def slow(p):
     with open(Path(__file__).with_name("calls"), "a") as file:
@@ -180,7 +180,7 @@ def test_workers_write_to_s3_what_one_process_writes_to_the_run_folder(
         experiment.run(out, notebooks=False)
     assert results(first_run(out)) == results(first_run(toy_experiment))
     shards = [name for name in objects(bucket) if "scores.zarr/score_root/c/" in name]
-    assert len(shards) == 2  # of 32 frames each: a worker is a process of its own
+    assert len(shards) == 2  # of 32 frames, as in another process
 
 
 def alkit(*arguments):

@@ -21,7 +21,6 @@ from alkit.loop.costs import Costs, measure
 from alkit.loop.experiment import Task
 from alkit.loop.runs import Run
 from alkit.loop.settings import Experiment
-from alkit.text import duration, size
 from alkit.training import pretraining_epochs
 
 # The share of its bytes that a store keeps when compressed, in runs of experiments/demo.yaml at
@@ -34,7 +33,7 @@ COLUMNS = ["images or iterations", "seconds", "bytes"]
 def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
     """The plan of an experiment as a table and sentences, and a line MISSING for all that it lacks.
 
-    Nothing is written to `out` nor anywhere else that stays. Raises UnknownDataSet.
+    Nothing is written to `out` nor anywhere else that stays. Raises CatalogError.
     """
     lines = [
         f"{experiment.name}: profile {experiment.profile}, {experiment.cycles} cycles of "
@@ -75,7 +74,7 @@ def count_images(run: Run) -> tuple[dict, list]:
             frames = run.frames(role)
         except (ValueError, OSError) as error:
             # what the catalog expects holds for the entry's own arguments
-            counts[role] = n = None if given else entry.expect.images
+            counts[role] = n = None if given else entry.expect.get("images")
             so = "it is counted as the catalog expects" if n else "nothing says how many images"
             missing.append(f"{role} {name}: {str(error).removeprefix(f'{name}: ')} ({so})")
             continue
@@ -169,3 +168,19 @@ def _in_words(table: pd.DataFrame, costs: Costs, numbers) -> list:
         f"{scores or '–'}; one training iteration, batch size {numbers.batch_size}, "
         f"{1e3 * costs.train:.0f} ms.",
     ]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads well."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads well."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

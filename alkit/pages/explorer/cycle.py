@@ -16,9 +16,9 @@ from alkit.loop import labels
 from alkit.loop.jsonfile import read_json
 from alkit.loop.plugins import load_score
 from alkit.loop.runs import Run, open_run
-from alkit.loop.steps.step_4_select import timeline
 from alkit.profiles import Profile
 from alkit.selection import Reason
+from alkit.strategies import timeline
 
 HERE = {"scheduler": "synchronous"}  # one chunk is read sooner without Dask's threads
 NEAREST = 6  # labeled frames that are named
