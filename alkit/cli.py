@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode
 
 import typer
+
+import alkit
 
 app = typer.Typer(
     help="Active learning for object detectors.",
@@ -32,9 +33,7 @@ WAITING = 3  # exit status of a run that waits for labels
 @data_app.command("list")
 def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
     """List the data sets."""
-    from alkit.catalog import load
-
-    entries = load(catalog)
+    entries = alkit.catalog.load(catalog)
     width = max(map(len, entries), default=0)
     for name, entry in entries.items():
         print(f"{name:{width}}  {entry.reader:12} {entry.kind:6}  {entry.title}")
@@ -43,10 +42,9 @@ def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
 @data_app.command("check")
 def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Read a data set whole and compare it with what the catalog expects."""
-    from alkit.catalog import load
     from alkit.studies import survey
 
-    findings = survey.check(load(catalog)[name])
+    findings = survey.check(alkit.catalog.load(catalog)[name])
     for finding in findings:
         mark = "ok   " if finding.ok else "WRONG"
         print(f"{mark} {finding.what}: expected {finding.expected}, found {finding.found}")
@@ -62,11 +60,9 @@ def data_stats(
 ):
     """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
     data sets share and how near in time they are; a pair that shares anything warns."""
-    from alkit import profiles
-    from alkit.catalog import load
     from alkit.studies import ceiling, overlap, survey
 
-    numbers, entries = profiles.profile(profile), load(catalog)
+    numbers, entries = alkit.profiles.profile(profile), alkit.catalog.load(catalog)
     surveys = [survey.survey(entry) for entry in [entries[name] for name in names]]
     table = survey.table_of_counts([found.entry for found in surveys], surveys)
     for found in surveys:
@@ -75,20 +71,16 @@ def data_stats(
         table.loc[f"decoder ceiling, {profile}", found.name] = said
     print(table.to_string())
     for found in overlap.pairs(surveys):
-        line = overlap.sentence(found)
-        print(
-            f"warning: {line}" if found.anything else line,
-            file=sys.stderr if found.anything else None,
-        )
+        warning, to = ("warning: ", sys.stderr) if found.anything else ("", None)
+        print(warning + overlap.sentence(found), file=to)
 
 
 @data_app.command("fetch")
 def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Download a data set with checksums, or say how to get it."""
-    from alkit.catalog import load
     from alkit.data.download import fetch
 
-    entry = load(catalog)[name]
+    entry = alkit.catalog.load(catalog)[name]
     if entry.root is not None:
         print(*fetch(entry.files, entry.folder(), entry.homepage), sep="\n")
 
@@ -114,7 +106,6 @@ def run(
     """Run the cycles of an experiment; complete steps are skipped. With a scheduler its runs,
     strategies × seeds, go side by side, as many as there are workers. Where only people's labels
     are missing it says what to do, with exit status 3."""
-    from alkit.catalog import load
     from alkit.loop import cluster, planning, runs
     from alkit.loop import experiment as driver
     from alkit.loop.answers import LabelsWanted
@@ -124,31 +115,28 @@ def run(
 
     chosen = strategies.split(",") if strategies else None
     numbers = driver.parse_seeds(seeds) if seeds else None
-    narrowed = {"strategies": chosen} if chosen else {}
-    narrowed |= {"seeds": numbers} if numbers else {}
+    narrowed = {k: v for k, v in {"strategies": chosen, "seeds": numbers}.items() if v}
     folds = {
         fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
         for fold, settings in read_folds(experiment).items()
     }
-    known = load(catalog)
+    known = alkit.catalog.load(catalog)
     out = out or runs.ROOT / "runs" / experiment.stem
     if dry_run:
         print(*(planning.describe(settings, known, out) for settings in folds.values()), sep="\n")
         return
-    parts = {fold: out / fold for fold in folds}
     for fold, settings in folds.items():
-        others = [part for part in parts.values() if part != parts[fold]]
-        runs.create(parts[fold], settings, known.path, others)
-    if "" not in folds:
-        write_json(out / "folds.json", list(folds))
-    for settings in folds.values():
+        others = [out / other for other in folds if other != fold]
+        runs.create(out / fold, settings, known.path, others)
         for line in overlap.leaks(settings, known):
             print(f"warning: {line}", file=sys.stderr)
+    if "" not in folds:
+        write_json(out / "folds.json", list(folds))
     waiting = []
     with cluster.scheduler(scheduler):
-        for part in parts.values():
+        for fold in folds:
             try:
-                driver.run(part.resolve(), chosen, numbers, notebooks, redo)
+                driver.run((out / fold).resolve(), chosen, numbers, notebooks, redo)
             except LabelsWanted as wanted:
                 waiting.append(str(wanted))
     status(out)
@@ -176,7 +164,7 @@ def report(
     """Write one HTML file that works offline."""
     from alkit.pages import report as writer
 
-    print(_short(writer.write(out, to)))
+    print(writer.write(out, to))
 
 
 @app.command()
@@ -189,7 +177,7 @@ def branch(
     """Start a new run from a cycle of another, with some numbers changed."""
     from alkit.loop import branches
 
-    folder = _short(branches.branch(run, from_cycle, dict(map(_assignment, set_)), out))
+    folder = branches.branch(run, from_cycle, dict(map(_assignment, set_)), out)
     print(f"{folder}: go on with `alkit run {folder}/experiment.yaml --out {folder}`")
 
 
@@ -229,7 +217,7 @@ def explore(
 
     opened = open_run(run.resolve())
     page.check(opened, cycle, at)  # what is wrong is said here, not in the browser
-    query = "?" + urlencode(parse_qsl(at.rpartition("?")[2])) if at else ""
+    query = f"?{at.rpartition('?')[2]}" if at else ""
     serving.serve(lambda: page.page(opened, cycle), "Explorer", port, address, query)
 
 
@@ -245,7 +233,7 @@ def labels_export(
 
     wanted = _to_label(run, cycle)
     target = to or wanted.run.cycle(cycle) / f"to_label_{format_}"
-    print(_short(exchange.export(wanted, format_, target)))
+    print(exchange.export(wanted, format_, target))
 
 
 @labels_app.command("import")
@@ -295,11 +283,6 @@ def _assignment(text: str):
     if not equals or not name:
         raise ValueError(f"--set {text!r}: NAME=VALUE is wanted")
     return name, yaml.safe_load(value)
-
-
-def _short(path: Path) -> str:
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def main():

@@ -29,7 +29,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from alkit.labeling import exchange, session
-from alkit.labeling.exchange.bundle import LARGEST
 from alkit.loop import answers, steps
 from alkit.loop.runs import open_run
 from alkit.loop.task import task
@@ -107,7 +106,7 @@ def full_frame(own) -> int:
 def test_the_frames_of_the_task(wanted):
     assert len(wanted.positions) == 5
     assert wanted.classes == CLASSES
-    assert {p: wanted.size(p) for p in wanted.positions} == {p: SIZES[p] for p in wanted.positions}
+    assert {p: wanted.sizes[p] for p in wanted.positions} == {p: SIZES[p] for p in wanted.positions}
     found = {p: [box["bbox"] for box in boxes] for p, boxes in wanted.proposals.items()}
     assert found == {p: PROPOSALS[p] for p in wanted.positions}
     assert wanted.proposals[0][0] == {"bbox": [0, 25, 8.75, 37.5], "label": PERSON, "score": 0.9}
@@ -181,7 +180,6 @@ def test_proposals_in_yolo(wanted, tmp_path):
     assert set(files) == {p for p in wanted.positions if PROPOSALS[p]}
     # center (4.375, 43.75) and size (8.75, 37.5) of 160 × 120
     assert files[0].splitlines()[0] == "0 0.0273438 0.3645833 0.0546875 0.3125000"
-    assert (folder / "scores" / "000000-0-script-alert-1.txt").read_text().split()[0] == "0.900000"
 
 
 def test_an_export_overwrites_nothing(wanted, tmp_path):
@@ -531,7 +529,7 @@ def in_answer(**changes):
         (in_answer(lead_time=-1), "0.annotations.0.lead_time: .*-1"),
         (in_region(type="polygonlabels"), "result.0.type: .*rectanglelabels.*polygonlabels"),
         (in_region(original_width=None), "result.0.original_width: .*None"),
-        (in_region(original_width=8), "expected one image size in all regions"),
+        (in_region(original_width=8), r"the file says \(\d+, 8\) pixels"),
         (in_value(rectanglelabels=["a", "b"]), "result.0.value.rectanglelabels: .*at most 1"),
         (in_value(rectanglelabels=["car"]), "box 1: class 'car' is unknown"),
         (in_value(rotation=30), "value.rotation: .*less than or equal to 0"),
@@ -566,7 +564,6 @@ def test_what_is_wrong_in_label_studio_is_said_with_where(exported, refused, cha
         (r"<box ([^>]*)/>", r"<polygon \1/>", "expected boxes, got <polygon>"),
         (r"<annotations>", "<annotations><track/>", "not of tracks.*`CVAT for images 1.1`"),
         (r"annotations>", "labels>", "expected <annotations> .*got <labels>"),
-        (r"^", '<!DOCTYPE a [<!ENTITY b "c">]>', "it has a document type, which CVAT's files"),
         (r"</annotations>", "", "not XML as CVAT writes it, or cut off"),
         (r"<annotations>", "<annotations>&boom;", "not XML as CVAT writes it, or cut off"),
     ],
@@ -578,15 +575,6 @@ def test_what_is_wrong_in_cvat_is_said_with_where(exported, refused, old, new, m
     assert changed != text
     (folder / FILES["cvat"]).write_text(changed)
     assert re.search(message, refused(folder))
-
-
-def test_a_document_type_is_refused_in_any_encoding(exported, refused):
-    """As text of two bytes a letter nobody finds it by looking for its letters."""
-    folder = exported("cvat")
-    text = (folder / FILES["cvat"]).read_text()
-    bomb = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "c">]>'
-    (folder / FILES["cvat"]).write_bytes((bomb + text).encode("utf-16"))
-    assert "it has a document type" in refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -683,24 +671,6 @@ def test_a_frame_under_two_names(own, exported, refused):
 def test_a_file_that_is_none_of_theirs(refused, tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
     assert re.search(message, refused(tmp_path / name))
-
-
-@pytest.mark.parametrize("name", ["large.json", "large.xml", "large.txt"])
-def test_a_file_that_is_too_large_is_not_read(refused, tmp_path, name):
-    with open(tmp_path / name, "wb") as file:
-        file.truncate(100_000_000)
-    message = refused(tmp_path / name)
-    assert f"{name} has 100 MB" in message
-    assert "Is this the right file?" in message
-
-
-def test_a_zip_file_that_unpacks_to_too_much(refused, tmp_path):
-    for names in (["a.json"], [f"{k}.txt" for k in range(80)]):
-        with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in names:
-                archive.writestr(name, bytes(LARGEST // len(names) + 1))
-        assert (tmp_path / "bomb.zip").stat().st_size < 200_000
-        assert "64 are the most that is read" in refused(tmp_path / "bomb.zip")
 
 
 def test_a_zip_file_that_claims_less_than_it_unpacks_to(exported, refused, tmp_path):

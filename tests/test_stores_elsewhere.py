@@ -358,16 +358,17 @@ def test_what_is_left_of_a_store_that_was_being_deleted_is_not_taken_for_one(url
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("s33://maps", r"store: 's33://maps': protocol unknown name 's33' \(did you mean s3"),
-        ("maps/here", "'maps/here'; a URL such as s3://bucket/prefix or file:///folder is wanted"),
-        ("s3://", "'s3://'; a URL such as"),
-        ("memory://maps", "'memory://maps': ends with its process"),
-        ("file://maps", "an absolute folder is wanted, as in file:///folder"),
-        (3, "store: Input should be a valid string; got 3"),
+        (
+            "maps/here",
+            "store: expected a URL as s3://bucket/prefix or file:///folder, got 'maps/he",
+        ),
+        ("s3://", "store: expected a URL as .*, got 's3://'"),
+        ("file://maps", "store: expected a URL as .*, got 'file://maps'"),
+        (3, r"store: Input should be a valid string \(got 3\)"),
     ],
 )
 def test_a_wrong_url_is_an_error_of_the_settings(toy_settings, wrong, message):
-    with pytest.raises(ValueError, match=f"a test: {message}" if wrong == 3 else message):
+    with pytest.raises(ValueError, match=f"a test: {message}"):
         checked(toy_settings | {"store": wrong}, "a test")
 
 
@@ -379,6 +380,13 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(toy_settings):
 
 def nothing_was_done(out):
     return not list(out.glob("*/seed_*"))
+
+
+def test_an_unknown_protocol_stops_the_run_at_once(created):
+    out = created("s33://maps/prefix")
+    with pytest.raises(RuntimeError, match=r"s33://maps/prefix/toy-\w+: .*Protocol not known: s33"):
+        experiment.run(out, notebooks=False)
+    assert nothing_was_done(out)
 
 
 def test_a_bucket_that_is_not_there_stops_the_run_at_once(s3, created):
@@ -415,6 +423,6 @@ def test_a_missing_package_says_what_to_install(created, monkeypatch):
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     out = created("s3://maps/prefix")
-    with pytest.raises(RuntimeError, match=r"Install s3fs .*\(`pip install s3fs` for s3://"):
+    with pytest.raises(RuntimeError, match=r"Install s3fs .*installed \(s3fs for s3://"):
         experiment.run(out, notebooks=False)
     assert nothing_was_done(out)

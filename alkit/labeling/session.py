@@ -1,7 +1,5 @@
 """Who labels a cycle right now: one person at a time, every change kept as it is made."""
 
-import contextlib
-import getpass
 import os
 import socket
 import time
@@ -21,40 +19,22 @@ class Held(RuntimeError):
     """Somebody else labels this cycle."""
 
 
-@contextlib.contextmanager
-def hold(run: Run, cycle: int, doing: str):
-    """Hold the answers of a cycle. Raises Held, saying who holds them."""
-    lock = _lock(run, cycle, doing)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _lock(run: Run, cycle: int, doing: str) -> filelock.FileLock:
-    """A lock on the answers of a cycle, held until its `release` or the end of the process; its
-    file says who holds it."""
+def hold(run: Run, cycle: int, doing: str) -> filelock.AcquireReturnProxy:
+    """Hold the answers of a cycle in a `with`, or until `.lock.release()` or the end of the
+    process; the lock's file says who does. Raises Held, saying who else holds them."""
     path = run.cycle(cycle) / "answers.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, blocking=False, thread_local=False)
     try:
-        lock.acquire()
+        held = filelock.FileLock(path, thread_local=False).acquire(blocking=False)
     except filelock.Timeout:
         raise Held(
             f"{run.folder}, cycle {cycle}: {path.read_text() or 'another process'} holds its "
             "answers. One at a time can label a cycle: end that session, or label another cycle or "
             "run"
         ) from None
-    who = f"{_user()} on {socket.gethostname()} (process {os.getpid()}, {doing}, since "
-    path.write_text(who + datetime.now().isoformat(" ", "minutes") + ")")
-    return lock
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"user {os.getuid()}"
+    who = f"{os.environ.get('USER', os.getuid())} on {socket.gethostname()} (process {os.getpid()}"
+    path.write_text(f"{who}, {doing}, since {datetime.now().isoformat(' ', 'minutes')})")
+    return held
 
 
 def refuse(task: Task):
@@ -82,13 +62,13 @@ class Session:
     def __init__(self, task: Task):
         refuse(task)
         self.task = task
-        self._lock = _lock(task.run, task.cycle, "drawing labels")
+        self._lock = hold(task.run, task.cycle, "drawing labels").lock
         try:
             self.answers = answers.read(task)
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
-        self._last = time.monotonic()
+        self.begin()
 
     def answer(self, position: int) -> Answer:
         """What is known about a frame: its answer, or the proposals, not yet looked at."""
@@ -124,10 +104,6 @@ class Session:
         """Count the time since the last action for a frame that is left as it is."""
         left = self.answer(position)
         self.keep(position, left.boxes, left.looked_at)
-
-    def finished(self) -> int:
-        """How many frames are finished."""
-        return sum(bool(answer.looked_at) for answer in self.answers.values())
 
     def close(self):
         """Let others label."""

@@ -5,7 +5,6 @@ the frame is finished, and the seconds spent on it. "Looked at, nothing there" i
 boxes; "not yet looked at" is a frame that is not finished.
 """
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,14 +22,19 @@ from alkit.loop.records import digest
 from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
 
-FILE = "answers.json"
-SHOWN = 20  # frames that an error lists
 SLACK = 1.0  # pixels that a box may reach over the border, cut off without a word
 SAME = 0.05  # pixels: boxes that differ by less in all sides are the same box
 
 
 class LabelsWanted(RuntimeError):
     """A cycle waits for people to label its frames."""
+
+
+class LabeledBox(Record):
+    """A box, [left, top, width, height] in native pixels, and its class."""
+
+    bbox: Box
+    label: str
 
 
 @dataclass
@@ -43,13 +47,6 @@ class Answer:
     looked_at: bool | None = None
     seconds: float | None = None
     size: tuple[int, int] | None = None
-
-
-class LabeledBox(Record):
-    """A box, [left, top, width, height] in native pixels, and its class."""
-
-    bbox: Box
-    label: str
 
 
 class StoredAnswer(Record):
@@ -72,7 +69,17 @@ class Stored(Record):
 
 def path_of(run: Run, cycle: int) -> Path:
     """Where the answers of a cycle lie."""
-    return run.cycle(cycle) / FILE
+    return run.cycle(cycle) / "answers.json"
+
+
+def _stored(run: Run, cycle: int) -> dict:
+    """The content of the file, empty where there is none. Raises ValueError if it is damaged."""
+    path = path_of(run, cycle)
+    if not path.exists():
+        return {}
+    stored = read_json(path)
+    check(Stored, stored, f"{path}: damaged; move it away, or put a copy of it in its place")
+    return stored
 
 
 def read(task: Task) -> dict:
@@ -80,33 +87,17 @@ def read(task: Task) -> dict:
 
     Raises ValueError if the file is damaged or answers another choice of frames.
     """
-    return _read(task)[0]
-
-
-def _read(task: Task) -> tuple[dict, str]:
-    """`read`, and where the answers are from."""
-    path = path_of(task.run, task.cycle)
-    if not path.exists():
-        return {}, ""
-    stored = _stored(path)
-    if stored["task"] != task.id:
+    stored = _stored(task.run, task.cycle)
+    if stored and stored["task"] != task.id:
         raise ValueError(
-            f"{path}: these answers are about {stored['run']}, cycle {stored['cycle']}, "
-            f"with other chosen frames than {task.run.folder} now has in cycle {task.cycle}. Move "
-            "the file away to label the frames chosen now"
+            f"{path_of(task.run, task.cycle)}: these answers are about {stored['run']}, cycle "
+            f"{stored['cycle']}, with other chosen frames than {task.run.folder} now has in cycle "
+            f"{task.cycle}. Move the file away to label the frames chosen now"
         )
-    answers = {
+    return {
         int(position): Answer(frame["boxes"], frame["looked_at"], frame["seconds"])
-        for position, frame in stored["frames"].items()
+        for position, frame in stored.get("frames", {}).items()
     }
-    return answers, stored["source"]
-
-
-def _stored(path: Path) -> dict:
-    """The content of the file. Raises ValueError if it is damaged."""
-    stored = read_json(path)
-    check(Stored, stored, f"{path}: damaged; move it away, or put a copy of it in its place")
-    return stored
 
 
 def write(task: Task, answers: dict, source: str):
@@ -125,42 +116,31 @@ def write(task: Task, answers: dict, source: str):
     write_json(path_of(run, task.cycle), about | {"source": source, "frames": frames})
 
 
+def answers_digest(run: Run, cycle: int) -> str | None:
+    """A digest of a cycle's answers, for the record of step 5; None before the first."""
+    stored = _stored(run, cycle)
+    return digest(stored["frames"]) if stored else None
+
+
 def progress(run: Run, cycle: int) -> tuple[int, int]:
     """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
-    return _finished(task, read(task)), len(task.positions)
-
-
-def _finished(task: Task, answers: dict) -> int:
-    return sum(bool(answers[p].looked_at) for p in task.positions if p in answers)
+    finished = {p for p, answer in read(task).items() if answer.looked_at}
+    return len(finished & {*task.positions}), len(task.positions)
 
 
 def wanted(run: Run, cycle: int) -> str:
     """What is missing of a cycle's answers, and what to do; empty if nothing is."""
-    task = Task(run, cycle)
-    return _wanted(task, read(task))
-
-
-def _wanted(task: Task, answers: dict) -> str:
-    finished, total = _finished(task, answers), len(task.positions)
+    finished, total = progress(run, cycle)
     if finished == total:
         return ""
-    folder, cycle = os.path.relpath(task.run.folder), task.cycle
-    if folder.startswith(".."):
-        folder = task.run.folder
+    which = f"{run.folder} --cycle {cycle}"
     return (
-        f"{folder}, cycle {cycle}, waits for labels: {finished} of {total} frames are finished. "
-        f"Draw them with `alkit labels draw {folder} --cycle {cycle}` or in notebooks/5_label.ipynb"
-        f"; or write them out with `alkit labels export {folder} --cycle {cycle} --format FORMAT`, "
-        f"have them labeled and take them back with `alkit labels import {folder} --cycle {cycle} "
-        "FILE`. The same `alkit run` then goes on"
+        f"{run.folder}, cycle {cycle}, waits for labels: {finished} of {total} frames are "
+        f"finished. Draw them with `alkit labels draw {which}` or in notebooks/5_label.ipynb; or "
+        f"write them out with `alkit labels export {which} --format FORMAT`, have them labeled and "
+        f"take them back with `alkit labels import {which} FILE`. The same `alkit run` then goes on"
     )
-
-
-def answers_digest(run: Run, cycle: int) -> str | None:
-    """A digest of a cycle's answers, for the record of step 5; None before the first."""
-    path = path_of(run, cycle)
-    return digest(_stored(path)["frames"]) if path.exists() else None
 
 
 def labels(run: Run, cycle: int, seconds_each: float) -> dict:
@@ -169,27 +149,24 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
 
     Raises LabelsWanted if a frame is not finished.
     """
-    task = Task(run, cycle)
-    answers, source = _read(task)  # once: somebody may still correct them
-    missing = _wanted(task, answers)
-    if missing:
+    if missing := wanted(run, cycle):
         raise LabelsWanted(missing)
-    pool, entry = run.frames("pool").unlabeled(), run.entry("pool")
+    task = Task(run, cycle)
+    answers, source = read(task), _stored(run, cycle)["source"]
+    pool = run.frames("pool").unlabeled()
+    # Not cut to whole pixels, as numbers of a data set's files may be.
+    rule = run.entry("pool").filter.model_copy(update={"whole": None})
+    scale = 1 / run.experiment.numbers.scale
 
     def boxes(position):
         right = cleaned(task, position, answers[position]).boxes  # the file may have been edited
-        names = [box["label"] for box in right]
-        ignore = [name == IGNORE for name in names]
+        ignore = [box["label"] == IGNORE for box in right]
         # A box to ignore has to pass the filter's classes; which of them does not matter.
-        names = [task.classes[0] if name == IGNORE else name for name in names]
-        native = Boxes(np.array([box["bbox"] for box in right]).reshape(-1, 4), names, ignore)
-        return native.scaled(task.factor(position))
+        names = [task.classes[0] if box["label"] == IGNORE else box["label"] for box in right]
+        native = Boxes([box["bbox"] for box in right], names, ignore)
+        return filters.apply(rule, native.scaled(task.factor(position)), scale)
 
-    answered = replace(pool, boxes=LazySequence(len(pool), boxes))
-    # Not cut to whole pixels, as numbers of a data set's files may be.
-    rule = entry.filter.model_copy(update={"whole": None})
-    scale = 1 / run.experiment.numbers.scale
-    frames = answered.with_boxes(lambda own: filters.apply(rule, own, scale))
+    frames = replace(pool, boxes=LazySequence(len(pool), boxes))
     times = [answers[p].seconds for p in task.positions]
     info = {
         "source": source,
@@ -218,9 +195,7 @@ def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict
             "at them. If they are right as they are, give --looked-at-all"
         )
     if problems:
-        more = f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        lines = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
-        raise ValueError(f"{where}: nothing was imported:{lines}{more}")
+        raise ValueError("\n  ".join([f"{where}: nothing was imported:", *problems]))
     return kept
 
 
@@ -232,10 +207,10 @@ def _taken(task: Task, position: int, answer: Answer | None, all_looked_at: bool
             f"{what}: not in the file. One that shows nothing has to be there too, without boxes "
             "(YOLO: an empty text file)"
         )
-    if answer.size is not None and answer.size != task.size(position):
+    if answer.size is not None and answer.size != task.sizes[position]:
         raise ValueError(
             f"{what}: the file says {answer.size} pixels (height, width), the image has "
-            f"{task.size(position)}"
+            f"{task.sizes[position]}"
         )
     proposed = len(task.proposals[position])
     if answer.looked_at is False and all_looked_at and proposed and not answer.boxes:
@@ -253,7 +228,7 @@ def _taken(task: Task, position: int, answer: Answer | None, all_looked_at: bool
 
 def cleaned(task: Task, position: int, answer: Answer) -> Answer:
     """An answer with its boxes cut to the image. Raises ValueError for boxes that are wrong."""
-    height, width = task.size(position)
+    height, width = task.sizes[position]
     what, boxes, seen = _frame(task, position), [], set()
     for k, box in enumerate(answer.boxes, 1):
         where = f"{what}: box {k}"
@@ -277,18 +252,17 @@ def cleaned(task: Task, position: int, answer: Answer) -> Answer:
 
 def _untouched(task: Task, found: dict) -> bool:
     """Whether a file holds nothing but the proposals, and nobody says that they are right."""
-    for position in task.positions:
-        own, proposed = _ordered(found[position].boxes), _ordered(task.proposals[position])
-        if found[position].looked_at or [b["label"] for b in own] != [b["label"] for b in proposed]:
-            return False
-        sides = [[box["bbox"] for box in boxes] for boxes in (own, proposed)]
-        if not np.allclose(*sides, rtol=0, atol=SAME):
-            return False
-    return True
 
+    def same(a, b):
+        near = np.allclose(a["bbox"], b["bbox"], rtol=0, atol=SAME)
+        return near and a["label"] == b["label"]
 
-def _ordered(boxes: list) -> list:
-    return sorted(boxes, key=lambda box: [round(v, 1) for v in box["bbox"]])
+    return all(
+        not found[p].looked_at
+        and len(found[p].boxes) == len(task.proposals[p])
+        and all(any(same(own, box) for box in task.proposals[p]) for own in found[p].boxes)
+        for p in task.positions
+    )
 
 
 def count(answers: dict) -> Counter:

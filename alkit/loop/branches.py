@@ -8,7 +8,7 @@ import yaml
 from alkit.loop import answers, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
-from alkit.loop.settings import Experiment, checked
+from alkit.loop.settings import checked
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
 
@@ -31,23 +31,17 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     if out == run.out or run.out in out.parents:
         raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
     own = run.experiment.model_dump(mode="json")
-    own_set = own["set"]
-    own |= {
-        "name": out.name,
-        "set": own_set | changes,
-        "strategies": [run.strategy_name],
-        "seeds": [run.seed],
-    }
-    experiment = checked(own, f"--set of {out.name}")
+    changed = {"name": out.name, "set": own["set"] | changes}
+    changed |= {"strategies": [run.strategy_name], "seeds": [run.seed]}
+    experiment = checked(own | changed, f"--set of {out.name}")
     related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]
     runs.create(out, experiment, run.settings["catalog"], related)
     settings = read_json(out / "experiment.json")
-    earlier = [*run.settings.get("earlier", []), {"before_cycle": from_cycle, "set": own_set}]
+    earlier = [*run.settings.get("earlier", []), {"before_cycle": from_cycle, "set": own["set"]}]
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     write_json(out / "experiment.json", settings | {"earlier": earlier})
-    (out / "experiment.yaml").write_text(
-        yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-    )
+    settings = experiment.model_dump(mode="json")
+    (out / "experiment.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     new = Run(out / run.strategy_name / run.folder.name)
     try:
         for cycle in range(from_cycle):
@@ -93,39 +87,31 @@ def _register(source: Path, out: Path):
 
 def format_diff(first, second) -> str:
     """Two runs side by side: settings, code, environment, and the overlap of their selections."""
-    a, b = open_run(Path(first).resolve()), open_run(Path(second).resolve())
-    lines = [f"a: {a.folder}", f"b: {b.folder}", ""]
-    lines += _compared("strategy", vars(a.strategy), vars(b.strategy))
-    lines += _compared(
-        "profile", a.experiment.numbers.model_dump(), b.experiment.numbers.model_dump()
-    )
+    a, b = (open_run(Path(folder).resolve()) for folder in (first, second))
+    one, two = _made_from(a), _made_from(b)
+    names = [name for name in one | two if one.get(name) != two.get(name)]
+    lines = [f"{name}: a {one.get(name)}, b {two.get(name)}" for name in names]
+    lines = lines or ["no difference in settings, code or environment"]
+    return "\n".join([f"a: {a.folder}", f"b: {b.folder}", "", *lines, "", *_selections(a, b)])
+
+
+def _made_from(run: Run) -> dict:
+    """All that a run is made from, by names that say what each is."""
     skip = {"name", "set", "profile", "strategies", "seeds"}
-    own = [{k: r.settings.get(k) for k in Experiment.model_fields if k not in skip} for r in (a, b)]
-    lines += _compared("setting", *own)
-    lines += _compared("", {"seed": a.seed}, {"seed": b.seed})
-    seen = set()
-    for cycle in range(min(a.settings["cycles"], b.settings["cycles"]) + 1):
-        for name in steps.STEPS:
-            one, two = records.read(a, cycle, name), records.read(b, cycle, name)
-            if one is None or two is None:
-                continue
-            for part in ("code", "environment"):
-                for line in _compared(part, one[part], two[part]):
-                    if line not in seen:
-                        seen.add(line)
-                        lines.append(line)
-    if len(lines) == 3:
-        lines.append("no difference in settings, code or environment")
-    return "\n".join([*lines, "", *_selections(a, b)])
-
-
-def _compared(what: str, one: dict, two: dict) -> list:
-    def short(value):  # digests say nothing to a reader beyond being different
-        text = str(value)
-        return text[:12] + "…" if len(text) == 64 else text
-
-    names = [k for k in {**one, **two} if one.get(k) != two.get(k)]
-    return [f"{what} {k}: a {short(one.get(k))}, b {short(two.get(k))}".strip() for k in names]
+    parts = {
+        "strategy": vars(run.strategy),
+        "profile": run.experiment.numbers.model_dump(),
+        "setting": run.experiment.model_dump(exclude=skip),
+        "run": {"seed": run.seed},
+    }
+    found = {f"{part} {name}": value for part, own in parts.items() for name, value in own.items()}
+    for cycle in range(run.settings["cycles"] + 1):
+        for step in steps.STEPS:
+            record = records.read(run, cycle, step) or {"code": {}, "environment": {}}
+            # of a digest its beginning: it only says that something differs
+            found |= {f"code {name}": f"{value:.12}…" for name, value in record["code"].items()}
+            found |= {f"environment {k}": v for k, v in record["environment"].items()}
+    return found
 
 
 def _selections(a: Run, b: Run) -> list:

@@ -27,73 +27,73 @@ def training(run, cycle: int) -> str:
     if cycle == 0:
         epochs = math.ceil(pretraining_epochs(numbers, len(run.frames("labeled"))) - 1e-9)
     weights = load_file(run.weights(cycle))
-    problems = [f"{name} is not finite" for name, w in weights.items() if not finite(w)]
-    if len(losses) != epochs:
-        problems.append(f"{len(losses)} losses for {epochs} epochs")
-    if not finite(losses):
-        problems.append("a loss is not finite")
-    return sentence("training: weights finite, one finite loss for each epoch", problems)
+    doubts = {
+        "a weight is not finite": not all(map(_finite, weights.values())),
+        f"{len(losses)} losses for {epochs} epochs": len(losses) != epochs,
+        "a loss is not finite": not _finite(losses),
+    }
+    return _claim("training: weights finite, one finite loss for each epoch", doubts)
 
 
 def predictions(run, cycle: int) -> str:
     """Step 1: logits of all unlabeled frames, and detections of no others."""
     data = run.logits(cycle)
     positions = data["position"].values
-    problems = unlabeled_problems(run, cycle, positions)
-    for k in evenly(len(positions), SAMPLED):
-        if not all(finite(maps.values) for maps in data.isel(frame=k).data_vars.values()):
-            problems.append(f"a logit of frame {positions[k]} is not finite")
+    sampled = data.isel(frame=evenly(len(positions), SAMPLED))
     foreign = {found["image_id"] for found in run.detections(cycle, "pool")} - {*positions + 1}
-    problems += [f"a detection of image id {i}, which was not predicted" for i in sorted(foreign)]
-    return sentence("predictions: all unlabeled frames complete, logits finite", problems[:5])
+    doubts = _other_frames(run, cycle, positions) | {
+        "a logit is not finite": not all(map(_finite, sampled.data_vars.values())),
+        f"detections of image ids {foreign}, which were not predicted": foreign,
+    }
+    return _claim("predictions: all unlabeled frames complete, logits finite", doubts)
 
 
 def scores(run, cycle: int) -> str:
     """Step 2: a score map of every unlabeled frame."""
-    maps, size = run.scores(cycle), tuple(run.numbers(cycle).image_size)
-    problems = unlabeled_problems(run, cycle, maps["position"].values)
-    if maps.shape[1:] != size:
-        problems.append(f"maps of {maps.shape[1:]} for images of {size}")
-    problems += _score_problems(maps.isel(frame=evenly(len(maps), SAMPLED)).values)
-    return sentence("scores: all frames complete, finite, not negative", problems)
+    maps, size = run.scores(cycle), run.numbers(cycle).image_size
+    sampled = maps.isel(frame=evenly(len(maps), SAMPLED)).values
+    doubts = _other_frames(run, cycle, maps["position"].values) | {
+        f"maps of {maps.shape[1:]} for images of {size}": maps.shape[1:] != size,
+        "a score is not finite": not _finite(sampled),
+        "a score is negative": (sampled < 0).any(),
+    }
+    return _claim("scores: all frames complete, finite, not negative", doubts)
 
 
 def image_scores(run, cycle: int) -> str:
     """Step 3: one z for each frame."""
     table = run.image_scores(cycle)
-    problems = unlabeled_problems(run, cycle, table["position"].to_numpy())
-    problems += _score_problems(table["z"])
-    return sentence("image scores: one for each unlabeled frame, finite, not negative", problems)
+    doubts = _other_frames(run, cycle, table["position"].to_numpy()) | {
+        "a score is not finite": not _finite(table["z"]),
+        "a score is negative": (table["z"] < 0).any(),
+    }
+    return _claim("image scores: one for each unlabeled frame, finite, not negative", doubts)
 
 
 def selection(run, cycle: int) -> str:
     """Step 4: within the budget, no frame twice, the temporal rules kept."""
-    result, budget = run.selection(cycle), run.experiment.budget
-    chosen = [frame["position"] for frame in result["chosen"]]
-    labeled = run.labeled_positions(cycle)
-    problems = [f"frame {p} was labeled before" for p in {*chosen} & {*labeled}]
-    if len(chosen) > budget:
-        problems.append(f"{len(chosen)} chosen of a budget of {budget}")
-    if len({*chosen}) < len(chosen):
-        problems.append("a frame is chosen twice")
+    result, budget, numbers = run.selection(cycle), run.experiment.budget, run.numbers(cycle)
+    chosen, labeled = [f["position"] for f in result["chosen"]], run.labeled_positions(cycle)
+    near = []
     if result["rules"]:
-        numbers = run.numbers(cycle)
         sequence, frame = timeline(run.frames("pool"), numbers)
-
-        def near(p, others, exclusion):
-            before, after = exclusion if np.ndim(exclusion) else (exclusion, exclusion)
-            return [
-                f"{p} is too near to {q}"
-                for q in others
-                if sequence[p] == sequence[q] and -before <= frame[p] - frame[q] <= after
-            ]
-
         under_rule_1 = len(chosen) - result["relaxed"]
         for i, p in enumerate(chosen):
             now = numbers.exclude_now if i < under_rule_1 else numbers.exclude_later
-            problems += near(p, chosen[:i], now) + near(p, labeled, numbers.exclude_later)
-    claim = "selection: within the budget, no frame twice, temporal rules kept"
-    return sentence(claim, problems[:5])
+            for others, exclusion in ((chosen[:i], now), (labeled, numbers.exclude_later)):
+                before, after = np.broadcast_to(exclusion, 2)
+                near += [
+                    (p, q)
+                    for q in others
+                    if sequence[p] == sequence[q] and -before <= frame[p] - frame[q] <= after
+                ]
+    doubts = {
+        f"{len(chosen)} chosen of a budget of {budget}": len(chosen) > budget,
+        "a frame is chosen twice": len({*chosen}) < len(chosen),
+        "a frame was labeled before": {*chosen} & {*labeled},
+        f"frames too near to each other: {near[:5]}": near,
+    }
+    return _claim("selection: within the budget, no frame twice, temporal rules kept", doubts)
 
 
 def labels(run, cycle: int) -> str:
@@ -101,15 +101,13 @@ def labels(run, cycle: int) -> str:
     given = run.labels(cycle)
     chosen = sorted(frame["position"] for frame in run.selection(cycle)["chosen"])
     labeled = sorted(image["position"] for image in given["images"])
-    problems = [] if labeled == chosen else [f"labeled are {labeled}, chosen were {chosen}"]
-    known = {image["id"] for image in given["images"]}
-    for box in given["annotations"]:
-        if box["image_id"] not in known:
-            problems.append(f"box {box['id']} is of no labeled image")
-        if not finite(box["bbox"]) or min(box["bbox"][2:]) <= 0:
-            problems.append(f"box {box['id']} is {box['bbox']}")
+    boxes = np.reshape([box["bbox"] for box in given["annotations"]], (-1, 4))
+    doubts = {
+        f"labeled are {labeled}, chosen were {chosen}": labeled != chosen,
+        "a box is not finite, or has no area": not _finite(boxes) or (boxes[:, 2:] <= 0).any(),
+    }
     claim = "labels: the chosen frames and no others, every box of positive size"
-    return sentence(claim, problems[:5])
+    return _claim(claim, doubts)
 
 
 def evaluation(run, cycle: int) -> str:
@@ -117,47 +115,42 @@ def evaluation(run, cycle: int) -> str:
     stored = run.evaluation(cycle)
     protocol, found = stored["protocol"], run.detections(cycle, "test")
     again = evaluate(*as_evaluated(run, "test", protocol, found), protocol=protocol)
-    problems = [
-        f"{name} differs from that of the stored detections"
+    doubts = {
+        f"{name} differs from that of the stored detections": not np.array_equal(
+            stored[name], getattr(again, name), equal_nan=True
+        )
         for name in ("fppi", "miss_rate")
-        if not np.array_equal(stored[name], getattr(again, name), equal_nan=True)
-    ]
-    if (np.diff(stored["miss_rate"]) > 0).any():
-        problems.append("the miss rate rises with FPPI")
+    }
+    doubts["the miss rate rises with FPPI"] = (np.diff(stored["miss_rate"]) > 0).any()
     claim = "evaluation: the curve is that of the stored detections, and the miss rate never rises"
-    return sentence(claim, problems)
+    return _claim(claim, doubts)
 
 
 def ledger(folders) -> str:
     """The report: one row of each experiment's ledger for each evaluated cycle."""
     from alkit.loop import experiment  # the steps' kernels do without the driver
 
-    problems = []
-    for out in folders:
-        table = experiment.ledger(out)
-        records = [*out.glob("*/seed_*/**/7_evaluate.json")]
-        if len(table) != len(records):
-            problems.append(f"{out.name}: {len(table)} rows, {len(records)} evaluated cycles")
-        rates = table["miss rate at FPPI 1"] if len(table) else []
-        problems += [f"{out.name}: a miss rate of {r}" for r in rates if not 0 <= r <= 1]
-    claim = "ledger: one row for each evaluated cycle, miss rates between 0 and 1"
-    return sentence(claim, problems)
+    tables = [experiment.ledger(out) for out in folders]
+    rates = [rate for table in tables for rate in table.get("miss rate at FPPI 1", ())]
+    evaluated = [file for out in folders for file in out.glob("*/seed_*/**/7_evaluate.json")]
+    doubts = {
+        f"{len(rates)} rows, {len(evaluated)} evaluated cycles": len(rates) != len(evaluated),
+        "a miss rate is not between 0 and 1": not all(0 <= rate <= 1 for rate in rates),
+    }
+    return _claim("ledger: one row for each evaluated cycle, miss rates between 0 and 1", doubts)
 
 
-def unlabeled_problems(run, cycle: int, positions) -> list:
-    """What is wrong with positions that should be those of the frames to score, in order."""
+def _claim(claim: str, doubts: dict) -> str:
+    """The claim, or those doubts about it that are justified."""
+    return sentence(claim, [doubt for doubt, justified in doubts.items() if justified])
+
+
+def _other_frames(run, cycle: int, positions) -> dict:
+    """The doubt that positions are not those of the frames to score, in order."""
     wanted = positions_to_score(run, cycle)
-    if len(positions) != len(wanted):
-        return [f"{len(positions)} frames, but {len(wanted)} to score"]
-    other = np.flatnonzero(positions != wanted)
-    return [f"frame {positions[k]} where {wanted[k]} is wanted" for k in other[:1]]
+    doubt = f"{len(positions)} frames, but {len(wanted)} to score, or other ones"
+    return {doubt: not np.array_equal(positions, wanted)}
 
 
-def _score_problems(values) -> list:
-    if not finite(values):
-        return ["a score is not finite"]
-    return ["a score is negative"] if (np.asarray(values) < 0).any() else []
-
-
-def finite(values) -> bool:
-    return bool(np.isfinite(np.asarray(values, np.float64)).all())
+def _finite(values) -> bool:
+    return bool(np.isfinite(np.asarray(values)).all())

@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from alkit.loop import answers, cluster, labels, records, runs, steps, storage, worker
-from alkit.loop.jsonfile import read_json
+from alkit.loop.jsonfile import read_json, replacing
 from alkit.loop.notebooks import NotebookFailed, Notebooks
 from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN
@@ -324,6 +324,5 @@ def ledger(out: Path) -> pd.DataFrame:
 
 def write_ledger(out: Path):
     """Write the ledger beside the experiment, atomically."""
-    partial = out / "ledger.partial"
-    ledger(out).to_csv(partial, index=False)
-    partial.replace(out / "ledger.csv")
+    with replacing(out / "ledger.csv") as file:
+        ledger(out).to_csv(file, index=False)

@@ -1,39 +1,36 @@
 """Files of results: written atomically, and an error that names one that cannot be read."""
 
+import contextlib
 import gzip
 import json
 import os
 from pathlib import Path
 
-import numpy as np
+
+@contextlib.contextmanager
+def replacing(path: Path):
+    """A file to write bytes to, which takes its place when all is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        yield file
+    os.replace(partial, path)
 
 
 def write_json(path: Path, value):
     """Write JSON atomically; floats keep every digit."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    os.replace(partial, path)
+    with replacing(path) as file:
+        file.write(json.dumps(value, indent=1).encode())
 
 
 def write_json_list(path: Path, items):
     """Write items as one gzipped JSON list, atomically; no two of them need be in memory."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+    with replacing(path) as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
         before = b"["
         for item in items:
             packed.write(before + json.dumps(item).encode())
             before = b", "
         packed.write(b"[]" if before == b"[" else b"]")
-    os.replace(partial, path)
-
-
-def write_array(path: Path, values: np.ndarray):
-    """Write an array as .npy, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        np.save(file, values, allow_pickle=False)
-    os.replace(partial, path)
 
 
 def read_json(path: Path):

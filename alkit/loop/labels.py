@@ -1,22 +1,14 @@
 """Labels of frames as COCO dicts: what the oracle says, and a labeled set to train on."""
 
-from collections import defaultdict
 from dataclasses import replace
 
-import numpy as np
-
-from alkit.frames import NO_BOXES, Boxes, FrameSet
+from alkit.frames import Boxes, FrameSet
 from alkit.protocols import PERSON
 
 CATEGORY = {"id": 1, "name": "pedestrian"}
 
 
-def to_coco(
-    frames: FrameSet,
-    positions=None,
-    progress=lambda done, total: None,
-    by_label: bool = False,
-) -> dict:
+def to_coco(frames: FrameSet, positions=None, by_label: bool = False) -> dict:
     """Frames and their boxes as a COCO dict; image ids are positions + 1.
 
     Each image also has its `position` in the data set, `sequence` and `frame` (null for stills);
@@ -24,10 +16,9 @@ def to_coco(
     the one class pedestrian, as a filter leaves them; `by_label` keeps the class names of the
     data set's files, for boxes that no filter has seen, and calls only a person a pedestrian.
     """
-    positions = range(len(frames)) if positions is None else positions
     height, width = frames.image_size
     images, annotations, categories = [], [], {CATEGORY["name"]: CATEGORY["id"]}
-    for k, i in enumerate(int(p) for p in positions):
+    for i in range(len(frames)) if positions is None else map(int, positions):
         images.append(
             {
                 "id": i + 1,
@@ -40,24 +31,22 @@ def to_coco(
             }
         )
         boxes = frames.boxes[i]
-        for b in range(len(boxes)):
+        for b, bbox in enumerate(boxes.ltwh.tolist()):
             label = str(boxes.label[b])
             label = label if by_label and label.lower() not in PERSON else CATEGORY["name"]
-            left, top, width_, height_ = map(float, boxes.ltwh[b])
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": i + 1,
                     "category_id": categories.setdefault(label, len(categories) + 1),
-                    "bbox": [left, top, width_, height_],
-                    "vis_bbox": [float(v) for v in boxes.visible[b]],
-                    "area": width_ * height_,
+                    "bbox": bbox,
+                    "vis_bbox": boxes.visible[b].tolist(),
+                    "area": bbox[2] * bbox[3],
                     "iscrowd": 0,
                     "ignore": int(boxes.ignore[b]),
                     "identity": int(boxes.identity[b]),
                 }
             )
-        progress(k + 1, len(positions))
     named = [{"id": id_, "name": name} for name, id_ in categories.items()]
     return {"images": images, "annotations": annotations, "categories": named}
 
@@ -66,25 +55,18 @@ def labeled_frames(pool: FrameSet, cycles: list) -> FrameSet:
     """The frames of several cycles' labels (COCO dicts of `to_coco`) with the boxes they state."""
     positions, boxes = [], []
     for labels in cycles:
-        of_image = defaultdict(list)
+        of_image = {image["id"]: [] for image in labels["images"]}
         for annotation in labels["annotations"]:
             of_image[annotation["image_id"]].append(annotation)
-        for image in labels["images"]:
-            positions.append(image["position"])
-            boxes.append(_boxes(of_image[image["id"]]))
+        positions += [image["position"] for image in labels["images"]]
+        boxes += [_boxes(own) for own in of_image.values()]
     return replace(pool.unlabeled().take(positions), boxes=boxes)
 
 
 def _boxes(annotations: list) -> Boxes:
-    if not annotations:
-        return NO_BOXES
-    return Boxes(
-        np.array([a["bbox"] for a in annotations]),
-        [CATEGORY["name"]] * len(annotations),
-        np.array([a["ignore"] for a in annotations], bool),
-        np.array([a["vis_bbox"] for a in annotations]),
-        identity=np.array([a["identity"] for a in annotations]),
-    )
+    keys = ("bbox", "ignore", "vis_bbox", "identity")
+    ltwh, ignore, visible, identity = ([a[key] for a in annotations] for key in keys)
+    return Boxes(ltwh, [CATEGORY["name"]] * len(ltwh), ignore, visible, identity)
 
 
 def count(labels: dict) -> dict:

@@ -6,8 +6,7 @@ A score's function takes probabilities, NumPy float32 (level, y, x) in [0, 1], a
 its argument alone. `notebooks/your_own_score.ipynb` writes one.
 """
 
-import importlib.util
-from pathlib import Path
+import runpy
 
 from alkit import scores
 from alkit.aggregation import HOW
@@ -18,64 +17,54 @@ from alkit.strategies import STRATEGIES, Strategy
 SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
 
 
-class PluginError(ValueError):
-    """A plugin file that is not there or cannot be executed."""
-
-
-def load(file: str):
-    """Execute a plugin file and give its module. Raises PluginError naming the file."""
-    path = Path(file)
-    if not path.is_file():
-        raise PluginError(f"plugins: {file}: no such file")
-    spec = importlib.util.spec_from_file_location(f"alkit_plugin_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise PluginError(f"plugins: {file}: {type(error).__name__}: {error}") from error
-    return module
+def _load(files) -> tuple[dict, dict]:
+    """The scores and the strategies of plugin files. Their names are their own: a record of a step
+    names the plugin only where its score is not alkit's. Raises ValueError naming the file."""
+    found = {"scores": {}, "strategies": {}}
+    for file in files:
+        try:
+            defined = runpy.run_path(file)
+        except Exception as error:
+            raise ValueError(f"plugins: {file}: {type(error).__name__}: {error}") from error
+        for what, taken in (("scores", SCORES), ("strategies", STRATEGIES)):
+            own = defined.get(what, {})
+            if not isinstance(own, dict):
+                raise ValueError(f"plugins: {file}: {what} is {own!r}; expected a dict of names")
+            if twice := {*own} & {*taken}:
+                raise ValueError(
+                    f"plugins: {file}: {what}[{min(twice)!r}] has the name of alkit's own; choose "
+                    "another"
+                )
+            found[what] |= own
+    return found["scores"], found["strategies"]
 
 
 def load_strategies(files) -> dict:
-    """All strategies by name: alkit's, and those of the plugin files. Raises PluginError for one
-    that is no `Strategy`, and for a name that alkit has."""
-    found = dict(STRATEGIES)
-    for file in files:
-        _defined(file, "scores", SCORES)  # a wrong one is better known before the first step
-        for name, strategy in _defined(file, "strategies", STRATEGIES).items():
-            if not isinstance(strategy, Strategy) or strategy.aggregation not in HOW:
-                raise PluginError(
-                    f"plugins: {file}: strategies[{name!r}] is {strategy!r}; a Strategy(score=…) "
-                    f"with an aggregation of {', '.join(HOW)} is wanted"
-                )
-            found[name] = strategy
-    return found
+    """All strategies by name: alkit's, and those of the plugin files.
 
-
-def _defined(file, what: str, taken) -> dict:
-    """The dict `what` of a plugin file, whose names are its own: a record of a step names the
-    plugin only where its score is not alkit's."""
-    found = getattr(load(file), what, {})
-    if not isinstance(found, dict):
-        raise PluginError(f"plugins: {file}: {what} is {found!r}; a dict of names is wanted")
-    for name in found:
-        if name in taken:
-            raise PluginError(
-                f"plugins: {file}: {what}[{name!r}] has the name of alkit's own; choose another"
+    Raises ValueError for one that is no `Strategy`, for a score or an aggregation that nobody
+    defines, and for a name that alkit has.
+    """
+    own_scores, own = _load(files)
+    known = [*SCORES, *own_scores]
+    for name, strategy in own.items():
+        what = f"plugins: strategies[{name!r}]"
+        if not isinstance(strategy, Strategy) or strategy.aggregation not in HOW:
+            raise ValueError(
+                f"{what} is {strategy!r}; expected a Strategy(score=…) with an aggregation of "
+                f"{', '.join(HOW)}"
             )
-    return found
+        if strategy.score is not None and strategy.score not in known:
+            raise ValueError(f"{what}: score: {unknown(strategy.score, known)}")
+    return STRATEGIES | own
 
 
 def load_score(name: str, files, radius: int):
     """The function that step 2 applies to the probabilities (level, y, x) of each frame, a torch
     tensor; a plugin's gets them as a NumPy array."""
-    own = {}
-    for file in files:
-        own |= _defined(file, "scores", SCORES)
-    if name in own:
-        return lambda p: own[name](to_numpy(p))
     if name == "divergence":
         return lambda p: scores.divergence(p, radius)
     if name in SCORES:
         return getattr(scores, name)
-    raise ValueError(f"score {unknown(name, [*SCORES, *own])}")
+    own = _load(files)[0][name]
+    return lambda p: own(to_numpy(p))

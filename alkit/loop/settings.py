@@ -11,6 +11,7 @@ from alkit import profiles
 from alkit.loop import storage
 from alkit.loop.plugins import load_strategies
 from alkit.profiles import unknown
+from alkit.text import problems
 
 PRETRAIN = "pretrain"  # the folder of W_l; no strategy may have this name
 
@@ -56,22 +57,19 @@ def read_folds(path) -> dict:
     naming the file, the setting and what was wanted.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such experiment file")
     try:
         settings = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {error}") from None
     if not isinstance(settings, dict):
-        raise ValueError(f"{path}: a mapping of settings is wanted, got {type(settings).__name__}")
-    base = path.resolve().parent
+        raise ValueError(f"{path}: expected a mapping of settings, got {type(settings).__name__}")
     if isinstance(settings.get("plugins"), list):
-        settings["plugins"] = [str((base / file).resolve()) for file in settings["plugins"]]
+        settings["plugins"] = [str((path.parent / f).resolve()) for f in settings["plugins"]]
     folds = settings.pop("folds", None)
     if folds is None:
         return {"": checked(settings, path)}
-    if not folds or not isinstance(folds, dict) or not all(map(_is_dict, folds.values())):
-        raise ValueError(f"{path}: folds: a mapping of names to changed settings is wanted")
+    if not folds or not isinstance(folds, dict) or {*map(type, folds.values())} != {dict}:
+        raise ValueError(f"{path}: folds: expected a mapping of names to changed settings")
     name = settings.get("name")
     return {
         str(fold): checked(settings | {"name": f"{name}-{fold}"} | changes, f"{path}, fold {fold}")
@@ -79,40 +77,32 @@ def read_folds(path) -> dict:
     }
 
 
-def _is_dict(value) -> bool:
-    return isinstance(value, dict)
-
-
 def checked(settings: dict, where) -> Experiment:
-    """Validate settings, down to the names of profile numbers and strategies."""
+    """Validate settings, down to the names of profile numbers, strategies and their scores."""
+    try:
+        return _checked(settings)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {problems(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _checked(settings: dict) -> Experiment:
     for key in settings:
         if key not in Experiment.model_fields:
-            raise ValueError(f"{where}: {unknown(key, Experiment.model_fields)}")
-    try:
-        experiment = Experiment.model_validate(settings)
-        _ = experiment.numbers
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        got = "" if first["type"] == "missing" else f"; got {first['input']!r}"
-        raise ValueError(f"{where}: {name}: {first['msg']}{got}") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: set: {error}") from None
+            raise ValueError(unknown(key, Experiment.model_fields))
+    experiment = Experiment.model_validate(settings)
+    _ = experiment.numbers
     if experiment.store is not None:
-        try:
-            storage.checked(experiment.store)
-        except ValueError as error:
-            raise ValueError(f"{where}: store: {error}") from None
-    strategies = load_strategies(experiment.plugins)
+        storage.checked(experiment.store)
+    known = load_strategies(experiment.plugins)
     for name in experiment.strategies:
-        if name == PRETRAIN or name not in strategies:
-            raise ValueError(f"{where}: strategies: {unknown(name, strategies)}")
+        if name == PRETRAIN or name not in known:
+            raise ValueError(f"strategies: {unknown(name, known)}")
     used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
-    for name in experiment.data:
-        if name not in used:
-            names = ", ".join(sorted(filter(None, used)))
-            raise ValueError(
-                f"{where}: data: {name!r} is none of this experiment's data sets, which are "
-                f"{names}; correct the one or the other"
-            )
+    if other := {*experiment.data} - used:
+        raise ValueError(
+            f"data: {min(other)!r} is none of this experiment's data sets, which are "
+            f"{', '.join(sorted(filter(None, used)))}; correct the one or the other"
+        )
     return experiment

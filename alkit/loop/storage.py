@@ -6,6 +6,7 @@ and endpoints are those of the environment, as fsspec and the package of the pro
 """
 
 import contextlib
+import re
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,41 +14,28 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from alkit.profiles import unknown
-
 Place = Path | str
-
-LOCAL = ("file", "local")
 
 
 def checked(url: str) -> str:
-    """A URL that stores can lie under, without a slash at its end.
+    """A URL that stores can lie under, without a slash at its end. What fsspec knows of it is said
+    by `check`, when the run starts.
 
-    Raises ValueError for an unknown protocol, a relative folder, `memory`, which no other process
-    sees, and a URL with a password, which would end up in files.
+    Raises ValueError for what is no URL, and for one with a password, which would end up in files.
     """
-    protocol, separator, rest = url.partition("://")
     if urlsplit(url).password is not None:
+        raise ValueError("store: a URL with a password; credentials come from the environment")
+    if not re.match(r"file:///|(?!file:)[\w+.-]+://.", url):
         raise ValueError(
-            f"a {protocol} URL with a password; leave it out, credentials come from the environment"
+            f"store: expected a URL as s3://bucket/prefix or file:///folder, got {url!r}"
         )
-    if not separator or not rest.strip("/"):
-        raise ValueError(f"{url!r}; a URL such as s3://bucket/prefix or file:///folder is wanted")
-    known = [*fsspec.available_protocols(), *fsspec.registry]
-    if protocol not in known:
-        raise ValueError(f"{url!r}: protocol {unknown(protocol, known)}")
-    if protocol == "memory":
-        raise ValueError(f"{url!r}: ends with its process; stores are read by later ones")
-    if protocol in LOCAL and not rest.startswith("/"):
-        raise ValueError(f"{url!r}: an absolute folder is wanted, as in {protocol}:///folder")
     return url.rstrip("/")
 
 
 def under(url: str, relative="") -> Place:
     """The place at a relative path under a URL."""
-    protocol, _, rest = url.partition("://")
-    if protocol in LOCAL:
-        return Path(rest) / relative
+    if url.startswith("file://"):
+        return Path(url.removeprefix("file://")) / relative
     return f"{url}/{Path(relative).as_posix()}" if relative else url
 
 
@@ -57,18 +45,14 @@ def reached(place: Place):
     to look at. Errors of the local file system stay as they are."""
     try:
         yield
-    except ImportError as error:
-        raise RuntimeError(
-            f"{place}: {error}; this environment lacks the package for the URL's protocol "
-            "(`pip install s3fs` for s3://)"
-        ) from None
     except Exception as error:
         if isinstance(place, Path):
             raise
         raise RuntimeError(
-            f"{place}: {type(error).__name__}: {error}. A place that can be written, read, listed "
-            "and deleted from is wanted: look whether it (the bucket) is there, and at credentials "
-            "and endpoint in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            f"{place}: {type(error).__name__}: {error}. Expected a place that can be written, "
+            "read, listed and deleted from: look whether it (the bucket) is there, whether the "
+            "package of its protocol is installed (s3fs for s3://), and at credentials and "
+            "endpoint in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
             "AWS_ENDPOINT_URL for s3://; FSSPEC_<PROTOCOL>_<OPTION> for all)"
         ) from error
 

@@ -7,11 +7,10 @@ done. A store lies in a folder or under a URL: see `alkit.loop.storage`.
 
 import math
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from xarray.backends import BackendArray
-from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
 from alkit.detector import LEVELS
 from alkit.loop.storage import Place, reached, remove
@@ -36,42 +35,38 @@ def create(place: Place, positions, arrays: dict, key: str):
     (what it was made from) is the same; any other is replaced, since no record of a completed
     step refers to it.
     """
-    with reached(place):
-        group = _opened(place, "r+")
-        if group is not None and group.attrs.get("key") == key:
-            return group
+    group = _opened(place, "r+")
+    if group is not None and group.attrs.get("key") == key:
+        return group
     remove(place)  # also what is left of a store that was being made or deleted
-    with reached(place):
-        return _made(place, positions, arrays, key)
-
-
-def _made(place: Place, positions, arrays: dict, key: str):
     n = len(positions)
-    group = zarr.create_group(place)
     shard = min(SHARD_FRAMES, max(1, n))
-    for name, (dimensions, shape, dtype) in arrays.items():
-        group.create_array(
-            name,
-            shape=(n, *shape),
-            chunks=(1, *shape),
-            shards=(shard, *shape),
-            dtype=dtype,
-            compressors=COMPRESSOR,
-            dimension_names=("frame", *dimensions),
-        )
-    line = {"shape": (n,), "chunks": (shard,), "dimension_names": ("frame",)}
-    group.create_array("position", dtype=np.int64, **line)[:] = positions
-    group.create_array("done", dtype=bool, fill_value=False, **line)
-    group.attrs.update({"unfinished": True, "key": key})  # last: without a key it is made anew
+    with reached(place):
+        group = zarr.create_group(place)
+        for name, (dimensions, shape, dtype) in arrays.items():
+            group.create_array(
+                name,
+                shape=(n, *shape),
+                chunks=(1, *shape),
+                shards=(shard, *shape),
+                dtype=dtype,
+                compressors=COMPRESSOR,
+                dimension_names=("frame", *dimensions),
+            )
+        line = {"shape": (n,), "chunks": (shard,), "dimension_names": ("frame",)}
+        group.create_array("position", dtype=np.int64, **line)[:] = positions
+        group.create_array("done", dtype=bool, fill_value=False, **line)
+        group.attrs.update({"unfinished": True, "key": key})  # last: without a key it is made anew
     return group
 
 
-def _opened(place: Place, mode: str):
+def _opened(place: Place, mode: str = "r"):
     """The group at a place; None if there is none, or one that was cut off while it was made."""
-    try:
-        return zarr.open_group(place, mode=mode, zarr_format=3, use_consolidated=False)
-    except (FileNotFoundError, KeyError, ValueError):
-        return None
+    with reached(place):
+        try:
+            return zarr.open_group(place, mode=mode, zarr_format=3, use_consolidated=False)
+        except (FileNotFoundError, KeyError, ValueError):
+            return None
 
 
 def reopen(place: Place, key: str):
@@ -79,9 +74,8 @@ def reopen(place: Place, key: str):
 
     Raises RuntimeError if the store is no longer the one made from `key`.
     """
-    with reached(place):
-        group = zarr.open_group(place, mode="r+", zarr_format=3, use_consolidated=False)
-    if group.attrs.get("key") != key:
+    group = _opened(place, "r+")
+    if group is None or group.attrs.get("key") != key:
         raise RuntimeError(
             f"{place}: the store was replaced by one made from something else while this process "
             "worked on a shard of it; nothing was written to the new one"
@@ -97,8 +91,7 @@ def finish(group):
 
 def made_from(place: Place) -> str | None:
     """The key that the store at `place` was made from; None if there is none, or not all of it."""
-    with reached(place):
-        group = _opened(place, "r")
+    group = _opened(place)
     return None if group is None or "unfinished" in group.attrs else group.attrs.get("key")
 
 
@@ -143,12 +136,7 @@ def open_dataset(place: Place) -> xr.Dataset:
             f"{place}: {missing} of {data.sizes['frame']} frames are not complete; run the step "
             "again, it goes on where it stopped"
         )
-    return data.chunk(frame=_shard(data))
-
-
-def _shard(data: xr.Dataset) -> int:
-    """Frames in a shard of an opened store."""
-    return data["done"].encoding["chunks"][0]
+    return data.chunk(frame=data["done"].encoding["chunks"][0])
 
 
 def quantize(scores: np.ndarray) -> np.ndarray:
@@ -172,17 +160,14 @@ def dequantize(stored):
     return scores
 
 
-class _InNats(BackendArray):
+class _InNats:
     """A stored array as scores in nats: reads and dequantizes what is asked for, no more."""
 
     def __init__(self, stored: zarr.Array):
-        self.stored, self.shape, self.dtype = stored, stored.shape, np.dtype(np.float32)
+        self.stored, self.shape, self.ndim = stored, stored.shape, stored.ndim
+        self.dtype = np.dtype(np.float32)
 
     def __getitem__(self, key):
-        outer = IndexingSupport.OUTER
-        return explicit_indexing_adapter(key, self.shape, outer, self._read)
-
-    def _read(self, key):
         return dequantize(self.stored.oindex[key])
 
 
@@ -191,9 +176,8 @@ def open_scores(place: Place) -> xr.DataArray:
 
     Dask hands a slice of frames down to the read, so that one map is one chunk of the store.
     """
-    data = open_dataset(place)
-    stored = zarr.open_group(place, mode="r", zarr_format=3, use_consolidated=False)["score_root"]
-    maps = xr.Variable(data["score_root"].dims, LazilyIndexedArray(_InNats(stored)))
+    stored = open_dataset(place)["score_root"]
+    maps = _InNats(_opened(place)["score_root"])
+    lazy = da.from_array(maps, stored.chunks, name=False, meta=np.ndarray)
     attributes = {"long_name": "score", "units": "nat"}
-    scores = xr.DataArray(maps, data.coords, name="score", attrs=attributes)
-    return scores.chunk(frame=_shard(data))
+    return xr.DataArray(lazy, stored.coords, stored.dims, name="score", attrs=attributes)

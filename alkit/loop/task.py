@@ -50,20 +50,15 @@ class Task:
         return digest([data_key(self.run, "pool"), self.positions])
 
     @cached_property
-    def _sizes(self) -> dict:
-        return {}
-
-    def size(self, position: int) -> tuple[int, int]:
-        """(height, width) of a frame in native pixels."""
-        if self.frames.image_size is not None:
-            return tuple(self.frames.image_size)
-        if position not in self._sizes:  # images differ in size: only the image itself tells
-            self._sizes[position] = self.frames.images(position).shape[:2]
-        return self._sizes[position]
+    def sizes(self) -> dict:
+        """(height, width) of each chosen frame in native pixels; where the images of a data set
+        differ in size, only the image itself tells."""
+        one = self.frames.image_size
+        return {p: tuple(one or self.frames.images(p).shape[:2]) for p in self.positions}
 
     def factor(self, position: int) -> float:
         """The factor from a frame's native pixels to those of the run."""
-        return fit_factor(self.size(position), self.run.image_size("pool"))
+        return fit_factor(self.sizes[position], self.run.image_size("pool"))
 
     @cached_property
     def proposals(self) -> dict:
@@ -73,14 +68,15 @@ class Task:
         if self.run.strategy.score is None:
             return found
         limit = self.run.evaluation(self.cycle - 1)["score_at_1"]
-        for d in self.run.detections(self.cycle, "pool"):
+        detections = [] if limit is None else self.run.detections(self.cycle, "pool")
+        for d in sorted(detections, key=lambda d: -d["score"]):
             position = d["image_id"] - 1
-            if position in found and limit is not None and d["score"] >= limit:
-                bbox = inside([v / self.factor(position) for v in d["bbox"]], self.size(position))
-                own = {"bbox": bbox, "label": self.classes[0], "score": d["score"]}
+            if position in found and d["score"] >= limit:
+                bbox = inside([v / self.factor(position) for v in d["bbox"]], self.sizes[position])
                 if min(bbox[2:]) > 0:
-                    found[position].append(own)
-        return {p: sorted(own, key=lambda d: -d["score"]) for p, own in found.items()}
+                    box = {"bbox": bbox, "label": self.classes[0], "score": d["score"]}
+                    found[position].append(box)
+        return found
 
 
 def task(run: Run, cycle: int) -> Task:

@@ -1,7 +1,9 @@
 """The files of labeling tools: chosen frames out, finished labels back in.
 
-Each format is a module with `write(task, names, folder)`, which writes the annotations of the
+Each format is a module with `write(frames, classes, folder)`, which writes the annotations of the
 proposals beside the images, and `read(bundle)`, which gives a list of (name of an image, Answer).
+A frame to write is what the selection says of it (`position`, `z`, …), with its `rank`, `file`
+name, `height` and `width`, and `boxes`, the proposals.
 What a format cannot say itself is agreed on in the same way for all: a box to ignore has the class
 "ignore", and the name of an exported image starts with its position in the pool.
 """
@@ -23,7 +25,6 @@ from alkit.loop import answers
 from alkit.loop.task import Task
 from alkit.profiles import unknown
 
-COLUMNS = ("name", "sequence", "frame", "z", "ranked_by")  # of a chosen frame, in frames.csv
 FORMATS = {"coco": coco, "label-studio": label_studio, "cvat": cvat, "yolo": yolo}
 
 
@@ -40,17 +41,18 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         raise ValueError(f"{folder}: the folder is not empty; choose another one with --to")
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    names = {position: image_name(task, position) for position in task.positions}
     (partial / module.IMAGES).mkdir(parents=True)
-    for position, name in tqdm(names.items(), desc="writing frames", unit="frame"):
-        image = task.frames.images(position)
-        if not cv2.imwrite(str(partial / module.IMAGES / name), image[..., ::-1]):
-            raise OSError(f"{partial / module.IMAGES / name}: the image could not be written")
-    module.write(task, names, partial)
-    table = pd.DataFrame(task.chosen, columns=["position", *COLUMNS])
-    table.insert(0, "file", table["position"].map(names))
-    table.insert(0, "rank", range(1, len(table) + 1))
-    table.to_csv(partial / "frames.csv", index=False)
+    frames = []
+    for rank, chosen in enumerate(tqdm(task.chosen, desc="writing frames", unit="frame"), 1):
+        position = chosen["position"]
+        image, file = task.frames.images(position), image_name(task, position)
+        if not cv2.imwrite(str(partial / module.IMAGES / file), image[..., ::-1]):
+            raise OSError(f"{partial / module.IMAGES / file}: the image could not be written")
+        own = {"rank": rank, "file": file} | chosen
+        own |= {"height": image.shape[0], "width": image.shape[1]}
+        frames.append(own | {"boxes": task.proposals[position]})
+    module.write(frames, task.classes, partial)
+    pd.DataFrame(frames).drop(columns="boxes").to_csv(partial / "frames.csv", index=False)
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
@@ -77,7 +79,8 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
         session.refuse(task)
         stored = answers.path_of(task.run, task.cycle)
         if stored.exists():
-            aside = _unused(stored)
+            names = (f"answers.replaced_{k}.json" for k in itertools.count(1))
+            aside = next(file for file in map(stored.with_name, names) if not file.exists())
             if not replace:
                 raise ValueError(
                     f"{stored}: there are answers for this cycle already; --replace sets them "
@@ -88,12 +91,6 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
     return answers.count(checked)
 
 
-def _unused(stored: Path) -> Path:
-    """A name for answers that are set aside, not yet taken."""
-    names = (stored.with_name(f"answers.replaced_{k}.json") for k in itertools.count(1))
-    return next(path for path in names if not path.exists())
-
-
 def image_name(task: Task, position: int) -> str:
     """The file name of an exported frame: its position, and its name in plain letters."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", Path(str(task.frames.name[position])).stem).strip("-")
@@ -101,8 +98,17 @@ def image_name(task: Task, position: int) -> str:
 
 
 def _guessed(bundle: Bundle) -> str:
-    for name, module in FORMATS.items():
-        if module.is_it(bundle):
+    """The format whose files these are. Raises ValueError for none."""
+    files = coco.files(bundle)
+    data = bundle.json(files[0]) if len(files) == 1 else None
+    # Label Studio puts `notes.json`, a record without images, beside its label files of YOLO
+    if isinstance(data, dict) and "images" in data:
+        return "coco"
+    # a list of records without `data` is that of CVAT's label names
+    if isinstance(data, list) and all("data" in t for t in data if isinstance(t, dict)):
+        return "label-studio"
+    for name, suffix in (("cvat", ".xml"), ("yolo", ".txt")):
+        if bundle.ending(suffix):
             return name
     raise ValueError(
         f"{bundle.path}: this looks like none of {', '.join(FORMATS)}. It holds "
@@ -119,16 +125,21 @@ def _by_position(task: Task, found: list, where) -> dict:
     own = {str(task.frames.name[p]): p for p in task.positions}
     of, strangers = {}, []
     for name, answer in found:
-        # the last part of a path, or of an address: /data/local-files/?d=NAME
-        stem = PurePosixPath(re.split(r"[/\\=]", name)[-1]).stem
-        # Label Studio puts eight digits and a dash before the name of a file given to it
-        position = own.get(name, known.get(stem, known.get(re.sub(r"^[0-9a-f]{8}-", "", stem))))
+        # tools put things before the name of a file: a folder, an address, eight digits
+        stem = PurePosixPath(name).stem
+        ours = (position for end, position in known.items() if stem.endswith(end))
+        position = own.get(name, next(ours, None))
         if position is None:
             strangers.append(name)
         elif position in of:
             raise ValueError(f"{where}: nothing was imported: image {name!r} is there twice")
         else:
-            of[position] = _in_pixels(answer, task.size(position))
+            height, width = task.sizes[position]
+            for box in answer.boxes:
+                if "shares" in box:  # of the image's sides
+                    sides = zip(box.pop("shares"), (width, height, width, height), strict=True)
+                    box["bbox"] = [share * side for share, side in sides]
+            of[position] = answer
     if strangers:
         raise ValueError(
             f"{where}: nothing was imported: {len(strangers)} of {len(found)} images are not among "
@@ -136,13 +147,3 @@ def _by_position(task: Task, found: list, where) -> dict:
             f"{strangers[0]!r}. Are these the labels of another run or cycle?"
         )
     return of
-
-
-def _in_pixels(answer, size: tuple[int, int]):
-    """An answer whose boxes are in pixels, where a format gives shares of the image's sides."""
-    height, width = size
-    for box in answer.boxes:
-        if "shares" in box:
-            left, top, w, h = box.pop("shares")
-            box["bbox"] = [left * width, top * height, w * width, h * height]
-    return answer

@@ -1,56 +1,43 @@
 """The files that a labeling tool gives back: one file, a folder, or a zip file."""
 
 import json
+import lzma
 import zipfile
 import zlib
-from lzma import LZMAError
 from pathlib import Path
 
-LARGEST = 64_000_000  # bytes of all annotation files: some hundred frames take a few million
 SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data")
 # What reading a damaged zip file raises.
-DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error)
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGED = (*BROKEN, NotImplementedError, RuntimeError, EOFError, OSError)
 
 
 class Bundle:
     """The content of annotation files by name, in the order of the names; images beside them are
     passed over.
 
-    Raises FileNotFoundError, and ValueError for what is no regular file, too large, or a damaged
-    zip file.
+    Raises FileNotFoundError, and ValueError for what is no regular file, or a damaged zip file.
     """
 
     def __init__(self, path: Path):
-        self.path, self.files = Path(path), {}
+        self.path = path
         if not path.exists():
             raise FileNotFoundError(f"{path}: there is no such file or folder")
         if path.is_dir():
             # links are not followed: what a tool gives back lies in its folder
             files = [f for f in path.rglob("*") if f.is_file() and not f.is_symlink()]
-            sizes = {f.relative_to(path).as_posix(): f.stat().st_size for f in files}
-            self._fill(sizes, lambda name: (path / name).read_bytes())
+            names = [f.relative_to(path).as_posix() for f in files]
+            self.files = _read(names, lambda name: (path / name).read_bytes())
         elif not path.is_file():
             raise ValueError(f"{path}: expected a file, a folder or a zip file; this is neither")
         elif zipfile.is_zipfile(path):
             try:
                 with zipfile.ZipFile(path) as archive:
-                    sizes = {i.filename: i.file_size for i in archive.infolist()}
-                    self._fill(sizes, archive.read)
-            except (*DAMAGED, LZMAError) as error:
+                    self.files = _read(archive.namelist(), archive.read)
+            except DAMAGED as error:
                 raise ValueError(f"{path}: a damaged zip file: {error}") from None
         else:
-            self._fill({path.name: path.stat().st_size}, lambda name: path.read_bytes())
-
-    def _fill(self, sizes: dict, read):
-        sizes = {name: size for name, size in sizes.items() if name.lower().endswith(SUFFIXES)}
-        if sum(sizes.values()) > LARGEST:
-            name = max(sizes, key=sizes.get)
-            raise ValueError(
-                f"{self.path}: {name} has {sizes[name] / 1e6:.0f} MB, all {len(sizes)} annotation "
-                f"files together {sum(sizes.values()) / 1e6:.0f}; labels of one cycle take a few, "
-                f"and {LARGEST / 1e6:.0f} are the most that is read. Is this the right file?"
-            )
-        self.files = {name: read(name) for name in sorted(sizes)}
+            self.files = _read([path.name], lambda _: path.read_bytes())
 
     def text(self, name: str) -> str:
         """A text file. Raises ValueError if it is not UTF-8."""
@@ -76,3 +63,7 @@ class Bundle:
         if len(names) != 1:
             raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
         return names[0]
+
+
+def _read(names: list, read) -> dict:
+    return {name: read(name) for name in sorted(names) if name.lower().endswith(SUFFIXES)}

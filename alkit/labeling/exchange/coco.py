@@ -8,45 +8,35 @@ from alkit.data.readers import coco
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
-from alkit.loop.task import IGNORE, Task
+from alkit.loop.task import IGNORE
 
 IMAGES = "images"
 FILE = "annotations/instances_default.json"  # where CVAT and datumaro look for boxes
 BOXES = "instances_"  # other files of a COCO data set hold captions, key points and so on
 
 
-def write(task: Task, names: dict, folder):
+def write(frames: list, classes: tuple, folder):
     """Write `annotations/instances_default.json`: proposals as annotations with their `score`, and
     of each image its `rank`, `z` and `ranked_by`."""
-    category = {name: k for k, name in enumerate(task.classes, 1)}
+    category = {name: k for k, name in enumerate(classes, 1)}
     images, annotations = [], []
-    for rank, frame in enumerate(task.chosen, 1):
-        position = frame["position"]
-        height, width = task.size(position)
-        image = {"id": rank, "file_name": names[position], "height": height, "width": width}
-        marks = {"z": frame["z"], "ranked_by": frame["ranked_by"]}
-        images.append(image | {"looked_at": False, "rank": rank} | marks)
-        for box in task.proposals[position]:
-            own = {"id": len(annotations) + 1, "image_id": rank}
-            own |= {"category_id": category[box["label"]], "bbox": box["bbox"]}
+    for frame in frames:
+        image = {"id": frame["rank"], "file_name": frame["file"], "looked_at": False}
+        images.append(image | {k: frame[k] for k in ("height", "width", "rank", "z", "ranked_by")})
+        for box in frame["boxes"]:
+            own = {"id": len(annotations) + 1, "image_id": frame["rank"], "bbox": box["bbox"]}
             area = round(box["bbox"][2] * box["bbox"][3], 2)
-            annotations.append(own | {"area": area, "iscrowd": 0, "score": box["score"]})
+            own |= {"category_id": category[box["label"]], "area": area, "iscrowd": 0}
+            annotations.append(own | {"score": box["score"]})
     categories = [{"id": k, "name": name, "supercategory": ""} for name, k in category.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_json(folder / FILE, content)
 
 
-def is_it(bundle: Bundle) -> bool:
-    names = _files(bundle)
-    data = bundle.json(names[0]) if len(names) == 1 else None
-    # Label Studio puts `notes.json`, a record without images, beside its label files of YOLO
-    return isinstance(data, dict) and "images" in data
-
-
 def read(bundle: Bundle) -> list:
     """(file name, answer) of each image. Annotations with `ignore` or `iscrowd` are boxes to
     ignore."""
-    name = bundle.one(_files(bundle), "one COCO json")
+    name = bundle.one(files(bundle), "one COCO json")
     data = coco.load(bundle.files[name], f"{bundle.path}: {name}", coco.Coco)
     label = {category.id: category.name for category in data.categories}
     found = {}
@@ -60,7 +50,7 @@ def read(bundle: Bundle) -> list:
     return [(image.file_name, found[image.id]) for image in data.images]
 
 
-def _files(bundle: Bundle) -> list:
+def files(bundle: Bundle) -> list:
     """The JSON files that COCO's layout calls instances; all where none is called so."""
     names = bundle.ending(".json")
     return [name for name in names if name.rpartition("/")[2].startswith(BOXES)] or names

@@ -1,5 +1,5 @@
 """CVAT for images 1.1: one XML file. It is read by the standard library, which resolves no external
-entities, and a document type is refused.
+entities.
 
 CVAT cannot say of an image without boxes whether it was looked at; an image-level tag `looked_at`
 says so.
@@ -14,12 +14,10 @@ from alkit.data.records import Coordinate, Pixels, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
-from alkit.loop.task import Task
 
 IMAGES = "images"
 FILE, LABELS = "annotations.xml", "labels.json"
 LOOKED_AT = "looked_at"  # the tag of a finished image
-COLORS = ("#2bd99a", "#ffb000", "#56b4e9", "#cc79a7", "#d55e00")
 SCORE = {"name": "score", "mutable": False, "input_type": "text", "default_value": ""}
 
 
@@ -42,53 +40,43 @@ class Shape(BaseModel):
     rotation: float = Field(0, ge=0, le=0)  # only upright boxes
 
 
-def write(task: Task, names: dict, folder):
+def write(frames: list, classes: tuple, folder):
     """Write `annotations.xml` to upload to a CVAT task, and `labels.json` for its label
     constructor's raw view. Scores are a text attribute of each box."""
-    scored = {"type": "rectangle", "attributes": [SCORE | {"values": [""]}]}
-    labels = [
-        {"name": name, "color": COLORS[k % len(COLORS)]} | scored
-        for k, name in enumerate(task.classes)
-    ]
-    labels.append({"name": LOOKED_AT, "color": "#999999", "type": "tag", "attributes": []})
+    attributes = [SCORE | {"values": [""]}]
+    labels = [{"name": n, "type": "rectangle", "attributes": attributes} for n in classes]
+    labels.append({"name": LOOKED_AT, "type": "tag", "attributes": []})
     write_json(folder / LABELS, labels)
     root = Element("annotations")
-    SubElement(root, "version").text = "1.1"
-    meta = SubElement(SubElement(SubElement(root, "meta"), "task"), "labels")
+    _add(root, "version", "1.1")
+    meta = _add(_add(_add(root, "meta"), "task"), "labels")
     for label in labels:
-        own = _with_texts(SubElement(meta, "label"), name=label["name"], type=label["type"])
-        attributes = SubElement(own, "attributes")
+        own = _add(meta, "label")
+        _add(own, "name", label["name"])
+        _add(own, "type", label["type"])
+        attributes = _add(own, "attributes")
         for attribute in label["attributes"]:
-            texts = attribute | {"mutable": "False", "values": ""}
-            _with_texts(SubElement(attributes, "attribute"), **texts)
-    for k, position in enumerate(task.positions):
-        height, width = task.size(position)
-        given = {"id": str(k), "name": names[position], "width": str(width), "height": str(height)}
-        image = SubElement(root, "image", given)
-        for box in task.proposals[position]:
+            about = _add(attributes, "attribute")
+            for name, text in (attribute | {"mutable": "False", "values": ""}).items():
+                _add(about, name, text)
+    for k, frame in enumerate(frames):
+        size = {side: frame[side] for side in ("width", "height")}
+        image = _add(root, "image", id=k, name=frame["file"], **size)
+        for box in frame["boxes"]:
             left, top, w, h = box["bbox"]
             sides = {"xtl": left, "ytl": top, "xbr": left + w, "ybr": top + h}
-            own = {"label": box["label"], "source": "auto", "occluded": "0", "z_order": "0"}
-            own |= {side: f"{value:.2f}" for side, value in sides.items()}
-            attribute = SubElement(SubElement(image, "box", own), "attribute", {"name": "score"})
-            attribute.text = f"{box['score']:.4f}"
+            sides = {side: f"{value:.2f}" for side, value in sides.items()}
+            about = {"label": box["label"], "source": "auto", "occluded": 0, "z_order": 0}
+            own = _add(image, "box", **about, **sides)
+            _add(own, "attribute", f"{box['score']:.4f}", name="score")
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(folder / FILE, encoding="utf-8", xml_declaration=True)
 
 
-def _with_texts(element: Element, **texts) -> Element:
-    for name, text in texts.items():
-        SubElement(element, name).text = text
-    return element
-
-
-class _Plain(ElementTree.TreeBuilder):
-    def doctype(self, *_):  # before any entity is declared, in whatever encoding
-        raise ValueError("it has a document type, which CVAT's files have not")
-
-
-def is_it(bundle: Bundle) -> bool:
-    return len(bundle.ending(".xml")) == 1
+def _add(parent: Element, tag: str, text: str | None = None, **attributes) -> Element:
+    child = SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
+    child.text = text
+    return child
 
 
 def read(bundle: Bundle) -> list:
@@ -96,8 +84,7 @@ def read(bundle: Bundle) -> list:
     name = bundle.one(bundle.ending(".xml"), "one XML file")
     where = f"{bundle.path}: {name}"
     try:
-        parser = ElementTree.XMLParser(target=_Plain())
-        root = ElementTree.fromstring(bundle.files[name], parser)
+        root = ElementTree.fromstring(bundle.files[name])
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{where}: not XML as CVAT writes it, or cut off: {error}") from None
     if root.tag != "annotations" or root.find("track") is not None:

@@ -13,7 +13,6 @@ from alkit.data.records import Coordinate, Pixels, Record, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
-from alkit.loop.task import Task
 
 IMAGES = "images"
 FILE, CONFIG = "tasks.json", "label_config.xml"
@@ -62,22 +61,24 @@ class Item(Record):
     annotations: list[Annotation] = Field([])
 
 
-def write(task: Task, names: dict, folder):
+def write(frames: list, classes: tuple, folder):
     """Write `tasks.json` and `label_config.xml`. Images are addressed as files of Label Studio's
     local storage whose root is the folder above this one."""
-    home = folder.name.removesuffix(".partial")
-    tasks = []
-    for rank, frame in enumerate(task.chosen, 1):
-        position = frame["position"]
-        name, proposals = names[position], task.proposals[position]
-        regions = [_region(k, box, task.size(position)) for k, box in enumerate(proposals)]
-        mean = sum(b["score"] for b in proposals) / len(proposals) if proposals else 0.0
-        data = {IMAGE: f"/data/local-files/?d={home}/{IMAGES}/{name}", "file": name, "rank": rank}
-        data |= {"z": frame["z"], "ranked_by": frame["ranked_by"]}
-        prediction = {"model_version": "alkit", "score": mean, "result": regions}
+    images, tasks = f"/data/local-files/?d={folder.name.removesuffix('.partial')}/{IMAGES}", []
+    for frame in frames:
+        boxes = frame["boxes"]
+        prediction = {
+            "model_version": "alkit",
+            "score": sum(box["score"] for box in boxes) / max(1, len(boxes)),
+            "result": [
+                _region(k, box, frame["height"], frame["width"]) for k, box in enumerate(boxes)
+            ],
+        }
+        data = {IMAGE: f"{images}/{frame['file']}"}
+        data |= {key: frame[key] for key in ("file", "rank", "z", "ranked_by")}
         tasks.append({"data": data, "predictions": [prediction]})
     write_json(folder / FILE, tasks)
-    labels = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in task.classes)
+    labels = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in classes)
     (folder / CONFIG).write_text(
         f'<View>\n  <Image name="{IMAGE}" value="${IMAGE}"/>\n'
         f'  <RectangleLabels name="{LABEL}" toName="{IMAGE}">{labels}\n  </RectangleLabels>\n'
@@ -86,11 +87,10 @@ def write(task: Task, names: dict, folder):
     )
 
 
-def _region(k: int, box: dict, size) -> dict:
-    height, width = size
+def _region(k: int, box: dict, height: int, width: int) -> dict:
     left, top, w, h = box["bbox"]
-    value = {"x": 100 * left / width, "y": 100 * top / height}
-    value |= {"width": 100 * w / width, "height": 100 * h / height}
+    value = {"x": left / width, "y": top / height, "width": w / width, "height": h / height}
+    percent = {side: 100 * share for side, share in value.items()}
     return {
         "id": f"box{k}",
         "type": "rectanglelabels",
@@ -100,15 +100,8 @@ def _region(k: int, box: dict, size) -> dict:
         "original_height": height,
         "image_rotation": 0,
         "score": box["score"],
-        "value": value | {"rotation": 0, "rectanglelabels": [box["label"]]},
+        "value": percent | {"rotation": 0, "rectanglelabels": [box["label"]]},
     }
-
-
-def is_it(bundle: Bundle) -> bool:
-    names = bundle.ending(".json")
-    tasks = bundle.json(names[0]) if len(names) == 1 else None
-    # a list of records without `data` is that of CVAT's label names
-    return isinstance(tasks, list) and all("data" in t for t in tasks if isinstance(t, dict))
 
 
 def read(bundle: Bundle) -> list:
@@ -128,15 +121,9 @@ def _answer(item: Item, where: str) -> Answer:
         raise ValueError(f"{where}: {len(done)} annotations; keep one of them for each image")
     if not done:
         return Answer([], looked_at=False)
-    regions = done[0].result or []
-    sizes = {(region.original_height, region.original_width) for region in regions}
-    if len(sizes) > 1:
-        raise ValueError(f"{where}: expected one image size in all regions, got {sizes}")
-    answer = Answer([], True, done[0].lead_time, *sizes)
-    for region in regions:
-        height, width = answer.size
-        at = region.value
-        bbox = [at.x * width, at.y * height, at.width * width, at.height * height]
-        label = at.rectanglelabels[0]
-        answer.boxes.append({"bbox": [v / 100 for v in bbox], "label": label})
-    return answer
+    regions, boxes = done[0].result or [], []
+    for at in [region.value for region in regions]:
+        shares = [v / 100 for v in (at.x, at.y, at.width, at.height)]
+        boxes.append({"shares": shares, "label": at.rectanglelabels[0]})
+    size = (regions[0].original_height, regions[0].original_width) if regions else None
+    return Answer(boxes, True, done[0].lead_time, size)

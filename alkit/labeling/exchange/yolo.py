@@ -9,40 +9,31 @@ import yaml
 from alkit.data.records import Coordinate, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
-from alkit.loop.task import Task
 
 IMAGES = "images/train"
 LABELS, DATA = "labels/train", "data.yaml"
-LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")  # of the images of a subset
-OTHERS = (*LISTS, "classes.txt", "readme.txt", "notes.txt", "requirements.txt", "frames.txt")
+OTHERS = (  # text files that are no labels: lists of the images of a subset, and what tools add
+    *("train.txt", "val.txt", "valid.txt", "test.txt", "classes.txt"),
+    *("readme.txt", "notes.txt", "requirements.txt", "frames.txt"),
+)
 Line = tuple[int, Coordinate, Coordinate, Coordinate, Coordinate]  # class, x, y, width, height
 
 
-def write(task: Task, names: dict, folder):
-    """Write `labels/train/*.txt` of the frames with proposals, `data.yaml` (Ultralytics' layout)
-    and `scores/*.txt`, which hold the scores of the boxes line by line, since a line of YOLO has no
-    place for one."""
-    number_of = {name: k for k, name in enumerate(task.classes)}
+def write(frames: list, classes: tuple, folder):
+    """Write `labels/train/*.txt` of the frames with proposals, and `data.yaml` (Ultralytics'
+    layout). A line of YOLO has no place for a score."""
     (folder / LABELS).mkdir(parents=True)
-    (folder / "scores").mkdir()
-    for position, name in names.items():
-        height, width = task.size(position)
-        lines = []
-        for box in task.proposals[position]:
+    for frame in frames:
+        height, width, lines = frame["height"], frame["width"], []
+        for box in frame["boxes"]:
             left, top, w, h = box["bbox"]
             shares = (left + w / 2) / width, (top + h / 2) / height, w / width, h / height
-            lines.append(" ".join([str(number_of[box["label"]]), *(f"{v:.7f}" for v in shares)]))
-        stem = name.removesuffix(".png")
+            number = classes.index(box["label"])
+            lines.append(" ".join([str(number), *(f"{v:.7f}" for v in shares)]) + "\n")
         if lines:
-            (folder / LABELS / f"{stem}.txt").write_text("".join(f"{line}\n" for line in lines))
-        scores = "".join(f"{box['score']:.6f}\n" for box in task.proposals[position])
-        (folder / "scores" / f"{stem}.txt").write_text(scores)
-    data = {"path": ".", "train": IMAGES, "val": IMAGES, "names": dict(enumerate(task.classes))}
+            (folder / LABELS / frame["file"]).with_suffix(".txt").write_text("".join(lines))
+    data = {"path": ".", "train": IMAGES, "val": IMAGES, "names": dict(enumerate(classes))}
     (folder / DATA).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
-
-
-def is_it(bundle: Bundle) -> bool:
-    return bool(bundle.ending(".txt"))
 
 
 def read(bundle: Bundle) -> list:
@@ -52,7 +43,7 @@ def read(bundle: Bundle) -> list:
     classes, found = _classes(bundle), []
     for name in bundle.ending(".txt"):
         file = name.rpartition("/")[2]
-        if file in OTHERS or name.startswith("scores/"):
+        if file in OTHERS:
             continue
         boxes = []
         for k, line in enumerate(bundle.text(name).splitlines(), 1):

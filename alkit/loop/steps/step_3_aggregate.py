@@ -6,7 +6,7 @@ import numpy as np
 
 from alkit.aggregation import image_score, region_maxima
 from alkit.loop import cluster, store
-from alkit.loop.jsonfile import write_array
+from alkit.loop.jsonfile import replacing
 from alkit.loop.step import Job, Step, key_of
 from alkit.loop.steps.shared import frame_table
 
@@ -16,12 +16,12 @@ def _aggregate(job: Job):
     n = len(positions)
     found = cluster.over_shards(aggregate, job, store.blocks(n, store.SHARD_FRAMES), n)
     z, regions = zip(*found, strict=True) if found else ((), (np.zeros((0, 0, 0), np.float16),))
-    write_array(job.folder / "region_maxima.npy", np.concatenate(regions))
+    with replacing(job.folder / "region_maxima.npy") as file:
+        np.save(file, np.concatenate(regions), allow_pickle=False)
     pool = job.run.frames("pool").unlabeled()
     table = frame_table(pool, positions).assign(z=np.concatenate([np.zeros(0), *z]))
-    partial = job.folder / "image_scores.partial"
-    table.to_csv(partial, index=False)
-    partial.replace(job.folder / "image_scores.csv")
+    with replacing(job.folder / "image_scores.csv") as file:
+        table.to_csv(file, index=False)
 
 
 def _open(job: Job):

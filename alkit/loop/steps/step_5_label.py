@@ -18,7 +18,7 @@ def _known(job: Job) -> dict:
     """What the data set's hidden boxes say."""
     pool = job.run.frames("pool")  # the oracle alone sees the hidden boxes
     positions = [frame["position"] for frame in job.run.selection(job.cycle)["chosen"]]
-    answer = labels.to_coco(pool, positions, job.progress)
+    answer = labels.to_coco(pool, positions)
     seconds = len(positions) * job.numbers.label_seconds
     return {"info": {"source": "oracle", "labeling_seconds": seconds}, **answer}
 
