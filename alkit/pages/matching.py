@@ -11,6 +11,16 @@ HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an
 UNKNOWN = ""  # a detection where no boxes are known
 FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # a labeled box
 UNSEEN = "labeled"  # a labeled box in a frame where nothing was predicted
+COLORS = {  # bright enough for the night
+    HIT: "#2bd99a",
+    FALSE: "#ffb000",
+    ABSORBED: "#bbbbbb",
+    UNKNOWN: "#ffb000",
+    FOUND: "#2bd99a",
+    MISSED: "#ff2d60",
+    IGNORED: "#ffffff",
+    UNSEEN: "#56b4e9",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from alkit.loop.jsonfile import read_json
 from alkit.loop.plugins import load_score
 from alkit.loop.runs import Run, open_run
 from alkit.loop.steps.step_4_select import timeline
+from alkit.pages import matching
 from alkit.profiles import Profile
 from alkit.selection import Reason
 
@@ -198,6 +199,12 @@ class Cycle:
         positions = [image["position"] for own in given for image in own["images"]]
         boxes = labels.labeled_frames(self.pool, given).boxes
         return dict(zip(positions, boxes, strict=True))
+
+    def matched(self, position: int, limit: float) -> tuple:
+        """The frame's detections of score ≥ `limit` and its boxes, as `matching.match` gives
+        them."""
+        own = {position: self.detections[position]}
+        return matching.match(own, {position: self.boxes(position)}, limit)
 
     # --- why a frame was chosen or passed over
 

@@ -4,6 +4,8 @@ Drawn by Bokeh itself: a change of frame replaces the data of the sources and no
 opacity, colors and threshold change in the browser alone.
 """
 
+import contextlib
+
 import numpy as np
 from bokeh.models import (
     ColorBar,
@@ -37,25 +39,9 @@ PALETTES = {
 }
 LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
-COLOR_OF = {
-    matching.HIT: drawing.TRUTH,
-    matching.FALSE: drawing.FOUND,
-    matching.ABSORBED: "#bbbbbb",
-    matching.UNKNOWN: drawing.FOUND,
-    matching.FOUND: drawing.TRUTH,
-    matching.MISSED: drawing.MISSED,
-    matching.IGNORED: "#ffffff",
-    matching.UNSEEN: drawing.SKY,
-}
 CLEAR = (0, 0, 0, 0)
 STEPS = 65535  # of a probability as it goes to the browser
 SIDES = {side: side for side in ("left", "right", "top", "bottom")}
-
-
-def matched(cycle: Cycle, position: int, limit: float) -> tuple:
-    """Detections and labeled boxes of one frame, as `matching.match` gives them."""
-    own = {position: cycle.detections[position]}
-    return matching.match(own, {position: cycle.boxes(position)}, limit)
 
 
 def maps(controls, cycle: Cycle, position: int, radius: int) -> tuple:
@@ -149,7 +135,7 @@ class FrameView:
         rgba[..., :3] = image
         self.image.data_source.data = {"image": [rgba.view(np.uint32)[..., 0]]}
         _clear(self.defaults)
-        self._show_boxes(*matched(cycle, position, controls.limit.value))
+        self._show_boxes(*cycle.matched(position, controls.limit.value))
         self.map.visible = controls.layer.value != "none"
         try:
             p, score, shown, high, title = maps(controls, cycle, position, radius)
@@ -173,9 +159,15 @@ class FrameView:
     def _show_boxes(self, detections: matching.Boxes, labels: matching.Boxes):
         scored = zip(detections.kind, detections.score, strict=True)
         what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
-        _put(self.detections, detections.ltwh, map(COLOR_OF.get, detections.kind), what, "solid")
+        _put(
+            self.detections,
+            detections.ltwh,
+            map(matching.COLORS.get, detections.kind),
+            what,
+            "solid",
+        )
         what = [f"labeled, {kind}" for kind in labels.kind]
-        _put(self.labels, labels.ltwh, map(COLOR_OF.get, labels.kind), what, [6, 4])
+        _put(self.labels, labels.ltwh, map(matching.COLORS.get, labels.kind), what, [6, 4])
 
     def show_default_boxes(self, x: float, y: float, sizes: np.ndarray):
         """The default boxes, (5, 2) heights and widths in pixels, around a pixel."""
@@ -209,32 +201,20 @@ def _put(renderer, ltwh: np.ndarray, colors, what: list, dash):
 
 def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
     """What is shown of a frame as a Matplotlib figure, for a file."""
-    c, limit, caption = controls, controls.limit.value, cycle.reason(position)
-    image, (detections, labels) = cycle.pool.images(position), matched(cycle, position, limit)
-    if "detections" in c.boxes.value:
-        caption += f". Detections from score {limit:.2f}: green hit, orange false"
-    if "labeled boxes" in c.boxes.value:
-        caption += ". Labeled: green found, red missed, blue not looked for, white to ignore"
-    shown = None
-    if c.layer.value != "none":
-        try:
-            _, _, shown, high, label = maps(c, cycle, position, c.radius.value)
-        except Unavailable as error:
-            caption += f". {error}"
-    height, title = 8.2 * image.shape[0] / image.shape[1] + 0.9, cycle.table["name"][position]
-    picture = drawing.picture(height, title, f"{c.run.value}, cycle {cycle.number}; {caption}.")
+    c, image = controls, cycle.pool.images(position)
+    height, name = 8.2 * image.shape[0] / image.shape[1] + 0.9, cycle.table["name"][position]
+    caption = f"{c.run.value}, cycle {cycle.number}; {cycle.reason(position)}."
+    picture = drawing.picture(height, name, caption)
     axes = picture.subplots()
     drawing.photograph(axes, image)
-    if shown is not None:
-        shown = np.ma.masked_invalid(np.where(shown > c.threshold.value * high, shown, np.nan))
-        style = {"vmin": 0, "vmax": high, "alpha": c.opacity.value}
-        mappable = axes.imshow(shown, cmap=ListedColormap(PALETTES[c.palette.value]), **style)
-        picture.colorbar(mappable, ax=axes, label=label, fraction=0.035, pad=0.01)
-    if "labeled boxes" in c.boxes.value:
-        for kind in dict.fromkeys(labels.kind):
-            drawing.boxes(axes, labels.of(kind), COLOR_OF[kind], dashed=True)
-    if "detections" in c.boxes.value:
-        for kind in dict.fromkeys(detections.kind):
-            texts = [f"{score:.2f}" for score in detections.score[detections.kind == kind]]
-            drawing.boxes(axes, detections.of(kind), COLOR_OF[kind], texts=texts)
+    with contextlib.suppress(Unavailable):
+        _, _, shown, high, label = maps(c, cycle, position, c.radius.value)
+        if c.layer.value != "none":
+            shown = np.ma.masked_where(~(shown > c.threshold.value * high), shown)
+            style = {"vmin": 0, "vmax": high, "alpha": c.opacity.value}
+            bar = axes.imshow(shown, cmap=ListedColormap(PALETTES[c.palette.value]), **style)
+            picture.colorbar(bar, ax=axes, label=label, fraction=0.035, pad=0.01)
+    detections, labels = cycle.matched(position, c.limit.value)
+    parts = {"detections": detections, "labeled boxes": labels}
+    drawing.matched(axes, [own for name, own in parts.items() if name in c.boxes.value])
     return picture

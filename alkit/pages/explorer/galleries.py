@@ -1,13 +1,14 @@
 """What the galleries below the frame hold: pictures with words, and a sentence about them all."""
 
+from html import escape
+
 import numpy as np
 
 from alkit import aggregation
 from alkit.pages import matching
 from alkit.pages.explorer.cycle import Cycle, Unavailable, frames
-from alkit.pages.explorer.frame import matched
 from alkit.pages.matching import Boxes
-from alkit.pages.thumbnails import GREEN, ORANGE, RED, SKY, crop, thumbnail
+from alkit.pages.thumbnails import WIDTH, crop, thumbnail
 
 SHOWN = 24  # pictures on one page
 BOTH, CHOSEN, PASSED = "chosen and passed over", "chosen", "passed over by the rules"
@@ -26,19 +27,26 @@ def item(cycle: Cycle, position: int, limit: float, text: str) -> dict:
         high = cycle.highest or float(s.max())
     except Unavailable:
         s, high = None, 1.0
-    detections, labels = matched(cycle, position, limit)
-    boxes = [
-        (detections.of(matching.FALSE), ORANGE),
-        (labels.of(matching.FOUND), GREEN),
-        (labels.of(matching.MISSED), RED),
-        (labels.of(matching.UNSEEN), SKY),
-    ]
+    image, matched = cycle.pool.images(position), cycle.matched(position, limit)
     return {
         "position": position,
-        "image": thumbnail(cycle.pool.images(position), boxes, s, high),
+        "image": thumbnail(image, matched, s, high),
         "mark": cycle.mark(position),
         "text": f"{cycle.table['name'].iloc[position]}: {text}",
     }
+
+
+def html(items) -> str:
+    """Pictures beside each other, each with its mark and text."""
+    size = f"width: {WIDTH}px; margin: 0; overflow-wrap: anywhere"
+    figures = "".join(
+        f'<figure tabindex="0" data-position="{item["position"]}" style="{size}">'
+        f'<img src="{item["image"]}" alt="" style="width: 100%">'
+        f"<figcaption><b>{escape(item['mark'])}</b> {escape(item['text'])}</figcaption></figure>"
+        for item in items
+    )
+    style = "display: flex; flex-wrap: wrap; gap: 8px; font: 12px system-ui; cursor: pointer"
+    return f'<div class="gallery" style="{style}">{figures or "Nothing to show."}</div>'
 
 
 def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN) -> tuple:
@@ -60,20 +68,15 @@ def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN)
 def tiles(cycle: Cycle, kind: str, detections: Boxes | None, labels: Boxes | None) -> tuple:
     """The regions of highest score of the cycle: all of them, or those that hold the center of a
     hit, of a false detection, of a missed pedestrian, as `TILES` names them."""
-    region = cycle.numbers.pixels(cycle.numbers.region)
-    rows, columns = (
-        aggregation.region_edges(side, region, cycle.numbers.region_grid)
-        for side in cycle.numbers.image_size
-    )
-    held = None
+    region, held = cycle.numbers.pixels(cycle.numbers.region), None
+    grid, size = cycle.numbers.region_grid, cycle.numbers.image_size
+    rows, columns = (aggregation.region_edges(side, region, grid) for side in size)
     if TILES[kind] is not None:
-        held = labels if TILES[kind] == matching.MISSED else detections
-        mine = held.kind == TILES[kind]
-        held = held.position[mine], held.ltwh[mine]
+        boxes = labels if TILES[kind] == matching.MISSED else detections
+        held = boxes.position[boxes.kind == TILES[kind]], boxes.of(TILES[kind])
+    found = highest_regions(cycle.region_maxima, cycle.positions, rows, columns, held, SHOWN)
     items = []
-    for score, k, row, column in highest_regions(
-        cycle.region_maxima, cycle.positions, rows, columns, held, SHOWN
-    ):
+    for score, k, row, column in found:
         position, edges = int(cycle.positions[k]), (rows[row : row + 2], columns[column:][:2])
         items.append(
             {
@@ -94,21 +97,19 @@ def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
     `maxima` is (frame, row, column), `positions` (frame,) ascending; `rows` and `columns` are the
     regions' edges in pixels; `held` is positions (n,) and boxes (n, 4) [left, top, width, height].
     """
-    maxima = np.array(maxima, np.float32)
+    maxima, wanted = np.asarray(maxima, np.float32), np.ones(maxima.shape, bool)
     if held is not None:
-        at, boxes = held
-        row = np.searchsorted(rows, boxes[:, 1] + boxes[:, 3] / 2, side="right") - 1
-        column = np.searchsorted(columns, boxes[:, 0] + boxes[:, 2] / 2, side="right") - 1
+        at, (left, top, width, height) = held[0], held[1].T
+        row = np.searchsorted(rows, top + height / 2, side="right") - 1
+        column = np.searchsorted(columns, left + width / 2, side="right") - 1
         inside = np.isin(at, positions) & (row >= 0) & (column >= 0)
         inside &= (row < maxima.shape[1]) & (column < maxima.shape[2])
-        holding = np.zeros(maxima.shape, bool)
-        holding[np.searchsorted(positions, at[inside]), row[inside], column[inside]] = True
-        maxima[~holding] = -1  # no score is negative
-    order = np.argsort(-maxima, axis=None, kind="stable")[:most]
-    values = maxima.ravel()[order]
-    order, values = order[values >= 0], values[values >= 0]
-    where = (k.tolist() for k in np.unravel_index(order, maxima.shape))
-    return list(zip(values.tolist(), *where, strict=True))
+        wanted[:] = False
+        wanted[np.searchsorted(positions, at[inside]), row[inside], column[inside]] = True
+    where = np.argwhere(wanted)
+    values = maxima[wanted]
+    order = np.argsort(-values, kind="stable")[:most]
+    return [(float(values[k]), *where[k].tolist()) for k in order]
 
 
 def missed_counts(labels: Boxes, n: int) -> np.ndarray:

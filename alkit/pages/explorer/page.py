@@ -1,8 +1,8 @@
 """The explorer's page, in a notebook or served: what each widget changes."""
 
 import contextlib
+import functools
 import io
-import re
 from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
@@ -12,10 +12,9 @@ import panel as pn
 
 from alkit.loop.runs import Run, open_run
 from alkit.pages import serving
-from alkit.pages.explorer import frame
 from alkit.pages.explorer.controls import BOXES, DEFAULTS, NOTHING, Controls
 from alkit.pages.explorer.cycle import Cycle, Unavailable, runs_of
-from alkit.pages.explorer.frame import PALETTES, FrameView
+from alkit.pages.explorer.frame import PALETTES, FrameView, draw
 from alkit.pages.explorer.timeline import Timeline
 from alkit.pages.explorer.trial import Trials
 from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
@@ -72,43 +71,17 @@ class Explorer:
     """One page: the cycle that is open, the frame that is shown, and how widgets change them."""
 
     def __init__(self, run: Run, number: int, link: dict):
-        self.served, self.controls = serving.served(), _controls(run)
-        self._cycles, self._quiet, self._ticking = {}, False, None
+        c = self.controls = _controls(run)
+        self.served, self._quiet = serving.served(), False
+        self._cycle = functools.cache(lambda name, number: Cycle(c.runs[name], number))
         self.words, self.words_beside = words("words"), words("words-beside")
         self.trial_words, self.link_words = words("trial"), words("link")
-        self.title = words("about", "<b>Other numbers, from the stored logits</b>")
-        self.keys = Keys(self._step, everywhere=self.served)
-        self.galleries = Galleries(self.controls, self.go_to)
+        self.galleries = Galleries(c, self.go_to)
         self.layout = pn.Column(css_classes=["alkit-explorer"], **WIDE)
-        self.files = {
-            kind: pn.widgets.FileDownload(
-                callback=partial(self._file, kind), label=kind.upper(), width=110
-            )
-            for kind in ("png", "svg")
-        }
-        self.controls.follow(link, number)
-        self._open()
-        self.controls.follow_in(self.cycle, link)
-        self._connect()
-        self._fill()
-
-    # --- opening a cycle
-
-    def _cycle(self, name: str, number: int) -> Cycle:
-        key = name, number
-        if key not in self._cycles:
-            self._cycles[key] = Cycle(self.controls.runs[name], number)
-        return self._cycles[key]
-
-    def _open(self):
-        """Open the cycle that the widgets name; the frame stays."""
-        c = self.controls
-        self.cycle = cycle = self._cycle(c.run.value, c.cycle.value)
-        c.open(cycle)
-        self._trials = Trials(cycle, c.own)
-        self.galleries.open(cycle)
-        self.view = FrameView(cycle.numbers.image_size)
-        self.beside = FrameView(cycle.numbers.image_size, self.view.ranges)
+        self._ticks = pn.state.add_periodic_callback(self._tick, TICK, start=False)
+        c.follow(link, number)
+        self.view = FrameView(self._cycle(c.run.value, c.cycle.value).numbers.image_size)
+        self.beside = FrameView(self.view.size, self.view.ranges)
         for view in (self.view, self.beside):
             view.figure.on_event("tap", self._tapped)
             # opacity and threshold change in the browser, without a word to Python
@@ -117,33 +90,40 @@ class Explorer:
                 args={"mapper": view.mapper},
                 value="mapper.low = Math.max(cb_obj.value * mapper.high, 1e-12)",
             )
-        self.timeline = Timeline(cycle)
+        self._open()
+        c.follow_in(self.cycle, link)
+        self._connect()
+        self._fill()
+
+    # --- opening a cycle
+
+    def _open(self):
+        """Open the cycle that the widgets name; the frame stays."""
+        c = self.controls
+        self.cycle = self._cycle(c.run.value, c.cycle.value)
+        c.open(self.cycle)
+        self._trials = Trials(self.cycle)
+        self.galleries.open(self.cycle)
+        self.timeline = Timeline(self.cycle)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
 
     def _reopen(self, offer_cycles: bool = False):
+        self._quiet = True  # while several widgets are set
         try:
-            with self._quietly():
-                if offer_cycles:
-                    self.controls.offer_cycles()
-                self._open()
+            if offer_cycles:
+                self.controls.offer_cycles()
+            self._open()
         except (Unavailable, ValueError, OSError) as error:  # what is shown stays
             self.words.value = f"<i>{escape(str(error))}</i>"
             return
+        finally:
+            self._quiet = False
         self._fill()
 
     def _fill(self):
         self._arrange()
         self._style()
         self.galleries.show()
-
-    @contextlib.contextmanager
-    def _quietly(self):
-        """Set several widgets before any of them is heard."""
-        self._quiet = True
-        try:
-            yield
-        finally:
-            self._quiet = False
 
     # --- going somewhere
 
@@ -189,9 +169,6 @@ class Explorer:
                 self.words_beside.value = other.description(position, said)
             self._say_trial()
             self._say_link()
-            name = re.sub(r"[^A-Za-z0-9]+", "-", cycle.table["name"].iloc[position])
-            for kind, file in self.files.items():
-                file.filename = f"{name}.{kind}"
             if self.galleries.name == "Nearest labeled":
                 self.galleries.show()
 
@@ -202,7 +179,10 @@ class Explorer:
         except Unavailable as error:
             said = str(error)
         self.trial_words.value = escape(said)
-        self._watch()
+        if self.served:  # a change before the browser has the page may be lost on the way
+            pn.state.onload(self._go_on)
+        else:
+            self._go_on()
 
     def _say_link(self):
         """The link to what is shown: the address of a served page, else words."""
@@ -235,15 +215,14 @@ class Explorer:
                 view.detections.visible, view.labels.visible, view.defaults.visible = shown
 
     def _file(self, kind: str) -> io.BytesIO:
-        figure = frame.draw(self.controls, self.cycle, self.controls.position.value)
-        buffer = io.BytesIO()
+        """What is shown, as a file to download."""
+        figure, buffer = draw(self.controls, self.cycle, self.controls.position.value), io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=2 * drawing.DPI)
         buffer.seek(0)
         return buffer
 
     def _restore(self):
-        with self._quietly():
-            self.controls.restore_numbers(self.cycle)
+        self.controls.restore_numbers(self.cycle)
         self._show_frame()
 
     # --- what takes long, in slices
@@ -252,18 +231,9 @@ class Explorer:
     def _work(self) -> list:
         return [work for work in (self.galleries.labels, self._trials.scores) if work and work.left]
 
-    def _watch(self):
-        """Work in slices until all is done. A served page waits until the browser has it: a change
-        before that may be lost on the way."""
-
-        def start():
-            if self._work and self._ticking is None:
-                self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
-
-        if self.served:
-            pn.state.onload(start)
-        else:
-            start()
+    def _go_on(self):
+        if self._work and not self._ticks.running:
+            self._ticks.start()
 
     def _tick(self):
         labels = self.galleries.labels
@@ -276,9 +246,8 @@ class Explorer:
                         self.timeline.show_counts(counts)
                 self.galleries.show()
         self._say_trial()
-        if not self._work and self._ticking is not None:
-            self._ticking.stop()
-            self._ticking = None
+        if not self._work and self._ticks.running:
+            self._ticks.stop()
 
     # --- how the parts are put together
 
@@ -291,13 +260,20 @@ class Explorer:
             pn.Column(words, pn.pane.Bokeh(view.figure, **WIDE), align="start", **WIDE)
             for words, view in views[: 1 if c.beside.value == NOTHING else 2]
         ]
+        files = [
+            pn.widgets.FileDownload(
+                callback=partial(self._file, kind), filename=f"frame.{kind}", width=130
+            )
+            for kind in ("png", "svg")
+        ]
         sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
-        files = pn.Row(*self.files.values())
-        tried = pn.Column(self.title, *sliders, files, self.link_words, width=270)
+        title = words("about", "<b>Other numbers, from the stored logits</b>")
+        tried = pn.Column(title, *sliders, pn.Row(*files), self.link_words, width=270)
+        keys = Keys(self._step, everywhere=self.served)
         place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
         look = c.layer, c.palette, c.opacity, c.threshold, c.limit
         self.layout[:] = [
-            pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), self.keys)),
+            pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), keys)),
             pn.pane.Bokeh(self.timeline.figure, **WIDE),
             pn.FlexBox(*look, pn.Column(pn.Spacer(height=14), c.boxes)),
             pn.Row(*frames, tried, **WIDE),
@@ -317,10 +293,9 @@ class Explorer:
             (self._say_link, [c.opacity, c.threshold], "value_throttled"),
             (self._arrange, [c.beside], "value"),
             (self.galleries.show, [c.which, c.sheet, c.holding], "value"),
+            (partial(self._step, -1), [c.before], "clicks"),
+            (partial(self._step, 1), [c.after], "clicks"),
+            (self._restore, [c.restore], "clicks"),
         ):
             for widget in widgets:
-                # not while several are being set
                 widget.param.watch(lambda _, call=call: None if self._quiet else call(), name)
-        c.before.on_click(lambda _: self._step(-1))
-        c.after.on_click(lambda _: self._step(1))
-        c.restore.on_click(lambda _: self._restore())

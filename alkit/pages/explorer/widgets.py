@@ -23,53 +23,55 @@ def words(name: str, html: str = ""):
     return pn.widgets.StaticText(value=html, css_classes=[f"alkit-{name}"], **WIDE)
 
 
-class Keys(JSComponent):
-    """The arrow keys; `on_step(n)` hears of them."""
+class Heard(JSComponent):
+    """A part of the page that sends numbers, which `hear(number)` is called with."""
+
+    __abstract = True
+
+    def __init__(self, hear, **params):
+        self._hear = hear
+        super().__init__(**params)
+
+    def _handle_msg(self, message: int):
+        self._hear(int(message))
+
+
+class Keys(Heard):
+    """The arrow keys, which send how many frames to step."""
 
     everywhere = param.Boolean()
     _esm = HERE / "keys.js"
 
-    def __init__(self, on_step, **params):
-        self._on_step = on_step
-        super().__init__(**params)
 
-    def _handle_msg(self, message: dict):
-        self._on_step(int(message["step"]))
+class Gallery(Heard):
+    """Pictures as `galleries.html` makes them; a click sends the position of a frame."""
 
-
-class Gallery(JSComponent):
-    """Pictures to click on; `on_click(position)` hears of it. `items` are dicts of position,
-    image (an address), mark (bold) and text."""
-
-    items = param.List()
+    html = param.String()
     _esm = HERE / "gallery.js"
-
-    def __init__(self, on_click, **params):
-        self._on_click = on_click
-        super().__init__(**params)
-
-    def _handle_msg(self, message: dict):
-        self._on_click(int(message["position"]))
 
 
 class Galleries:
     """The tabs of a page; `go_to(position)` hears of a click on a picture."""
 
-    NAMES = ("Highest ranked", "Tiles", "Blind spots", "Nearest labeled")
-
     def __init__(self, controls, go_to):
         c = self._controls = controls
-        self.galleries = [Gallery(go_to, **WIDE) for _ in self.NAMES]
-        self._words = [words("about") for _ in self.NAMES]
-        above = [pn.Row(c.which, c.sheet)], [c.holding], [], []
-        parts = zip(self.NAMES, above, self._words, self.galleries, strict=True)
-        tabs = [(name, pn.Column(*own, *rest, **WIDE)) for name, own, *rest in parts]
+        self.galleries = [Gallery(go_to, **WIDE) for _ in range(4)]
+        self._words = [words("about") for _ in self.galleries]
+        above = {
+            "Highest ranked": [pn.Row(c.which, c.sheet)],
+            "Tiles": [c.holding],
+            "Blind spots": [],
+            "Nearest labeled": [],
+        }
+        self._names = list(above)
+        parts = zip(above.items(), self._words, self.galleries, strict=True)
+        tabs = [(name, pn.Column(*own, *rest, **WIDE)) for (name, own), *rest in parts]
         self.layout = pn.Tabs(*tabs, **WIDE)
         self.layout.param.watch(lambda _: self.show(), "active")
 
     def open(self, cycle: Cycle):
         """Show another cycle from now on, whose labeled boxes are read by and by."""
-        self._cycle, self._matched = cycle, {}
+        self._cycle = cycle
         self.labels = Slices(cycle.boxes, range(len(cycle.pool)))
 
     def counts(self) -> np.ndarray | None:
@@ -82,19 +84,19 @@ class Galleries:
     @property
     def name(self) -> str:
         """The name of the tab that is open."""
-        return self.NAMES[self.layout.active]
+        return self._names[self.layout.active]
 
     def show(self):
         """Fill the gallery that is open."""
-        active, items = self.layout.active, []
+        active = self.layout.active
         self.layout.loading = True
         try:
             items, said = self._filled()
         except Unavailable as error:
-            said = str(error)
+            items, said = [], str(error)
         finally:
             self.layout.loading = False
-        self.galleries[active].items = items
+        self.galleries[active].html = galleries.html(items)
         self._words[active].value = escape(said)
 
     def _filled(self) -> tuple:
@@ -117,7 +119,4 @@ class Galleries:
         if self.labels.left:
             done = self.labels.total - len(self.labels.left)
             raise Unavailable(f"reading labeled boxes: {done} of {self.labels.total} frames")
-        if limit not in self._matched:
-            found = matching.match(self._cycle.detections, self.labels.results, limit)
-            self._matched = {limit: found}
-        return self._matched[limit]
+        return matching.match(self._cycle.detections, self.labels.results, limit)

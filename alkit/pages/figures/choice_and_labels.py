@@ -1,9 +1,12 @@
 """Figures of steps 4 and 5: what was chosen, why, and what its labels say."""
 
+from functools import partial
+
 import numpy as np
 
+from alkit.loop.labels import labeled_frames
 from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY, TRUTH
+from alkit.pages.figures.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY
 
 SHOWN = 12  # frames of a contact sheet
 
@@ -73,24 +76,16 @@ def chosen_frames(run, cycle: int):
 def labels(run, cycle: int):
     """The frames labeled in a cycle with their boxes."""
     given = run.labels(cycle)
-    pool = run.frames("pool").unlabeled()
+    frames = labeled_frames(run.frames("pool").unlabeled(), [given])
     items = []
-    for image in given["images"][:SHOWN]:
-        own = [a for a in given["annotations"] if a["image_id"] == image["id"]]
-        real = [a["bbox"] for a in own if not a["ignore"]]
-        ignored = [a["bbox"] for a in own if a["ignore"]]
-
-        def mark(axes, real=real, ignored=ignored):
-            drawing.boxes(axes, ignored, "white", dashed=True)
-            drawing.boxes(axes, real, TRUTH)
-
-        name = f"{image['file_name']}: {len(real)}" + (
-            f" + {len(ignored)} ignored" if ignored else ""
-        )
-        items.append((pool.images(image["position"]), name, mark))
+    for k in range(min(len(frames), SHOWN)):
+        own = frames.boxes[k]
+        ignored = np.count_nonzero(own.ignore)
+        name = f"{frames.name[k]}: {len(own) - ignored}" + f" + {ignored} ignored" * (ignored > 0)
+        items.append((frames.images(k), name, partial(drawing.labeled, own=own)))
     caption = (
-        f"{len(items)} of {len(given['images'])} labeled frames. Green: pedestrians; white, "
-        "dashed: boxes to ignore, neither a pedestrian to learn nor background."
+        f"{len(items)} of {len(frames)} labeled frames. Green: pedestrians; white, dashed: boxes "
+        "to ignore, neither a pedestrian to learn nor background."
     )
     title = f"Step 5, cycle {cycle}: what the {given['info'].get('source', 'annotator')} says"
     return drawing.contact_sheet(items, 3, title, caption, "No frame was labeled.")

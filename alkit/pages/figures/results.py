@@ -1,12 +1,14 @@
 """Figures of step 7: curves of a run's cycles, and its mistakes."""
 
+from functools import partial
+
 import matplotlib
 import numpy as np
 
 from alkit.pages import matching
 from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, FOUND, MISSED, TRUTH
-from alkit.pages.figures.training_and_scores import SAMPLED, by_image
+from alkit.pages.figures.drawing import BLACK
+from alkit.pages.figures.training_and_scores import NO_HELD_OUT, SAMPLED, by_image
 from alkit.text import evenly
 
 
@@ -43,6 +45,22 @@ def curves(run, cycle: int):
     return figure
 
 
+def held_out(run):
+    """Miss rate of W_l on held-out frames of X_l's own domain."""
+    result = run.held_out()
+    figure = drawing.picture(3.4, "W_l on held-out frames of its own domain")
+    axes = figure.subplots()
+    if not result:
+        drawing.say(axes, NO_HELD_OUT)
+        return figure
+    title = f"{result['dataset']}: {result['images']} images, {result['boxes']} pedestrians"
+    drawing.miss_rate_axes(axes, title)
+    label = f"W_l: {rate(result['miss_rate_at_1'])} at FPPI 1"
+    drawing.miss_rate_curve(axes, result["fppi"], result["miss_rate"], color=BLACK, label=label)
+    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    return figure
+
+
 def rate(value) -> str:
     """A rate in words."""
     return "undefined" if value is None or np.isnan(value) else f"{value:.3f}"
@@ -53,37 +71,26 @@ def mistakes(run, cycle: int, count: int = 6):
     limit = run.evaluation(cycle)["score_at_1"]
     frames = run.frames("test")
     found = by_image(run.detections(cycle, "test"))
-    looked = evenly(len(frames), SAMPLED)
-    matched = {}
+    looked, least = evenly(len(frames), SAMPLED), np.inf if limit is None else limit
+    mistakes = []
     for i in looked:
-        at_least = np.inf if limit is None else limit
-        matched[i] = matching.match({i: found.get(i, [])}, {i: frames.boxes[i]}, at_least)
-
-    def missed(i):
-        return len(matched[i][1].of(matching.MISSED))
-
-    def false(i):
-        return len(matched[i][0].of(matching.FALSE))
-
-    wrong = [i for i in looked if missed(i) or false(i)]
-    ranked = [sorted(wrong, key=key, reverse=True) for key in (missed, false)]
-    items = []
-    for i in list(dict.fromkeys(i for pair in zip(*ranked, strict=True) for i in pair))[:count]:
-
-        def mark(axes, detections=matched[i][0], labels=matched[i][1]):
-            false = detections.kind == matching.FALSE
-            texts = [f"{score:.2f}" for score in detections.score[false]]
-            drawing.boxes(axes, detections.of(matching.HIT), TRUTH)
-            drawing.boxes(axes, detections.ltwh[false], FOUND, texts=texts)
-            drawing.boxes(axes, labels.of(matching.MISSED), MISSED)
-
-        title = f"{frames.name[i]}: {missed(i)} missed, {false(i)} false"
-        items.append((frames.images(i), title, mark))
+        own = matching.match({i: found.get(i, [])}, {i: frames.boxes[i]}, least)
+        missed, false = len(own[1].of(matching.MISSED)), len(own[0].of(matching.FALSE))
+        if missed or false:
+            mistakes.append((-missed - false, i, f"{missed} missed, {false} false", own))
+    items = [
+        (
+            frames.images(i),
+            f"{frames.name[i]}: {words}",
+            partial(drawing.matched, parts=own),
+        )
+        for _, i, words, own in sorted(mistakes, key=lambda m: m[:2])[:count]
+    ]
     at = "there are none" if limit is None else f"of score ≥ {limit:.2f}, which gives FPPI 1"
     caption = (
-        f"Detections: {at}. Red: missed pedestrians; orange: false detections; green: "
-        f"hits. The frames with most mistakes among {len(looked)} of {len(frames)} test frames, "
-        "evenly chosen."
+        f"Detections: {at}. Red: missed pedestrians; orange: false detections; green: hits, dashed "
+        f"the labeled boxes. The frames with most mistakes among {len(looked)} of {len(frames)} "
+        "test frames, evenly chosen."
     )
     title = f"Step 7, cycle {cycle}: what the detector gets wrong"
     return drawing.contact_sheet(items, 3, title, caption, "No mistake in the frames looked at.")

@@ -1,9 +1,12 @@
 """Figures of steps 0 to 3 and 6: training, predictions, scores."""
 
+from functools import partial
+
 import numpy as np
 
+from alkit.pages import matching
 from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, BLUE, FOUND, TRUTH
+from alkit.pages.figures.drawing import BLUE
 from alkit.text import evenly
 
 SAMPLED = 48  # frames looked at where looking at all would take long
@@ -35,22 +38,6 @@ def training(run, cycle: int):
     return figure
 
 
-def held_out(run):
-    """Miss rate of W_l on held-out frames of X_l's own domain."""
-    result = run.held_out()
-    figure = drawing.picture(3.4, "W_l on held-out frames of its own domain")
-    axes = figure.subplots()
-    if not result:
-        drawing.say(axes, NO_HELD_OUT)
-        return figure
-    title = f"{result['dataset']}: {result['images']} images, {result['boxes']} pedestrians"
-    drawing.miss_rate_axes(axes, title)
-    label = f"W_l: {result['miss_rate_at_1']:.3f} at FPPI 1"
-    drawing.miss_rate_curve(axes, result["fppi"], result["miss_rate"], color=BLACK, label=label)
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
-    return figure
-
-
 def detections(run, count: int = 3):
     """W_l's detections on a few held-out frames, evenly chosen among those with a pedestrian."""
     title = "W_l's detections on held-out frames"
@@ -65,26 +52,16 @@ def detections(run, count: int = 3):
     items = []
     for i in [sample[k] for k in evenly(len(sample), count)]:
         image = frames.images(i)
-        logits = prediction.predict(detector, image, numbers)
-        found = prediction.detect(logits, i + 1, numbers)
-        shown = [d for d in found if limit is not None and d["score"] >= limit]
-
-        def mark(axes, labels=frames.boxes[i], shown=shown):
-            drawing.boxes(axes, labels.ltwh[labels.ignore], "white", dashed=True)
-            drawing.boxes(axes, labels.ltwh[~labels.ignore], TRUTH)
-            drawing.boxes(axes, [d["bbox"] for d in shown], FOUND, texts=scores_of(shown))
-
+        found = prediction.detect(prediction.predict(detector, image, numbers), i + 1, numbers)
+        own = matching.match({i: found}, {i: frames.boxes[i]}, np.inf if limit is None else limit)
+        mark = partial(drawing.matched, parts=own)
         items.append((image, frames.name[i], mark))
     caption = (
-        "Green: labeled pedestrians. Orange: detections with the score that gives FPPI 1 or more. "
-        "Frames evenly chosen among those with a pedestrian."
+        "Detections with the score that gives FPPI 1 or more: green hits, orange false ones. "
+        "Labeled pedestrians: green, dashed, where found, red where missed. Frames evenly chosen "
+        "among those with a pedestrian."
     )
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
-
-
-def scores_of(found):
-    """A detection's score, written at its box."""
-    return [f"{d['score']:.2f}" for d in found]
 
 
 def by_image(found: list) -> dict:
@@ -107,18 +84,15 @@ def predictions(run, cycle: int, count: int = 2):
     views = "mean of the image and its mirror image; " if both else ""
     caption = (
         "Probabilities of the five default boxes (height × width) at every pixel, from 0 (black) "
-        f"to 1 (yellow); {views}orange: detections. Frames: the most confident detection in each "
-        f"of {count} sequences, else evenly over the pool."
+        f"to 1 (yellow); {views}orange: detections. Frames: the most confident detections, of "
+        f"{count} sequences where there are any."
     )
     items = []
     for k in confident(found, positions, pool.sequence, count):
         position = int(positions[k])
         part = logits.isel(frame=k).load()
-        own = sorted(found.get(position, []), key=lambda d: -d["score"])
-
-        def mark(axes, own=own):
-            drawing.boxes(axes, [d["bbox"] for d in own], FOUND, texts=scores_of(own))
-
+        own = matching.match({position: found.get(position, [])}, {}, 0)
+        mark = partial(drawing.matched, parts=own)
         items.append((pool.images(position), pool.name[position], mark))
         coarse, fine = part[prediction.COARSE].values, part[prediction.FINE].values
         for level, plane in enumerate(prediction.probabilities(coarse, fine, numbers)):
@@ -132,14 +106,12 @@ def predictions(run, cycle: int, count: int = 2):
 
 def confident(found: dict, positions, sequence, count: int) -> list:
     """Indices into `positions` of the frame with the highest detection of each sequence, highest
-    first; where there are not enough, frames evenly over the pool follow."""
-    highest = {p: max(d["score"] for d in own) for p, own in found.items()}
+    first, at most `count`."""
+    highest = [max((d["score"] for d in found.get(int(p), [])), default=0) for p in positions]
     best = {}
-    for position in sorted(highest, key=highest.get, reverse=True):
-        best.setdefault(None if sequence is None else sequence[position], position)
-    index = {int(p): k for k, p in enumerate(positions)}
-    wanted = [index[p] for p in list(best.values())[:count]]
-    return list(dict.fromkeys(wanted + evenly(len(positions), count)))[:count]
+    for k in np.argsort(-np.array(highest), kind="stable").tolist():
+        best.setdefault(k if sequence is None else sequence[positions[k]], k)
+    return list(best.values())[:count]
 
 
 def score_maps(run, cycle: int, count: int = 3):
@@ -165,12 +137,8 @@ def score_maps(run, cycle: int, count: int = 3):
     for k in best:
         position = int(positions[looked[k]])
         image = pool.images(position)
-
-        def mark(axes, image=image, scores=sample[k]):
-            drawing.overlay(axes, image, scores, highest)
-
         images.append((image, f"{pool.name[position]}   z = {z[k]:.4f} nat", None))
-        overlays.append((image, "", mark))
+        overlays.append((drawing.under_scores(image, sample[k], highest), "", None))
     title = f"Step 2, cycle {cycle}: where the predictions diverge"
     return drawing.contact_sheet(images + overlays, max(1, len(best)), title, caption, NONE_LEFT)
 
