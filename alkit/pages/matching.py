@@ -68,3 +68,11 @@ def match(detections: dict, labels: dict, limit: float) -> tuple[Boxes, Boxes]:
         Boxes(found_at, found, found_kind, score),
         Boxes(truth_at, truth, truth_kind, np.full(len(truth), np.nan)),
     )
+
+
+def by_image(found: list) -> dict:
+    """COCO results by the position of their image."""
+    groups = {}
+    for d in found:
+        groups.setdefault(d["image_id"] - 1, []).append(d)
+    return groups

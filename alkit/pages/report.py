@@ -5,10 +5,8 @@ import os
 from html import escape
 from pathlib import Path
 
-import numpy as np
 from IPython.display import HTML
 
-from alkit.evaluation import Evaluation
 from alkit.loop import experiment, records, runs
 from alkit.loop.settings import PRETRAIN
 from alkit.pages import figures, matching
@@ -23,7 +21,6 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>main { max-width: 1100px; margin: 0 auto; }</style>{% endblock %}"""
-GRID = 10.0 ** np.linspace(-2, 1, 61)  # FPPI at which curves are averaged
 PICTURES = 300  # chosen frames of all cycles together: the file stays below 10 MB
 MOST = 48  # chosen frames of one cycle
 
@@ -59,8 +56,8 @@ def write(out, target=None) -> Path:
 
 
 def curves(out: Path):
-    """Of each evaluated cycle a figure of miss rate against FPPI, a curve for each strategy and for
-    W_l; then miss rate at FPPI 1 and labeled pedestrians by cycle. Means over the evaluated seeds,
+    """Of each evaluated cycle a figure of miss rate against FPPI, a curve for each run and for W_l;
+    then miss rate at FPPI 1 and labeled pedestrians by cycle: means over the evaluated seeds,
     shaded from the lowest to the highest."""
     ledger = experiment.ledger(out)
     if ledger.empty:
@@ -71,44 +68,29 @@ def curves(out: Path):
         figure = drawing.picture(4.2, f"Miss rate after cycle {cycle}")
         axes = figure.subplots()
         drawing.miss_rate_axes(axes)
-        own = ledger[ledger["cycle"].isin([0, cycle])]
-        for name, rows in own.groupby("strategy", sort=False):
-            rates = [_miss_rates(out, row) for row in rows.itertuples()]
-            label = (
-                f"{name}: {rows['miss rate at FPPI 1'].mean():.3f} at FPPI 1, seeds: {len(rows)}"
-            )
-            _band(axes, GRID, np.array(rates), colors[name], label, "steps-post")
-        axes.legend(fontsize=8, frameon=False, loc="lower left")
+        for row in ledger[ledger["cycle"].isin([0, cycle])].itertuples():
+            folder = out / (row.strategy if row.cycle else PRETRAIN) / f"seed_{row.seed}"
+            result = runs.Run(folder).evaluation(row.cycle)
+            label = f"{row.strategy}, seed {row.seed}: {figures.rate(result['miss_rate_at_1'])}"
+            style = {"color": colors[row.strategy], "linewidth": 1.2, "label": label}
+            drawing.miss_rate_curve(axes, result["fppi"], result["miss_rate"], **style)
+        axes.legend(title="miss rate at FPPI 1", loc="center left", bbox_to_anchor=(1, 0.5))
         yield figure
     figure = drawing.picture(3.6, "Cycle by cycle")
     titles = "miss rate at FPPI 1", "labeled pedestrians"
     for axes, measure in zip(figure.subplots(1, 2), titles, strict=True):
         drawing.tidy(axes, "", "cycle", measure)
         for name in names[1:]:
-            own = ledger[ledger["strategy"].isin(["W_l", name])]
-            by_seed = own.pivot_table(measure, "seed", "cycle")
-            _band(axes, by_seed.columns, by_seed.to_numpy(), colors[name], name, marker="o")
+            own = ledger[ledger["strategy"].isin(["W_l", name])].groupby("cycle")[measure]
+            axes.plot(own.mean(), color=colors[name], marker="o", label=name)
+            axes.fill_between(
+                own.mean().index, own.min(), own.max(), color=colors[name], alpha=0.15
+            )
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
     if len(names) > 1:
         axes.legend(fontsize=8, frameon=False)
         yield figure
-
-
-def _band(axes, x, rows, color, label, drawstyle="default", **style):
-    """The mean of the rows, shaded from the lowest to the highest; NaN: a seed has no value."""
-    axes.plot(x, np.nanmean(rows, 0), color=color, label=label, drawstyle=drawstyle, **style)
-    step = {"step": "post"} if drawstyle == "steps-post" else {}
-    low, high = np.nanmin(rows, 0), np.nanmax(rows, 0)
-    axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0, **step)
-
-
-def _miss_rates(out: Path, row) -> np.ndarray:
-    """The miss rates at the FPPI of `GRID` of a row of the ledger."""
-    run = runs.Run(out / (row.strategy if row.cycle else PRETRAIN) / f"seed_{row.seed}")
-    r = run.evaluation(row.cycle)
-    curve = np.array(r["fppi"]), np.array(r["miss_rate"], float)
-    return Evaluation(*curve, np.zeros(0), r["images"], r["boxes"]).miss_rate_at(GRID)
 
 
 def gallery(out: Path):
@@ -119,26 +101,23 @@ def gallery(out: Path):
     tasks = [t for t in tasks if t.run.seed == tasks[0].run.seed and t.step.name == "4_select"]
     tasks = [t for t in tasks if records.read(t.run, t.cycle, "4_select")]
     most = max(1, min(MOST, PICTURES // max(1, len(tasks))))
+    few = max(1, most // 4)
     for task in tasks:
-        cycle = Cycle(task.run, task.cycle)
         yield HTML(f"<h3>{escape(task.run.strategy_name)}, cycle {task.cycle}</h3>")
         try:
             yield figures.selection(task.run, task.cycle)
-            yield HTML("".join(_galleries(cycle, most)))
+            cycle = Cycle(task.run, task.cycle)
+            limit = cycle.limit
+            yield _shown("Chosen", galleries.ranked(cycle, galleries.CHOSEN, 1, limit, most))
+            yield _shown("Passed over", galleries.ranked(cycle, galleries.PASSED, 1, limit, few))
+            if cycle.scored and task.run.experiment.labels == "oracle":
+                boxes = dict(enumerate(cycle.pool.boxes))
+                _, labels = matching.match(cycle.detections, boxes, limit)
+                yield _shown("Blind spots", galleries.blind_spots(cycle, labels, limit, few))
         except (ValueError, OSError) as error:  # the data set is not on this machine, say
             yield HTML(f"<b>{escape(f'no images: {error}')}</b>")
 
 
-def _galleries(cycle: Cycle, most: int):
-    """Titles and pictures."""
-    few, limit = max(1, most // 4), cycle.limit
-    shown = [
-        ("Chosen", galleries.ranked(cycle, galleries.CHOSEN, 1, limit, most)),
-        ("Passed over", galleries.ranked(cycle, galleries.PASSED, 1, limit, few)),
-    ]
-    if cycle.run.experiment.labels == "oracle" and cycle.scored:
-        boxes = {position: cycle.boxes(position) for position in range(len(cycle.pool))}
-        _, labels = matching.match(cycle.detections, boxes, limit)
-        shown.append(("Blind spots", galleries.blind_spots(cycle, labels, limit, few)))
-    for title, (items, said) in shown:
-        yield f"<p><b>{title}.</b> {escape(said)}</p>{galleries.html(items)}"
+def _shown(title: str, gallery: tuple) -> HTML:
+    items, said = gallery
+    return HTML(f"<p><b>{title}.</b> {escape(said)}</p>{galleries.html(items)}")

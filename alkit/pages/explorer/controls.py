@@ -46,10 +46,8 @@ class Controls:
         self.later = w.IntSlider(label="rule 2 (frames)", start=0, width=180)
         self.restore = w.Button(label="as in the run", width=110)
 
-        which = [galleries.BOTH, galleries.CHOSEN, galleries.PASSED]
-        self.which = w.Select(label="show", options=which, width=220)
+        self.gallery = w.Select(label="gallery", options=list(galleries.GALLERIES), width=220)
         self.sheet = w.IntInput(label="page", value=1, start=1, width=80)
-        self.holding = w.Select(label="holding", options=list(galleries.TILES), width=160)
 
     def numbers(self) -> Numbers:
         """What the sliders for other numbers say."""
@@ -89,9 +87,9 @@ class Controls:
         for name in link:
             if name not in IN_LINK:
                 raise ValueError(f"the link: {unknown(name, IN_LINK)}")
-        self._choose("run", link.get("run", self.run.value))
+        self._set("run", link.get("run", self.run.value))
         self.offer_cycles()
-        self._choose("cycle", link.get("cycle", number or self.cycle.value))
+        self._set("cycle", link.get("cycle", number or self.cycle.value))
 
     def follow_in(self, cycle: Cycle, link: dict):
         """The rest of a link, whose limits the opened cycle sets; without a frame, the one chosen
@@ -101,17 +99,17 @@ class Controls:
             raise ValueError(f"the link's frame {link['frame']!r} is not in the pool")
         first = chosen[0]["position"] if chosen else 0
         self.position.value = names.index(link["frame"]) if "frame" in link else first
-        for name in link.keys() & LISTS:
-            self._choose(name, link[name])
-        for name in link.keys() & {*VIEW, *TRIED}:
-            widget, value = getattr(self, name), float(link[name])
-            if not widget.start <= value <= widget.end:
-                raise ValueError(f"{name}: {value} is not in {widget.start} … {widget.end}")
-            widget.value = type(widget.value)(value)
+        for name in link.keys() & {*LISTS, *VIEW, *TRIED}:
+            self._set(name, link[name])
 
-    def _choose(self, name: str, value):
-        """What a link says of a list."""
+    def _set(self, name: str, value):
+        """What a link says of a list or a slider."""
         widget = getattr(self, name)
+        if name in (*VIEW, *TRIED):
+            if not widget.start <= float(value) <= widget.end:
+                raise ValueError(f"{name}: {value} is not in {widget.start} … {widget.end}")
+            widget.value = type(widget.value)(float(value))
+            return
         known = {str(option): option for option in widget.options}
         if str(value) not in known:
             raise ValueError(f"{name}: {unknown(value, known)}")

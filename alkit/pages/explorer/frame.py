@@ -4,20 +4,10 @@ Drawn by Bokeh itself: a change of frame replaces the data of the sources and no
 opacity, colors and threshold change in the browser alone.
 """
 
-import contextlib
-
 import numpy as np
-from bokeh.models import (
-    ColorBar,
-    ColumnDataSource,
-    CustomJSHover,
-    HoverTool,
-    LinearColorMapper,
-    Range1d,
-)
-from bokeh.palettes import Cividis256, Inferno256, Turbo256, Viridis256
+from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.palettes import all_palettes
 from bokeh.plotting import figure
-from matplotlib.colors import ListedColormap
 
 from alkit import aggregation, scores
 from alkit.pages import matching
@@ -32,15 +22,12 @@ def _clear_at_zero(palette) -> list:
 
 
 PALETTES = {
-    "inferno": _clear_at_zero(Inferno256),
-    "viridis": _clear_at_zero(Viridis256),
-    "cividis": _clear_at_zero(Cividis256),
-    "turbo": _clear_at_zero(Turbo256),
+    name: _clear_at_zero(all_palettes[name.capitalize()][256])
+    for name in ("inferno", "viridis", "cividis", "turbo")
 }
 LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
 CLEAR = (0, 0, 0, 0)
-STEPS = 65535  # of a probability as it goes to the browser
 SIDES = {side: side for side in ("left", "right", "top", "bottom")}
 
 
@@ -109,14 +96,12 @@ class FrameView:
         )
         self.map.glyph.global_alpha = 0.6
         self.labels, self.detections, self.defaults = map(self._boxes, (2.5, 1.5, 1.5))
-        share = CustomJSHover(code=f"return (value / {STEPS}).toFixed(4)")
         lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{0.00000}")]
         lines += [("score", "@score{0.00000} nats")]
-        lines += [(level, f"@p{k}{{custom}}") for k, level in enumerate(LEVELS, 1)]
-        custom = {f"@p{k}": share for k in range(1, 6)}
+        lines += [(level, f"@p{k}{{0.0000}}") for k, level in enumerate(LEVELS, 1)]
         boxes = [self.labels, self.detections, self.defaults]
         self.figure.add_tools(
-            HoverTool(renderers=[self.map], tooltips=lines, formatters=custom),
+            HoverTool(renderers=[self.map], tooltips=lines),
             HoverTool(renderers=boxes, tooltips=[("box", "@what")]),
         )
 
@@ -143,14 +128,9 @@ class FrameView:
             _clear(self.map)
             return str(error)
         # what the pointer reads: the pixel's score and its probabilities
-        quantized = np.rint(np.asarray(p) * STEPS).astype(np.uint16)
-        self.map.data_source.data = {
-            "map": [np.ascontiguousarray(shown, np.float32)],
-            "score": [np.ascontiguousarray(score, np.float32)],
-            **{f"p{k}": [plane] for k, plane in enumerate(quantized, 1)},
-            "h": [self.size[0]],
-            "w": [self.size[1]],
-        }
+        planes = {"map": shown, "score": score} | {f"p{k}": own for k, own in enumerate(p, 1)}
+        planes = {name: [np.ascontiguousarray(own, np.float32)] for name, own in planes.items()}
+        self.map.data_source.data = planes | {"h": [self.size[0]], "w": [self.size[1]]}
         self.mapper.high = max(float(high), 1e-9)
         self.mapper.low = max(controls.threshold.value * self.mapper.high, 1e-12)
         self.bar.title = title
@@ -185,10 +165,8 @@ def _empty(*columns) -> ColumnDataSource:
 
 
 def _clear(renderer):
-    """Show nothing; a source that is empty is not sent to the browser again."""
-    data = renderer.data_source.data
-    if any(len(column) for column in data.values()):
-        renderer.data_source.data = {name: [] for name in data}
+    """Show nothing."""
+    renderer.data_source.data = {name: [] for name in renderer.data_source.data}
 
 
 def _put(renderer, ltwh: np.ndarray, colors, what: list, dash):
@@ -197,24 +175,3 @@ def _put(renderer, ltwh: np.ndarray, colors, what: list, dash):
     sides = {"left": left, "right": left + width, "top": top, "bottom": top + height}
     style = {"color": list(colors), "what": what, "dash": [dash] * len(left)}
     renderer.data_source.data = sides | style
-
-
-def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
-    """What is shown of a frame as a Matplotlib figure, for a file."""
-    c, image = controls, cycle.pool.images(position)
-    height, name = 8.2 * image.shape[0] / image.shape[1] + 0.9, cycle.table["name"][position]
-    caption = f"{c.run.value}, cycle {cycle.number}; {cycle.reason(position)}."
-    picture = drawing.picture(height, name, caption)
-    axes = picture.subplots()
-    drawing.photograph(axes, image)
-    with contextlib.suppress(Unavailable):
-        _, _, shown, high, label = maps(c, cycle, position, c.radius.value)
-        if c.layer.value != "none":
-            shown = np.ma.masked_where(~(shown > c.threshold.value * high), shown)
-            style = {"vmin": 0, "vmax": high, "alpha": c.opacity.value}
-            bar = axes.imshow(shown, cmap=ListedColormap(PALETTES[c.palette.value]), **style)
-            picture.colorbar(bar, ax=axes, label=label, fraction=0.035, pad=0.01)
-    detections, labels = cycle.matched(position, c.limit.value)
-    parts = {"detections": detections, "labeled boxes": labels}
-    drawing.matched(axes, [own for name, own in parts.items() if name in c.boxes.value])
-    return picture

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
@@ -12,13 +11,13 @@ import panel as pn
 
 from alkit.loop.runs import Run, open_run
 from alkit.pages import serving
+from alkit.pages.explorer import galleries
 from alkit.pages.explorer.controls import BOXES, DEFAULTS, NOTHING, Controls
 from alkit.pages.explorer.cycle import Cycle, Unavailable, runs_of
-from alkit.pages.explorer.frame import PALETTES, FrameView, draw
+from alkit.pages.explorer.frame import PALETTES, FrameView
 from alkit.pages.explorer.timeline import Timeline
 from alkit.pages.explorer.trial import Trials
 from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
-from alkit.pages.figures import drawing
 
 TICK = 200  # milliseconds between two slices of work
 SLICE = 0.1  # seconds of one, for the page to be quick meanwhile
@@ -49,10 +48,8 @@ def check(run: Run, cycle: int, at: str = ""):
 
 def _link(at: str) -> dict:
     """What a link says: all of it, or what follows its question mark."""
-    link = dict(parse_qsl(at.rpartition("?")[2]))
-    if at.strip("? ") and not link:
-        raise ValueError(f"at is {at!r}; expected a link such as ?cycle=2&frame=NAME")
-    return link
+    query = at.rpartition("?")[2]
+    return dict(parse_qsl(query, strict_parsing=True)) if query else {}
 
 
 def _controls(run: Run) -> Controls:
@@ -169,7 +166,7 @@ class Explorer:
                 self.words_beside.value = other.description(position, said)
             self._say_trial()
             self._say_link()
-            if self.galleries.name == "Nearest labeled":
+            if c.gallery.value == galleries.LABELED:
                 self.galleries.show()
 
     def _say_trial(self):
@@ -214,13 +211,6 @@ class Explorer:
                 view.mapper.palette = PALETTES[self.controls.palette.value]
                 view.detections.visible, view.labels.visible, view.defaults.visible = shown
 
-    def _file(self, kind: str) -> io.BytesIO:
-        """What is shown, as a file to download."""
-        figure, buffer = draw(self.controls, self.cycle, self.controls.position.value), io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=2 * drawing.DPI)
-        buffer.seek(0)
-        return buffer
-
     def _restore(self):
         self.controls.restore_numbers(self.cycle)
         self._show_frame()
@@ -240,10 +230,8 @@ class Explorer:
         for work in self._work:
             work.go_on(SLICE)
             if work is labels and not work.left:
-                counts = self.galleries.counts()
-                if counts is not None:
-                    with self._together():
-                        self.timeline.show_counts(counts)
+                with self._together():
+                    self.timeline.show_counts(self.galleries.counts())
                 self.galleries.show()
         self._say_trial()
         if not self._work and self._ticks.running:
@@ -260,15 +248,9 @@ class Explorer:
             pn.Column(words, pn.pane.Bokeh(view.figure, **WIDE), align="start", **WIDE)
             for words, view in views[: 1 if c.beside.value == NOTHING else 2]
         ]
-        files = [
-            pn.widgets.FileDownload(
-                callback=partial(self._file, kind), filename=f"frame.{kind}", width=130
-            )
-            for kind in ("png", "svg")
-        ]
         sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
         title = words("about", "<b>Other numbers, from the stored logits</b>")
-        tried = pn.Column(title, *sliders, pn.Row(*files), self.link_words, width=270)
+        tried = pn.Column(title, *sliders, self.link_words, width=270)
         keys = Keys(self._step, everywhere=self.served)
         place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
         look = c.layer, c.palette, c.opacity, c.threshold, c.limit
@@ -292,7 +274,7 @@ class Explorer:
             (self._style, [c.palette, c.boxes], "value"),
             (self._say_link, [c.opacity, c.threshold], "value_throttled"),
             (self._arrange, [c.beside], "value"),
-            (self.galleries.show, [c.which, c.sheet, c.holding], "value"),
+            (self.galleries.show, [c.gallery, c.sheet], "value"),
             (partial(self._step, -1), [c.before], "clicks"),
             (partial(self._step, 1), [c.after], "clicks"),
             (self._restore, [c.restore], "clicks"),

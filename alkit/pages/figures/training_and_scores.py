@@ -16,25 +16,20 @@ LEVELS = "Θ¹ Θ² Θ³ Θ⁴ Θ⁵".split()
 
 
 def training(run, cycle: int):
-    """Loss of every epoch and the learning rate; of cycle 0 W_l's, else Θ's."""
-    losses = run.losses(cycle)
-    numbers, of = run.numbers(cycle), f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
+    """Loss of every epoch; of cycle 0 W_l's, else Θ's."""
+    losses, numbers = run.losses(cycle), run.numbers(cycle)
     caption = (
-        f"{len(losses)} epochs, optimizer {numbers.optimizer}; the loss is the mean over the "
-        "sampled pixels."
+        f"{len(losses)} epochs, optimizer {numbers.optimizer}, learning rate annealed from "
+        f"{numbers.learning_rate:g} to {numbers.final_learning_rate:g}; the loss is the mean over "
+        "the sampled pixels."
     )
+    of = f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
     figure = drawing.picture(3.1, f"Training of {of}", caption)
-    left, right = figure.subplots(1, 2)
-    epochs = np.arange(1, len(losses) + 1)
-    marker = "o" if len(losses) < 20 else None
-    drawing.tidy(left, "Loss (Eq. 7)", "epoch", "mean loss (nats)")
-    left.plot(epochs, losses, color=BLUE, marker=marker, markersize=3)
-    left.set_ylim(0, 1.08 * max(losses))
-    first, last = numbers.learning_rate, numbers.final_learning_rate
-    drawing.tidy(right, "Learning rate, annealed exponentially", "epoch", "learning rate")
-    right.semilogy(epochs, first * (last / first) ** (epochs / epochs[-1]), color=BLUE)
-    for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    axes = figure.subplots()
+    drawing.tidy(axes, "Loss (Eq. 7)", "epoch", "mean loss (nats)")
+    axes.plot(np.arange(1, len(losses) + 1), losses, color=BLUE, marker=".")
+    axes.set_ylim(0, 1.08 * max(losses))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -64,14 +59,6 @@ def detections(run, count: int = 3):
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
 
 
-def by_image(found: list) -> dict:
-    """Detections by the position of their image."""
-    groups = {}
-    for d in found:
-        groups.setdefault(d["image_id"] - 1, []).append(d)
-    return groups
-
-
 def predictions(run, cycle: int, count: int = 2):
     """The five probability maps and the detections of a few pool frames."""
     from alkit import prediction
@@ -79,7 +66,7 @@ def predictions(run, cycle: int, count: int = 2):
     logits = run.logits(cycle)
     positions = logits["position"].values
     pool, numbers = run.frames("pool").unlabeled(), run.numbers(cycle)
-    found = by_image(run.detections(cycle, "pool"))
+    found = matching.by_image(run.detections(cycle, "pool"))
     both = numbers.double_evaluation and numbers.double_average == "probabilities"
     views = "mean of the image and its mirror image; " if both else ""
     caption = (

@@ -2,29 +2,22 @@
 // Everything that comes from files is set as text, never as HTML. Every change goes to Python as
 // a message with a number, and counts as saved when Python has sent that number back.
 
-const SVG = "http://www.w3.org/2000/svg";
 const COLORS = ["#2bd99a", "#ffb000", "#56b4e9", "#cc79a7", "#d55e00", "#f0e442"];
 const IGNORE = "ignore";
 const SMALLEST = 3; // pixels of a side; a smaller drag draws nothing
 const PATIENCE = 4000; // milliseconds without an answer until the page says so
 const STYLE = `
-  .page { font: 14px/1.4 system-ui, sans-serif; color: #222; outline: none; }
-  .bar { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 4px 0; }
-  .bar button { font: inherit; padding: 3px 10px; border: 1px solid #bbb; border-radius: 4px;
-    background: #fff; cursor: pointer; }
-  .bar button:hover { background: #f2f2f2; }
-  .bar button.on { outline: 2px solid #333; }
-  .bar button.main { background: #0072b2; border-color: #0072b2; color: #fff; }
-  .bar button:disabled { opacity: .4; cursor: default; }
-  .bar .space { flex: 1; }
-  .saved { color: #00734f; } .saving { color: #777; } .lost { color: #c00; font-weight: bold; }
+  .page { font: 14px/1.4 system-ui, sans-serif; outline: none; }
+  .bar, .strip { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; margin: 4px 0; }
+  button { font: inherit; padding: 2px 8px; border: 1px solid #bbb; background: #fff; }
+  .on, .here { outline: 2px solid #333; }
+  button.main { background: #0072b2; color: #fff; }
+  .done { background: #c9f0e0; }
+  .space { flex: 1; }
+  .saved { color: #00734f; } .lost { color: #c00; font-weight: bold; }
   .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 5px; }
   svg { width: 100%; max-height: 72vh; background: #333; cursor: crosshair; touch-action: none;
     display: block; user-select: none; }
-  .strip { display: flex; flex-wrap: wrap; gap: 3px; margin: 6px 0; }
-  .strip button { font: 12px system-ui; min-width: 28px; padding: 2px 4px; cursor: pointer;
-    border: 1px solid #ccc; background: #fff; border-radius: 3px; }
-  .strip button.done { background: #c9f0e0; } .strip button.here { outline: 2px solid #333; }
   .quiet { color: #666; font-size: 12px; }`;
 const HELP = "Drag: draw (with Shift also over a box). Drag a box or its corners: move, resize. " +
   "Del: delete. 1–9: class. i: ignore. Ctrl+Z: undo. Enter: finished, next. u: not finished " +
@@ -38,7 +31,7 @@ function node(tag, properties = {}, ...children) {
 }
 
 function shape(tag, attributes, ...children) {
-  const made = document.createElementNS(SVG, tag);
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.append(...children);
   return made;
@@ -53,7 +46,7 @@ export function render({ model }) {
 
   const title = node("b", { className: "title" });
   const about = node("span", { className: "quiet about" });
-  const status = node("span", { className: "saved status" });
+  const status = node("span", { className: "status" });
   const space = () => node("span", { className: "space" });
   const bar = node("div", { className: "bar classes" });
   const image = shape("image", { x: 0, y: 0 });
@@ -163,9 +156,8 @@ export function render({ model }) {
     if (model.frame.key === frame.key) return show();
     frame = model.frame;
     [boxes, finished, history, selected, drag] = [frame.boxes, frame.looked_at, [], -1, null];
-    image.setAttribute("href", frame.image);
-    image.setAttribute("width", frame.width);
-    image.setAttribute("height", frame.height);
+    for (const [name, value] of [["href", frame.image], ["width", frame.width],
+      ["height", frame.height]]) image.setAttribute(name, value);
     whole();
   }
   function button(text, tip, action, className = "", disabled = false) {
@@ -181,20 +173,16 @@ export function render({ model }) {
       const count = boxes.filter((b) => b.label === each).length || "";
       const on = each === (own?.label ?? label) ? "on" : "";
       const made = button(`${each} ${count}`, `key ${k + 1}`, () => name(each), on);
-      const swatch = node("span", { className: "swatch" });
-      swatch.style.background = color(each);
+      const swatch = node("span", { className: "swatch", style: `background: ${color(each)}` });
       made.prepend(swatch);
-      made.dataset.label = each;
-      if (each === IGNORE) made.style.background = "#ddd";
       return made;
     });
     const goOn = boxes.length ? "Finished, next" : "Nothing there, next";
-    const again = button("Not finished", "key u: not finished after all", takeBack);
     bar.replaceChildren(
       ...ofClasses,
       button("Delete", "key Del", remove, "", !own),
       button("Undo", "Ctrl+Z", undo, "", !history.length),
-      ...(finished ? [again] : []),
+      ...(finished ? [button("Not finished", "key u: not finished after all", takeBack)] : []),
       space(),
       button("Previous", "key PgUp", () => open(index - 1), "", index === 0),
       button("Later", "key PgDn: go on, this frame is not finished", () => open(index + 1), "",
@@ -213,13 +201,13 @@ export function render({ model }) {
   }
   function drawing(box, k) { // a box: its dark border, itself, and its handles if it is selected
     const unit = view[2] / Math.max(1, svg.clientWidth || 800); // image pixels a pixel
-    const [x, y, width, height] = box.bbox, on = k === selected, strong = on || k === drag?.at;
-    const at = { x, y, width, height }, stroke = color(box.label), side = 9 * unit;
-    const dash = box.label === IGNORE ? { "stroke-dasharray": `${6 * unit} ${4 * unit}` } : {};
+    const [x, y, width, height] = box.bbox, on = k === selected, side = 9 * unit;
+    const at = { x, y, width, height }, stroke = color(box.label);
     const border = shape("rect", { ...at, fill: "none", stroke: "#000", "stroke-opacity": .6,
       "stroke-width": 4 * unit, "pointer-events": "none" });
-    const own = shape("rect", { ...at, ...dash, stroke, fill: stroke, cursor: "move", "data-box": k,
-      "fill-opacity": strong ? .18 : .05, "stroke-width": (strong ? 2.4 : 1.6) * unit },
+    const own = shape("rect", { ...at, stroke, fill: stroke, cursor: "move", "data-box": k,
+      "fill-opacity": on ? .18 : .05, "stroke-width": (on ? 2.4 : 1.6) * unit,
+      "stroke-dasharray": box.label === IGNORE ? `${6 * unit} ${4 * unit}` : "none" },
     shape("title", {}, box.label));
     const corners = [[0, 0], [.5, 0], [1, 0], [0, .5], [1, .5], [0, 1], [.5, 1], [1, 1]];
     const handles = corners.map(([fx, fy]) => shape("rect", { x: x + fx * width - side / 2,
