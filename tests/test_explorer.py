@@ -20,7 +20,6 @@ from alkit.pages import matching
 from alkit.pages.explorer import frame, galleries, trial
 from alkit.pages.explorer.cycle import Cycle, Unavailable, cycles_of, runs_of
 from alkit.pages.explorer.page import Explorer, page
-from alkit.pages.explorer.timeline import stretches
 from alkit.selection import Reason
 
 
@@ -191,7 +190,6 @@ def test_matched_frames_agree_with_the_evaluation(truth, found):
     missed = round(result.miss_rate[-1] * real) if len(result.fppi) and real else real
     assert len(found.of(matching.FALSE)) == false
     assert len(labels.of(matching.MISSED)) == missed
-    assert galleries.missed_counts(labels, 5).tolist() == [0, 0, 0, missed, 0]
     assert len(labels.of(matching.IGNORED)) == len(truth) - real
     assert len(found.ltwh) == len(kept)
 
@@ -200,7 +198,6 @@ def test_in_frames_that_were_not_predicted_nobody_missed_anything():
     boxes = {4: Boxes([[0, 0, 9, 20], [30, 0, 9, 20]], ["pedestrian"] * 2, [False, True])}
     _, labels = matching.match({4: None}, boxes, 0)
     assert labels.kind.tolist() == [matching.UNSEEN, matching.IGNORED]
-    assert galleries.missed_counts(labels, 5).sum() == 0
 
 
 def test_where_people_label_the_hidden_boxes_stay_hidden(toy_copy):
@@ -428,11 +425,6 @@ def test_counts_of_known_pedestrians(explorer):
     counts = explorer.galleries.counts()
     assert counts.tolist() == [int((~own.ignore).sum()) for own in truth]
     assert explorer.timeline._counts.data["n"].sum() == counts.sum()
-
-
-def test_stretches_of_a_mask():
-    assert stretches([0, 1, 1, 0, 0, 1]).T.tolist() == [[0.5, 2.5], [4.5, 5.5]]
-    assert stretches([0, 0]).shape == (2, 0)
 
 
 def test_layers_are_what_their_names_say(explorer):

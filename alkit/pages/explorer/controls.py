@@ -4,13 +4,13 @@ from urllib.parse import urlencode
 
 import panel as pn
 
+from alkit.loop.runs import Run
 from alkit.pages.explorer import galleries
-from alkit.pages.explorer.cycle import Cycle, cycles_of
-from alkit.pages.explorer.frame import LAYERS, PALETTES
+from alkit.pages.explorer.cycle import Cycle, cycles_of, runs_of
+from alkit.pages.explorer.frame import BOXES, LAYERS, PALETTES
 from alkit.pages.explorer.trial import Numbers
 from alkit.profiles import unknown
 
-DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 NOTHING = "nothing"  # beside the frame
 LISTS = ("layer", "palette", "beside")
 VIEW = ("opacity", "threshold", "limit")  # sliders of what is shown
@@ -19,11 +19,14 @@ IN_LINK = ("run", "cycle", "frame", *LISTS, *VIEW, *TRIED)
 
 
 class Controls:
-    """Every widget by its name, for all `runs` of an experiment, at the one named `own`."""
+    """Every widget by its name, for all runs of an experiment that have chosen frames, at one."""
 
-    def __init__(self, runs: dict, own: str):
-        w, self.runs = pn.widgets, runs
-        self.run = w.Select(label="run", options=list(runs), value=own, width=190)
+    def __init__(self, run: Run):
+        w, self.runs = pn.widgets, runs_of(run)
+        if not self.runs:
+            raise ValueError(f"{run.out}: no cycle of any run has chosen frames yet")
+        self.run = w.Select(label="run", options=list(self.runs), width=190)
+        self.run.value = next((n for n, r in self.runs.items() if r == run), self.run.value)
         self.cycle = w.Select(label="cycle", options=[0], width=70)
         self.sequence = w.Select(label="sequence", options=["all"], width=150)
         self.position = w.IntInput(label="position in the pool", value=0, start=0, width=130)

@@ -8,13 +8,13 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from alkit import prediction, text
+from alkit import prediction
 from alkit.arrays import to_numpy
 from alkit.frames import Boxes
 from alkit.loop import labels
 from alkit.loop.jsonfile import read_json
 from alkit.loop.plugins import load_score
-from alkit.loop.runs import Run, open_run
+from alkit.loop.runs import Run
 from alkit.loop.steps.step_4_select import timeline
 from alkit.pages import matching
 from alkit.selection import Reason
@@ -247,12 +247,3 @@ def runs_of(run: Run) -> dict:
         for seed in settings["seeds"]
     }
     return {name: other for name, other in found.items() if cycles_of(other)}
-
-
-def check(run: str, number: int) -> str:
-    """The notebook's checked line; cycle 0 is the last."""
-    opened = open_run(run)
-    cycle = Cycle(opened, number or cycles_of(opened)[-1])
-    ranked = np.flatnonzero(cycle.table["rank"])
-    problems = [] if np.array_equal(ranked, cycle.positions) else [f"{len(ranked)} are ranked"]
-    return text.sentence("explorer: the frames that it ranks are the unlabeled ones", problems)

@@ -27,6 +27,7 @@ PALETTES = {
 }
 LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
+DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 CLEAR = (0, 0, 0, 0)
 SIDES = {side: side for side in ("left", "right", "top", "bottom")}
 
@@ -120,6 +121,9 @@ class FrameView:
         rgba[..., :3] = image
         self.image.data_source.data = {"image": [rgba.view(np.uint32)[..., 0]]}
         _clear(self.defaults)
+        self.mapper.palette = PALETTES[controls.palette.value]
+        for name, boxes in zip(BOXES, (self.detections, self.labels, self.defaults), strict=True):
+            boxes.visible = name in controls.boxes.value
         self._show_boxes(*cycle.matched(position, controls.limit.value))
         self.map.visible = controls.layer.value != "none"
         try:

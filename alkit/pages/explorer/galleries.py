@@ -133,16 +133,11 @@ def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
     return [(float(values[k]), *where[k].tolist()) for k in order]
 
 
-def missed_counts(labels: Boxes, n: int) -> np.ndarray:
-    """How many pedestrians are missed in each of n frames."""
-    return np.bincount(labels.position[labels.kind == matching.MISSED], minlength=n)
-
-
 def blind_spots(cycle: Cycle, labels: Boxes, limit: float, most: int = SHOWN) -> tuple:
     """The frames whose missed pedestrians the score does not see: the most missed first, the lowest
     z first among equals."""
     z = cycle.table["z"].to_numpy()
-    missed = missed_counts(labels, len(z))
+    missed = np.bincount(labels.position[labels.kind == matching.MISSED], minlength=len(z))
     where = np.flatnonzero((missed > 0) & ~np.isnan(z))
     where = where[np.lexsort((z[where], -missed[where]))].tolist()
     items = [item(cycle, p, limit, f"{missed[p]} missed, z {z[p]:.5f} nats") for p in where[:most]]

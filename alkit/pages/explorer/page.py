@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl
 import numpy as np
 import panel as pn
 
-from alkit.loop.runs import Run, open_run
+from alkit.loop.runs import Run
 from alkit.pages import serving
 from alkit.pages.explorer import galleries
-from alkit.pages.explorer.controls import BOXES, DEFAULTS, NOTHING, Controls
-from alkit.pages.explorer.cycle import Cycle, Unavailable, runs_of
-from alkit.pages.explorer.frame import PALETTES, FrameView
+from alkit.pages.explorer.controls import NOTHING, Controls
+from alkit.pages.explorer.cycle import Cycle, Unavailable
+from alkit.pages.explorer.frame import DEFAULTS, FrameView
 from alkit.pages.explorer.timeline import Timeline
 from alkit.pages.explorer.trial import Trials
 from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
@@ -23,13 +23,12 @@ TICK = 200  # milliseconds between two slices of work
 SLICE = 0.1  # seconds of one, for the page to be quick meanwhile
 
 
-def page(run: str | Run, cycle: int = 0, at: str = ""):
+def page(run: Run, cycle: int = 0, at: str = ""):
     """The explorer of a run's experiment, at a cycle (0: its last) and at what a link says,
     `?run=…&cycle=…&frame=…`. A served page follows the browser's address, and shows what is wrong.
 
     Raises ValueError for a run that has chosen no frames, and for a link to what is not there.
     """
-    run = run if isinstance(run, Run) else open_run(run)
     if not serving.served():
         pn.extension(inline=True)  # in a notebook too nothing comes from another host
         return Explorer(run, cycle, _link(at)).layout
@@ -43,7 +42,7 @@ def page(run: str | Run, cycle: int = 0, at: str = ""):
 def check(run: Run, cycle: int, at: str = ""):
     """Raise ValueError for a run or cycle that has chosen no frames: what a server says before it
     serves."""
-    _controls(run).follow(_link(at), cycle)
+    Controls(run).follow(_link(at), cycle)
 
 
 def _link(at: str) -> dict:
@@ -52,23 +51,11 @@ def _link(at: str) -> dict:
     return dict(parse_qsl(query, strict_parsing=True)) if query else {}
 
 
-def _controls(run: Run) -> Controls:
-    """The widgets for all runs of the experiment that have chosen frames, at this run."""
-    runs = runs_of(run)
-    if not runs:
-        raise ValueError(
-            f"{run.out}: no cycle of any run has chosen frames yet, so there is nothing to "
-            "explore; `alkit run` the experiment first"
-        )
-    names = {other.folder: name for name, other in runs.items()}
-    return Controls(runs, names.get(run.folder, next(iter(runs))))
-
-
 class Explorer:
     """One page: the cycle that is open, the frame that is shown, and how widgets change them."""
 
     def __init__(self, run: Run, number: int, link: dict):
-        c = self.controls = _controls(run)
+        c = self.controls = Controls(run)
         self.served, self._quiet = serving.served(), False
         self._cycle = functools.cache(lambda name, number: Cycle(c.runs[name], number))
         self.words, self.words_beside = words("words"), words("words-beside")
@@ -104,11 +91,10 @@ class Explorer:
         self.timeline = Timeline(self.cycle)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
 
-    def _reopen(self, offer_cycles: bool = False):
+    def _reopen(self):
         self._quiet = True  # while several widgets are set
         try:
-            if offer_cycles:
-                self.controls.offer_cycles()
+            self.controls.offer_cycles()
             self._open()
         except (Unavailable, ValueError, OSError) as error:  # what is shown stays
             self.words.value = f"<i>{escape(str(error))}</i>"
@@ -119,7 +105,6 @@ class Explorer:
 
     def _fill(self):
         self._arrange()
-        self._style()
         self.galleries.show()
 
     # --- going somewhere
@@ -133,9 +118,8 @@ class Explorer:
 
     def _zoom(self):
         sequence, position = self.controls.sequence.value, self.controls.position.value
-        where = np.arange(len(self.cycle.table))
-        if sequence != "all":
-            where = np.flatnonzero(self.cycle.table["sequence"] == sequence)
+        known = self.cycle.table["sequence"]
+        where = np.flatnonzero(known.eq(sequence) | (sequence == "all"))
         with self._together():
             self.timeline.zoom(int(where[0]), int(where[-1]))
         if not where[0] <= position <= where[-1]:
@@ -202,15 +186,6 @@ class Explorer:
         yield
         pn.io.push_notebook(self.layout)
 
-    def _style(self):
-        """The colors of maps, and which boxes are shown."""
-        self._say_link()
-        shown = [name in self.controls.boxes.value for name in BOXES]
-        with self._together():
-            for view in (self.view, self.beside):
-                view.mapper.palette = PALETTES[self.controls.palette.value]
-                view.detections.visible, view.labels.visible, view.defaults.visible = shown
-
     def _restore(self):
         self.controls.restore_numbers(self.cycle)
         self._show_frame()
@@ -266,12 +241,10 @@ class Explorer:
     def _connect(self):
         c = self.controls
         for call, widgets, name in (
-            (partial(self._reopen, offer_cycles=True), [c.run], "value"),
-            (self._reopen, [c.cycle], "value"),
+            (self._reopen, [c.run, c.cycle], "value"),
             (self._zoom, [c.sequence], "value"),
-            (self._show_frame, [c.position, c.layer, c.limit], "value"),
+            (self._show_frame, [c.position, c.layer, c.palette, c.limit, c.boxes], "value"),
             (self._show_frame, [c.radius, c.region, c.now, c.later], "value_throttled"),
-            (self._style, [c.palette, c.boxes], "value"),
             (self._say_link, [c.opacity, c.threshold], "value_throttled"),
             (self._arrange, [c.beside], "value"),
             (self.galleries.show, [c.gallery, c.sheet], "value"),

@@ -70,13 +70,11 @@ class Galleries:
 
     def show(self):
         """Fill the gallery."""
-        self.layout.loading = True
-        try:
-            items, said = self._filled()
-        except Unavailable as error:
-            items, said = [], str(error)
-        finally:
-            self.layout.loading = False
+        with self.layout.param.update(loading=True):
+            try:
+                items, said = self._filled()
+            except Unavailable as error:
+                items, said = [], str(error)
         self.gallery.html, self._words.value = galleries.html(items), escape(said)
 
     def _filled(self) -> tuple:

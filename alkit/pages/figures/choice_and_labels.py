@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from alkit.loop.labels import labeled_frames
+from alkit.pages import matching
 from alkit.pages.figures import drawing
 from alkit.pages.figures.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY
 
@@ -46,10 +47,8 @@ def selection(run, cycle: int):
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
     for name, (color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
-        at_bottom = np.isnan(values[at]) | (name == "LABELED")
-        height = np.where(at_bottom, 0.0, values[at])
+        height = np.nan_to_num(values[at]) * (name != "LABELED")
         marker = {"CHOSEN": "*", "LABELED": "|"}.get(name, "o")
-        size = size if len(values) < 2000 or name == "CHOSEN" else size / 2
         if len(at):
             style = {"color": color, "markersize": size, "markeredgewidth": 0.6}
             axes.plot(at, height, marker, label=f"{words}: {len(at)}", linestyle="none", **style)
@@ -80,11 +79,12 @@ def labels(run, cycle: int):
     items = []
     for k in range(min(len(frames), SHOWN)):
         own = frames.boxes[k]
-        ignored = np.count_nonzero(own.ignore)
+        ignored = int(np.count_nonzero(own.ignore))
         name = f"{frames.name[k]}: {len(own) - ignored}" + f" + {ignored} ignored" * (ignored > 0)
-        items.append((frames.images(k), name, partial(drawing.labeled, own=own)))
+        matched = matching.match({k: None}, {k: own}, 0)
+        items.append((frames.images(k), name, partial(drawing.matched, parts=matched)))
     caption = (
-        f"{len(items)} of {len(frames)} labeled frames. Green: pedestrians; white, dashed: boxes "
+        f"{len(items)} of {len(frames)} labeled frames. Blue: pedestrians; white, dashed: boxes "
         "to ignore, neither a pedestrian to learn nor background."
     )
     title = f"Step 5, cycle {cycle}: what the {given['info'].get('source', 'annotator')} says"

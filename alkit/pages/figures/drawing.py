@@ -105,14 +105,8 @@ def matched(axes, parts):
     for own in parts:
         for kind in dict.fromkeys(own.kind):
             texts = [f"{s:.2f}" for s in own.score[own.kind == kind] if np.isfinite(s)]
-            dashed = not texts and kind != matching.MISSED
+            dashed = kind == matching.IGNORED
             boxes(axes, own.of(kind), matching.COLORS[kind], dashed, texts)
-
-
-def labeled(axes, own):
-    """The `alkit.frames.Boxes` of a frame: pedestrians, and those to ignore."""
-    boxes(axes, own.ltwh[own.ignore], "white", dashed=True)
-    boxes(axes, own.ltwh[~own.ignore], TRUTH)
 
 
 def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:

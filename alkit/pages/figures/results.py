@@ -79,8 +79,8 @@ def mistakes(run, cycle: int, count: int = 6):
     items = [(frames.images(i), title, mark) for _, i, title, mark in mistakes[:count]]
     at = "there are none" if limit is None else f"of score ≥ {limit:.2f}, which gives FPPI 1"
     caption = (
-        f"Detections: {at}. Red: missed pedestrians; orange: false detections; green: hits, dashed "
-        f"the labeled boxes. The frames with most mistakes among {len(looked)} of {len(frames)} "
+        f"Detections: {at}. Red: missed pedestrians; orange: false detections; green: hits and "
+        f"the boxes hit. The frames with most mistakes among {len(looked)} of {len(frames)} "
         "test frames, evenly chosen."
     )
     title = f"Step 7, cycle {cycle}: what the detector gets wrong"

@@ -53,8 +53,8 @@ def detections(run, count: int = 3):
         items.append((image, frames.name[i], mark))
     caption = (
         "Detections with the score that gives FPPI 1 or more: green hits, orange false ones. "
-        "Labeled pedestrians: green, dashed, where found, red where missed. Frames evenly chosen "
-        "among those with a pedestrian."
+        "Labeled pedestrians: green where found, red where missed. Frames evenly chosen among "
+        "those with a pedestrian."
     )
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
 
@@ -67,11 +67,9 @@ def predictions(run, cycle: int, count: int = 2):
     positions = logits["position"].values
     pool, numbers = run.frames("pool").unlabeled(), run.numbers(cycle)
     found = matching.by_image(run.detections(cycle, "pool"))
-    both = numbers.double_evaluation and numbers.double_average == "probabilities"
-    views = "mean of the image and its mirror image; " if both else ""
     caption = (
         "Probabilities of the five default boxes (height × width) at every pixel, from 0 (black) "
-        f"to 1 (yellow); {views}orange: detections. Frames: the most confident detections, of "
+        f"to 1 (yellow); orange: detections. Frames: the most confident detections, of "
         f"{count} sequences where there are any."
     )
     items = []
@@ -103,20 +101,16 @@ def confident(found: dict, positions, sequence, count: int) -> list:
 
 def score_maps(run, cycle: int, count: int = 3):
     """The score maps of frames with a high score, over their images."""
-    from alkit.aggregation import image_score
-
     maps = run.scores(cycle)
     positions = maps["position"].values
     looked = evenly(len(positions), SAMPLED)
-    numbers, how = run.numbers(cycle), run.aggregation(cycle)
-    region, grid = numbers.pixels(numbers.region), numbers.region_grid
     sample = maps.isel(frame=looked).values
-    z = image_score(sample, region, how, grid) if looked else np.zeros(0)
-    best = np.argsort(-z, kind="stable")[:count].tolist()
+    mean = sample.mean((1, 2))
+    best = np.argsort(-mean, kind="stable")[:count].tolist()
     highest = max(float(sample[best].max(initial=0)), 1e-6)
     caption = (
         f"Score of every pixel ({run.strategy.score}), clear at 0, brightest at {highest:.3g} "
-        f"nats. Frames: those of the highest image score z among {len(looked)} of the "
+        f"nats. Frames: those of the highest mean score among {len(looked)} of the "
         f"{len(positions)} unlabeled frames, evenly chosen."
     )
     pool = run.frames("pool").unlabeled()
@@ -124,7 +118,7 @@ def score_maps(run, cycle: int, count: int = 3):
     for k in best:
         position = int(positions[looked[k]])
         image = pool.images(position)
-        images.append((image, f"{pool.name[position]}   z = {z[k]:.4f} nat", None))
+        images.append((image, f"{pool.name[position]}   mean {mean[k]:.4f} nats", None))
         overlays.append((drawing.under_scores(image, sample[k], highest), "", None))
     title = f"Step 2, cycle {cycle}: where the predictions diverge"
     return drawing.contact_sheet(images + overlays, max(1, len(best)), title, caption, NONE_LEFT)
@@ -137,8 +131,8 @@ def image_scores(run, cycle: int):
     z[table["position"]] = table["z"]
     sequence = run.frames("pool").sequence
     caption = (
-        f"Image score z (Eq. 5) of {len(table)} unlabeled frames. Right: in the order of the pool"
-        + (", a band for each sequence; gaps are labeled frames." if sequence is not None else ".")
+        f"Image score z (Eq. 5) of {len(table)} unlabeled frames. Right: in the order of the pool, "
+        "a band for each sequence; gaps are labeled frames."
     )
     figure = drawing.picture(3.3, f"Step 3, cycle {cycle}: image scores", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.4))

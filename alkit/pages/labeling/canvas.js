@@ -18,6 +18,8 @@ const STYLE = `
   .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 5px; }
   svg { width: 100%; max-height: 72vh; background: #333; cursor: crosshair; touch-action: none;
     display: block; user-select: none; }
+  svg g { filter: drop-shadow(0 0 1px #000); }
+  svg rect { vector-effect: non-scaling-stroke; stroke-width: 2; }
   .quiet { color: #666; font-size: 12px; }`;
 const HELP = "Drag: draw (with Shift also over a box). Drag a box or its corners: move, resize. " +
   "Del: delete. 1–9: class. i: ignore. Ctrl+Z: undo. Enter: finished, next. u: not finished " +
@@ -64,16 +66,10 @@ export function render({ model }) {
   function send(kind, rest) {
     sent += 1;
     say("saving", "saving …");
-    deliver({ kind, n: sent, ...rest });
-  }
-  function deliver(message) { // again and again until it is answered: each says all of the frame
-    model.send_msg(message);
+    model.send_msg({ kind, n: sent, ...rest });
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      say("lost", "NOT SAVED: no answer. The kernel or server may be gone; what was saved is " +
-        "safe there. Start it again and reload this page.");
-      deliver(message);
-    }, PATIENCE);
+    timer = setTimeout(() => say("lost", "NOT SAVED: no answer. The kernel or server may be gone; " +
+      "what was saved is safe there. Start it again and reload this page."), PATIENCE);
   }
   function say(kind, text) {
     status.className = `${kind} status`;
@@ -156,8 +152,10 @@ export function render({ model }) {
     if (model.frame.key === frame.key) return show();
     frame = model.frame;
     [boxes, finished, history, selected, drag] = [frame.boxes, frame.looked_at, [], -1, null];
-    for (const [name, value] of [["href", frame.image], ["width", frame.width],
-      ["height", frame.height]]) image.setAttribute(name, value);
+    const { width, height } = frame;
+    for (const [key, value] of Object.entries({ href: frame.image, width, height })) {
+      image.setAttribute(key, value);
+    }
     whole();
   }
   function button(text, tip, action, className = "", disabled = false) {
@@ -199,21 +197,17 @@ export function render({ model }) {
   function color(each) {
     return each === IGNORE ? "#ffffff" : COLORS[model.classes.indexOf(each) % COLORS.length];
   }
-  function drawing(box, k) { // a box: its dark border, itself, and its handles if it is selected
-    const unit = view[2] / Math.max(1, svg.clientWidth || 800); // image pixels a pixel
-    const [x, y, width, height] = box.bbox, on = k === selected, side = 9 * unit;
-    const at = { x, y, width, height }, stroke = color(box.label);
-    const border = shape("rect", { ...at, fill: "none", stroke: "#000", "stroke-opacity": .6,
-      "stroke-width": 4 * unit, "pointer-events": "none" });
-    const own = shape("rect", { ...at, stroke, fill: stroke, cursor: "move", "data-box": k,
-      "fill-opacity": on ? .18 : .05, "stroke-width": (on ? 2.4 : 1.6) * unit,
-      "stroke-dasharray": box.label === IGNORE ? `${6 * unit} ${4 * unit}` : "none" },
-    shape("title", {}, box.label));
+  function drawing(box, k) { // a box, and its handles if it is selected
+    const side = 9 * view[2] / Math.max(1, svg.clientWidth || 800); // nine pixels of the screen
+    const [x, y, width, height] = box.bbox, on = k === selected, stroke = color(box.label);
+    const own = shape("rect", { x, y, width, height, stroke, fill: stroke, cursor: "move",
+      "data-box": k, "fill-opacity": on ? .18 : .05,
+      "stroke-dasharray": box.label === IGNORE ? "6 4" : "none" }, shape("title", {}, box.label));
     const corners = [[0, 0], [.5, 0], [1, 0], [0, .5], [1, .5], [0, 1], [.5, 1], [1, 1]];
     const handles = corners.map(([fx, fy]) => shape("rect", { x: x + fx * width - side / 2,
       y: y + fy * height - side / 2, width: side, height: side, fill: "#fff", stroke: "#000",
-      "stroke-width": unit, "data-handle": `${fx} ${fy}`, cursor: "nwse-resize" }));
-    return [border, own, ...(on ? handles : [])];
+      "data-handle": `${fx} ${fy}`, cursor: "nwse-resize" }));
+    return on ? [own, ...handles] : [own];
   }
 
   // --- the pointer

@@ -8,7 +8,7 @@ from panel.custom import JSComponent
 
 from alkit.data.imagefile import jpeg
 from alkit.labeling.session import Held, Session
-from alkit.loop.runs import Run, open_run
+from alkit.loop.runs import Run
 from alkit.loop.task import task
 from alkit.pages import serving
 
@@ -98,13 +98,12 @@ class Canvas(JSComponent):
         self.done = self._finished()
 
 
-def page(run: str | Run, cycle: int):
+def page(run: Run, cycle: int):
     """The labeling page of a cycle. In a notebook a page of the same kernel takes the place of an
     earlier one; a served page waits, and says for whom, while somebody else labels.
 
     Raises ValueError and RuntimeError where `Session` does, in a notebook Held too.
     """
-    run = run if isinstance(run, Run) else open_run(run)
     wanted = task(run, cycle)
     if not serving.served():
         pn.extension(inline=True)  # in a notebook too nothing comes from another host
