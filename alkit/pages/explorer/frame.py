@@ -13,6 +13,7 @@ from alkit import aggregation, scores
 from alkit.pages import matching
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.figures import drawing
+from alkit.pages.figures.training_and_scores import LEVELS
 
 
 def _clear_at_zero(palette) -> list:
@@ -25,7 +26,6 @@ PALETTES = {
     name: _clear_at_zero(all_palettes[name.capitalize()][256])
     for name in ("inferno", "viridis", "cividis", "turbo")
 }
-LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
 DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 CLEAR = (0, 0, 0, 0)
@@ -67,10 +67,7 @@ class FrameView:
 
     def __init__(self, size: tuple[int, int], ranges=None):
         height, width = self.size = size
-        self.ranges = ranges or (
-            Range1d(0, width, bounds=(-width, 2 * width)),
-            Range1d(height, 0, bounds=(-height, 2 * height)),
-        )
+        self.ranges = ranges or (Range1d(0, width), Range1d(height, 0))
         self.figure = figure(
             x_range=self.ranges[0],
             y_range=self.ranges[1],
@@ -124,7 +121,13 @@ class FrameView:
         self.mapper.palette = PALETTES[controls.palette.value]
         for name, boxes in zip(BOXES, (self.detections, self.labels, self.defaults), strict=True):
             boxes.visible = name in controls.boxes.value
-        self._show_boxes(*cycle.matched(position, controls.limit.value))
+        detections, labels = cycle.matched(position, controls.limit.value)
+        scored = zip(detections.kind, detections.score, strict=True)
+        what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
+        colors = [matching.COLORS[kind] for kind in (*detections.kind, *labels.kind)]
+        _put(self.detections, detections.ltwh, colors[: len(what)], what, "solid")
+        what = [f"labeled, {kind}" for kind in labels.kind]
+        _put(self.labels, labels.ltwh, colors[len(colors) - len(what) :], what, [6, 4])
         self.map.visible = controls.layer.value != "none"
         try:
             p, score, shown, high, title = maps(controls, cycle, position, radius)
@@ -140,22 +143,10 @@ class FrameView:
         self.bar.title = title
         return ""
 
-    def _show_boxes(self, detections: matching.Boxes, labels: matching.Boxes):
-        scored = zip(detections.kind, detections.score, strict=True)
-        what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
-        _put(
-            self.detections,
-            detections.ltwh,
-            map(matching.COLORS.get, detections.kind),
-            what,
-            "solid",
-        )
-        what = [f"labeled, {kind}" for kind in labels.kind]
-        _put(self.labels, labels.ltwh, map(matching.COLORS.get, labels.kind), what, [6, 4])
-
-    def show_default_boxes(self, x: float, y: float, sizes: np.ndarray):
-        """The default boxes, (5, 2) heights and widths in pixels, around a pixel."""
-        height, width = np.asarray(sizes, float).T
+    def show_default_boxes(self, x: float, y: float, numbers):
+        """The default boxes of a profile around a pixel."""
+        sizes = np.array(numbers.default_boxes, float) * numbers.scale
+        height, width = sizes.T
         ltwh = np.column_stack([x - width / 2, y - height / 2, width, height])
         what = [
             f"default box of {level}, {h:.0f}×{w:.0f} pixels"

@@ -127,11 +127,9 @@ class Explorer:
 
     def _tapped(self, event):
         if DEFAULTS in self.controls.boxes.value:
-            numbers = self.cycle.numbers
-            sizes = np.array(numbers.default_boxes, float) * numbers.scale
             with self._together():
                 for view in (self.view, self.beside):
-                    view.show_default_boxes(event.x, event.y, sizes)
+                    view.show_default_boxes(event.x, event.y, self.cycle.numbers)
 
     # --- one frame
 

@@ -8,8 +8,6 @@ from alkit.pages.explorer.cycle import Cycle
 from alkit.pages.figures.drawing import BLACK, BLUE, GREEN, RED, SKY
 from alkit.selection import Reason
 
-HEIGHT = 210  # pixels
-
 
 class Timeline:
     """A Bokeh figure: a line for z and one for what is ranked by, marks for chosen and labeled
@@ -20,7 +18,7 @@ class Timeline:
         values = table["ranked_by"].to_numpy()
         n, self._high = len(table), np.nanmax(values, initial=1e-9) * 1.08
         self.figure = figure(
-            height=HEIGHT,
+            height=210,
             sizing_mode="stretch_width",
             x_range=Range1d(-0.5, max(n - 0.5, 0.5)),
             y_range=Range1d(0, self._high),

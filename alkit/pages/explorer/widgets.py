@@ -86,11 +86,9 @@ class Galleries:
             return galleries.nearest(cycle, c.position.value, limit)
         if name == "tiles":
             return galleries.tiles(cycle, name)
-        if self.labels.error:
-            raise Unavailable(f"labeled boxes cannot be read: {self.labels.error}")
-        if self.labels.left:
-            done = self.labels.total - len(self.labels.left)
-            raise Unavailable(f"reading labeled boxes: {done} of {self.labels.total} frames")
+        if self.labels.left or self.labels.error:
+            done = f"{len(self.labels.results)} of {self.labels.total} frames"
+            raise Unavailable(f"labeled boxes are read: {done}. {self.labels.error}")
         matched = matching.match(cycle.detections, self.labels.results, limit)
         if name == galleries.BLIND:
             return galleries.blind_spots(cycle, matched[1], limit)

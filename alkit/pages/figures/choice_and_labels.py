@@ -27,11 +27,7 @@ def selection(run, cycle: int):
     values = np.array([np.nan if v is None else v for v in chosen["ranked_by"]], float)
     reason = np.array(chosen["reason"])
     sequence = run.frames("pool").sequence
-    label = "random number"
     scored = run.strategy.score is not None
-    if scored:
-        smoothed = run.strategy.smoothing and sequence is not None
-        label = "ẑ, smoothed score (nats)" if smoothed else "z (nats)"
     rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
@@ -43,7 +39,8 @@ def selection(run, cycle: int):
         "the bottom.",
     )
     axes = figure.subplots()
-    drawing.tidy(axes, "", "position in the pool", label)
+    what = "what is ranked by (nats)" if scored else "random number"
+    drawing.tidy(axes, "", "position in the pool", what)
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
     for name, (color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
@@ -65,9 +62,7 @@ def chosen_frames(run, cycle: int):
     for rank, frame in enumerate(chosen[:SHOWN], 1):
         score = "" if run.strategy.score is None else f"  {frame['ranked_by']:.4f}"
         items.append((pool.images(frame["position"]), f"{rank}. {frame['name']}{score}", None))
-    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen" + (
-        ", with the smoothed score (nats)." if run.strategy.score else "."
-    )
+    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen, with their score."
     title = f"Step 4, cycle {cycle}: the frames to label"
     return drawing.contact_sheet(items, 4, title, caption, "No frame could be chosen.")
 

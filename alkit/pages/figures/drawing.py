@@ -32,18 +32,11 @@ class Picture(Figure):
 
     photographs = False
 
-    def encoded(self) -> tuple[str, bytes]:
-        """The MIME type and the bytes of the image."""
-        buffer = io.BytesIO()
-        if self.photographs:
-            self.savefig(buffer, format="jpeg", dpi=DPI, pil_kwargs={"quality": 85})
-            return "image/jpeg", buffer.getvalue()
-        self.savefig(buffer, format="png", dpi=DPI)
-        return "image/png", buffer.getvalue()
-
     def _repr_mimebundle_(self, include=None, exclude=None):
-        kind, data = self.encoded()
-        return {kind: base64.b64encode(data).decode()}
+        buffer = io.BytesIO()
+        kind, style = ("jpeg", {"pil_kwargs": {"quality": 85}}) if self.photographs else ("png", {})
+        self.savefig(buffer, format=kind, dpi=DPI, **style)
+        return {f"image/{kind}": base64.b64encode(buffer.getvalue()).decode()}
 
 
 def picture(height: float, title: str, caption: str = "") -> Picture:
