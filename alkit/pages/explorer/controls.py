@@ -36,7 +36,7 @@ class Controls:
 
         share = {"start": 0, "end": 1, "step": 0.01}
         self.layer = w.Select(label="over the image", options=list(LAYERS), width=120)
-        self.palette = w.Select(label="colors", options=list(PALETTES), width=100)
+        self.palette = w.Select(label="colors", options=[*PALETTES], value="inferno", width=100)
         self.opacity = w.FloatSlider(label="opacity", value=0.6, width=150, **share)
         above = "threshold (share of the highest)"
         self.threshold = w.FloatSlider(label=above, value=0, width=210, **share)

@@ -1,7 +1,7 @@
 """One frame: the image under a map, its regions, detections, labeled boxes and default boxes.
 
 Drawn by Bokeh itself: a change of frame replaces the data of the sources and nothing else, and
-opacity, colors and threshold change in the browser alone.
+opacity and threshold change in the browser alone.
 """
 
 import numpy as np
@@ -16,15 +16,13 @@ from alkit.pages.figures import drawing
 from alkit.pages.figures.training_and_scores import LEVELS
 
 
-def _clear_at_zero(palette) -> list:
-    """A palette that is clear at its lower end and opaque from 80 % on."""
-    opacity = np.clip(np.sqrt(np.linspace(0, 1, len(palette))) * 1.1, 0, 1)
-    return [f"{color}{round(255 * a):02x}" for color, a in zip(palette, opacity, strict=True)]
-
-
+OPACITY = np.clip(np.sqrt(np.linspace(0, 1, 256)) * 1.1, 0, 1)  # clear at the lower end
 PALETTES = {
-    name: _clear_at_zero(all_palettes[name.capitalize()][256])
-    for name in ("inferno", "viridis", "cividis", "turbo")
+    name.lower(): [
+        f"{color}{round(255 * a):02x}" for color, a in zip(colors[256], OPACITY, strict=True)
+    ]
+    for name, colors in all_palettes.items()
+    if name in ("Inferno", "Viridis", "Cividis", "Turbo")
 }
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
 DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"

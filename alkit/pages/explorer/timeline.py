@@ -72,4 +72,4 @@ class Timeline:
 
     def zoom(self, first: int, last: int):
         """Show the frames from one position to another."""
-        self.figure.x_range.start, self.figure.x_range.end = first - 0.5, last + 0.5
+        self.figure.x_range.update(start=first - 0.5, end=last + 0.5)
