@@ -15,7 +15,6 @@ from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.figures import drawing
 from alkit.pages.figures.training_and_scores import LEVELS
 
-
 OPACITY = np.clip(np.sqrt(np.linspace(0, 1, 256)) * 1.1, 0, 1)  # clear at the lower end
 PALETTES = {
     name.lower(): [

@@ -1,7 +1,6 @@
 """What another radius, region or rule would have chosen, from the stored logits."""
 
 import time
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -74,9 +73,8 @@ class Trials:
             return "The sliders stand as in the run."
         if wanted[:2] != self.own[:2]:
             if self._lengths != wanted[:2]:
-                self._lengths = wanted[:2]
-                work = partial(self.score, radius=wanted.radius, region=wanted.region)
-                self.scores = Slices(work, cycle.positions.tolist())
+                lengths = self._lengths = wanted[:2]
+                self.scores = Slices(lambda p: self.score(p, *lengths), cycle.positions.tolist())
             if self.scores.error:
                 raise Unavailable(f"other frames cannot be computed: {self.scores.error}")
             if position not in cycle.labeled:
