@@ -1,7 +1,6 @@
 """Boxes and the five maps: default boxes, IoU, targets (boxes → maps), decoding (maps → boxes)."""
 
 import math
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,24 +37,6 @@ def centered_iou(sizes, others) -> np.ndarray:
     sizes, others = np.asarray(sizes)[:, None], np.asarray(others)[None]
     intersection = np.minimum(sizes, others).prod(axis=2)
     return intersection / (sizes.prod(axis=2) + others.prod(axis=2) - intersection)
-
-
-def mirrored(boxes: Boxes, width: int) -> Boxes:
-    """The boxes of the horizontally mirrored image of `width` pixels."""
-
-    def flip(ltwh):
-        flipped = ltwh.copy()
-        flipped[:, 0] = width - ltwh[:, 0] - ltwh[:, 2]
-        return flipped
-
-    return replace(boxes, ltwh=flip(boxes.ltwh), visible=flip(boxes.visible))
-
-
-def cell_pixels(cells: int, pixels: int, half_pixel: bool) -> np.ndarray:
-    """The pixel, counted from 0, that each cell of a map takes its label from: nearest-neighbor
-    downsampling."""
-    offset = 0.5 if half_pixel else 0.0
-    return np.floor((np.arange(cells) + offset) * pixels / cells).astype(int)
 
 
 def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
@@ -95,13 +76,18 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
 
 
 def at_cells(maps: np.ndarray, half_pixel: bool) -> list:
-    """Maps (level, y, x) at image resolution, at the sizes of the logits of Θ¹ … Θ⁵."""
-    size = maps.shape[1:]
-    cells = [
-        [cell_pixels(n, pixels, half_pixel) for n, pixels in zip(shape, size, strict=True)]
-        for shape in logit_shapes(size)
+    """Maps (level, y, x) at image resolution, at the sizes of the logits of Θ¹ … Θ⁵: each cell has
+    the value of the nearest pixel."""
+    offset = 0.5 if half_pixel else 0.0
+
+    def pixels(cells, size):
+        return np.floor((np.arange(cells) + offset) * size / cells).astype(int)
+
+    shapes = logit_shapes(maps.shape[1:])
+    return [
+        plane[np.ix_(*map(pixels, shape, plane.shape))]
+        for plane, shape in zip(maps, shapes, strict=True)
     ]
-    return [plane[np.ix_(*own)] for plane, own in zip(maps, cells, strict=True)]
 
 
 def patch(profile: Profile, level: int, factor: float, center) -> tuple[slice, slice]:
@@ -165,17 +151,11 @@ def peaks(plane: np.ndarray, profile: Profile):
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)
     smooth = Window(mean // 2, plane).mean(plane)
     y, x = np.nonzero(smooth > threshold)
-    if len(y) == 0:
-        return y, x, smooth[y, x]
-    # Maxima and counts are needed around the candidates alone, which are few.
-    top, left = max(0, y.min() - window // 2), max(0, x.min() - window // 2)
-    part = np.s_[top : y.max() + window // 2 + 1, left : x.max() + window // 2 + 1]
-    highest = cv2.dilate(smooth[part], np.ones((window, window), np.uint8))
-    peak = smooth[y, x] == highest[y - top, x - left]
-    counted = plane if profile.decode_score == "peak" else smooth
-    over = (counted[part] > threshold).astype(np.float32)
+    highest = cv2.dilate(smooth, np.ones((window, window), np.uint8))
+    over = plane if profile.decode_score == "peak" else smooth
+    over = (over > threshold).astype(np.float32)
     count = cv2.boxFilter(over, -1, (window, window), normalize=False, borderType=0)
-    peak &= count[y - top, x - left] >= area
+    peak = (smooth[y, x] == highest[y, x]) & (count[y, x] >= area)
     y, x = y[peak], x[peak]
     if profile.plateaus == "middle":
         y, x = one_per_plateau(y, x)
@@ -208,9 +188,8 @@ def suppress(boxes: np.ndarray, limit: float) -> np.ndarray:
     """Positions of the boxes (n, 4), in descending order of score, that overlap no kept box
     by an IoU over `limit` (greedy non-maximum suppression)."""
     overlap = iou(boxes, boxes) > limit
-    keep, free = [], np.ones(len(boxes), bool)
+    keep = []
     for i in range(len(boxes)):
-        if free[i]:
+        if not overlap[i, keep].any():
             keep.append(i)
-            free &= ~overlap[i]
     return np.array(keep, np.int64)

@@ -71,7 +71,7 @@ def data_stats(
     table = survey.table_of_counts([found.entry for found in surveys], surveys)
     for found in surveys:
         limit = ceiling.of_data_set(found, numbers)
-        said = f"{limit.miss_rate:.3f} of {limit.decoded} frames" if limit else "–"
+        said = "{:.3f} of {} frames".format(*limit) if limit else "–"
         table.loc[f"decoder ceiling, {profile}", found.name] = said
     print(table.to_string())
     for found in overlap.pairs(surveys):
@@ -85,10 +85,12 @@ def data_stats(
 @data_app.command("fetch")
 def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     """Download a data set with checksums, or say how to get it."""
-    from alkit.catalog import files, load
+    from alkit.catalog import load
+    from alkit.data.download import fetch
 
-    for path in files.fetch(load(catalog)[name]):
-        print(path)
+    entry = load(catalog)[name]
+    if entry.root is not None:
+        print(*fetch(entry.files, entry.folder(), entry.homepage), sep="\n")
 
 
 @app.command()

@@ -138,25 +138,23 @@ class Detector(nn.Module):
             x = features[name] = getattr(self, name)(x)
         return features
 
-    def decode(self, features: dict) -> list:
-        """Decoder features dec1 … dec5, the inputs of the shared logits layer."""
-        dec1 = self.drop1(self.dec1(features["f42"]))
-        dec2 = self.dec2(dec1, features["f41"])
-        dec3 = self.dec3(dec2, features["f32"])
-        dec4 = self.dec4(dec3, features["ds3"])
-        larger = resize(dec4, features["f22"].shape[-2:], self.half_pixel)
-        dec5 = self.dec5(larger, features["f22"])
-        return [dec1, dec2, dec3, dec4, dec5]
-
     def features(self, images) -> list:
-        """Decoder features dec1 … dec5 of a batch of images."""
-        if images.dtype == torch.uint8:
-            images = normalize(images)
+        """Decoder features dec1 … dec5 of a batch of images, the inputs of the shared logits
+        layer."""
+        if images.dtype == torch.uint8:  # to about [−1, 1]
+            images = images.to(torch.float32, memory_format=torch.channels_last)
+            images = images.sub_(127).div_(128)
         kind = images.device.type
         if torch.is_autocast_enabled(kind):
             # else the residual sums stay in float32, which costs a third of the time
             images = images.to(torch.get_autocast_dtype(kind))
-        return self.decode(self.encode(images))
+        at = self.encode(images)
+        dec1 = self.drop1(self.dec1(at["f42"]))
+        dec2 = self.dec2(dec1, at["f41"])
+        dec3 = self.dec3(dec2, at["f32"])
+        dec4 = self.dec4(dec3, at["ds3"])
+        larger = resize(dec4, at["f22"].shape[-2:], self.half_pixel)
+        return [dec1, dec2, dec3, dec4, self.dec5(larger, at["f22"])]
 
     def forward(self, images) -> list:
         return [self.logits(x)[:, 0] for x in self.features(images)]
@@ -174,11 +172,6 @@ class Detector(nn.Module):
             weights = keep.to(x) * weight.to(x) / (1 - ratio)  # (n, pass, channel)
             maps.append(torch.einsum("ntc,ncyx->ntyx", weights, x) + bias.to(x))
         return maps
-
-
-def normalize(images):
-    """uint8 (n, 3, y, x) to float32 in about [−1, 1]: (x − 127) / 128, in channels-last."""
-    return images.to(torch.float32, memory_format=torch.channels_last).sub_(127).div_(128)
 
 
 def resize(x, size, half_pixel: bool):

@@ -10,7 +10,6 @@ import contextlib
 import io
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -75,22 +74,14 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
     The other protocols filter the boxes first (`alkit.protocols`) and then match by these rules:
 
     - "caltech-reasonable" is the toolbox's setting Reasonable (its dbEval), for images of 640×480.
-      Real boxes are of class person, at least 50 px high, with at least 0.65 of their area visible
-      and inside [5, 5, 635, 475] in the toolbox's pixels, which count from 1: in ours, left and
-      top ≥ 4, right ≤ 634, bottom ≤ 474. All others, and all other classes, are ignore boxes,
-      "person-fa" too (dbEval leaves those out). Real boxes and detections get the width
-      0.41 · height about their center; detections below 50 / 1.25 px are dropped.
+      Boxes of other classes are ignore boxes, "person-fa" too (dbEval leaves those out).
     - "citypersons-reasonable", "-small", "-heavy" and "-all" are the settings of CityPersons' own
-      evaluation, at its native 1024×2048, on the boxes as given: class pedestrian, heights and
-      visible shares as `PROTOCOLS` says, the ends included. Detections are kept from low / 1.25 on
-      and below high · 1.25. Three things are Caltech's and not that script's: the exact references
-      of FPPI (it rounds them to four digits), miss rate 1 where a curve starts late (it takes the
-      curve's end), and no limit of 1,000 detections an image.
-    - "released" is what the authors' code does, on the boxes as given without ignore boxes: a
-      detection hits every box with IoU > 0.3, taken or not, and is false only if there is none. The
-      miss rate is 1 − the mean over all images of the share of the image's boxes that are hit,
-      which is 0 in an image without boxes; its detections count neither way. (The code's own curve
-      has eleven of these points, at the thresholds 0.01, 0.1, …, 0.9, 0.99.)
+      evaluation, at its native 1024×2048. Three things are Caltech's and not that script's: the
+      exact references of FPPI (it rounds them to four digits), miss rate 1 where a curve starts
+      late (it takes the curve's end), and no limit of 1,000 detections an image.
+    - "released" is what the authors' code does: a detection hits every box with IoU > 0.3, taken or
+      not, and is false only if there is none. (The code's own curve has eleven of these points, at
+      the thresholds 0.01, 0.1, …, 0.9, 0.99.)
 
     `alkit.data.annotations` says where an annotation may have its visible box.
 
@@ -123,7 +114,7 @@ def curve(n_images: int, truth: Truth, found: Found, rules: Protocol) -> Evaluat
     if rules.by_image:
         uncounted |= ~np.isin(found.image, truth.image[real])
     by_image = np.argsort(found.image, kind="stable")
-    pool = by_image[_descending(found.score[by_image])]  # by score, then by image
+    pool = by_image[np.argsort(-found.score[by_image], kind="stable")]  # by score, then by image
     pool = pool[~uncounted[pool]]
 
     place = np.empty(len(found.score), int)  # of a counted detection in the pool
@@ -166,37 +157,11 @@ def _mean_over_images(image, first, points, n_images):
     return missed / n_images
 
 
-class Matches(NamedTuple):
-    """Who hits whom: of each detection, the real box that it hits, int64 (n,), −1 where none, and
-    whether an ignore box absorbs it, bool (n,); of each labeled box, whether it is hit, bool (m,).
-    All are in the order in which the detections and boxes came."""
-
-    box: np.ndarray
-    absorbed: np.ndarray
-    hit: np.ndarray
-
-    @property
-    def false(self) -> np.ndarray:
-        """Whether each detection is false: it neither hits a box nor is absorbed, bool (n,)."""
-        return (self.box < 0) & ~self.absorbed
-
-
-def match(truth: Truth, found: Found) -> Matches:
-    """Match detections with labeled boxes by the rules of `evaluate`, protocol "caltech".
-
-    Detections of one image choose by score, descending; of equal scores the first chooses first.
-    """
-    detection, box, absorbed = hits(truth, found, PROTOCOLS["caltech"])
-    box_of = np.full(len(found.score), -1)
-    box_of[detection] = box
-    hit = np.zeros(len(truth.ignore), bool)
-    hit[box] = True
-    return Matches(box_of, absorbed, hit)
-
-
 def hits(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of a detection and the box that it hits, int64 (pairs,) each, and who is absorbed, bool
-    (n,). Where a protocol shares boxes, a detection may hit several and is in as many pairs."""
+    """Pairs of a detection and the real box that it hits, int64 (pairs,) each, and which detections
+    an ignore box absorbs, bool (n,). Those of one image choose by score, descending; of equal
+    scores the first chooses first. Where a protocol shares boxes, a detection may hit several and
+    is in as many pairs."""
     detection, box, overlap = _overlapping(truth, found, rules)
     ignore = truth.ignore[box]
     absorbed = np.zeros(len(found.score), bool)
@@ -216,16 +181,6 @@ def hits(truth: Truth, found: Found, rules: Protocol) -> tuple[np.ndarray, np.nd
         detection, box = detection[favorite], box[favorite]
     absorbed[detection] = False
     return detection, box, absorbed
-
-
-def _descending(score):
-    """np.argsort(-score, kind="stable"), several times as fast: NumPy sorts with vector
-    instructions where it need not be stable."""
-    order = np.argsort(-score)
-    ordered = score[order]
-    before = np.zeros(len(score), int)  # different scores above
-    before[1:] = np.cumsum(ordered[1:] != ordered[:-1])
-    return np.sort(before * len(score) + order) - before * len(score)
 
 
 def _overlapping(truth, found, rules):

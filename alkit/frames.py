@@ -32,14 +32,13 @@ class Boxes:
         ignore = np.zeros(n) if self.ignore is None else self.ignore
         visible = ltwh if self.visible is None else self.visible
         identity = np.full(n, -1) if self.identity is None else self.identity
-        fields = {
+        for name, value in {
             "ltwh": ltwh,
             "label": np.asarray(self.label, np.str_).reshape(n),
             "ignore": np.asarray(ignore, bool),
             "visible": np.asarray(visible, np.float64).reshape(n, 4),
             "identity": np.asarray(identity, np.int64),
-        }
-        for name, value in fields.items():
+        }.items():
             object.__setattr__(self, name, value)
 
     def __len__(self):
@@ -115,15 +114,11 @@ class FrameSet:
         if not 0 <= i < len(self):
             raise IndexError(f"position {i} of {len(self)} in {self.dataset}")
         image = self.read(i)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        expected = (*(self.image_size or image.shape[:2]), 3)
+        if image.dtype != np.uint8 or image.shape != expected:
             raise ValueError(
-                f"{self.dataset}, frame {self.name[i]}: expected uint8 (y, x, 3), got "
-                f"{image.dtype} {image.shape}"
-            )
-        if self.image_size is not None and image.shape[:2] != tuple(self.image_size):
-            raise ValueError(
-                f"{self.dataset}, frame {self.name[i]}: the image is {image.shape[:2]} "
-                f"(height, width), but its record says {tuple(self.image_size)}"
+                f"{self.dataset}, frame {self.name[i]}: expected an image uint8 (y, x, 3) of shape "
+                f"{expected}, got {image.dtype} {image.shape}"
             )
         return image
 

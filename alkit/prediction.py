@@ -95,13 +95,17 @@ def in_batches(detector, frames: FrameSet, positions, profile: Profile, size: in
         yield from zip(batch, predict_batch(detector, images, profile), strict=True)
 
 
-def _view_probabilities(coarse, fine, profile: Profile, on="cpu") -> list:
-    """Stored logits of one frame to probabilities float32 (level, y, x) of each view, the mirror
-    image's mirrored back: torch tensors on the device `on`."""
+def _views(coarse, fine, profile: Profile, on="cpu") -> list:
+    """Stored logits of one frame to probabilities float32 (level, y, x), torch tensors on the
+    device `on`: of the image, and of its mirror image, mirrored back; the mean of the two alone
+    where double evaluation averages probabilities."""
     levels = [*np.moveaxis(coarse, 1, 0), fine]  # (view, y, x) each
     levels = [torch.from_numpy(np.ascontiguousarray(level)).to(on) for level in levels]
     image, *mirrored = to_probabilities(levels, profile.image_size, profile.half_pixel)
-    return [image, *(view.flip(-1) for view in mirrored)]
+    mirrored = [view.flip(-1) for view in mirrored]
+    if mirrored and profile.double_average == "probabilities":
+        return [image.add_(mirrored[0]).div_(2)]
+    return [image, *mirrored]
 
 
 def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.ndarray:
@@ -110,14 +114,7 @@ def probabilities(coarse: np.ndarray, fine: np.ndarray, profile: Profile) -> np.
     Double evaluation: the mean of the image's probabilities and its mirror image's, mirrored
     back. Where it averages scores, detections come from the image alone.
     """
-    return _averaged(_view_probabilities(coarse, fine, profile), profile).numpy()
-
-
-def _averaged(views: list, profile: Profile) -> torch.Tensor:
-    p, *mirrored = views
-    if mirrored and profile.double_average == "probabilities":
-        p = p.add_(mirrored[0]).div_(2)
-    return p
+    return _views(coarse, fine, profile)[0].numpy()
 
 
 def pixel_scores(
@@ -126,18 +123,16 @@ def pixel_scores(
     """The score map (y, x) of one frame from its logits, computed on the device `on`; `score` maps
     probabilities, a torch tensor (level, y, x), to it. Double evaluation averages probabilities
     before, or score maps after (released)."""
-    views = _view_probabilities(coarse, fine, profile, on)
-    if profile.double_average == "probabilities":
-        return to_numpy(score(_averaged(views, profile)))
-    return np.mean([to_numpy(score(view)) for view in views], axis=0)
+    maps = [to_numpy(score(view)) for view in _views(coarse, fine, profile, on)]
+    return np.mean(maps, axis=0)
 
 
 def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generator):
     """Probabilities float32 (pass, level, y, x) of one image under MC dropout, a torch tensor on
     the detector's device. `generator` is the processor's."""
-    x = torch.from_numpy(np.ascontiguousarray(image)).to(detector.device).permute(2, 0, 1)
+    x = uploaded(image[None], detector.device).permute(0, 3, 1, 2)
     with torch.inference_mode(), autocast(detector):
-        maps = detector.dropout_passes(x[None], profile.mc_passes, profile.mc_ratio, generator)
+        maps = detector.dropout_passes(x, profile.mc_passes, profile.mc_ratio, generator)
         # the passes are a batch of images to the resizing
         passes = [level[0] for level in maps]
         return to_probabilities(passes, profile.image_size, profile.half_pixel)

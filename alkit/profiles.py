@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alkit.protocols import PROTOCOLS
+from alkit.text import problems
 
 REFERENCE_HEIGHT = 480  # of the images that the paper's lengths refer to
 
@@ -110,12 +111,10 @@ class Profile(BaseModel):
     decode_score: Literal["peak", "area"] = "peak"
     plateaus: Literal["middle", "whole"] = "middle"
     suppression: float | None = Field(0.5, gt=0, le=1)  # IoU, across levels; None: not at all
-    protocol: str = "caltech"
+    protocol: Literal[tuple(PROTOCOLS)] = "caltech"
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"protocol: {unknown(self.protocol, PROTOCOLS)}")
         if self.crop and any(map(gt, self.crop, self.image_size)):
             raise ValueError(f"crop is {self.crop}; expected at most image_size {self.image_size}")
         if (self.pretrain_epochs is None) == (self.pretrain_iterations is None):
@@ -123,8 +122,6 @@ class Profile(BaseModel):
                 f"pretrain_epochs is {self.pretrain_epochs}, pretrain_iterations is "
                 f"{self.pretrain_iterations}; expected one of the two, the other null"
             )
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError("final_learning_rate is above learning_rate")
         return self
 
     @property
@@ -204,17 +201,13 @@ def profile(name: str, overrides: dict | None = None) -> Profile:
     """
     if name not in PROFILES:
         raise ValueError(f"profile {name!r} is unknown; there are: {', '.join(PROFILES)}")
-    overrides = overrides or {}
-    for key in overrides:
+    for key in overrides or {}:
         if key not in Profile.model_fields:
             raise ValueError(f"{unknown(key, Profile.model_fields)} in profile {name!r}")
     try:
-        return Profile.model_validate(PROFILES[name].model_dump() | overrides)
+        return Profile.model_validate(PROFILES[name].model_dump() | (overrides or {}))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "profile"
-        got = f"; got {first['input']!r}" if first["loc"] else ""
-        raise ValueError(f"{where}: {first['msg']}{got} (profile {name!r})") from None
+        raise ValueError(f"{problems(error, 1)} (profile {name!r})") from None
 
 
 def unknown(name: str, known) -> str:

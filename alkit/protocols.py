@@ -45,27 +45,25 @@ class Protocol:
     by_image: bool = False
 
 
-def _citypersons(height: tuple, visible: tuple) -> Protocol:
-    return Protocol(by_name=True, height=height, visible=visible)
-
+TALL, VISIBLE = (50, math.inf), (0.65, math.inf)  # pixels and visible shares of settings Reasonable
 
 PROTOCOLS = {
     "caltech": Protocol(),
     # The toolbox's dbEval, setting Reasonable.
     "caltech-reasonable": Protocol(
         by_name=True,
-        height=(50, math.inf),
-        visible=(0.65, math.inf),
+        height=TALL,
+        visible=VISIBLE,
         inside=(5, 5, 635, 475),
         aspect=0.41,
     ),
     # The authors' released code.
     "released": Protocol(min_overlap=0.3, strict=True, ignores=False, shared=True, by_image=True),
     # The four settings of CityPersons' own evaluation, at the native 1024×2048.
-    "citypersons-reasonable": _citypersons((50, math.inf), (0.65, math.inf)),
-    "citypersons-small": _citypersons((50, 75), (0.65, math.inf)),
-    "citypersons-heavy": _citypersons((50, math.inf), (0.2, 0.65)),
-    "citypersons-all": _citypersons((20, math.inf), (0.2, math.inf)),
+    "citypersons-reasonable": Protocol(by_name=True, height=TALL, visible=VISIBLE),
+    "citypersons-small": Protocol(by_name=True, height=(50, 75), visible=VISIBLE),
+    "citypersons-heavy": Protocol(by_name=True, height=TALL, visible=(0.2, 0.65)),
+    "citypersons-all": Protocol(by_name=True, height=(20, math.inf), visible=(0.2, math.inf)),
 }
 
 

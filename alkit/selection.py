@@ -1,4 +1,4 @@
-"""From image scores to the images to label: Eq. (6), the temporal rules, the strategies.
+"""From image scores to the images to label: Eq. (6) and the temporal rules.
 
 `sequence` (n,) names the video of each frame, in any type that can be sorted; `frame` (n,) is its
 position on the pool's sampled grid, which may be fractional and have gaps. Frames may come in any
@@ -19,35 +19,6 @@ from alkit.arrays import computing_dtype, like, to_numpy, whole
 
 ROUNDING = 1e-6  # in frames
 BLOCK = 1 << 16  # ranks made into Python's integers at a time
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How a cycle scores and selects. `score` is the name of a function of `alkit.scores`, or None
-    for random numbers; `aggregation` is the `how` of `image_score`, in whose place "max" leaves the
-    profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only."""
-
-    score: str | None
-    aggregation: str = "max"
-    smoothing: bool = True
-    rules: bool = True
-
-
-STRATEGIES = {
-    "divergence": Strategy("divergence"),
-    "entropy": Strategy("entropy"),
-    "mc-dropout": Strategy("mutual_information"),
-    "random": Strategy(None, smoothing=False, rules=False),
-    "guided-random": Strategy(None, smoothing=False),
-    "mean-aggregation": Strategy("divergence", aggregation="mean"),
-    "no-smoothing": Strategy("divergence", smoothing=False),
-    "no-rules": Strategy("divergence", rules=False),
-}
-
-
-def random_scores(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Scores (n,) of the random strategies: uniform in [0, 1), ranked like any other score."""
-    return rng.random(n)
 
 
 def smooth(
@@ -125,24 +96,13 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What `select` chose: `indices` (count,), positions in the order chosen; `reason` (n,), for
-    each position a code of `Reason`; `budget`, how many were wanted; `relaxed`, how many of the
-    chosen, the last of `indices`, were chosen in a later pass to fill the budget."""
+    """What `select` chose: `indices` (chosen,), positions in the order chosen; `reason` (n,), for
+    each position a code of `Reason`; `relaxed`, how many of the chosen, the last of `indices`, were
+    chosen in a later pass to fill the budget."""
 
     indices: np.ndarray
     reason: np.ndarray
-    budget: int
     relaxed: int = 0
-
-    @property
-    def count(self) -> int:
-        """How many images were chosen."""
-        return len(self.indices)
-
-    @property
-    def shortfall(self) -> int:
-        """How many fewer than the budget were chosen, because no more were allowed."""
-        return self.budget - self.count
 
     @property
     def names(self) -> dict[int, str]:
@@ -177,11 +137,11 @@ def select(
 
     score (n,), NumPy or torch: NaN is unscored and never chosen. `labeled` are the positions
     chosen in earlier cycles (never those of X_l); they are never chosen again. If fewer than
-    `budget` can be chosen, fewer come back and nothing is relaxed: see `Selection.shortfall` and
-    `.counts`. `fill=True` is the released code's way: up to three passes, each highest score first.
-    A pass forgets what rule 1 excluded in the one before, but keeps the distance `exclude_later`
-    to all chosen so far, of this cycle too; the third drops rule 1. `Selection.relaxed` says how
-    many frames the second and the third add. Sorts once and looks no further than the budget needs.
+    `budget` can be chosen, fewer come back and nothing is relaxed: see `Selection.counts`.
+    `fill=True` is the released code's way: up to three passes, each highest score first. A pass
+    forgets what rule 1 excluded in the one before, but keeps the distance `exclude_later` to all
+    chosen so far, of this cycle too; the third drops rule 1. `Selection.relaxed` says how many
+    frames the second and the third add. Sorts once and looks no further than the budget needs.
 
     Raises ValueError for a budget that is not a whole number from 1 to n, a labeled position out
     of range, lengths that differ, frame numbers that are not finite, and a negative distance.
@@ -209,7 +169,7 @@ def select(
     if timeline is None:
         chosen = ranking[:budget]
         reason[chosen] = Reason.CHOSEN
-        return Selection(like(chosen, score), like(reason, score), budget)
+        return Selection(like(chosen, score), like(reason, score))
     chosen = _choose(ranking, budget, timeline, now, reason)
     strict = len(chosen)
     both = max(now[0], later[0]), max(now[1], later[1])
@@ -221,7 +181,7 @@ def select(
         reason[reason == Reason.EXCLUDED_NOW] = Reason.RANKED_BELOW
         chosen += _choose(ranking, budget - len(chosen), timeline, rule_1, reason)
     indices = np.array(chosen, np.int64)
-    return Selection(like(indices, score), like(reason, score), budget, len(chosen) - strict)
+    return Selection(like(indices, score), like(reason, score), len(chosen) - strict)
 
 
 def _choose(ranking, budget, timeline, rule_1, reason):

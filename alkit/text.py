@@ -1,27 +1,8 @@
-"""What is said in words: durations, sizes, checked claims; and which of many are looked at."""
+"""What is said in words: checked claims and errors; and which of many are looked at."""
 
 import reprlib
 
 import numpy as np
-
-SHORT = reprlib.Repr()
-SHORT.maxlevel, SHORT.maxstring = 2, 100
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads well."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that reads well."""
-    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
 
 
 def sentence(claim: str, problems) -> str:
@@ -35,7 +16,7 @@ def problems(error, most: int = 5) -> str:
     said = []
     for problem in error.errors(include_url=False)[:most]:
         place = ".".join(map(str, problem["loc"]))
-        got = "" if problem["type"] == "missing" else f" (got {SHORT.repr(problem['input'])})"
+        got = "" if problem["type"] == "missing" else f" (got {reprlib.repr(problem['input'])})"
         message = problem["msg"].removeprefix("Value error, ")
         said.append((f"{place}: " if place else "") + message + got)
     return "; ".join(said)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -12,17 +12,28 @@ def made_ahead(make: Callable, items, threads: int = 1, initializer: Callable | 
     """make(item) of each item, in order; threads make the next ones while one is used.
 
     This thread takes the items, one after the other, as many ahead as keep the others busy. An
-    error of what is made comes in its turn, after all results before it. Each thread calls
-    `initializer` when it starts.
+    error, of an item or of what is made of it, comes in its turn, after all results before it. Each
+    thread calls `initializer` when it starts.
     """
     with ThreadPoolExecutor(threads, initializer=initializer) as workers:
         coming = deque()
-        for item in items:
-            coming.append(workers.submit(make, item))
+        for future in _submitted(workers, make, items):
+            coming.append(future)
             if len(coming) > 2 * threads - 1:
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
+
+
+def _submitted(workers, make, items):
+    """A future of each item; the last one fails where the items do."""
+    try:
+        for item in items:
+            yield workers.submit(make, item)
+    except Exception as error:
+        failed = Future()
+        failed.set_exception(error)
+        yield failed
 
 
 def in_threads(function: Callable, items, threads: int | None = None):

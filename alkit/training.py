@@ -14,15 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from alkit.boxes import at_cells, targets
 from alkit.data import checkpoints
-from alkit.data.augmentation import augmented, cropped
+from alkit.data.samples import Samples
 from alkit.detector import Detector, autocast, device
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
-from alkit.threads import made_ahead
 
-IMAGE_CACHE_BYTES = 1 << 30  # decoded training images kept in memory
 RMSPROP_DECAY = 0.9  # TensorFlow's default; neither paper nor code names another
 MOMENTUM = 0.9  # released code
 CHECKPOINT_SECONDS = 60  # between two checkpoints of a training that takes long
@@ -183,53 +180,6 @@ def flushed_denormals():
         torch.set_flush_denormal(False)
 
 
-class Samples:
-    """Batches of images, label maps and counts of their pixels; images are read ahead by a thread
-    and kept if they fit."""
-
-    def __init__(self, frames: FrameSet, profile: Profile, augmentation="flip", crop=None):
-        self.frames, self.profile = frames, profile
-        self.augmentation, self.crop = augmentation, crop
-        height, width = profile.image_size
-        self.room = IMAGE_CACHE_BYTES // (height * width * 3)
-        self.cache = {}
-
-    def image(self, i: int) -> np.ndarray:
-        if i not in self.cache:
-            image = self.frames.images(i)
-            if len(self.cache) >= self.room:
-                return image
-            self.cache[i] = image
-        return self.cache[i]
-
-    def batch(self, chosen, generators) -> tuple:
-        """Images uint8 (n, 3, y, x), five label maps int8 (n, y, x), and the numbers of pixels
-        (n, level, 3) whose label is −1, 0 and 1; each image has a generator."""
-        images, maps = [], []
-        for i, rng in zip(chosen, generators, strict=True):
-            image, boxes = self.image(int(i)), self.frames.boxes[int(i)]
-            image, boxes = augmented(image, boxes, self.augmentation, rng)
-            if self.crop is not None:
-                image, boxes = cropped(image, boxes, self.crop, rng)
-            images.append(image)
-            maps.append(targets(boxes, self.profile, image.shape[:2]))
-        stacked = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2))
-        pixels = np.array(
-            [[[np.count_nonzero(m == v) for v in (-1, 0, 1)] for m in own] for own in maps]
-        )
-        cells = zip(*(at_cells(own, self.profile.half_pixel) for own in maps), strict=True)
-        labels = [torch.from_numpy(np.stack(level)) for level in cells]
-        return stacked, labels, torch.from_numpy(pixels)
-
-    def epoch(self, rng, batches: int | None = None):
-        """All frames once in random order, or so many batches of them."""
-        order, generators = rng.permutation(len(self.frames)), rng.spawn(len(self.frames))
-        size = self.profile.batch_size
-        starts = range(0, len(order), size)[:batches]
-        parts = [slice(start, start + size) for start in starts]
-        return made_ahead(lambda part: self.batch(order[part], generators[part]), parts)
-
-
 def initial_detector(
     profile: Profile,
     labeled: FrameSet | None = None,
@@ -248,10 +198,8 @@ def initial_detector(
         raise FileNotFoundError(f"weights: there is no file {weights}, and no labeled frames")
     initial, training = np.random.SeedSequence(seed).spawn(2)
     detector = new_detector(profile, initial)
-    if epochs is None:
-        epochs = pretraining_epochs(profile, len(labeled))
-    told = {"desc": f"W_l on {len(labeled)} frames", "unit": "batch", "mininterval": 3}
-    with tqdm(**told, file=sys.stdout) as bar:
+    epochs = pretraining_epochs(profile, len(labeled)) if epochs is None else epochs
+    with tqdm(desc=f"W_l on {len(labeled)} frames", mininterval=3, file=sys.stdout) as bar:
 
         def progress(done, total, loss):
             bar.total = total
@@ -294,9 +242,8 @@ def load_weights(path: Path, profile: Profile) -> Detector:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
     except RuntimeError as error:
         raise ValueError(
-            f"{path}: weights of another network; expected those of a detector of width "
-            f"{profile.width}. Use the profile that they were trained with. "
-            f"{textwrap.shorten(str(error), 200)}"
+            f"{path}: weights of another network than this profile's, which has width "
+            f"{profile.width}. {textwrap.shorten(str(error), 200)}"
         ) from None
     return _placed(detector).eval()
 

@@ -23,7 +23,7 @@ from alkit import catalog, prediction, profiles, scores, training
 from alkit.aggregation import image_score
 from alkit.evaluation import evaluate
 from alkit.loop import labels
-from alkit.selection import random_scores, select, smooth
+from alkit.selection import select, smooth
 
 RESULTS = Path("results/learning.csv")
 COLUMNS = "code,world,labeled,held_out,test,test_lamr,highest_p,pedestrians,frames".split(",")
@@ -85,7 +85,7 @@ class World:
     def choices(self, detector, frames_of: str | None):
         """(name, function that gives the positions) of each way to choose the frames to label."""
         rng = np.random.default_rng(self.seed(1, "selection"))
-        guided = self.select(random_scores(len(self.pool), rng))
+        guided = self.select(rng.random(len(self.pool)))
         uniform = np.linspace(0, len(self.pool) - 1, BUDGET).round().astype(int)
         yield "uniform", lambda: uniform
         yield "guided-random", lambda: guided

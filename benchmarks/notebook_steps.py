@@ -13,9 +13,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import papermill
-from alkit.loop.kernels import PRELOAD
 
 from alkit.loop import experiment, records, runs
+from alkit.loop.notebooks import PRELOAD
 from alkit.loop.settings import Experiment
 from benchmarks import toy
 from benchmarks.measuring import Missing, Options, Row, rounded, seconds

@@ -119,7 +119,7 @@ def hours(b: int, total: int, costs: tuple, pool=POOL, epochs=EPOCHS) -> float:
     labeled ones on one of them, at batch size 1. Raises ValueError unless 1 ≤ b and B ≤ pool.
     """
     if b < 1 or not 1 <= total <= pool:
-        raise ValueError(f"b is {b}, B is {total}: 1 ≤ b and 1 ≤ B ≤ {pool}, the pool, are wanted")
+        raise ValueError(f"expected 1 ≤ b and 1 ≤ B ≤ {pool}, the pool; got b = {b}, B = {total}")
     of_frame, of_iteration = costs
     before = np.arange(0, total, b)  # labeled before each cycle
     after = np.minimum(before + b, total)

@@ -61,7 +61,7 @@ def rows(options: Options) -> list[Row]:
     }
     taken = interleaved(calls, options.pick(5, 3), budget=30)
     middle = {name: float(np.median(times)) for name, times in taken.items()}
-    count = choose(large).count
+    count = len(choose(large).indices)
     growth = middle["ours"] / middle["small"]
     ideal = n * math.log(n) / (n // 10 * math.log(n // 10))
     sorts = middle["sort"] / middle["small sort"]

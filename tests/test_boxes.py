@@ -6,16 +6,15 @@ import torch
 
 from alkit.boxes import (
     at_cells,
-    cell_pixels,
     centered_iou,
     decode,
     default_boxes,
     iou,
-    mirrored,
     patch,
     suppress,
 )
 from alkit.boxes import targets as labels_of_pixels
+from alkit.data.augmentation import mirrored
 from alkit.detector import to_probabilities
 from alkit.frames import NO_BOXES, Boxes
 from alkit.profiles import DEMO, PAPER, RELEASED, profile
@@ -64,8 +63,9 @@ def test_default_boxes_scale_with_the_image():
 
 
 def test_cells_take_the_nearest_pixel():
-    assert cell_pixels(2, 16, half_pixel=True).tolist() == [4, 12]
-    assert cell_pixels(2, 16, half_pixel=False).tolist() == [0, 8]
+    columns = np.tile(np.arange(16), (5, 16, 1))
+    assert at_cells(columns, half_pixel=True)[0].tolist() == [[4, 12]] * 2
+    assert at_cells(columns, half_pixel=False)[0].tolist() == [[0, 8]] * 2
 
 
 def test_a_box_of_a_default_size_is_positive_in_its_channel_alone():

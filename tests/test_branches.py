@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from alkit.loop import branches, experiment, lanes, records, runs, status, steps, store
+from alkit.loop import branches, experiment, records, runs, status, steps, store
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import read_experiment
@@ -118,7 +118,7 @@ def test_making_deleted_maps_again_goes_on_after_an_interruption(toy_copy, monke
     for step in ("1_predict", "2_score"):
         with monkeypatch.context() as patch:
             patch.setattr(store, "write_shard", unplugged)
-            with pytest.raises(lanes.StepFailed, match=f"cycle 2 {step} failed: .*unplugged"):
+            with pytest.raises(experiment.StepFailed, match=f"cycle 2 {step} failed: .*unplugged"):
                 experiment.run(toy_copy, notebooks=False)
         if step == "1_predict":
             with pytest.raises(FileNotFoundError, match="not there"):

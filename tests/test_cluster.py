@@ -31,7 +31,7 @@ import os
 import time
 from pathlib import Path
 from alkit.scores import entropy
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 def slow(p):
     with open(Path(__file__).with_name("calls"), "a") as file:
@@ -177,7 +177,7 @@ ALONE_PLUGIN = '''
 import threading
 import time
 from alkit.scores import entropy
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 busy = threading.Lock()
 
@@ -316,13 +316,10 @@ def _key(run):
 
 def test_no_scheduler_there(workers, alone, toy_copy, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
-    with pytest.raises(RuntimeError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
-        with cluster.scheduler("tcp://127.0.0.1:9"):
-            pass
     run = open_run(toy_copy / "divergence/seed_0")
     forget(run)
     monkeypatch.setenv(cluster.SCHEDULER, "tcp://127.0.0.1:9")
-    with pytest.raises(RuntimeError, match="give --scheduler local:N"):
+    with pytest.raises(RuntimeError, match=r"answers at 'tcp://127.0.0.1:9'.* --scheduler local:N"):
         steps.predict(run, 1)
     assert records.read(run, 1, "1_predict") is None
     for wrong in ("local:", "local:0", "local:two", "local:-1"):
@@ -333,7 +330,7 @@ def test_no_scheduler_there(workers, alone, toy_copy, monkeypatch):
 
 def test_an_error_on_a_worker_is_the_steps_error(workers, alone, toy_copy, tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text(
-        "from alkit.selection import Strategy\n"
+        "from alkit.strategies import Strategy\n"
         "def broken(p):\n    raise ArithmeticError('no score today')\n"
         "scores = {'broken': broken}\nstrategies = {'broken': Strategy('broken')}\n"
     )

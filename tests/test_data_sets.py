@@ -14,13 +14,13 @@ import yaml
 
 from alkit import catalog, profiles
 from alkit.boxes import default_boxes
-from alkit.catalog import Entry, UnknownDataSet
+from alkit.catalog import CatalogError, Entry
 from alkit.cli import main
 from alkit.frames import FrameSet
 from alkit.profiles import DEMO
 from alkit.studies import overlap, samples, survey
 from alkit.studies.ceiling import ceiling, of_data_set
-from alkit.studies.overlap import Member, Origin, Shared
+from alkit.studies.overlap import Member, Shared
 
 needs_data = pytest.mark.skipif(
     "ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the real samples"
@@ -118,7 +118,7 @@ def test_a_survey_of_frames_without_boxes(tmp_path):
     assert of_data_set(found, DEMO) is None
     assert survey.table_of_counts([found.entry], [found]).loc["instances", "a"] == "–"
     assert samples.samples(found).get_suptitle() == "Samples of a"
-    assert "has no labeled boxes" in texts(samples.sizes([found]))
+    assert "There are no labeled boxes." in texts(samples.sizes([found]))
     assert "wrong" not in survey.check_counts([found])
 
 
@@ -134,7 +134,7 @@ def test_two_parts_of_a_video(tmp_path):
     assert found == Shared("a", "b", (), ("u", "v"), None, 15, None, True)
     assert overlap.sentence(found) == (
         "a and b share sequences: u, v; the nearest are 15 raw frames apart. A test on b is no "
-        "test: neighboring frames are near-copies"
+        "test: it measures memory"
     )
 
 
@@ -151,7 +151,7 @@ def test_a_frame_of_both_is_at_distance_zero(tmp_path):
     video(tmp_path, "b.json", ("v", 7), ("v", 9))
     found = pair(load(tmp_path, a=json_of("a.json", step=7), b=json_of("b.json")))
     assert (found.frames, found.nearest) == (("v-7.png",), 0)
-    assert "the same images are in both" in overlap.sentence(found)
+    assert "frames: v-7.png" in overlap.sentence(found)
 
 
 def test_videos_of_one_name_in_two_folders_may_be_the_same(tmp_path):
@@ -160,7 +160,7 @@ def test_videos_of_one_name_in_two_folders_may_be_the_same(tmp_path):
     here, there = (json_of("a.json", root=str(tmp_path / f)) for f in ("here", "there"))
     found = pair(load(tmp_path, a=here, b=there))
     assert (found.sequences, found.nearest, found.certain) == (("v",), 1, False)
-    assert "if the videos of one name in their two folders are the same" in overlap.sentence(found)
+    assert "if videos of one name in two folders are the same" in overlap.sentence(found)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -175,7 +175,7 @@ def test_the_distance_against_a_plain_loop(seed):
             name, [f"{name}{k}" for k in range(n)], None, None, None, sequence, raw / step
         )
         entry = SimpleNamespace(name=name, step=step, frame_rate=None)
-        return Member(entry, Origin(False, "one", name), frames, frozenset()), raw, sequence
+        return Member(entry, "one", name, frames, frozenset()), raw, sequence
 
     for _ in range(20):
         first, second = part("x", 30), part("y", 7)
@@ -196,7 +196,7 @@ def test_seconds_where_the_entry_has_a_rate():
     def part(name, number, rate):
         entry = Timed(name=name, reader="coco", kind="video", frame_rate=rate, **ABOUT)
         frames = FrameSet(name, [name], None, None, None, np.array(["v"]), np.array([number]))
-        return Member(entry, Origin(False, "one", 0), frames, frozenset())
+        return Member(entry, "one", 0, frames, frozenset())
 
     found = overlap.shared(part("a", 500.0, 7), part("b", 596.0, 7))
     assert found.seconds == pytest.approx(96 / 7)
@@ -244,11 +244,11 @@ def test_identities_alone_warn():
     def part(name, *identities):
         entry = SimpleNamespace(name=name, step=1, frame_rate=None)
         frames = FrameSet(name, [name], None, None, None, np.array([name]), np.zeros(1))
-        return Member(entry, Origin(False, "one", "one"), frames, frozenset(identities))
+        return Member(entry, "one", "one", frames, frozenset(identities))
 
     found = overlap.shared(part("a", 3, 5, 9), part("b", 5, 9, 2))
     assert found == Shared("a", "b", (), (), (5, 9), None, None, True)
-    assert overlap.sentence(found).endswith("who was seen in the one is seen again in the other")
+    assert "identities: 5, 9." in overlap.sentence(found)
     assert not overlap.shared(part("a", 1), part("b", 2)).anything
 
 
@@ -257,10 +257,9 @@ def test_other_annotations_may_number_otherwise(tmp_path):
     video(tmp_path, "b.json", ("v", 0))
     entries = load(tmp_path, a=json_of("a.json"), b=json_of("b.json"))
     first, second = (overlap.origin(entry) for entry in entries.values())
-    assert first.place == second.place
-    assert first.numbering != second.numbering
-    part = overlap.origin(entries["a"], sequences=["v"], frames=[0, 0])
-    assert part.numbering == first.numbering
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+    assert overlap.origin(entries["a"], sequences=["v"], frames=[0, 0]) == first
 
 
 # --- data that is drawn
@@ -326,9 +325,9 @@ def test_the_decoder_ceiling_measures_heights_as_the_profile_does(shapes):
     )
     found = survey.survey(native, progress=False)
     assert found.counts["instances"] == 2
-    assert of_data_set(found, DEMO).miss_rate == pytest.approx(1 / 3)
+    assert of_data_set(found, DEMO)[0] == pytest.approx(1 / 3)
     released = profiles.profile("demo", {"box_filter": "released"})
-    assert of_data_set(found, released).miss_rate == 0
+    assert of_data_set(found, released)[0] == 0
 
 
 @pytest.mark.parametrize("size", [(240, 320), (480, 640), (120, 160)])
@@ -337,7 +336,7 @@ def test_the_decoder_ceiling_is_that_of_the_opened_frames(tmp_path, size):
     numbers = profiles.profile("demo", {"image_size": size})
     found = survey.survey(entry, progress=False)
     wanted = ceiling(entry.open(numbers.image_size), numbers)
-    assert of_data_set(found, numbers).miss_rate == wanted
+    assert of_data_set(found, numbers)[0] == wanted
 
 
 def test_no_ceiling_without_pedestrians(tmp_path):
@@ -373,8 +372,8 @@ def test_the_command_puts_data_sets_beside_each_other_and_warns(tmp_path, monkey
     assert rows["images"] == ["9", "6"]
     assert rows["instances"] == ["8", "2"]
     assert rows["images with pedestrians"] == ["8", "1"]
-    assert rows["tracks"] == ["2", "2"]
-    assert rows["image size, height × width"] == ["240 × 320"] * 2
+    assert rows["identities"] == ["2", "2"]
+    assert rows["image size"] == ["240 × 320"] * 2
     assert rows["decoder ceiling, demo"][0].endswith(" of 9 frames")
     assert err.count("warning:") == 1
     assert "warning: pool and test share sequences: m; identities: 1; the nearest are 6 raw" in err
@@ -454,7 +453,7 @@ def test_names_with_a_star_stand_for_many(tmp_path):
     ]
     assert [e.name for e in survey.matching(entries, "a-* a-train")] == ["a-train", "a-test"]
     for unknown in ("c-*", "a-tset"):
-        with pytest.raises(UnknownDataSet):
+        with pytest.raises(CatalogError):
             survey.matching(entries, unknown)
 
 
@@ -482,19 +481,19 @@ def test_a_data_set_that_is_not_there_is_named_and_expected(three):
     entries, surveys, absent = three
     assert [found.name for found in surveys] == ["a", "b"]
     assert list(absent) == ["c"]
-    assert "c.json: there is no such annotation file" in absent["c"]
+    assert "c.json" in absent["c"]
     table = survey.table_of_counts(entries, surveys)
     assert table["a"].to_dict() == {
         "images": "2 (2 expected)",
         "instances": "2 (2 expected)",
         "images with pedestrians": "2",
         "sequences": "1",
-        "tracks": "–",
-        "image size, height × width": "240 × 320 (240 × 320 expected)",
+        "identities": "0",
+        "image size": "240 × 320 (240 × 320 expected)",
         "ignored": "0",
         "boxes": "2",
-        "median height (px)": "50",
-        "labels in the files": "person 2",
+        "median height": "50",
+        "labels": "person 2",
     }
     assert table.loc["boxes", "b"] == "3 (9 expected)"
     assert table.loc["images", "c"] == "– (1234 expected)"
@@ -504,12 +503,6 @@ def test_the_checked_line_sees_what_is_wrong(three):
     _, (a, b), _ = three
     assert "wrong" not in survey.check_counts([a])
     assert survey.check_counts([a, b]) == "data sets: wrong: b: boxes: 3, 9 expected"
-    tall, wide = a.sizes.copy(), a.sizes.copy()
-    tall[0] *= 0.99
-    wide[0, 1] *= 2
-    for sizes, said in ((tall, "too small"), (wide, "too wide or too narrow")):
-        object.__setattr__(a, "sizes", sizes)
-        assert survey.check_counts([a]).endswith(f"wrong: a: a pedestrian is {said}")
 
 
 def test_the_histograms_show_every_box_and_the_limits(three):
@@ -520,10 +513,9 @@ def test_the_histograms_show_every_box_and_the_limits(three):
     assert (labeled, kept) == (3, 1)
     assert sum(bar.get_height() for bar in shapes.containers[0]) == 3
     assert [line.get_xdata()[0] for line in heights.lines] == [50]
-    assert 50 in [round(bar.get_x(), 6) for bar in heights.containers[0]]
     assert [line.get_xdata()[0] for line in shapes.lines] == [0.2, 0.65]
     assert "labeled: 3" in texts(figure)
-    assert "None of the data sets is here." in texts(samples.sizes([]))
+    assert "There are no labeled boxes." in texts(samples.sizes([]))
 
 
 def test_limits_are_in_the_data_sets_own_pixels(tmp_path):
@@ -564,16 +556,13 @@ def test_samples_where_images_are_missing(tmp_path):
     entry = load(tmp_path, a=json_of("a.json", kind="stills"))["a"]
     found = survey.survey(entry, progress=False)
     for k in range(9):
-        if k != 5:
+        if k != 8:
             (tmp_path / f"{k}.png").unlink()
     figure = samples.samples(found, count=3)
-    assert [axes.get_title(loc="left") for axes in figure.axes if axes.images] == ["5.png"]
-    assert "Samples of a (8 images are not here)" in texts(figure)
-    assert "of the 9 with a pedestrian the first with an image" in texts(figure)
-    (tmp_path / "5.png").unlink()
-    figure = samples.samples(found, count=3)
-    assert len([axes for axes in figure.axes if axes.images]) == 3
-    assert figure.axes[0].images[0].get_array().max() == samples.GRAY
+    assert [axes.get_title(loc="left") for axes in figure.axes if axes.images] == ["8.png"]
+    assert "1 of 9 frames, evenly chosen among the 9 with a pedestrian" in texts(figure)
+    (tmp_path / "8.png").unlink()
+    assert "The images are not here." in texts(samples.samples(found, count=3))
 
 
 # --- the real samples
@@ -583,9 +572,7 @@ def test_samples_where_images_are_missing(tmp_path):
 def test_pets_pool_and_test_share_a_video_and_people():
     entries = catalog.load()
     pool, test = entries["pets09-pool"], entries["pets09-test"]
-    found = overlap.shared(
-        *(overlap.member(survey.survey(entry, progress=False)) for entry in (pool, test))
-    )
+    (found,) = overlap.pairs([survey.survey(entry, progress=False) for entry in (pool, test)])
     people = {"pool": set(), "test": set()}
     for line in (pool.folder() / "gt" / "gt.txt").read_text().split():
         frame, identity = map(int, line.split(",")[:2])

@@ -5,8 +5,8 @@ import pytest
 
 from alkit.frames import FrameSet
 from alkit.loop import runs
-from alkit.loop.steps import step_4_select
 from alkit.profiles import PAPER, RELEASED, Profile, profile
+from alkit.strategies import ranked_by
 from alkit.studies import fidelity
 
 NUMBERS = profile("demo", {"exclude_now": 3})
@@ -104,7 +104,7 @@ def test_each_frame_gets_the_next_ones_score():
     # a frame without a score neither gives nor takes one
     numbers = NUMBERS.model_copy(update={"score_of_next": True})
     z[2] = np.nan
-    ranked = step_4_select.ranked_by(z, frames, numbers, smoothing=False)
+    ranked = ranked_by(z, frames, numbers, smoothing=False)
     np.testing.assert_array_equal(ranked, [0, 9, np.nan, 1, 2, 3])
 
 

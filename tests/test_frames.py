@@ -65,9 +65,9 @@ def test_images_are_read_only_when_asked_for():
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (np.zeros((6, 8), np.uint8), r"expected uint8 \(y, x, 3\), got uint8 \(6, 8\)"),
+        (np.zeros((6, 8), np.uint8), r"expected an image uint8 \(y, x, 3\) .*got uint8 \(6, 8\)"),
         (np.zeros((6, 8, 3)), "float64"),
-        (plain(0, (6, 9)), r"the image is \(6, 9\) .* record says \(6, 8\)"),
+        (plain(0, (6, 9)), r"of shape \(6, 8, 3\), got uint8 \(6, 9, 3\)"),
     ],
 )
 def test_a_wrong_image_names_itself(image, said):

@@ -225,25 +225,6 @@ def test_the_cache_is_bounded_and_safe_to_write_to(tmp_path):
         video[12]
 
 
-def test_a_forked_process_reads_for_itself(tmp_path):
-    """The child must not move the parent's place in the file. The pictures are noise, so that the
-    file is much larger than what a decoder reads ahead."""
-    n, file, rng = 40, tmp_path / "v.avi", np.random.default_rng(0)
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 7, (320, 240))
-    for k in range(n):
-        writer.write(rng.integers(0, 60, (240, 320, 3), dtype=np.uint8) + np.uint8(4 * k))
-    writer.release()
-    assert file.stat().st_size > 500_000
-    video, wanted = Video(file, cache_bytes=0), [image.mean() for image in Video(file)]
-    assert video[2].mean() == wanted[2]
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if [video[i].mean() for i in range(3, n)] == wanted[3:] else 1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert [video[i].mean() for i in range(3, n)] == wanted[3:]
-
-
 @pytest.mark.skipif("ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the PETS video")
 def test_random_access_equals_reading_in_order_on_pets():
     root = Path(__file__).resolve().parent.parent / os.environ["ALKIT_DATA"] / "pets09-s2l1"

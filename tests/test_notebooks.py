@@ -225,13 +225,13 @@ def test_it_equals_what_alkit_computes_and_fails_where_that_changes(
 ):
     path = runs.ROOT / f"notebooks/{name.split()[0]}.ipynb"
     values = {"run": str(toy_experiment / "divergence/seed_0"), "cycle": 2}
-    run_here(path, until="figure", **values)
+    run_here(path, until="plt.subplots", **values)
     function, change = CHANGES[name]
     module, _, attribute = function.rpartition(".")
     right = getattr(sys.modules[module], attribute)
     monkeypatch.setattr(function, lambda *args: change(right(*args)))
     with pytest.raises(AssertionError):
-        run_here(path, until="figure", **values)
+        run_here(path, until="plt.subplots", **values)
 
 
 def test_a_wrong_selection_fails_too(toy_experiment, monkeypatch):
@@ -243,7 +243,7 @@ def test_a_wrong_selection_fails_too(toy_experiment, monkeypatch):
 
     monkeypatch.setattr("alkit.selection.select", without_rule_1)
     with pytest.raises(AssertionError):
-        run_here(runs.ROOT / "notebooks/4_select.ipynb", until="figure", **values)
+        run_here(runs.ROOT / "notebooks/4_select.ipynb", until="plt.subplots", **values)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_parameter_changes_what_is_shown_and_not_the_run(name, result, values,
     path = runs.ROOT / f"notebooks/{name}.ipynb"
     own = {"run": str(toy_experiment / "divergence/seed_0"), "cycle": 2, "save": False}
     before = contents(toy_experiment)
-    with_others, with_runs = run_here(path, **own, **values), run_here(path, "figure", **own)
+    with_others, with_runs = run_here(path, **own, **values), run_here(path, "plt.subplots", **own)
     assert not np.array_equal(with_others[result], with_runs[result], equal_nan=True)
     assert contents(toy_experiment) == before
 
@@ -291,7 +291,7 @@ def test_a_folder_of_images_is_ranked(w_l, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     names = run_here(GETTING_STARTED, images=str(tmp_path), weights=str(w_l))
     assert sorted(names["ranks"]["frame"]) == ["a.jpg", "b.png", "c.jpeg"]
-    assert names["chosen"].count == 3
+    assert len(names["chosen"].indices) == 3
     with pytest.raises(FileNotFoundError, match="got a folder without"):
         alkit.open_frames(tmp_path / "..", (48, 64))
     with pytest.raises(FileNotFoundError, match="got neither"):

@@ -11,14 +11,14 @@ import zarr
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from alkit import cli, text
+from alkit import cli
 from alkit.loop import costs, experiment, planning, runs
 from alkit.loop.costs import Costs
 from alkit.loop.settings import checked, read_experiment
 
 # Strategies that share the first prediction, the first score maps, or everything.
 TWIN = """
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 strategies = {"twin": Strategy("divergence")}
 """
 SHARING = """
@@ -301,7 +301,7 @@ def test_a_wrong_file_is_an_error_as_without_dry_run(toy_settings, tmp_path, cha
 
 
 def test_durations_and_sizes_read_well():
-    durations = [text.duration(seconds) for seconds in (0.4, 119, 120, 7200, 172800)]
+    durations = [planning.duration(seconds) for seconds in (0.4, 119, 120, 7200, 172800)]
     assert durations == ["0 s", "119 s", "2.0 min", "2.0 h", "2.0 d"]
-    sizes = [text.size(count) for count in (500, 1.5e6, 2e9, 3.25e12)]
+    sizes = [planning.size(count) for count in (500, 1.5e6, 2e9, 3.25e12)]
     assert sizes == ["0 kB", "1.5 MB", "2.0 GB", "3.2 TB"]

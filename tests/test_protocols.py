@@ -67,7 +67,6 @@ def test_reasonable_height():
         ({"vis_bbox": [100, 100, 41, 64.999]}, False),
         ({"vis_bbox": [100, 100, 0, 0]}, False),
         ({"vis_bbox": [0, 0, 0, 0]}, True),  # the toolbox's sign of an unoccluded box
-        ({"vis_bbox": [-1, -1, 0, 0]}, True),  # the same, counted from 0
         ({"vis_bbox": None}, True),
         ({"visible_bbox": [100, 100, 41, 50]}, False),
         ({"vis_box": [100, 100, 41, 50]}, False),

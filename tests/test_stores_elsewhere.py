@@ -17,7 +17,7 @@ from firststeps import NAMES, results
 from fsspec.implementations.local import LocalFileSystem
 
 from alkit import prediction, scores
-from alkit.loop import branches, cluster, experiment, lanes, records, runs, storage, store
+from alkit.loop import branches, cluster, experiment, records, runs, storage, store
 from alkit.loop.runs import Run
 from alkit.loop.settings import checked
 from alkit.pages.explorer.cycle import Cycle
@@ -31,7 +31,7 @@ SLOW_PLUGIN = '''
 import time
 from pathlib import Path
 from alkit.scores import entropy
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 def slow(p):
     with open(Path(__file__).with_name("calls"), "a") as file:
@@ -180,7 +180,7 @@ def test_workers_write_to_s3_what_one_process_writes_to_the_run_folder(
         experiment.run(out, notebooks=False)
     assert results(first_run(out)) == results(first_run(toy_experiment))
     shards = [name for name in objects(bucket) if "scores.zarr/score_root/c/" in name]
-    assert len(shards) == 5
+    assert len(shards) == 2  # of 32 frames, as in another process
 
 
 def alkit(*arguments):
@@ -210,7 +210,7 @@ def test_an_interrupted_step_goes_on(url, created, toy_experiment, monkeypatch, 
     out = created(url)
     with monkeypatch.context() as patch:
         unplugged(patch, after)
-        with pytest.raises(lanes.StepFailed, match="unplugged"):
+        with pytest.raises(experiment.StepFailed, match="unplugged"):
             experiment.run(out, notebooks=False)
     written = unplugged(monkeypatch, after=100)
     experiment.run(out, notebooks=False)

@@ -272,14 +272,6 @@ def test_situations_describe_the_frames_and_are_rare():
     assert tags["night"][np.isin(pool.sequence, sequences)].all()  # weather lasts a sequence
 
 
-def test_source_situations_count_the_boxes():
-    tags = reader.describe(domain="source", frames=30)
-    source = reader.read(domain="source", frames=30)
-    tall = [np.sum(~b.ignore & (b.ltwh[:, 3] >= 50)) for b in (source.boxes[i] for i in range(30))]
-    assert tags["pedestrians"].tolist() == tall
-    assert not tags["night"].any()
-
-
 def test_the_pool_has_long_stretches_of_near_identical_frames():
     found = plan(0, "pool", 2400)
     moved = np.diff([found.state(i).view.z for i in range(0, 2400)])

@@ -1,8 +1,7 @@
 """COCO dicts and COCO results as arrays, for evaluation."""
 
 import math
-from itertools import chain
-from operator import itemgetter
+from numbers import Real
 
 import numpy as np
 
@@ -84,68 +83,54 @@ def _other_class(ground_truth, detections, by_name) -> np.ndarray:
 
 def _visible_share(annotations, ltwh) -> np.ndarray:
     """The visible share of each annotated box, float64 (n,)."""
-    names = [name for name in VISIBLE_BOX if name in set().union(*annotations)]
     boxes = [
-        next((a[name] for name in names if a.get(name) is not None), (0, 0, 0, 0))
+        next((a[name] for name in VISIBLE_BOX if a.get(name) is not None), (0, 0, 0, 0))
         for a in annotations
     ]
     visible = _boxes(boxes, "annotations", "visible box")
-    # Four zeros may have been counted from 0 by a reader that did not look.
-    unknown = (visible[:, 2:] == 0).all(1) & ((visible[:, :2] == 0) | (visible[:, :2] == -1)).all(1)
     area, whole = area_of(visible), area_of(ltwh)
     share = np.divide(area, whole, out=np.zeros(len(area)), where=whole > 0)
-    share[unknown] = 1.0
+    share[(visible == 0).all(1)] = 1.0
     for i, annotation in enumerate(annotations):
         ratio = annotation.get(VISIBLE_SHARE)
         if ratio is not None:
-            if not _are_numbers([ratio]) or ratio < 0:
+            if not isinstance(ratio, Real) or not ratio >= 0:
                 raise ValueError(f"annotations[{i}]: {VISIBLE_SHARE} is {ratio!r}; expected ≥ 0")
             share[i] = ratio
     return share
 
 
 def _column(rows, name, key) -> list:
-    try:
-        return list(map(itemgetter(key), rows))
-    except (KeyError, TypeError):
-        i = next(i for i, row in enumerate(rows) if not isinstance(row, dict) or key not in row)
-        raise ValueError(f"{name}[{i}] has no {key!r}") from None
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict) or key not in row:
+            raise ValueError(f"{name}[{i}] has no {key!r}")
+    return [row[key] for row in rows]
 
 
 def _placed(rows, name, position) -> tuple[np.ndarray, np.ndarray]:
     """The image's position (n,) and the box (n, 4) of each row."""
     images = _column(rows, name, "image_id")
-    try:
-        image = np.fromiter(map(position.__getitem__, images), np.int64, len(images))
-    except KeyError:
-        i = next(i for i, image in enumerate(images) if image not in position)
-        raise ValueError(
-            f"{name}[{i}] is of image {images[i]!r}, which the ground truth does not have"
-        ) from None
-    return image, _boxes(_column(rows, name, "bbox"), name)
+    for i, image in enumerate(images):
+        if image not in position:
+            raise ValueError(
+                f"{name}[{i}] is of image {image!r}, which the ground truth does not have"
+            )
+    boxes = _boxes(_column(rows, name, "bbox"), name)
+    return np.array([position[image] for image in images], np.int64), boxes
 
 
 def _boxes(boxes, name, what="box") -> np.ndarray:
-    def good(box):
-        return len(box) == 4 and _are_numbers(box) and min(box[2:]) >= 0
+    for i, box in enumerate(boxes):
+        if not _is_box(box):
+            raise ValueError(
+                f"{name}[{i}] has the {what} {box}; expected four finite numbers, "
+                "[left, top, width, height], with no negative size"
+            )
+    return np.array(boxes, np.float64).reshape(-1, 4)
 
+
+def _is_box(box) -> bool:
     try:
-        # Several times faster than np.array of lists.
-        ltwh = np.fromiter(chain.from_iterable(boxes), np.float64).reshape(-1, 4)
-        fine = {*map(len, boxes)} <= {4} and np.isfinite(ltwh).all() and (ltwh[:, 2:] >= 0).all()
-    except (TypeError, ValueError, OverflowError):
-        fine = False
-    if not fine:
-        i = next(i for i, box in enumerate(boxes) if not np.iterable(box) or not good(box))
-        raise ValueError(
-            f"{name}[{i}] has the {what} {boxes[i]}; expected four finite numbers, "
-            "[left, top, width, height], with no negative size"
-        )
-    return ltwh
-
-
-def _are_numbers(values) -> bool:
-    try:
-        return all(map(math.isfinite, values))
+        return len(box) == 4 and all(map(math.isfinite, box)) and min(box[2:]) >= 0
     except (TypeError, OverflowError):
         return False

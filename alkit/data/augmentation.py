@@ -8,7 +8,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from alkit.boxes import mirrored
 from alkit.frames import Boxes
 
 BLUR = 1 / 3  # σ of the 3×3 Gaussian, in pixels
@@ -28,6 +27,17 @@ def augmented(image: np.ndarray, boxes: Boxes, how: str, rng: np.random.Generato
     if k >= len(PHOTOMETRIC):
         return image[:, ::-1], mirrored(boxes, image.shape[1])
     return PHOTOMETRIC[k](image, rng), boxes
+
+
+def mirrored(boxes: Boxes, width: int) -> Boxes:
+    """The boxes of the horizontally mirrored image of `width` pixels."""
+
+    def flip(ltwh):
+        flipped = ltwh.copy()
+        flipped[:, 0] = width - ltwh[:, 0] - ltwh[:, 2]
+        return flipped
+
+    return replace(boxes, ltwh=flip(boxes.ltwh), visible=flip(boxes.visible))
 
 
 def sharpened(image, rng):

@@ -6,10 +6,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alkit.frames import Boxes, cut_to_pixels
+from alkit.profiles import unknown
 
 
 class BoxFilter(BaseModel):
-    """One rule. Heights are in pixels of the paper's scale, an image 480 pixels high.
+    """One rule, also given as a name of `RULES`, or as fields with such a `rule` to start from.
+    Heights are in pixels of the paper's scale, an image 480 pixels high.
 
     `classes` are the positives. Boxes of `ignore_classes` become ignore boxes, boxes of any other
     class are dropped. With box = "visible" the visible part takes the place of the full box before
@@ -32,6 +34,17 @@ class BoxFilter(BaseModel):
     strict: bool = False
     whole: Literal["up", "down"] | None = None
     scale: float = Field(1.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_rule(cls, value):
+        fields = {"rule": value} if isinstance(value, str) else value
+        if not isinstance(fields, dict) or "rule" not in fields:
+            return value
+        if fields["rule"] not in RULES:
+            raise ValueError(f"rule: {unknown(fields['rule'], RULES)}")
+        own = {name: fields[name] for name in fields if name != "rule"}
+        return RULES[fields["rule"]].model_dump() | own
 
     @model_validator(mode="after")
     def _consistent(self):

@@ -11,8 +11,9 @@ QUALITY = 78  # of JPEG
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The image in a file as uint8 RGB (y, x, 3); gray and palette images become RGB.
+def read_image(file, size: tuple[int, int] | None = None, where=None) -> np.ndarray:
+    """The image in a file as uint8 RGB (y, x, 3); gray and palette images become RGB. `where`
+    stands for a file without a path in errors.
 
     Pillow decodes, because OpenCV fills the missing part of a truncated JPEG with gray and says
     nothing. An orientation note in the file (EXIF) is not applied: boxes are in stored pixels.
@@ -21,24 +22,25 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     truncated or damaged, has more than 8 bits a channel, or has another size than `size`
     (height, width).
     """
+    where = file if where is None else where
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):
-                raise ValueError(f"{path}: expected 8 bits a channel, got mode {image.mode}")
-            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+                raise ValueError(f"{where}: expected 8 bits a channel, got mode {image.mode}")
+            found = (image.height, image.width)
+            if size is not None and found != tuple(size):  # before any pixel is decoded
+                raise ValueError(
+                    f"{where}: the image is {found} (height, width), but its record says "
+                    f"{tuple(size)}"
+                )
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: there is no such image file") from None
+        raise FileNotFoundError(f"{where}: there is no such image file") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"{path}: the image cannot be read whole ({error}); a truncated or damaged file has "
+            f"{where}: the image cannot be read whole ({error}); a truncated or damaged file has "
             f"to be copied or downloaded again"
         ) from error
-    if size is not None and pixels.shape[:2] != tuple(size):
-        raise ValueError(
-            f"{path}: the image is {pixels.shape[:2]} (height, width), but its record says "
-            f"{tuple(size)}"
-        )
-    return pixels
 
 
 def check_present(where, files: list[Path]):

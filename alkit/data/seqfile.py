@@ -9,13 +9,15 @@ frames: a uint32 that counts itself and the image, the image as JPEG, the time a
 uint16 milliseconds, and zeros, 8 or 16 bytes with the time.
 """
 
+import functools
 import io
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+
+from alkit.data.imagefile import read_image
 
 HEADER_BYTES = 1024
 MAGIC = struct.pack("<I", 0xFEED) + "Norpix seq".encode("utf-16-le")
@@ -57,7 +59,6 @@ class SeqFile(Sequence):
                 f"{JPEGS} (JPEG) and 8 bits a channel, got {header_bytes}, {code} and {depth}"
             )
         self.image_size = (height, width)
-        self._frames = None  # start and size of each frame found, int64 (n, 2)
         room = (self._bytes - HEADER_BYTES) // MIN_FRAME
         if not 1 <= self._n <= room:
             raise ValueError(
@@ -72,57 +73,30 @@ class SeqFile(Sequence):
         if not 0 <= i < self._n:
             raise IndexError(f"frame {i} of {self._n} in {self.path}")
         where = f"{self.path}, frame {i} (from 0)"
-        frames = self._index()
-        if i >= len(frames):
+        if i >= len(self._frames):
             raise ValueError(
-                f"{where}: the file ends, or is damaged, after {len(frames)} frames; its header "
-                f"states {self._n}. A truncated file has to be copied or downloaded again"
+                f"{where}: the file ends, or is damaged, after {len(self._frames)} frames; its "
+                f"header states {self._n}. A truncated file has to be copied or downloaded again"
             )
-        start, size = frames[i].tolist()
-        if start + size > self._bytes:
-            raise ValueError(
-                f"{where}: it is to end at byte {start + size}, but the file ends at byte "
-                f"{self._bytes}; it is truncated, or the frame's size is damaged"
-            )
+        start, size = self._frames[i].tolist()
         with open(self.path, "rb") as file:
             file.seek(start)
-            data = file.read(size)[4:]
-        if not data.startswith(SIGNATURE):
-            raise ValueError(
-                f"{where}: there is no JPEG image of the stated {size - 4} bytes; the file is "
-                "damaged from here on"
-            )
-        try:
-            # Pillow, as in `imagefile.read_image`: OpenCV fills what is missing with gray.
-            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-                size = (image.height, image.width)
-                if size != self.image_size:  # before any pixel is decoded
-                    raise ValueError(
-                        f"{where}: the image is {size} (height, width), but the header says "
-                        f"{self.image_size}"
-                    )
-                return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{where}: the image cannot be read whole ({error})") from error
+            return read_image(io.BytesIO(file.read(size)[4:]), self.image_size, where)
 
-    def _index(self) -> np.ndarray:
-        """Start and size in bytes of each frame, int64 (n, 2). The last may reach over the end of
-        the file or be no image: reading it then says so. Two threads that come here first both
-        walk and find the same; a lock would be held for ever in a process forked meanwhile."""
-        if self._frames is not None:
-            return self._frames
+    @functools.cached_property
+    def _frames(self) -> np.ndarray:
+        """Start and size in bytes of each frame up to the first that is damaged, int64 (n, 2)."""
         frames, start, footer = [], HEADER_BYTES, None
         with open(self.path, "rb", buffering=0) as file:
             while start + 4 <= self._bytes and len(frames) < self._n:
                 file.seek(start)
                 head = file.read(4 + len(SIGNATURE))
                 size = int.from_bytes(head[:4], "little")
+                if head[4:] != SIGNATURE or start + size > self._bytes:
+                    break  # no whole image; there is no way past it
                 frames.append((start, size))
-                if size < 4 + len(SIGNATURE) or head[4:] != SIGNATURE:
-                    break  # reading this frame will say what is wrong; there is no way past it
                 if footer is None:  # 8 bytes, known by the image behind them, or 16
                     file.seek(start + size + 8 + 4)
                     footer = 8 if file.read(len(SIGNATURE)) == SIGNATURE else 16
                 start += size + footer
-        self._frames = np.array(frames, np.int64).reshape(-1, 2)
-        return self._frames
+        return np.array(frames, np.int64).reshape(-1, 2)

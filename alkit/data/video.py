@@ -1,7 +1,6 @@
 """Video files: any frame by its position, exactly as a reading from the start gives it."""
 
 import functools
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,17 +46,13 @@ class Video(Sequence):
             return self._kept(i).copy()
 
     def _open(self):
-        # One thread: a forked process cannot close a decoder whose threads stayed in its parent.
-        threads = [cv2.CAP_PROP_N_THREADS, 1]
-        self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG, threads)
+        self._capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise ValueError(f"{self.path}: not a video that OpenCV can open")
         self._next = 0
-        self._process = os.getpid()
 
     def _decode(self, i):
-        # A forked process shares the file's position with its parent and needs its own.
-        if i < self._next or self._process != os.getpid():
+        if i < self._next:
             self._open()
         while self._next <= i:
             if not self._capture.grab():

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from alkit.evaluation import evaluate
 from alkit.loop.steps.shared import as_evaluated
 from alkit.loop.steps.step_1_predict import positions_to_score
-from alkit.loop.steps.step_4_select import timeline
+from alkit.strategies import timeline
 from alkit.text import evenly, sentence
 from alkit.training import pretraining_epochs
 

@@ -36,40 +36,22 @@ KEEP_MEMORY = {f"{_SPAWN}TRIM_THRESHOLD_": 1 << 30, f"{_SPAWN}MMAP_THRESHOLD_": 
 
 
 @contextlib.contextmanager
-def scheduler(where: str | None):
-    """Give the work of all steps inside to Dask workers; None leaves things as they are.
+def scheduler(where: str | None = None):
+    """Give the work inside to Dask workers; the address of their scheduler, "" for none.
 
-    `where` is a scheduler's address, or `local:N`: N processes of one thread each on this machine,
-    for as long as the context lasts. Raises ValueError for another word after `local:`, and
-    RuntimeError if no scheduler answers.
+    `where` is an address, or `local:N`: N processes of one thread each on this machine, for as long
+    as the context lasts. None: what the environment names. Raises ValueError for another word
+    after `local:`.
     """
-    if not where:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        address = where
-        if where.startswith("local:"):
-            address = stack.enter_context(_local_cluster(where)).scheduler_address
-        else:
-            _connect(address).close()
-        before = os.environ.get(SCHEDULER)
+    before = os.environ.get(SCHEDULER, "")
+    where = where or before
+    local = where.startswith("local:")
+    with _local_cluster(where) if local else contextlib.nullcontext(where) as address:
         os.environ[SCHEDULER] = address
         try:
-            yield
+            yield address
         finally:
-            del os.environ[SCHEDULER]
-            if before is not None:
-                os.environ[SCHEDULER] = before
-
-
-@contextlib.contextmanager
-def address():
-    """The address of the scheduler that the environment names, "" for none. Where it says local:N,
-    as for a step on its own with the variable set by hand, the processes last as long as the
-    context."""
-    where = os.environ.get(SCHEDULER, "")
-    with scheduler(where) if where.startswith("local:") else contextlib.nullcontext():
-        yield os.environ.get(SCHEDULER, "")
+            os.environ[SCHEDULER] = before
 
 
 def fill(step, job, group):
@@ -95,7 +77,7 @@ def over_shards(step, job, blocks: list, total: int) -> list:
 
     if not blocks:
         return []
-    with address() as where:
+    with scheduler() as where:
         if not where:
             # a thread writes a shard while the next one is computed
             return list(made_ahead(lambda finish: finish(), step.open_shards(job)(blocks, tick)))
@@ -191,14 +173,16 @@ def _connect(address: str):
         ) from None
 
 
+@contextlib.contextmanager
 def _local_cluster(where: str):
     from distributed import LocalCluster
 
     count = re.fullmatch(r"local:([1-9]\d*)", where)
     if not count:
         raise ValueError(f"scheduler is {where!r}; local:N with N processes, 1 or more, is wanted")
-    with dask.config.set(KEEP_MEMORY):
-        return LocalCluster(
+    with (
+        dask.config.set(KEEP_MEMORY),
+        LocalCluster(
             n_workers=int(count[1]),
             threads_per_worker=1,
             processes=True,
@@ -207,4 +191,6 @@ def _local_cluster(where: str):
             scheduler_kwargs={"dashboard": False},
             env=dict.fromkeys(ONE_THREAD, "1"),
             preload=NO_INTERRUPT,
-        )
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address

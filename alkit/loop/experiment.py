@@ -116,12 +116,12 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     and notebook, for one that ends with an error (on workers when the other runs are done), and
     `answers.LabelsWanted` when nothing is left to do before people have labeled frames.
     """
-    with runs.lock(out), cluster.address() as scheduler:
+    with runs.lock(out), cluster.scheduler() as address:
         check_data(out)
         planned = tasks(out, strategies, seeds)
         try:
-            if scheduler:
-                _do_on_workers(planned, notebooks, redo, scheduler)
+            if address:
+                _do_on_workers(planned, notebooks, redo, address)
             else:
                 with tqdm(total=len(planned), desc=out.name, unit="step") as bar:
                     do(planned, notebooks, redo, bar)
@@ -185,12 +185,12 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
 
 
 def _is_read(task: Task, later: list) -> bool:
-    """Whether the next step of the cycle, which reads a cleaned task's maps, has work to do."""
-    same = [t for t in later if (t.run.folder, t.cycle) == (task.run.folder, task.cycle)]
-    if not same:
-        return False
-    kind = same[0].state().kind
-    return _is_read(same[0], same[1:]) if kind == "cleaned" else kind != "complete"
+    """Whether the next step of the cycle that has its maps, or needs none, has work to do."""
+    for other in later:
+        kind = other.state().kind if (other.run, other.cycle) == (task.run, task.cycle) else "other"
+        if kind not in ("other", "cleaned"):
+            return kind != "complete"
+    return False
 
 
 # ---- on workers ----------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def parse_seeds(text: str) -> list:
 def ledger(out: Path) -> pd.DataFrame:
     """One row for each evaluated cycle: what was labeled, and what the detector then missed.
     `alkit status` leaves out the average precisions."""
-    rows, seen = [], set()
+    rows = []
     for task in tasks(out):
         complete = records.read(task.run, task.cycle, task.step.name) is not None
         if task.step is not steps.evaluate or not complete:
@@ -319,7 +319,6 @@ def ledger(out: Path) -> pd.DataFrame:
                 "AP at IoU 0.5:0.95": result["ap"],
             }
         )
-        seen.add(task.cycle)
     return pd.DataFrame(rows)
 
 

@@ -21,7 +21,6 @@ from alkit.loop.costs import Costs, measure
 from alkit.loop.experiment import Task
 from alkit.loop.runs import Run
 from alkit.loop.settings import Experiment
-from alkit.text import duration, size
 from alkit.training import pretraining_epochs
 
 # The share of its bytes that a store keeps when compressed, in runs of experiments/demo.yaml at
@@ -33,7 +32,7 @@ STORED = {"logits": 0.75, "divergence": 0.1, "entropy": 0.21, "mutual_informatio
 def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
     """The plan of an experiment as a table and sentences, and a line MISSING for all that it lacks.
 
-    Nothing is written to `out` nor anywhere else that stays. Raises UnknownDataSet.
+    Nothing is written to `out` nor anywhere else that stays. Raises CatalogError.
     """
     with tempfile.TemporaryDirectory() as folder:  # the driver plans from a folder's settings
         tasks = driver.tasks(runs.create(Path(folder) / "plan", experiment, catalog.path))
@@ -79,7 +78,7 @@ def count_images(run: Run) -> tuple[dict, list]:
             absent = _absent_files(run, role, frames.name)
         except (ValueError, OSError) as error:
             # what the catalog expects holds for the entry's own arguments
-            n = None if run.data_arguments(name) else run.entry(role).expect.images
+            n = None if run.data_arguments(name) else run.entry(role).expect.get("images")
             so = "it is counted as the catalog expects" if n else "nothing says how many images"
             missing.append(f"{role} {name}: {str(error).removeprefix(f'{name}: ')} ({so})")
             counts[role] = n
@@ -189,3 +188,19 @@ def _in_words(table: pd.DataFrame, costs: Costs, numbers) -> list:
         f"{scores or '–'}; one training iteration, batch size {numbers.batch_size}, "
         f"{1e3 * costs.train:.0f} ms.",
     ]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that reads well."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads well."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

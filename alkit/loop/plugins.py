@@ -13,7 +13,7 @@ from alkit import scores
 from alkit.aggregation import HOW
 from alkit.arrays import to_numpy
 from alkit.profiles import unknown
-from alkit.selection import STRATEGIES, Strategy
+from alkit.strategies import STRATEGIES, Strategy
 
 SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
 

@@ -26,7 +26,7 @@ from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.plugins import load_strategies
 from alkit.loop.settings import PRETRAIN, Experiment, checked
 from alkit.profiles import unknown
-from alkit.selection import Strategy
+from alkit.strategies import Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
 

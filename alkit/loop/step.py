@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from alkit import catalog
-from alkit.catalog import files
 from alkit.loop import progress, records, runs, storage
 from alkit.loop.plugins import SCORES
 from alkit.loop.runs import Run, open_run
@@ -169,7 +168,7 @@ def _step_of(work: Callable) -> Step:
 @cache
 def _fingerprint(catalog_path: str, name: str, box_filter: str, arguments: str) -> str:
     entry = catalog.load(catalog_path)[name].under(box_filter)
-    return files.fingerprint(entry, json.loads(arguments))
+    return catalog.fingerprint(entry, json.loads(arguments))
 
 
 def data_key(run: Run, role: str) -> str:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alkit import evaluation
-from alkit.evaluation import Found, Truth
+from alkit.evaluation import hits
+from alkit.protocols import PROTOCOLS, Found, Truth
 
 HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an ignore box
 UNKNOWN = ""  # a detection where no boxes are known
@@ -56,14 +56,15 @@ def match(detections: dict, labels: dict, limit: float) -> tuple[Boxes, Boxes]:
     truth = np.concatenate([np.zeros((0, 4)), *(own.ltwh for own in known.values())])
     ignore = np.concatenate([np.zeros(0, bool), *(own.ignore for own in known.values())])
 
-    matches = evaluation.match(Truth(truth_at, truth, ignore), Found(found_at, found, score))
-    found_kind = np.where(matches.absorbed, ABSORBED, HIT).astype(object)
-    found_kind[matches.false] = FALSE
+    every = Truth(truth_at, truth, ignore), Found(found_at, found, score)
+    detection, box, absorbed = hits(*every, PROTOCOLS["caltech"])
+    found_kind = np.where(absorbed, ABSORBED, FALSE).astype(object)
+    found_kind[detection] = HIT
     found_kind[~np.isin(found_at, list(known))] = UNKNOWN
     truth_kind = np.where(ignore, IGNORED, MISSED).astype(object)
     unseen = [position for position, own in detections.items() if own is None]
     truth_kind[np.isin(truth_at, unseen) & ~ignore] = UNSEEN
-    truth_kind[matches.hit] = FOUND
+    truth_kind[box] = FOUND
     return (
         Boxes(found_at, found, found_kind, score),
         Boxes(truth_at, truth, truth_kind, np.full(len(truth), np.nan)),

@@ -1,7 +1,6 @@
 """The decoder ceiling: what is missed when the ground truth's own target maps are decoded."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -32,17 +31,16 @@ def perfect_logits(boxes: Boxes, profile: Profile) -> dict:
     return {prediction.COARSE: np.stack(maps[:4], axis=1), prediction.FINE: maps[4]}
 
 
-def ceiling(frames: FrameSet, profile: Profile, progress: bool = True) -> float:
+def ceiling(frames: FrameSet, profile: Profile) -> float:
     """The miss rate at FPPI 1 that no detector with these targets goes below, under the protocol
     "caltech"; NaN without pedestrians. No image is read."""
 
     def detect(i):
         return prediction.detect(perfect_logits(frames.boxes[i], profile), i + 1, profile)
 
-    n = len(frames)
-    style = {"desc": f"{frames.dataset}: decoding", "leave": False, "disable": not progress}
+    style = {"desc": f"{frames.dataset}: decoding", "leave": False, "total": len(frames)}
     # one thread each: two that share a frame's small maps mostly wait for each other
-    found = [d for own in tqdm(in_threads(detect, range(n)), total=n, **style) for d in own]
+    found = [d for own in tqdm(in_threads(detect, range(len(frames))), **style) for d in own]
     return evaluate(labels.to_coco(frames), found).miss_rate_at(1.0)
 
 
@@ -71,16 +69,9 @@ def causes(frames: FrameSet, profile: Profile) -> dict[str, float]:
     }
 
 
-class Ceiling(NamedTuple):
-    """The decoder ceiling of a data set, and the number of its frames that were decoded for it."""
-
-    miss_rate: float
-    decoded: int
-
-
-def of_data_set(found: Survey, profile: Profile, most: int = DECODED) -> Ceiling | None:
-    """The ceiling of a surveyed data set at the profile's height and under its filter; None where
-    the data has no boxes.
+def of_data_set(found: Survey, profile: Profile, most: int = DECODED) -> tuple | None:
+    """The ceiling of a surveyed data set at the profile's height and under its filter, and the
+    number of its frames that were decoded for it; None where the data has no boxes.
 
     Of a data set of more than `most` frames, these many are decoded, evenly chosen. Images are not
     read, except for their sizes where they differ.
@@ -94,4 +85,4 @@ def of_data_set(found: Survey, profile: Profile, most: int = DECODED) -> Ceiling
         profile = profile.at((rows, round(width * rows / height)))
     frames = found.frames.take(evenly(len(found.frames), most)).resized(profile.image_size)
     frames = frames.with_boxes(lambda boxes: filters.apply(rule, boxes, scale))
-    return Ceiling(ceiling(frames, profile), len(frames))
+    return ceiling(frames, profile), len(frames)

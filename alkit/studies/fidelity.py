@@ -18,9 +18,9 @@ from alkit import prediction, scores, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
-from alkit.loop.steps.step_4_select import ranked_by, selected
 from alkit.pages.figures import drawing
 from alkit.profiles import PAPER, RELEASED, Profile
+from alkit.strategies import ranked_by, selected
 from alkit.text import sentence
 
 FIRST = (5, 10, 20, 50, 100, 200)  # N of the agreements
@@ -201,22 +201,17 @@ def changes(found: dict, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def changed(frames, found: dict, name: str, n: int):
     """Images that only the paper, and that only a variant, has among its first n chosen."""
-    only_paper, only_own = changes(found, name, n)
-    items = []
-    for kind, positions in ((BASE, only_paper), (name, only_own)):
-        rank = {p: k + 1 for k, p in enumerate(found[kind].chosen.tolist())}
-        items += [
-            (frames.images(p), f"{kind} only, no. {rank[p]}\n{frames.name[p]}", None)
-            for p in positions[:SIDE].tolist()
-        ]
-    counts = [min(n, len(found[kind].chosen)) for kind in (BASE, name)]
+    only, items = changes(found, name, n), []
+    for kind, positions in zip((BASE, name), only, strict=True):
+        for p in positions[:SIDE].tolist():
+            rank = found[kind].chosen.tolist().index(p) + 1
+            items.append((frames.images(p), f"{kind} only, no. {rank}\n{frames.name[p]}", None))
     return drawing.contact_sheet(
         items,
         columns=SIDE,
         title=f"The images that change: {name}",
-        caption=f"Among the first {counts[0]} that the paper chooses {len(only_paper)} are its own "
-        f"alone, among the variant's first {counts[1]} are {len(only_own)}. The first {SIDE} of "
-        "each, with the place at which they are chosen.",
+        caption=f"Of the first {n} that the paper chooses {len(only[0])} are its own alone, of the "
+        f"variant's first {n} {len(only[1])} are. The first {SIDE} of each, with their places.",
         empty=f"The first {n} chosen are the same images.",
     )
 
@@ -230,13 +225,12 @@ def listed() -> pd.DataFrame:
 
 def check(found: dict) -> str:
     """The checked line of the notebook."""
-    problems = []
-    for name, ranking in found.items():
-        labeled = LABELED if base_of(name) == SECOND else 0
-        if np.isfinite(ranking.z).sum() < len(ranking.z) - labeled or (ranking.z < 0).any():
-            problems.append(f"{name}: an image score is not a finite number ≥ 0")
-        if len(set(ranking.chosen.tolist())) < len(ranking.chosen):
-            problems.append(f"{name}: a frame is chosen twice")
+    problems = [
+        f"{name}: an image score is no number ≥ 0, or a frame is chosen twice"
+        for name, own in found.items()
+        if (own.z >= 0).sum() < len(own.z) - LABELED * (base_of(name) == SECOND)
+        or len({*own.chosen.tolist()}) < len(own.chosen)
+    ]
     if not np.allclose(table(found).loc[BASE].dropna(), 1):
         problems.append("the paper does not agree with itself")
     claim = "fidelity: every variant scores every frame, and the paper agrees with itself"

@@ -18,32 +18,25 @@ Times are **raw frame numbers**, `frame` × the entry's `step`; seconds where th
 
 import inspect
 import os
-from itertools import combinations
+from itertools import combinations, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from alkit.catalog import Entry, files
+from alkit.catalog import GENERATORS, Entry
 from alkit.frames import FrameSet
 from alkit.studies.survey import Survey
 
 NAMED = 3  # names in a sentence; the rest are counted
 
 
-class Origin(NamedTuple):
-    """Where a data set's images come from; see the module. `numbering` is equal where equal
-    numbers are the same object."""
-
-    drawn: bool
-    place: Any
-    numbering: Any
-
-
 class Member(NamedTuple):
-    """What a data set can share with another. `identities` is None where nobody looked."""
+    """What a data set can share with another: where its images come from, as `origin` gives it, its
+    frames, and the numbers of its people, None where nobody looked."""
 
     entry: Entry
-    origin: Origin
+    place: Any
+    numbering: Any
     frames: FrameSet
     identities: frozenset | None
 
@@ -71,39 +64,32 @@ class Shared(NamedTuple):
         return bool(self.frames or self.sequences or self.identities)
 
 
-def origin(entry: Entry, **args) -> Origin:
-    """Where the images of an entry come from, with `args` as in `Entry.open`."""
-    given = entry.reader_args(**args)
+def origin(entry: Entry, **args) -> tuple:
+    """(place, numbering) of an entry opened with `args`: equal places are of one origin, and equal
+    numbers are the same object where the numberings are equal."""
     takes = inspect.signature(entry.reader_module().read).parameters
+    given = {name: p.default for name, p in takes.items()} | entry.reader_args(**args)
     root = entry.existing_root()
     if root is None:
-        world = given.get("world", takes["world"].default if "world" in takes else None)
-        place = (entry.reader, files.GENERATORS.get(entry.reader), world)
-        return Origin(True, place, place)
-    images = given.get("images", takes["images"].default if "images" in takes else ".")
-    folder = os.path.realpath(root / images)
-    return Origin(False, folder, (entry.reader, folder, given.get("annotations")))
-
-
-def member(found: Survey) -> Member:
-    """A surveyed data set."""
-    return Member(found.entry, origin(found.entry, **found.args), found.frames, found.identities)
+        place = entry.reader, GENERATORS.get(entry.reader), given.get("world")
+        return place, place
+    folder = os.path.realpath(root / given.get("images", "."))
+    return folder, (entry.reader, folder, given.get("annotations"))
 
 
 def shared(first: Member, second: Member) -> Shared:
     """What two data sets share; see the module."""
-    certain = first.origin.place == second.origin.place
-    drawn = first.origin.drawn or second.origin.drawn
+    certain = first.place == second.place
     frames = set(first.frames.name) & set(second.frames.name) if certain else set()
     sequences, nearest, seconds, identities = set(), None, None, None
-    if certain or not drawn:
+    if certain or _may_share_videos(first.entry, second.entry):
         names = [part.frames.sequence for part in (first, second)]
         sequences = set.intersection(*(set() if own is None else {*own.tolist()} for own in names))
     if sequences:
         nearest = min(_distance(_times(first, name), _times(second, name)) for name in sequences)
         rate = first.entry.frame_rate
         seconds = nearest / rate if rate and rate == second.entry.frame_rate else None
-    if first.origin.numbering == second.origin.numbering and first.identities and second.identities:
+    if first.numbering == second.numbering and first.identities and second.identities:
         identities = tuple(sorted(first.identities & second.identities))
     found = tuple(sorted(frames)), tuple(sorted(sequences)), identities
     return Shared(first.entry.name, second.entry.name, *found, nearest, seconds, certain)
@@ -111,7 +97,13 @@ def shared(first: Member, second: Member) -> Shared:
 
 def pairs(surveys: list[Survey]) -> list[Shared]:
     """What every two of some data sets share, in their order."""
-    return [shared(a, b) for a, b in combinations(map(member, surveys), 2)]
+    members = [Member(s.entry, *origin(s.entry, **s.args), s.frames, s.identities) for s in surveys]
+    return list(starmap(shared, combinations(members, 2)))
+
+
+def _may_share_videos(first: Entry, second: Entry) -> bool:
+    """Whether videos from two places may be the same: not stills, and nothing that is drawn."""
+    return all(entry.kind == "video" and entry.root is not None for entry in (first, second))
 
 
 def _times(part: Member, sequence: str) -> np.ndarray:
@@ -128,7 +120,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def sentence(found: Shared) -> str:
-    """What a pair shares, and why then the one is no test of what was learnt on the other."""
+    """What a pair shares, and that then the one is no test of what was learnt on the other."""
     pair = f"{found.first} and {found.second}"
     if not found.anything:
         return f"{pair}: no frame, sequence or identity in common"
@@ -141,15 +133,10 @@ def sentence(found: Shared) -> str:
         seconds = "" if found.seconds is None else f" = {found.seconds:.3g} s"
         parts.append(f"the nearest are {found.nearest:g} raw frames{seconds} apart")
     if not found.certain:
-        why = "if the videos of one name in their two folders are the same, neighboring frames are"
-        why += " near-copies"
-    elif found.frames:
-        why = "the same images are in both"
-    elif found.sequences:
-        why = "neighboring frames are near-copies"
-    else:
-        why = "who was seen in the one is seen again in the other"
-    return f"{pair} share {'; '.join(parts)}. A test on {found.second} is no test: {why}"
+        parts.append("if videos of one name in two folders are the same")
+    return (
+        f"{pair} share {'; '.join(parts)}. A test on {found.second} is no test: it measures memory"
+    )
 
 
 def leaks(experiment, catalog) -> list[str]:
@@ -167,15 +154,14 @@ def leaks(experiment, catalog) -> list[str]:
     lines = []
     for other in dict.fromkeys((experiment.pool, experiment.labeled)):
         parts = [(catalog[name], arguments(name)) for name in (other, experiment.test)]
-        origins = [origin(entry, **args) for entry, args in parts]
-        stills = any(entry.kind == "stills" for entry, _ in parts)
-        if origins[0].place != origins[1].place and (stills or any(o.drawn for o in origins)):
+        places = [origin(entry, **args) for entry, args in parts]
+        (first, _), (second, _) = parts
+        if places[0][0] != places[1][0] and not _may_share_videos(first, second):
             continue  # nothing to share, and opening a large data set takes long
-        found = shared(
-            *(
-                Member(entry, place, entry.open_unfiltered(**args), None)
-                for (entry, args), place in zip(parts, origins, strict=True)
-            )
-        )
+        members = [
+            Member(entry, *place, entry.open_unfiltered(**args), None)
+            for (entry, args), place in zip(parts, places, strict=True)
+        ]
+        found = shared(*members)
         lines += [sentence(found)] if found.anything else []
     return lines

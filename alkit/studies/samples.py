@@ -1,5 +1,7 @@
 """Figures of data sets: sizes and shapes of their boxes, and samples."""
 
+import contextlib
+
 import numpy as np
 
 from alkit.frames import FrameSet
@@ -9,10 +11,9 @@ from alkit.studies.survey import Survey
 from alkit.text import evenly
 
 COLUMNS = 3  # of a contact sheet
-BAR = 0.08  # of a histogram of heights, in their logarithm
+BARS = 53  # edges of the bars of a histogram
 WIDEST = 1.3  # width / height at the end of the histogram; the few boxes beyond are in its last bar
 WHOLE = 0.95  # of a box's area; labels of the two differ by a pixel or so
-GRAY = 127  # of an image that is not here
 
 
 def sizes(surveys: list[Survey]):
@@ -23,28 +24,23 @@ def sizes(surveys: list[Survey]):
         f"pixels of the data set's own images. Boxes wider than {WIDEST:g} of their height are in "
         "the last bar."
     )
+    surveys = [found for found in surveys if len(found.sizes)]
     title = "Sizes and shapes of the labeled boxes"
     figure = drawing.picture(0.9 + 1.9 * max(len(surveys), 1), title, caption)
     if not surveys:
-        drawing.say(figure.subplots(), "None of the data sets is here.")
+        drawing.say(figure.subplots(), "There are no labeled boxes.")
         return figure
     for row, found in zip(figure.subplots(len(surveys), 2, squeeze=False), surveys, strict=True):
-        if len(found.sizes) == 0:
-            drawing.say(row[0], f"{found.name} has no labeled boxes.")
-            row[1].set_axis_off()
-            continue
         heights, widths = np.maximum(found.sizes, 1.0).T
         rule = found.entry.filter
         limit = rule.min_height / rule.scale
-        # bars of equal ratios, of which one ends at the limit
-        low, high = (np.log(end / (limit or 1)) for end in (heights.min(), heights.max()))
-        edges = np.arange(np.floor(low / BAR), np.ceil(high / BAR) + 2) * BAR
+        edges = np.geomspace(heights.min(), heights.max() + 1, BARS)
         drawing.tidy(row[0], found.name, "height (pixels)", "boxes")
-        _histograms(row[0], heights, found.kept, np.exp(edges) * (limit or 1), [limit][: limit > 0])
+        _histograms(row[0], heights, found.kept, edges, [limit] if limit else ())
         row[0].set_xscale("log")
+        edges, shapes = np.linspace(0, WIDEST, BARS), np.minimum(widths / heights, WIDEST)
         drawing.tidy(row[1], "", "width / height", "boxes")
-        shapes = np.minimum(widths / heights, WIDEST)
-        _histograms(row[1], shapes, found.kept, np.linspace(0, WIDEST, 53), rule.aspect or ())
+        _histograms(row[1], shapes, found.kept, edges, rule.aspect or ())
     return figure
 
 
@@ -59,37 +55,28 @@ def _histograms(axes, values, kept, edges, limits):
 
 def samples(found: Survey, count: int = 6, empty: bool = False):
     """Frames of a data set with its boxes under its filter, evenly chosen among those with a
-    pedestrian; among all of them with `empty`, and where none is labeled. Where images are
-    missing, the first frames whose images are there take their place; without any image the boxes
-    are on gray."""
+    pedestrian; among all of them with `empty`, and where none is labeled. Images that are not here
+    are left out."""
     frames = found.filtered()
     labeled = np.flatnonzero(found.positives) if not empty else []
     among = labeled if len(labeled) else range(len(frames))
-    chosen = [among[k] for k in evenly(len(among), count)]
-    items, missing = [], 0
-    for i in dict.fromkeys([*chosen, *among]):
-        if len(items) == len(chosen):
-            break
-        try:
-            items.append(sample(frames, i, frames.name[i]))
-        except FileNotFoundError:
-            missing += 1
-    if not items and frames.image_size:
-        gray = np.full((*frames.image_size, 3), GRAY, np.uint8)
-        items = [sample(frames, i, frames.name[i], gray) for i in chosen]
+    items = []
+    for k in evenly(len(among), count):
+        with contextlib.suppress(FileNotFoundError):
+            items.append(sample(frames, among[k], frames.name[among[k]]))
     where = f"the {len(labeled)} with a pedestrian" if len(labeled) else "all"
-    how = f"of {where} the first with an image" if missing else f"evenly chosen among {where}"
     caption = (
-        f"{len(items)} of {len(frames)} frames, {how}. Green: pedestrians; orange: boxes to "
-        f"ignore; dashed: the visible part, where it is less than {WHOLE:.0%} of the box."
+        f"{len(items)} of {len(frames)} frames, evenly chosen among {where}. Green: pedestrians; "
+        f"orange: boxes to ignore; dashed: the visible part, where it is less than {WHOLE:.0%} of "
+        "the box."
     )
-    title = f"Samples of {found.name}" + (f" ({missing} images are not here)" if missing else "")
-    return drawing.contact_sheet(items, COLUMNS, title, caption, "There are no images.")
+    title, none = f"Samples of {found.name}", "The images are not here."
+    return drawing.contact_sheet(items, COLUMNS, title, caption, none)
 
 
-def sample(frames: FrameSet, i: int, title: str, image: np.ndarray | None = None):
-    """A photograph of a contact sheet: frame i, or `image` in its place, with the boxes to ignore,
-    the pedestrians, and their visible parts."""
+def sample(frames: FrameSet, i: int, title: str):
+    """A photograph of a contact sheet: frame i with the boxes to ignore, the pedestrians, and their
+    visible parts."""
     boxes = None if frames.boxes is None else frames.boxes[i]
 
     def mark(axes):
@@ -100,4 +87,4 @@ def sample(frames: FrameSet, i: int, title: str, image: np.ndarray | None = None
         drawing.boxes(axes, boxes.visible[partly], "white", dashed=True)
 
     title = title if len(title) <= 40 else title.rsplit("/", 1)[-1][-40:]
-    return frames.images(i) if image is None else image, title, mark if boxes else None
+    return frames.images(i), title, mark if boxes else None

@@ -107,84 +107,61 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
 def check(entry: Entry, progress: bool = True) -> list[Finding]:
     """Read all of a data set, decode every image, and compare with what the entry expects.
 
-    Missing images are one finding; images that cannot be read are findings of their own, and after
-    `MAX_BAD_FILES` of them the rest is not read. Raises what opening the entry raises.
+    Images that are missing or cannot be read are findings of their own; after `MAX_BAD_FILES` of
+    them the rest is not read. Raises what opening the entry raises.
     """
     found = survey(entry, progress)
-    frames = found.frames
-    missing, bad, read = [], [], 0
+    frames, bad = found.frames, []
     for i in tqdm(range(len(frames)), desc=f"{entry.name}: images", disable=not progress):
         try:
             frames.images(i)
-            read += 1
-        except FileNotFoundError as error:
-            missing.append(error)
         except (ValueError, OSError) as error:
             bad.append(Finding(f"image {frames.name[i]}", "readable", str(error)))
             if len(bad) == MAX_BAD_FILES:
                 break
-    findings = [Finding("readable images", len(frames), read), *bad]
-    if missing:
-        first = f"{len(missing)}, the first is {missing[0]}"
-        findings.insert(1, Finding("missing images", 0, first))
-    return findings + compare_counts(found)
+    n = f"{len(bad)} or more" if len(bad) == MAX_BAD_FILES else len(bad)
+    return [Finding("unreadable images", 0, n), *bad, *compare_counts(found)]
 
 
 def compare_counts(found: Survey) -> list[Finding]:
     """The counts that the entry expects beside those found, and the image size."""
-    expected = _expected(found.entry).items()
-    return [Finding(key, value, found.counts[key]) for key, value in expected]
+    return [Finding(k, value, found.counts[k]) for k, value in _expected(found.entry).items()]
 
 
 def _expected(entry: Entry) -> dict:
-    expected = dict(entry.expect) | {"image_size": entry.image_size}
-    return {key: value for key, value in expected.items() if value is not None}
+    size = {} if entry.image_size is None else {"image_size": entry.image_size}
+    return entry.expect | size
 
 
 # --- several data sets ------------------------------------------------------------------------
 
-LABELS = {
-    "images": "images",
-    "instances": "instances",
-    "images_with_pedestrians": "images with pedestrians",
-    "sequences": "sequences",
-    "identities": "tracks",
-    "image_size": "image size, height × width",
-    "ignored": "ignored",
-    "boxes": "boxes",
-    "median_height": "median height (px)",
-    "labels": "labels in the files",
-}
-
 
 def table_of_counts(entries: list[Entry], surveys: list[Survey]) -> pd.DataFrame:
     """The counts of data sets as text, a column for each, with what the catalog expects in
-    brackets; "–" for what is not known. Tracks are the different people among the positives."""
+    brackets; "–" for what is not known. Identities are the different people among the positives."""
     counts = {found.name: found.counts for found in surveys}
     columns = {}
     for entry in entries:
         found, expected = counts.get(entry.name, {}), _expected(entry)
         columns[entry.name] = {
-            label: _shown(key, found.get(key))
-            + (f" ({_shown(key, expected[key])} expected)" if key in expected else "")
-            for key, label in LABELS.items()
+            key.replace("_", " "): _shown(found.get(key))
+            + (f" ({_shown(expected[key])} expected)" if key in expected else "")
+            for key in found | expected
         }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns).fillna("–")
 
 
-def _shown(key: str, value) -> str:
-    if value is None or (key == "identities" and value == 0):
-        return "–"
-    if key == "image_size":
-        return " × ".join(map(str, value))
-    if key == "labels":
+def _shown(value) -> str:
+    if isinstance(value, dict):
         return ", ".join(f"{name} {n}" for name, n in value.items())
-    return f"{round(value, 2):.10g}"
+    if isinstance(value, tuple):
+        return " × ".join(map(str, value))
+    return "–" if value is None else f"{round(value, 2):.10g}"
 
 
 def matching(catalog, names: str) -> list[Entry]:
     """The entries of a catalog that a text names, with commas or blanks between; in a name `*`
-    stands for anything. Raises UnknownDataSet for a name or a pattern that matches none."""
+    stands for anything. Raises CatalogError for a name or a pattern that matches none."""
     found = {}
     for name in names.replace(",", " ").split():
         for one in fnmatch.filter(catalog, name) or [name]:
@@ -204,21 +181,11 @@ def survey_present(entries: list[Entry]) -> tuple[list[Survey], dict]:
 
 
 def check_counts(surveys: list[Survey]) -> str:
-    """The checked line: the counts are those that the catalog expects, and every pedestrian is
-    within the limits of its data set's filter."""
-    problems = []
-    for found in surveys:
-        problems += [
-            f"{found.name}: {line.what}: {line.found}, {line.expected} expected"
-            for line in compare_counts(found)
-            if not line.ok
-        ]
-        rule = found.entry.filter
-        height, width = found.sizes[found.kept].T
-        low, high = rule.aspect or (0, np.inf)
-        if (height * rule.scale < rule.min_height - 1e-6).any():
-            problems.append(f"{found.name}: a pedestrian is too small")
-        if ((width < (low - 1e-6) * height) | (width > (high + 1e-6) * height)).any():
-            problems.append(f"{found.name}: a pedestrian is too wide or too narrow")
-    claim = "data sets: counts as the catalog expects, pedestrians within their filter's limits"
-    return sentence(claim, problems[:5])
+    """The checked line: the counts are those that the catalog expects."""
+    problems = [
+        f"{found.name}: {line.what}: {line.found}, {line.expected} expected"
+        for found in surveys
+        for line in compare_counts(found)
+        if not line.ok
+    ]
+    return sentence("data sets: counts as the catalog expects", problems[:5])

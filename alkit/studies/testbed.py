@@ -17,15 +17,12 @@ from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
 from alkit.pages.figures import drawing
 from alkit.pages.figures.drawing import BLACK, RED
-from alkit.profiles import Profile
-from alkit.street import VERSION
 from alkit.studies.ceiling import causes
 from alkit.studies.samples import sample
 from alkit.studies.survey import Survey, survey
 from alkit.text import evenly, sentence
 
 ROLES = ("labeled", "held_out", "pool", "test")
-DEFAULTS = {"domain": "source", "world": 0}  # of the reader
 SAMPLE = 0.01  # of the pool: the random sample that rare situations are measured against
 NEAR = 4.0  # gray levels; frames of two sequences of the demo's pool are 14 and more apart
 THUMBNAIL = (60, 80)  # height, width of the images whose gray levels are compared
@@ -43,15 +40,12 @@ RARE = {
 
 @dataclass(frozen=True)
 class Bed:
-    """The data sets of a run by role, all of `street`: frames, and the reader's arguments."""
+    """The data sets of a run by role, all of `street`, each with the arguments of the run in place
+    of the catalog's."""
 
     run: runs.Run
     frames: dict = field(repr=False)
     args: dict
-
-    @property
-    def profile(self) -> Profile:
-        return self.run.numbers(0)
 
 
 def open_bed(run: runs.Run) -> Bed:
@@ -59,62 +53,27 @@ def open_bed(run: runs.Run) -> Bed:
 
     Raises ValueError for a run on data other than `street`.
     """
-    frames, args = {}, {}
-    for role in ROLES:
-        name = getattr(run.experiment, role)
-        if name is None:
-            continue
-        entry = run.catalog[name]
-        if entry.reader != "street":
-            raise ValueError(
-                f"{name} ({role} of {run.out}) is of the reader {entry.reader!r}; this card is "
-                "about data that `street` draws"
-            )
-        frames[role] = run.frames(role)
-        args[role] = DEFAULTS | entry.reader_args(**run.data_arguments(name))
-    return Bed(run, frames, args)
-
-
-def origin(bed: Bed) -> str:
-    """The generator's version and the worlds."""
-    worlds = ", ".join(f"{role} from {args['world']}" for role, args in bed.args.items())
-    return f"street, version {VERSION} of the generator; worlds: {worlds}"
+    names = {role: getattr(run.experiment, role) for role in ROLES}
+    names = {role: name for role, name in names.items() if name is not None}
+    other = [name for name in names.values() if run.catalog[name].reader != "street"]
+    if other:
+        raise ValueError(f"{run.out}: {other} are not drawn by `street`, which this card is about")
+    return Bed(
+        run,
+        {role: run.frames(role) for role in names},
+        {name: run.data_arguments(name) for name in names.values()},
+    )
 
 
 def surveys(bed: Bed) -> list[Survey]:
     """What one pass over each data set finds, at the catalog's own size and filter."""
-    names = dict.fromkeys(getattr(bed.run.experiment, role) for role in bed.frames)
-    return [survey(bed.run.catalog[name], **bed.run.data_arguments(name)) for name in names]
+    return [survey(bed.run.catalog[name], **args) for name, args in bed.args.items()]
 
 
-@dataclass(frozen=True)
-class Redundancy:
-    """How alike frames are: mean absolute differences of their gray levels (0 to 255).
-
-    `consecutive` (n,) is each frame's difference to the one before, NaN at the start of a
-    sequence; `random` (pairs,) that of random pairs of the same frames; `sequence` (n,) or None.
-    """
-
-    consecutive: np.ndarray
-    random: np.ndarray
-    sequence: np.ndarray | None = None
-
-    @property
-    def near(self) -> float:
-        """The share of frames, of those with one before, that differ from it by less than NEAR."""
-        known = self.consecutive[~np.isnan(self.consecutive)]
-        return float((known < NEAR).mean()) if len(known) else np.nan
-
-    @property
-    def longest(self) -> int:
-        """Frames in the longest stretch in which each is near-identical to the one before."""
-        near = np.concatenate([[False], self.consecutive < NEAR, [False]])
-        edges = np.flatnonzero(near[1:] != near[:-1]).reshape(-1, 2)
-        return int((edges[:, 1] - edges[:, 0]).max(initial=0)) + 1
-
-
-def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
-    """Compare each frame with the one before, and `PAIRS` random pairs, at thumbnail size."""
+def redundancy(frames: FrameSet, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """How alike frames are, in mean absolute differences of their thumbnails' gray levels (0 to
+    255): of each frame to the one before, (n,), NaN at the start of a sequence; and of `PAIRS`
+    random pairs of the same frames, (pairs,)."""
     height, width = THUMBNAIL
     gray = np.empty((len(frames), height, width), np.uint8)
     for i in tqdm(range(len(frames)), desc=f"{frames.dataset}: images", leave=False):
@@ -129,32 +88,30 @@ def redundancy(frames: FrameSet, seed: int = 0) -> Redundancy:
     if frames.sequence is not None:
         consecutive[1:][frames.sequence[1:] != frames.sequence[:-1]] = np.nan
     a, b = np.random.default_rng(seed).integers(0, len(frames), (2, PAIRS))
-    other = a != b
-    return Redundancy(consecutive, difference(a[other], b[other]), frames.sequence)
+    return consecutive, difference(a[a != b], b[a != b])
 
 
-def draw_redundancy(alike: Redundancy):
+def draw_redundancy(frames: FrameSet):
     """How much frames differ from the one before and from random others, and where in the pool."""
+    consecutive, random = redundancy(frames)
+    known = consecutive[~np.isnan(consecutive)]
     caption = (
-        f"{alike.near:.0%} of the frames differ from the one before by less than {NEAR:g} "
-        f"gray levels (dotted); the longest stretch of such frames is {alike.longest} long. "
-        f"{(alike.random < NEAR).mean():.1%} of random pairs differ by less."
+        f"{(known < NEAR).mean():.0%} of the frames differ from the one before by less than "
+        f"{NEAR:g} gray levels (dotted), and {(random < NEAR).mean():.1%} of random pairs do."
     )
     figure = drawing.picture(3.1, "Redundancy of the pool", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
-    known = alike.consecutive[~np.isnan(alike.consecutive)]
-    bins = np.linspace(0, max([*known, *alike.random, 2 * NEAR]), 40)
-    drawing.tidy(left, "", "mean absolute difference (gray levels)", "share of pairs")
+    bins = np.linspace(0, max([*known, *random, 2 * NEAR]), 40)
+    drawing.tidy(left, "", "mean absolute difference (gray levels)", "density")
     for values, color, name in (
-        (alike.random, BLACK, "random pairs"),
+        (random, BLACK, "random pairs"),
         (known, RED, "a frame and the one before"),
     ):
-        share = np.full(len(values), 1 / max(len(values), 1))
-        left.hist(values, bins, weights=share, histtype="step", color=color, label=name)
+        left.hist(values, bins, density=True, histtype="step", color=color, label=name)
     left.axvline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
     left.legend(fontsize=8, frameon=False)
     drawing.tidy(right, "", "position in the pool", "difference to the one before")
-    drawing.timeline(right, alike.consecutive, alike.sequence, RED)
+    drawing.timeline(right, consecutive, frames.sequence, RED)
     right.axhline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
     right.set_ylim(bottom=0)
     return figure
@@ -162,7 +119,8 @@ def draw_redundancy(alike: Redundancy):
 
 def situations(bed: Bed) -> np.ndarray:
     """The situation of every pool frame; see `alkit.data.readers.street.describe`."""
-    return street.describe(**bed.args["pool"])
+    pool = bed.run.experiment.pool
+    return street.describe(**bed.run.catalog[pool].reader_args(**bed.args[pool]))
 
 
 def rare(tags: np.ndarray, sequence: np.ndarray) -> pd.DataFrame:
@@ -202,7 +160,7 @@ def rare_sheet(bed: Bed, tags: np.ndarray):
 def ceilings(bed: Bed) -> pd.DataFrame:
     """The decoder ceiling's causes on the test set, and on held-out frames where there are some."""
     rows = {
-        frames.dataset: causes(frames, bed.profile)
+        frames.dataset: causes(frames, bed.run.numbers(0))
         for role, frames in bed.frames.items()
         if role in ("held_out", "test")
     }
@@ -228,25 +186,19 @@ def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
 
 
 def check(bed: Bed) -> str:
-    """The boxes are inside their images, no person is in two domains of a world, and frames drawn
-    a second time are the same to the pixel."""
-    problems, domains = [], {}
+    """The boxes are inside their images, and frames drawn a second time are the same to the
+    pixel."""
+    problems = []
     for role, frames in bed.frames.items():
-        size, args = frames.image_size[::-1], bed.args[role]
+        size = np.array(frames.image_size[::-1])
         for i in range(len(frames)):
-            boxes = frames.boxes[i]
-            low, high = boxes.ltwh[:, :2], boxes.ltwh[:, :2] + boxes.ltwh[:, 2:]
-            if (low < -1e-6).any() or (high > np.array(size) + 1e-6).any() or (low >= high).any():
+            low, sides = np.hsplit(frames.boxes[i].ltwh, 2)
+            if (low < -1e-6).any() or (low + sides > size + 1e-6).any() or (sides <= 0).any():
                 problems.append(f"a box of {frames.name[i]} is empty or not inside the image")
-            for person in boxes.identity.tolist():
-                other = domains.setdefault((args["world"], person), args["domain"])
-                if other != args["domain"]:
-                    problems.append(f"person {person} is in {other} and {args['domain']}")
         again = bed.run.frames(role)
         problems += [
             f"{frames.name[i]} differs when it is drawn again"
             for i in evenly(len(frames), 3)
             if not np.array_equal(frames.images(i), again.images(i))
         ]
-    claim = "street: boxes inside images, nobody in two domains of a world, frames redrawn equal"
-    return sentence(claim, problems[:5])
+    return sentence("street: boxes inside images, frames redrawn equal", problems[:5])

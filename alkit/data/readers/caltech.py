@@ -8,7 +8,7 @@ import functools
 import re
 from dataclasses import replace
 from itertools import chain, compress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -38,9 +38,9 @@ def read(
 ) -> FrameSet:
     """Frames of the videos in `sets`, in this order, videos by name, at native pixels.
 
-    Under `root` lie set01/V000.seq and so on, also under videos/ as the toolbox has them, or with
-    the set's folder repeated (set01/set01) as some archives unpack; `sets` None takes the .seq
-    files in `root` itself. `annotations` is the folder with set01/V000.vbb; None: no boxes.
+    Under `root` lie set01/V000.seq and so on, or under videos/ as the toolbox has them; `sets` None
+    takes the .seq files in `root` itself. `annotations` is the folder with set01/V000.vbb; None: no
+    boxes.
 
     **Which frames**, counted from 0: `first`, `first + step`, … of each video; with `across_videos`
     of all videos put one behind the other, so that the count goes on from one to the next.
@@ -127,41 +127,31 @@ def sources(
 def _videos(root: Path, sets: list[str] | None) -> dict[str, Path]:
     """The .seq files by the name of their sequence, in order."""
     if sets is None:
-        return {path.stem: path for path in _files_in([root], ".seq")}
+        return {path.stem: path for path in _files_in(root, ".seq")}
     unique(root, "name in sets", sets)
-    found = {}
-    for name in sets:
-        for path in _files_in([root / name, root / "videos" / name, root / name / name], ".seq"):
-            found[f"{name}/{path.stem}"] = path
-    return found
+    base = root / "videos" if (root / "videos").is_dir() else root
+    return {f"{name}/{p.stem}": p for name in sets for p in _files_in(base / name, ".seq")}
 
 
 def _annotation_files(base: Path, names: list[str]) -> list[Path]:
     """The .vbb file of each sequence, all of which exist."""
-    files = {}
-    for inside in {PurePosixPath(name).parent for name in names}:
-        places = [base / inside, base / base.name / inside, base / inside / inside]
-        files |= {str(inside / path.stem): path for path in _files_in(places, ".vbb")}
-    missing = [name for name in names if name not in files]
+    files = [base / f"{name}.vbb" for name in names]
+    missing = [file for file in files if not file.is_file()]
     if missing:
         raise FileNotFoundError(
             f"{base}: the annotations of {len(missing)} of {len(names)} videos are missing, the "
-            f"first is {missing[0]}.vbb"
+            f"first is {missing[0]}"
         )
-    return [files[name] for name in names]
+    return files
 
 
-def _files_in(places: list[Path], suffix: str) -> list[Path]:
-    """The files with a suffix, by name, in the first of some folders that has any."""
-    for folder in places:
-        entries = folder.iterdir() if folder.is_dir() else ()
-        # Names that begin with a dot are what some systems add when they pack.
-        files = [e for e in entries if e.suffix == suffix and not e.name.startswith(".")]
-        if files:
-            return sorted(files)
-    raise FileNotFoundError(
-        f"{places[0]}: no {suffix} files here" + "".join(f", nor in {p}" for p in places[1:])
-    )
+def _files_in(folder: Path, suffix: str) -> list[Path]:
+    """The files with a suffix, by name. Names that begin with a dot are what some systems add when
+    they pack."""
+    files = sorted(folder.glob(f"[!.]*{suffix}"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no {suffix} files here")
+    return files
 
 
 def _video_numbers(names: list[str]) -> list[int]:

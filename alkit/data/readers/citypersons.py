@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    validate_call,
-)
+from pydantic import BaseModel, BeforeValidator, Field, validate_call
 
 from alkit.data.imagefile import read_image
 from alkit.data.matfile import read_mat, single

@@ -119,20 +119,17 @@ def read(
     path = root / annotations
     data = load(path.read_bytes(), path)
     records = data.images
-    for image in records:
-        if (image.sequence is None) != (records[0].sequence is None):
-            raise ValueError(
-                f"{path}: image {image.id!r} and image {records[0].id!r}: one has a sequence, the "
-                "other has none; expected all or none"
-            )
-        if image.sequence is not None and image.frame is None:
-            raise ValueError(
-                f"{path}: image {image.id!r}: expected the frame's number in its video"
-            )
+    timed = any(image.sequence is not None for image in records)
+    bare = [image.id for image in records if image.sequence is None or image.frame is None]
+    if timed and bare:
+        raise ValueError(
+            f"{path}: image {bare[0]!r} has no sequence or no frame number, which others have; "
+            "expected all or none"
+        )
 
     order = np.arange(len(records))
     sequence = frame = None
-    if records[0].sequence is not None:
+    if timed:
         sequence = np.array([str(image.sequence) for image in records])
         frame = np.array([image.frame for image in records], np.float64)
         unique(path, "frame", zip(sequence.tolist(), frame.tolist(), strict=True))

@@ -84,12 +84,12 @@ def read(
 @validate_call
 def describe(
     *,
-    domain: Domain = "source",
+    domain: Literal["pool", "test"],
     frames: Count | None = None,
     world: NonNegativeInt = 0,
     **_,
 ) -> np.ndarray:
-    """The situations of each frame that `read` gives for the same arguments, without drawing.
+    """The situations of each video frame that `read` gives for the same arguments, without drawing.
 
     A structured array (n,): `pedestrians` of 50 px and more, in view and behind no car (people may
     still hide each other); `night`, `rain`; `crowd`: five of them or more; `children`: a child
@@ -97,16 +97,6 @@ def describe(
     """
     found = plan(world, domain, FRAMES[domain] if frames is None else frames)
     tags = np.zeros(found.frames, SITUATIONS)
-    if found.footage is None:
-        for i in range(found.frames):
-            state = found.state(i)
-            seen = annotate.boxes(state, (480, 640))
-            seen = seen.take(~seen.ignore & (seen.ltwh[:, 3] >= clips.SMALL))
-            young = {p.person.identity for p in state.people if p.person.child}
-            tall = bool((seen.ltwh[:, 3] >= CLOSE).any())
-            child = any(int(k) in young for k in seen.identity)
-            tags[i] = (len(seen), False, False, len(seen) >= clips.CROWD, child, tall)
-        return tags
     for k, clip in enumerate(found.footage.clips):
         mine = np.flatnonzero(found.footage.clip == k)
         sizes = clip.sizes(clip.tracks)[:, found.footage.moment[mine]]

@@ -8,7 +8,8 @@ from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, key_of, labels_keys
 from alkit.loop.steps.shared import frame_table
-from alkit.selection import Reason, Selection, random_scores, select, smooth
+from alkit.selection import Reason
+from alkit.strategies import ranked_by, selected
 
 
 def _select(job: Job):
@@ -16,7 +17,7 @@ def _select(job: Job):
     pool = run.frames("pool").unlabeled()
     labeled = run.labeled_positions(job.cycle)
     if strategy.score is None:
-        z = random_scores(len(pool), np.random.default_rng(job.seed("selection")))
+        z = np.random.default_rng(job.seed("selection")).random(len(pool))
         ranked = z
     else:
         table = run.image_scores(job.cycle)
@@ -36,7 +37,6 @@ def _select(job: Job):
     table = frame_table(pool, chosen.indices).assign(
         z=z[chosen.indices], ranked_by=ranked[chosen.indices]
     )
-    counts = {reason.name: int((chosen.reason == reason).sum()) for reason in Reason}
     write_json(
         job.folder / "selection.json",
         {
@@ -44,48 +44,12 @@ def _select(job: Job):
             "rules": rules,
             "relaxed": chosen.relaxed,
             "chosen": table.astype(object).where(table.notna(), None).to_dict("records"),
-            "counts": counts,
+            "counts": chosen.counts,
             "reason_names": {reason.name: int(reason) for reason in Reason},
             "reason": chosen.reason.tolist(),
             "ranked_by": [None if np.isnan(v) else v for v in ranked.tolist()],
         },
     )
-
-
-def selected(ranked, budget: int, pool, numbers, labeled, rules: bool = True) -> Selection:
-    """The frames that a profile's numbers choose by what they are ranked by."""
-    sequence, frame = timeline(pool, numbers) if rules else (None, None)
-    return select(
-        ranked,
-        budget,
-        sequence=sequence,
-        frame=frame,
-        labeled=labeled,
-        exclude_now=numbers.exclude_now,
-        exclude_later=numbers.exclude_later,
-        fill=numbers.fill,
-    )
-
-
-def timeline(pool, numbers) -> tuple:
-    """(sequence, frame) of the pool's frames, as Eq. (6) and the rules take them: with `one_video`
-    the pool is one video, whose frames lie one behind the other (released); None for stills."""
-    if numbers.one_video and pool.sequence is not None:
-        return np.zeros(len(pool), np.int64), np.arange(len(pool))
-    return pool.sequence, pool.frame
-
-
-def ranked_by(z, pool, numbers, smoothing: bool = True) -> np.ndarray:
-    """What frames are ranked by: z (n,), NaN where there is none, or with `smoothing` its ẑ of
-    Eq. (6). With `score_of_next` z is that of the next frame that has one, and the last frame's is
-    the first's."""
-    if numbers.score_of_next:
-        z, scored = z.copy(), np.flatnonzero(np.isfinite(z))
-        z[scored] = np.roll(z[scored], -1)
-    if not smoothing:
-        return z
-    own = numbers.half_width, numbers.sigma, numbers.zero_padding
-    return smooth(z, *timeline(pool, numbers), *own)
 
 
 def _select_inputs(run: Run, cycle: int) -> dict:

@@ -15,9 +15,9 @@ from alkit.loop import labels
 from alkit.loop.jsonfile import read_json
 from alkit.loop.plugins import load_score
 from alkit.loop.runs import Run
-from alkit.loop.steps.step_4_select import timeline
 from alkit.pages import matching
 from alkit.selection import Reason
+from alkit.strategies import timeline
 
 HERE = {"scheduler": "synchronous"}  # one chunk is read sooner without Dask's threads
 

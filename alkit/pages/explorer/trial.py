@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from alkit.aggregation import image_score
-from alkit.loop.steps.step_4_select import ranked_by, selected
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.selection import Selection
+from alkit.strategies import ranked_by, selected
 
 
 class Slices:

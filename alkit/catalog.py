@@ -1,0 +1,248 @@
+"""The catalog: data_catalog.yaml as validated entries, each of which opens as a `FrameSet`.
+
+The file maps names to entries under `datasets:`; `Entry` lists the fields. Folders are under
+$ALKIT_DATA, which is absolute or relative to the project's root.
+"""
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, ValidationError
+
+import alkit.data.readers
+from alkit import street
+from alkit.data import filters
+from alkit.data.download import DataFile
+from alkit.data.filters import BoxFilter
+from alkit.data.imagefile import SUFFIXES, read_image
+from alkit.frames import FrameSet
+from alkit.text import problems
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
+READERS = tuple(module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__))
+
+
+class CatalogError(ValueError):
+    """The catalog, or a call of one of its entries, is wrong; the message says where."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Count = Literal[
+    "images", "images_with_pedestrians", "instances", "boxes", "sequences", "identities"
+]
+
+
+class Entry(_Model):
+    """One data set. `name` is its key in the file. `args` go to the reader; `filter` says which
+    boxes are pedestrians, and `filters` are other ones, by the name that a profile's `box_filter`
+    gives. `image_size` is [height, width] in native pixels, null where images differ. `step` is the
+    distance of the pool's frames in raw frame numbers, `frame_rate` raw frames a second where
+    known. `expect` are known numbers, at native pixels under the filter: instances are the
+    positives, boxes the labeled boxes of the filter's classes before height, aspect and visibility,
+    identities the different objects among the positives."""
+
+    name: str = ""
+    title: str
+    reader: Literal[READERS]
+    root: str | None = None
+    args: dict[str, Any] = {}
+    filter: BoxFilter = filters.RULES["paper"]
+    filters: dict[Literal["paper", "released"], BoxFilter] = {}
+    kind: Literal["stills", "video"]
+    image_size: tuple[int, int] | None = None
+    step: PositiveFloat = 1
+    frame_rate: PositiveFloat | None = None
+    license: str
+    citation: str
+    homepage: str
+    files: tuple[DataFile, ...] = ()
+    expect: dict[Count, NonNegativeInt] = {}
+
+    def under(self, box_filter: str) -> "Entry":
+        """The entry with its filter of this name, if it has one, in the place of `filter`."""
+        return self.model_copy(update={"filter": self.filters.get(box_filter, self.filter)})
+
+    def folder(self) -> Path:
+        """Where the data lies, or would lie. Raises CatalogError where $ALKIT_DATA is needed and
+        not set."""
+        root = Path(self.root or ".").expanduser()
+        if root.is_absolute():
+            return root
+        data = os.environ.get("ALKIT_DATA")
+        if not data:
+            raise CatalogError(
+                f"{self.name}: it lies in {str(root)!r} under $ALKIT_DATA, which is not set. Set "
+                f"it to the folder of your data sets, absolute or relative to {PROJECT_ROOT}"
+            )
+        return Path(os.path.normpath(PROJECT_ROOT / Path(data).expanduser() / root))
+
+    def open(
+        self,
+        image_size: tuple[int, int] | None = None,
+        scale: float | None = None,
+        resizing: str = "area",
+        **args,
+    ) -> FrameSet:
+        """The frames with their boxes under the entry's filter, at native pixels or, by `resizing`
+        (see `frames.fit`), at `image_size` = (height, width). `args` replace the reader's arguments
+        of the same name.
+
+        The filter measures heights at the paper's scale, `scale` pixels of it for each of these:
+        if None, 480 / image_size[0], at native pixels the filter's own `scale`.
+        """
+        frames = self.open_unfiltered(image_size, resizing, **args)
+        if scale is None and image_size is not None:
+            scale = 480 / image_size[0]
+        return frames.with_boxes(lambda boxes: filters.apply(self.filter, boxes, scale))
+
+    def open_unfiltered(
+        self, image_size: tuple[int, int] | None = None, resizing: str = "area", **args
+    ) -> FrameSet:
+        """As `open`, with all labeled objects."""
+        read, call = self.reader_module().read, self.reader_args(**args)
+        if "image_size" in inspect.signature(read).parameters:  # a reader that draws, at any size
+            call["image_size"] = image_size or self.image_size
+        try:
+            frames = read(root=self.existing_root(), **call)
+        except ValidationError as error:
+            raise CatalogError(f"{self.name}: args: {problems(error)}") from None
+        if self.kind == "stills":
+            frames = replace(frames, sequence=None, frame=None)
+        elif frames.sequence is None or frames.frame is None:
+            raise CatalogError(
+                f"{self.name}: it is of kind video, but its frames have no sequence and frame "
+                "number; give them, or set kind: stills"
+            )
+        frames = replace(frames, dataset=self.name)
+        return frames if image_size is None else frames.resized(image_size, resizing)
+
+    def reader_module(self):
+        """The module that reads this entry's format."""
+        return importlib.import_module(f"alkit.data.readers.{self.reader}")
+
+    def reader_args(self, **args) -> dict:
+        """The reader's keyword arguments: the entry's, replaced by `args`, and its step."""
+        given = self.args | args
+        if "step" in given:
+            raise CatalogError(f"{self.name}: step is a field of the entry, not one of its args")
+        if self.step != 1 or "step" in inspect.signature(self.reader_module().read).parameters:
+            given["step"] = self.step
+        return given
+
+    def existing_root(self) -> Path | None:
+        """`folder()`, which must exist; None for data that lies nowhere."""
+        if self.root is None:
+            return None
+        folder = self.folder()
+        if not folder.exists():
+            raise CatalogError(
+                f"{self.name}: there is nothing at {folder}. `alkit data fetch {self.name}` "
+                f"downloads it or says how to get it; its home is {self.homepage}"
+            )
+        return folder
+
+
+class Catalog(dict):
+    """Data sets by name; `path` is the file that they are from."""
+
+    def __init__(self, path: Path, entries: dict[str, Entry]):
+        super().__init__(entries)
+        self.path = path
+
+    def __missing__(self, name: str):
+        near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
+        raise CatalogError(f"there is no data set {name!r} in {self.path}; nearest names: {near}")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that does not let a second entry of the same name replace the first."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: duplicate key among {', '.join(keys)}")
+        return super().construct_mapping(node, deep)
+
+
+class _File(_Model):
+    datasets: dict[str, Entry]
+
+
+def load(path: str | Path = "data_catalog.yaml") -> Catalog:
+    """The catalog in a file. A relative path that does not exist in the working directory is taken
+    from the project's root.
+
+    Raises FileNotFoundError, or CatalogError that names the file, the entry and the field.
+    """
+    path = Path(path).expanduser()
+    if not path.exists() and not path.is_absolute():
+        path = PROJECT_ROOT / path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such catalog file")
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        entries = _File.model_validate(data).datasets
+    except ValidationError as error:
+        raise CatalogError(f"{path}: {problems(error)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path}: not valid YAML: {error}") from None
+    named = {name: entry.model_copy(update={"name": name}) for name, entry in entries.items()}
+    return Catalog(path, named)
+
+
+def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
+    """Frames at `image_size` = (height, width), in pixels: those of the catalog's data set of this
+    name, or the images in a folder, stills without boxes in the order of their names.
+
+    Raises FileNotFoundError for what is neither, and for a folder without images.
+    """
+    known = load()
+    if source in known:
+        return known[source].open(image_size)
+    folder = Path(source).expanduser()
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise FileNotFoundError(
+            f"{source}: expected a data set of {known.path} or a folder with images "
+            f"({', '.join(SUFFIXES)}); got {'a folder without' if folder.is_dir() else 'neither'}"
+        )
+    names = [file.name for file in files]
+    return FrameSet(folder.name, names, lambda i: read_image(files[i])).resized(image_size)
+
+
+def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
+    """A sha256 over what determines the data: the reader, its generator's version, its arguments
+    with `overrides`, filter, kind and size; the content of annotation files; the names and sizes
+    of images and videos, since hashing their content would take as long as reading the data set.
+    An image changed to another of the same size in bytes goes unnoticed."""
+    module = entry.reader_module()
+    args = entry.reader_args(**(overrides or {}))
+    facts = {
+        "reader": [entry.reader, GENERATORS.get(entry.reader)],
+        "args": args,
+        "filter": entry.filter.model_dump(),
+        "kind": entry.kind,
+        "image_size": entry.image_size,
+    }
+    root = entry.existing_root()
+    if root is not None:
+        texts, media = module.sources(root, **args)
+        hashes = [hashlib.sha256(f.read_bytes()).hexdigest() for f in texts]
+        facts["texts"] = [[os.path.relpath(f, root), h] for f, h in zip(texts, hashes, strict=True)]
+        facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
