@@ -79,9 +79,9 @@ def test_every_figure_of_a_run_with_little_to_show(stills):
 
 def test_photographs_are_jpeg_and_drawings_png():
     figure = drawing.picture(1, "title", "caption")
-    assert figure.encoded()[1].startswith(b"\x89PNG")
+    assert set(figure._repr_mimebundle_()) == {"image/png"}
     drawing.photograph(figure.subplots(), np.zeros((4, 6, 3), np.uint8))
-    assert figure.encoded()[1].startswith(b"\xff\xd8")
+    assert set(figure._repr_mimebundle_()) == {"image/jpeg"}
 
 
 def test_boxes_are_drawn_where_they_are():
@@ -107,15 +107,24 @@ def test_a_timeline_breaks_between_sequences():
     assert [text.get_text() for text in axes.texts] == ["a", "b"]
 
 
-def test_a_curve_keeps_the_last_of_points_above_each_other():
+def test_a_curve_starts_at_miss_rate_1():
     axes = drawing.picture(1, "").subplots()
     drawing.miss_rate_axes(axes)
     drawing.miss_rate_curve(axes, [0.0, 0.1, 0.1, 0.2], [0.8, 0.8, 0.6, 0.5])
     x, y = axes.lines[-1].get_data()
-    np.testing.assert_allclose(x, [0.001, 0.1, 0.2])
-    np.testing.assert_allclose(y, [0.8, 0.6, 0.5])
+    np.testing.assert_allclose(x, [0.001, 0.001, 0.1, 0.1, 0.2])
+    np.testing.assert_allclose(y, [1, 0.8, 0.8, 0.6, 0.5])
     drawing.miss_rate_curve(axes, [], [])
     np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [1])
+
+
+def test_a_score_map_colors_what_is_high():
+    image = np.full((4, 8, 3), 100, np.uint8)
+    scores = np.zeros((4, 8), np.float32)
+    scores[:, 4:] = 1.0
+    drawn = drawing.under_scores(image, scores, 1.0)
+    assert np.ptp(drawn[:, :4], axis=2).max() <= 1  # gray where the score is 0
+    assert drawn[0, 6, 0] > drawn[0, 6, 2] + 50  # the bright end of the map is yellow
 
 
 def test_mistakes_are_those_of_the_protocol():
@@ -144,12 +153,12 @@ def test_frames_of_high_confidence_come_from_different_sequences():
         return {"image_id": position + 1, "score": score}
 
     found = [detection(0, 0.9), detection(1, 0.8), detection(4, 0.3), detection(4, 0.2)]
-    found = training_and_scores.by_image(found)
+    found = matching.by_image(found)
     sequence = np.array(["a", "a", "a", "b", "b", "c"])
     positions = np.array([0, 1, 3, 4, 5])
     assert training_and_scores.confident(found, positions, sequence, 2) == [0, 3]
-    assert training_and_scores.confident(found, positions, sequence, 4) == [0, 3, 1, 4]
-    assert training_and_scores.confident({}, positions, sequence, 2) == [0, 4]
+    assert training_and_scores.confident(found, positions, sequence, 4) == [0, 3, 4]
+    assert training_and_scores.confident({}, positions, sequence, 2) == [0, 2]
     assert training_and_scores.confident({}, positions[:0], None, 2) == []
 
 

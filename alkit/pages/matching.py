@@ -11,6 +11,16 @@ HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an
 UNKNOWN = ""  # a detection where no boxes are known
 FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # a labeled box
 UNSEEN = "labeled"  # a labeled box in a frame where nothing was predicted
+COLORS = {  # bright enough for the night
+    HIT: "#2bd99a",
+    FALSE: "#ffb000",
+    ABSORBED: "#bbbbbb",
+    UNKNOWN: "#ffb000",
+    FOUND: "#2bd99a",
+    MISSED: "#ff2d60",
+    IGNORED: "#ffffff",
+    UNSEEN: "#56b4e9",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +69,11 @@ def match(detections: dict, labels: dict, limit: float) -> tuple[Boxes, Boxes]:
         Boxes(found_at, found, found_kind, score),
         Boxes(truth_at, truth, truth_kind, np.full(len(truth), np.nan)),
     )
+
+
+def by_image(found: list) -> dict:
+    """COCO results by the position of their image."""
+    groups = {}
+    for d in found:
+        groups.setdefault(d["image_id"] - 1, []).append(d)
+    return groups

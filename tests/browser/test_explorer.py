@@ -184,22 +184,21 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
         )
         opened = Cycle(Run(explored), 2)
         chosen = opened.selection["chosen"][0]["position"]
-        z = Trials(opened, None).score(chosen, 4, Run(explored).numbers(2).pixels(30))
+        z = Trials(opened).score(chosen, 4, Run(explored).numbers(2).pixels(30))
         assert f"z {z:.5f} nats" in said
         assert re.search(r"rank \d+ of 37 frames", said)
 
 
-def test_tabs_fill_when_they_are_opened(browser, explored):
+def test_galleries_fill_when_they_are_chosen(browser, explored):
     with serving("explore", explored, "--cycle", 2, "--port", 0) as (_, address):
         browser.get(address)
         shown(browser)
         for name, words in (
-            ("Tiles", "The highest scores of all regions"),
-            ("Blind spots", "frames with missed pedestrians"),
-            ("Nearest labeled", "Labeled in cycles before"),
+            ("tiles", "The highest scores of all regions"),
+            ("blind spots", "frames with missed pedestrians"),
+            ("nearest labeled", "Labeled in cycles before"),
         ):
-            tab = next(t for t in every(browser, ".bk-tab") if t.text == name)
-            browser.execute_script("arguments[0].scrollIntoView(); arguments[0].click()", tab)
+            choose(browser, "gallery", name)
             until(lambda w=words: any(w in e.text for e in every(browser, ".alkit-about")))
             assert len(until(lambda: every(browser, ".gallery figure"))) > 0
 

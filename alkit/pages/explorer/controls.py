@@ -1,30 +1,32 @@
 """The widgets of the explorer's page, and links to what they say."""
 
-import math
 from urllib.parse import urlencode
 
-import numpy as np
 import panel as pn
 
+from alkit.loop.runs import Run
 from alkit.pages.explorer import galleries
-from alkit.pages.explorer.cycle import Cycle, cycles_of
-from alkit.pages.explorer.frame import LAYERS, PALETTES
+from alkit.pages.explorer.cycle import Cycle, cycles_of, runs_of
+from alkit.pages.explorer.frame import BOXES, LAYERS, PALETTES
 from alkit.pages.explorer.trial import Numbers
 from alkit.profiles import unknown
 
-DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 NOTHING = "nothing"  # beside the frame
+LISTS = ("layer", "palette", "beside")
 VIEW = ("opacity", "threshold", "limit")  # sliders of what is shown
 TRIED = ("radius", "region", "now", "later")  # sliders of what is tried
-IN_LINK = ("run", "cycle", "frame", "layer", "palette", "beside", *VIEW, *TRIED)
+IN_LINK = ("run", "cycle", "frame", *LISTS, *VIEW, *TRIED)
 
 
 class Controls:
-    """Every widget by its name, for all `runs` of an experiment, at the one named `own`."""
+    """Every widget by its name, for all runs of an experiment that have chosen frames, at one."""
 
-    def __init__(self, runs: dict, own: str):
-        w, self.runs = pn.widgets, runs
-        self.run = w.Select(label="run", options=list(runs), value=own, width=190)
+    def __init__(self, run: Run):
+        w, self.runs = pn.widgets, runs_of(run)
+        if not self.runs:
+            raise ValueError(f"{run.out}: no cycle of any run has chosen frames yet")
+        self.run = w.Select(label="run", options=list(self.runs), width=190)
+        self.run.value = next((n for n, r in self.runs.items() if r == run), self.run.value)
         self.cycle = w.Select(label="cycle", options=[0], width=70)
         self.sequence = w.Select(label="sequence", options=["all"], width=150)
         self.position = w.IntInput(label="position in the pool", value=0, start=0, width=130)
@@ -34,23 +36,21 @@ class Controls:
 
         share = {"start": 0, "end": 1, "step": 0.01}
         self.layer = w.Select(label="over the image", options=list(LAYERS), width=120)
-        self.palette = w.Select(label="colors", options=list(PALETTES), width=100)
+        self.palette = w.Select(label="colors", options=[*PALETTES], value="inferno", width=100)
         self.opacity = w.FloatSlider(label="opacity", value=0.6, width=150, **share)
         above = "threshold (share of the highest)"
         self.threshold = w.FloatSlider(label=above, value=0, width=210, **share)
         self.limit = w.FloatSlider(label="detections from score", value=0, width=190, **share)
         self.boxes = w.CheckButtonGroup(options=list(BOXES), value=list(BOXES))
 
-        self.radius = w.IntSlider(label="radius (pixels)", start=0, end=30, width=180)
-        self.region = w.IntSlider(label="region (pixels)", start=1, end=60, width=180)
-        self.now = w.IntSlider(label="rule 1 (frames)", start=0, end=60, width=180)
-        self.later = w.IntSlider(label="rule 2 (frames)", start=0, end=60, width=180)
+        self.radius = w.IntSlider(label="radius (pixels)", start=0, width=180)
+        self.region = w.IntSlider(label="region (pixels)", start=1, width=180)
+        self.now = w.IntSlider(label="rule 1 (frames)", start=0, width=180)
+        self.later = w.IntSlider(label="rule 2 (frames)", start=0, width=180)
         self.restore = w.Button(label="as in the run", width=110)
 
-        which = [galleries.BOTH, galleries.CHOSEN, galleries.PASSED]
-        self.which = w.Select(label="show", options=which, width=220)
+        self.gallery = w.Select(label="gallery", options=list(galleries.GALLERIES), width=220)
         self.sheet = w.IntInput(label="page", value=1, start=1, width=80)
-        self.holding = w.Select(label="holding", options=list(galleries.TILES), width=160)
 
     def numbers(self) -> Numbers:
         """What the sliders for other numbers say."""
@@ -58,10 +58,10 @@ class Controls:
 
     def restore_numbers(self, cycle: Cycle):
         """Set those sliders to the run's own numbers."""
-        n = cycle.numbers
-        self.radius.value, self.region.value = n.pixels(n.radius), n.pixels(n.region)
-        self.now.value, self.later.value = int(np.max(n.exclude_now)), int(np.max(n.exclude_later))
-        self.own = self.numbers()
+        longest = max(cycle.numbers.image_size)
+        ends = longest // 8, longest // 2, 60, 60
+        for name, value, end in zip(TRIED, Numbers.own(cycle), ends, strict=True):
+            getattr(self, name).param.update(end=max(end, value), value=value)
 
     def offer_cycles(self):
         """Offer the cycles of the run: the one that stands there, or the last."""
@@ -71,13 +71,11 @@ class Controls:
 
     def open(self, cycle: Cycle):
         """Offer what a cycle has: its frames, sequences, sizes, and what can stand beside it."""
-        table, size = cycle.table, cycle.numbers.image_size
-        end = len(table) - 1
+        table, end = cycle.table, len(cycle.table) - 1
         self.position.param.update(end=end, value=min(self.position.value, end))
         videos = [] if cycle.pool.sequence is None else list(dict.fromkeys(table["sequence"]))
         self.sequence.param.update(options=["all", *videos], value="all")
         self.limit.value = cycle.limit
-        self.radius.end, self.region.end = max(size) // 8, max(size) // 2
         self.restore_numbers(cycle)
         others = [f"{name}, cycle {k}" for name, run in self.runs.items() for k in cycles_of(run)]
         others.remove(f"{self.run.value}, cycle {self.cycle.value}")
@@ -92,9 +90,9 @@ class Controls:
         for name in link:
             if name not in IN_LINK:
                 raise ValueError(f"the link: {unknown(name, IN_LINK)}")
-        self._choose("run", link)
+        self._set("run", link.get("run", self.run.value))
         self.offer_cycles()
-        self._choose("cycle", ({"cycle": number} if number else {}) | link)
+        self._set("cycle", link.get("cycle", number or self.cycle.value))
 
     def follow_in(self, cycle: Cycle, link: dict):
         """The rest of a link, whose limits the opened cycle sets; without a frame, the one chosen
@@ -104,33 +102,25 @@ class Controls:
             raise ValueError(f"the link's frame {link['frame']!r} is not in the pool")
         first = chosen[0]["position"] if chosen else 0
         self.position.value = names.index(link["frame"]) if "frame" in link else first
-        for name in ("layer", "palette", "beside"):
-            self._choose(name, link)
-        for name in {*VIEW, *TRIED} & set(link):
-            widget = getattr(self, name)
-            try:
-                value = type(widget.value)(float(link[name]))
-            except (ValueError, OverflowError):
-                value = math.nan
-            if not math.isfinite(value):
-                raise ValueError(f"the link's {name} is {link[name]!r}, no number")
-            widget.value = min(max(value, widget.start), widget.end)
+        for name in link.keys() & {*LISTS, *VIEW, *TRIED}:
+            self._set(name, link[name])
 
-    def _choose(self, name: str, link: dict):
-        """What a link says of a list."""
+    def _set(self, name: str, value):
+        """What a link says of a list or a slider."""
         widget = getattr(self, name)
+        if name in (*VIEW, *TRIED):
+            if not widget.start <= float(value) <= widget.end:
+                raise ValueError(f"{name}: {value} is not in {widget.start} … {widget.end}")
+            widget.value = type(widget.value)(float(value))
+            return
         known = {str(option): option for option in widget.options}
-        if name in link and str(link[name]) not in known:
-            raise ValueError(f"{name}: {unknown(link[name], known)}")
-        widget.value = known[str(link.get(name, widget.value))]
+        if str(value) not in known:
+            raise ValueError(f"{name}: {unknown(value, known)}")
+        widget.value = known[str(value)]
 
     def link(self, cycle: Cycle) -> str:
         """The query of a link back to what the widgets say now."""
-        state = {name: getattr(self, name).value for name in ("run", "cycle", "layer", "palette")}
-        state["frame"] = cycle.table["name"].iloc[self.position.value]
-        state |= {name: round(getattr(self, name).value, 4) for name in VIEW}
-        tried = zip(TRIED, self.numbers(), self.own, strict=True)
-        state |= {name: value for name, value, own in tried if value != own}
-        if self.beside.value != NOTHING:
-            state["beside"] = self.beside.value
+        state = {"frame": cycle.table["name"].iloc[self.position.value]}
+        for name in ("run", "cycle", *LISTS, *VIEW, *TRIED):
+            state[name] = getattr(self, name).value
         return "?" + urlencode(state)

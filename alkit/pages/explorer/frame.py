@@ -1,61 +1,32 @@
 """One frame: the image under a map, its regions, detections, labeled boxes and default boxes.
 
 Drawn by Bokeh itself: a change of frame replaces the data of the sources and nothing else, and
-opacity, colors and threshold change in the browser alone.
+opacity and threshold change in the browser alone.
 """
 
 import numpy as np
-from bokeh.models import (
-    ColorBar,
-    ColumnDataSource,
-    CustomJSHover,
-    HoverTool,
-    LinearColorMapper,
-    Range1d,
-)
-from bokeh.palettes import Cividis256, Inferno256, Turbo256, Viridis256
+from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, Range1d
+from bokeh.palettes import all_palettes
 from bokeh.plotting import figure
-from matplotlib.colors import ListedColormap
 
 from alkit import aggregation, scores
 from alkit.pages import matching
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.figures import drawing
+from alkit.pages.figures.training_and_scores import LEVELS
 
-
-def _clear_at_zero(palette) -> list:
-    """A palette that is clear at its lower end and opaque from 80 % on."""
-    opacity = np.clip(np.sqrt(np.linspace(0, 1, len(palette))) * 1.1, 0, 1)
-    return [f"{color}{round(255 * a):02x}" for color, a in zip(palette, opacity, strict=True)]
-
-
+OPACITY = np.clip(np.sqrt(np.linspace(0, 1, 256)) * 1.1, 0, 1)  # clear at the lower end
 PALETTES = {
-    "inferno": _clear_at_zero(Inferno256),
-    "viridis": _clear_at_zero(Viridis256),
-    "cividis": _clear_at_zero(Cividis256),
-    "turbo": _clear_at_zero(Turbo256),
+    name.lower(): [
+        f"{color}{round(255 * a):02x}" for color, a in zip(colors[256], OPACITY, strict=True)
+    ]
+    for name, colors in all_palettes.items()
+    if name in ("Inferno", "Viridis", "Cividis", "Turbo")
 }
-LEVELS = ("Θ¹", "Θ²", "Θ³", "Θ⁴", "Θ⁵")
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
-COLOR_OF = {
-    matching.HIT: drawing.TRUTH,
-    matching.FALSE: drawing.FOUND,
-    matching.ABSORBED: "#bbbbbb",
-    matching.UNKNOWN: drawing.FOUND,
-    matching.FOUND: drawing.TRUTH,
-    matching.MISSED: drawing.MISSED,
-    matching.IGNORED: "#ffffff",
-    matching.UNSEEN: drawing.SKY,
-}
+DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 CLEAR = (0, 0, 0, 0)
-STEPS = 65535  # of a probability as it goes to the browser
 SIDES = {side: side for side in ("left", "right", "top", "bottom")}
-
-
-def matched(cycle: Cycle, position: int, limit: float) -> tuple:
-    """Detections and labeled boxes of one frame, as `matching.match` gives them."""
-    own = {position: cycle.detections[position]}
-    return matching.match(own, {position: cycle.boxes(position)}, limit)
 
 
 def maps(controls, cycle: Cycle, position: int, radius: int) -> tuple:
@@ -93,10 +64,7 @@ class FrameView:
 
     def __init__(self, size: tuple[int, int], ranges=None):
         height, width = self.size = size
-        self.ranges = ranges or (
-            Range1d(0, width, bounds=(-width, 2 * width)),
-            Range1d(height, 0, bounds=(-height, 2 * height)),
-        )
+        self.ranges = ranges or (Range1d(0, width), Range1d(height, 0))
         self.figure = figure(
             x_range=self.ranges[0],
             y_range=self.ranges[1],
@@ -123,14 +91,12 @@ class FrameView:
         )
         self.map.glyph.global_alpha = 0.6
         self.labels, self.detections, self.defaults = map(self._boxes, (2.5, 1.5, 1.5))
-        share = CustomJSHover(code=f"return (value / {STEPS}).toFixed(4)")
         lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{0.00000}")]
         lines += [("score", "@score{0.00000} nats")]
-        lines += [(level, f"@p{k}{{custom}}") for k, level in enumerate(LEVELS, 1)]
-        custom = {f"@p{k}": share for k in range(1, 6)}
+        lines += [(level, f"@p{k}{{0.0000}}") for k, level in enumerate(LEVELS, 1)]
         boxes = [self.labels, self.detections, self.defaults]
         self.figure.add_tools(
-            HoverTool(renderers=[self.map], tooltips=lines, formatters=custom),
+            HoverTool(renderers=[self.map], tooltips=lines),
             HoverTool(renderers=boxes, tooltips=[("box", "@what")]),
         )
 
@@ -149,7 +115,16 @@ class FrameView:
         rgba[..., :3] = image
         self.image.data_source.data = {"image": [rgba.view(np.uint32)[..., 0]]}
         _clear(self.defaults)
-        self._show_boxes(*matched(cycle, position, controls.limit.value))
+        self.mapper.palette = PALETTES[controls.palette.value]
+        for name, boxes in zip(BOXES, (self.detections, self.labels, self.defaults), strict=True):
+            boxes.visible = name in controls.boxes.value
+        detections, labels = cycle.matched(position, controls.limit.value)
+        scored = zip(detections.kind, detections.score, strict=True)
+        what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
+        colors = [matching.COLORS[kind] for kind in (*detections.kind, *labels.kind)]
+        _put(self.detections, detections.ltwh, colors[: len(what)], what, "solid")
+        what = [f"labeled, {kind}" for kind in labels.kind]
+        _put(self.labels, labels.ltwh, colors[len(colors) - len(what) :], what, [6, 4])
         self.map.visible = controls.layer.value != "none"
         try:
             p, score, shown, high, title = maps(controls, cycle, position, radius)
@@ -157,29 +132,18 @@ class FrameView:
             _clear(self.map)
             return str(error)
         # what the pointer reads: the pixel's score and its probabilities
-        quantized = np.rint(np.asarray(p) * STEPS).astype(np.uint16)
-        self.map.data_source.data = {
-            "map": [np.ascontiguousarray(shown, np.float32)],
-            "score": [np.ascontiguousarray(score, np.float32)],
-            **{f"p{k}": [plane] for k, plane in enumerate(quantized, 1)},
-            "h": [self.size[0]],
-            "w": [self.size[1]],
-        }
+        planes = {"map": shown, "score": score} | {f"p{k}": own for k, own in enumerate(p, 1)}
+        planes = {name: [np.ascontiguousarray(own, np.float32)] for name, own in planes.items()}
+        self.map.data_source.data = planes | {"h": [self.size[0]], "w": [self.size[1]]}
         self.mapper.high = max(float(high), 1e-9)
         self.mapper.low = max(controls.threshold.value * self.mapper.high, 1e-12)
         self.bar.title = title
         return ""
 
-    def _show_boxes(self, detections: matching.Boxes, labels: matching.Boxes):
-        scored = zip(detections.kind, detections.score, strict=True)
-        what = [f"detection, {kind or 'unmatched'}, score {score:.3f}" for kind, score in scored]
-        _put(self.detections, detections.ltwh, map(COLOR_OF.get, detections.kind), what, "solid")
-        what = [f"labeled, {kind}" for kind in labels.kind]
-        _put(self.labels, labels.ltwh, map(COLOR_OF.get, labels.kind), what, [6, 4])
-
-    def show_default_boxes(self, x: float, y: float, sizes: np.ndarray):
-        """The default boxes, (5, 2) heights and widths in pixels, around a pixel."""
-        height, width = np.asarray(sizes, float).T
+    def show_default_boxes(self, x: float, y: float, numbers):
+        """The default boxes of a profile around a pixel."""
+        sizes = np.array(numbers.default_boxes, float) * numbers.scale
+        height, width = sizes.T
         ltwh = np.column_stack([x - width / 2, y - height / 2, width, height])
         what = [
             f"default box of {level}, {h:.0f}×{w:.0f} pixels"
@@ -193,10 +157,8 @@ def _empty(*columns) -> ColumnDataSource:
 
 
 def _clear(renderer):
-    """Show nothing; a source that is empty is not sent to the browser again."""
-    data = renderer.data_source.data
-    if any(len(column) for column in data.values()):
-        renderer.data_source.data = {name: [] for name in data}
+    """Show nothing."""
+    renderer.data_source.data = {name: [] for name in renderer.data_source.data}
 
 
 def _put(renderer, ltwh: np.ndarray, colors, what: list, dash):
@@ -205,36 +167,3 @@ def _put(renderer, ltwh: np.ndarray, colors, what: list, dash):
     sides = {"left": left, "right": left + width, "top": top, "bottom": top + height}
     style = {"color": list(colors), "what": what, "dash": [dash] * len(left)}
     renderer.data_source.data = sides | style
-
-
-def draw(controls, cycle: Cycle, position: int) -> drawing.Picture:
-    """What is shown of a frame as a Matplotlib figure, for a file."""
-    c, limit, caption = controls, controls.limit.value, cycle.reason(position)
-    image, (detections, labels) = cycle.pool.images(position), matched(cycle, position, limit)
-    if "detections" in c.boxes.value:
-        caption += f". Detections from score {limit:.2f}: green hit, orange false"
-    if "labeled boxes" in c.boxes.value:
-        caption += ". Labeled: green found, red missed, blue not looked for, white to ignore"
-    shown = None
-    if c.layer.value != "none":
-        try:
-            _, _, shown, high, label = maps(c, cycle, position, c.radius.value)
-        except Unavailable as error:
-            caption += f". {error}"
-    height, title = 8.2 * image.shape[0] / image.shape[1] + 0.9, cycle.table["name"][position]
-    picture = drawing.picture(height, title, f"{c.run.value}, cycle {cycle.number}; {caption}.")
-    axes = picture.subplots()
-    drawing.photograph(axes, image)
-    if shown is not None:
-        shown = np.ma.masked_invalid(np.where(shown > c.threshold.value * high, shown, np.nan))
-        style = {"vmin": 0, "vmax": high, "alpha": c.opacity.value}
-        mappable = axes.imshow(shown, cmap=ListedColormap(PALETTES[c.palette.value]), **style)
-        picture.colorbar(mappable, ax=axes, label=label, fraction=0.035, pad=0.01)
-    if "labeled boxes" in c.boxes.value:
-        for kind in dict.fromkeys(labels.kind):
-            drawing.boxes(axes, labels.of(kind), COLOR_OF[kind], dashed=True)
-    if "detections" in c.boxes.value:
-        for kind in dict.fromkeys(detections.kind):
-            texts = [f"{score:.2f}" for score in detections.score[detections.kind == kind]]
-            drawing.boxes(axes, detections.of(kind), COLOR_OF[kind], texts=texts)
-    return picture

@@ -1,44 +1,72 @@
-"""What the galleries below the frame hold: pictures with words, and a sentence about them all."""
+"""The galleries below the frame: small pictures with words, and a sentence about them all."""
 
+from html import escape
+
+import cv2
+import matplotlib
 import numpy as np
 
 from alkit import aggregation
+from alkit.data.imagefile import jpeg
+from alkit.frames import fit_factor
 from alkit.pages import matching
 from alkit.pages.explorer.cycle import Cycle, Unavailable, frames
-from alkit.pages.explorer.frame import matched
+from alkit.pages.figures import drawing
 from alkit.pages.matching import Boxes
-from alkit.pages.thumbnails import GREEN, ORANGE, RED, SKY, crop, thumbnail
 
 SHOWN = 24  # pictures on one page
-BOTH, CHOSEN, PASSED = "chosen and passed over", "chosen", "passed over by the rules"
+NEAREST = 6  # labeled frames
+WIDTH = 240  # pixels of a picture; at most twice as high
+DRAWN = matching.FALSE, matching.FOUND, matching.MISSED, matching.UNSEEN
+RANKED = HIGHEST, CHOSEN, PASSED = "highest ranked", "chosen", "passed over by the rules"
 TILES = {
-    "all": None,
-    "true positive": matching.HIT,
-    "false positive": matching.FALSE,
-    "false negative": matching.MISSED,
+    "tiles": None,
+    "tiles: true positive": matching.HIT,
+    "tiles: false positive": matching.FALSE,
+    "tiles: false negative": matching.MISSED,
 }
+BLIND, LABELED = "blind spots", "nearest labeled"
+GALLERIES = (*RANKED, *TILES, BLIND, LABELED)
 
 
 def item(cycle: Cycle, position: int, limit: float, text: str) -> dict:
     """A frame under its score map, with the boxes of score ≥ `limit`."""
+    image = cycle.pool.images(position)
+    factor = min(1.0, fit_factor(image.shape[:2], (2 * WIDTH, WIDTH)))
+    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     try:
-        s = cycle.scores(position)
-        high = cycle.highest or float(s.max())
+        scores = cycle.scores(position)
+        high = cycle.highest or float(scores.max()) or 1.0
+        scores = cv2.resize(scores, size, interpolation=cv2.INTER_AREA)
+        small = drawing.under_scores(small, scores, high)
     except Unavailable:
-        s, high = None, 1.0
-    detections, labels = matched(cycle, position, limit)
-    boxes = [
-        (detections.of(matching.FALSE), ORANGE),
-        (labels.of(matching.FOUND), GREEN),
-        (labels.of(matching.MISSED), RED),
-        (labels.of(matching.UNSEEN), SKY),
-    ]
-    return {
-        "position": position,
-        "image": thumbnail(cycle.pool.images(position), boxes, s, high),
-        "mark": cycle.mark(position),
-        "text": f"{cycle.table['name'].iloc[position]}: {text}",
-    }
+        pass
+    for boxes in cycle.matched(position, limit):
+        for kind in DRAWN:
+            _draw(small, boxes.of(kind) * factor, matching.COLORS[kind])
+    name = cycle.table["name"].iloc[position]
+    return {"position": position, "image": jpeg(small), "mark": name, "text": text}
+
+
+def _draw(image: np.ndarray, boxes, color: str):
+    rgb = [round(255 * share) for share in matplotlib.colors.to_rgb(color)]
+    for left, top, width, height in boxes:
+        corners = (round(left), round(top)), (round(left + width) - 1, round(top + height) - 1)
+        cv2.rectangle(image, *corners, rgb, 1)
+
+
+def html(items) -> str:
+    """Pictures beside each other, each with its mark and text."""
+    size = f"width: {WIDTH}px; margin: 0; overflow-wrap: anywhere"
+    figures = "".join(
+        f'<figure tabindex="0" data-position="{item["position"]}" style="{size}">'
+        f'<img src="{item["image"]}" alt="" style="width: 100%">'
+        f"<figcaption><b>{escape(item['mark'])}</b> {escape(item['text'])}</figcaption></figure>"
+        for item in items
+    )
+    style = "display: flex; flex-wrap: wrap; gap: 8px; font: 12px system-ui; cursor: pointer"
+    return f'<div class="gallery" style="{style}">{figures or "Nothing to show."}</div>'
 
 
 def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN) -> tuple:
@@ -46,7 +74,7 @@ def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN)
     rank = cycle.table["rank"].to_numpy()
     chosen = cycle.table["order"].to_numpy() > 0
     passed = ~chosen & (rank > 0) & (rank <= rank[chosen].max(initial=0))
-    wanted = np.flatnonzero({BOTH: chosen | passed, CHOSEN: chosen, PASSED: passed}[which])
+    wanted = np.flatnonzero({HIGHEST: chosen | passed, CHOSEN: chosen, PASSED: passed}[which])
     order = wanted[np.argsort(rank[wanted], kind="stable")]
     pages = max(1, -(-len(order) // most))
     page = min(page, pages)
@@ -57,33 +85,29 @@ def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN)
     )
 
 
-def tiles(cycle: Cycle, kind: str, detections: Boxes | None, labels: Boxes | None) -> tuple:
+def tiles(cycle: Cycle, name: str, matched=()) -> tuple:
     """The regions of highest score of the cycle: all of them, or those that hold the center of a
-    hit, of a false detection, of a missed pedestrian, as `TILES` names them."""
-    region = cycle.numbers.pixels(cycle.numbers.region)
-    rows, columns = (
-        aggregation.region_edges(side, region, cycle.numbers.region_grid)
-        for side in cycle.numbers.image_size
-    )
+    hit, of a false detection, of a missed pedestrian, as `TILES` names them; `matched` are the
+    detections and labeled boxes of all frames."""
+    region, kind = cycle.numbers.pixels(cycle.numbers.region), TILES[name]
+    grid, size = cycle.numbers.region_grid, cycle.numbers.image_size
+    rows, columns = (aggregation.region_edges(side, region, grid) for side in size)
     held = None
-    if TILES[kind] is not None:
-        held = labels if TILES[kind] == matching.MISSED else detections
-        mine = held.kind == TILES[kind]
-        held = held.position[mine], held.ltwh[mine]
+    if kind is not None:
+        boxes = matched[kind == matching.MISSED]
+        held = boxes.position[boxes.kind == kind], boxes.of(kind)
+    found = highest_regions(cycle.region_maxima, cycle.positions, rows, columns, held, SHOWN)
     items = []
-    for score, k, row, column in highest_regions(
-        cycle.region_maxima, cycle.positions, rows, columns, held, SHOWN
-    ):
-        position, edges = int(cycle.positions[k]), (rows[row : row + 2], columns[column:][:2])
-        items.append(
-            {
-                "position": position,
-                "image": crop(cycle.pool.images(position), *edges, region),
-                "mark": f"{score:.4f} nats",
-                "text": f"{cycle.table['name'].iloc[position]}, row {row}, column {column}",
-            }
-        )
-    what = "all regions" if kind == "all" else f"regions with the center of a {kind}"
+    for score, k, row, column in found:
+        position, (top, bottom) = int(cycle.positions[k]), rows[row : row + 2]
+        left, right = columns[column : column + 2]
+        y, x = max(0, top - region), max(0, left - region)
+        image = cycle.pool.images(position)[y : bottom + region, x : right + region].copy()
+        _draw(image, [[left - x, top - y, right - left, bottom - top]], "white")
+        text = f"{cycle.table['name'].iloc[position]}, row {row}, column {column}"
+        mark = f"{score:.4f} nats"
+        items.append({"position": position, "image": jpeg(image), "mark": mark, "text": text})
+    what = "all regions" if kind is None else f"regions with the center of a {name[7:]}"
     return items, f"The highest scores of {what} in the cycle, with one region around each."
 
 
@@ -94,33 +118,26 @@ def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
     `maxima` is (frame, row, column), `positions` (frame,) ascending; `rows` and `columns` are the
     regions' edges in pixels; `held` is positions (n,) and boxes (n, 4) [left, top, width, height].
     """
-    maxima = np.array(maxima, np.float32)
+    maxima, wanted = np.asarray(maxima, np.float32), np.ones(maxima.shape, bool)
     if held is not None:
-        at, boxes = held
-        row = np.searchsorted(rows, boxes[:, 1] + boxes[:, 3] / 2, side="right") - 1
-        column = np.searchsorted(columns, boxes[:, 0] + boxes[:, 2] / 2, side="right") - 1
+        at, (left, top, width, height) = held[0], held[1].T
+        row = np.searchsorted(rows, top + height / 2, side="right") - 1
+        column = np.searchsorted(columns, left + width / 2, side="right") - 1
         inside = np.isin(at, positions) & (row >= 0) & (column >= 0)
         inside &= (row < maxima.shape[1]) & (column < maxima.shape[2])
-        holding = np.zeros(maxima.shape, bool)
-        holding[np.searchsorted(positions, at[inside]), row[inside], column[inside]] = True
-        maxima[~holding] = -1  # no score is negative
-    order = np.argsort(-maxima, axis=None, kind="stable")[:most]
-    values = maxima.ravel()[order]
-    order, values = order[values >= 0], values[values >= 0]
-    where = (k.tolist() for k in np.unravel_index(order, maxima.shape))
-    return list(zip(values.tolist(), *where, strict=True))
-
-
-def missed_counts(labels: Boxes, n: int) -> np.ndarray:
-    """How many pedestrians are missed in each of n frames."""
-    return np.bincount(labels.position[labels.kind == matching.MISSED], minlength=n)
+        wanted[:] = False
+        wanted[np.searchsorted(positions, at[inside]), row[inside], column[inside]] = True
+    where = np.argwhere(wanted)
+    values = maxima[wanted]
+    order = np.argsort(-values, kind="stable")[:most]
+    return [(float(values[k]), *where[k].tolist()) for k in order]
 
 
 def blind_spots(cycle: Cycle, labels: Boxes, limit: float, most: int = SHOWN) -> tuple:
     """The frames whose missed pedestrians the score does not see: the most missed first, the lowest
     z first among equals."""
     z = cycle.table["z"].to_numpy()
-    missed = missed_counts(labels, len(z))
+    missed = np.bincount(labels.position[labels.kind == matching.MISSED], minlength=len(z))
     where = np.flatnonzero((missed > 0) & ~np.isnan(z))
     where = where[np.lexsort((z[where], -missed[where]))].tolist()
     items = [item(cycle, p, limit, f"{missed[p]} missed, z {z[p]:.5f} nats") for p in where[:most]]
@@ -134,7 +151,7 @@ def nearest(cycle: Cycle, position: int, limit: float) -> tuple:
     """The frames of the same video that were labeled before, nearest first."""
     items = [
         item(cycle, p, limit, f"{frames(distance)} away, cycle {cycle.labeled[p]}")
-        for p, distance in cycle.nearest_labeled(position)
+        for p, distance in cycle.near(position, list(cycle.labeled))[:NEAREST]
     ]
     name = cycle.table["name"].iloc[position]
     return items, f"Labeled in cycles before this one, in the same sequence as {name}."

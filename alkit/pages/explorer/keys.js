@@ -18,7 +18,7 @@ export function render({ model }) {
     if (!step || !active || typing(event) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    model.send_msg({ step: step * (event.shiftKey ? 10 : 1) });
+    model.send_msg(step * (event.shiftKey ? 10 : 1));
   };
   window.addEventListener("pointerdown", press, true);
   window.addEventListener("keydown", key, true);

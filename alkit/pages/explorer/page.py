@@ -1,8 +1,7 @@
 """The explorer's page, in a notebook or served: what each widget changes."""
 
 import contextlib
-import io
-import re
+import functools
 from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
@@ -10,28 +9,26 @@ from urllib.parse import parse_qsl
 import numpy as np
 import panel as pn
 
-from alkit.loop.runs import Run, open_run
+from alkit.loop.runs import Run
 from alkit.pages import serving
-from alkit.pages.explorer import frame
-from alkit.pages.explorer.controls import BOXES, DEFAULTS, NOTHING, Controls
-from alkit.pages.explorer.cycle import Cycle, Unavailable, runs_of
-from alkit.pages.explorer.frame import PALETTES, FrameView
+from alkit.pages.explorer import galleries
+from alkit.pages.explorer.controls import NOTHING, Controls
+from alkit.pages.explorer.cycle import Cycle, Unavailable
+from alkit.pages.explorer.frame import DEFAULTS, FrameView
 from alkit.pages.explorer.timeline import Timeline
 from alkit.pages.explorer.trial import Trials
 from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
-from alkit.pages.figures import drawing
 
 TICK = 200  # milliseconds between two slices of work
 SLICE = 0.1  # seconds of one, for the page to be quick meanwhile
 
 
-def page(run: str | Run, cycle: int = 0, at: str = ""):
+def page(run: Run, cycle: int = 0, at: str = ""):
     """The explorer of a run's experiment, at a cycle (0: its last) and at what a link says,
     `?run=…&cycle=…&frame=…`. A served page follows the browser's address, and shows what is wrong.
 
     Raises ValueError for a run that has chosen no frames, and for a link to what is not there.
     """
-    run = run if isinstance(run, Run) else open_run(run)
     if not serving.served():
         pn.extension(inline=True)  # in a notebook too nothing comes from another host
         return Explorer(run, cycle, _link(at)).layout
@@ -45,70 +42,30 @@ def page(run: str | Run, cycle: int = 0, at: str = ""):
 def check(run: Run, cycle: int, at: str = ""):
     """Raise ValueError for a run or cycle that has chosen no frames: what a server says before it
     serves."""
-    _controls(run).follow(_link(at), cycle)
+    Controls(run).follow(_link(at), cycle)
 
 
 def _link(at: str) -> dict:
     """What a link says: all of it, or what follows its question mark."""
-    link = dict(parse_qsl(at.rpartition("?")[2]))
-    if at.strip("? ") and not link:
-        raise ValueError(f"at is {at!r}; expected a link such as ?cycle=2&frame=NAME")
-    return link
-
-
-def _controls(run: Run) -> Controls:
-    """The widgets for all runs of the experiment that have chosen frames, at this run."""
-    runs = runs_of(run)
-    if not runs:
-        raise ValueError(
-            f"{run.out}: no cycle of any run has chosen frames yet, so there is nothing to "
-            "explore; `alkit run` the experiment first"
-        )
-    names = {other.folder: name for name, other in runs.items()}
-    return Controls(runs, names.get(run.folder, next(iter(runs))))
+    query = at.rpartition("?")[2]
+    return dict(parse_qsl(query, strict_parsing=True)) if query else {}
 
 
 class Explorer:
     """One page: the cycle that is open, the frame that is shown, and how widgets change them."""
 
     def __init__(self, run: Run, number: int, link: dict):
-        self.served, self.controls = serving.served(), _controls(run)
-        self._cycles, self._quiet, self._ticking = {}, False, None
+        c = self.controls = Controls(run)
+        self.served, self._quiet = serving.served(), False
+        self._cycle = functools.cache(lambda name, number: Cycle(c.runs[name], number))
         self.words, self.words_beside = words("words"), words("words-beside")
         self.trial_words, self.link_words = words("trial"), words("link")
-        self.title = words("about", "<b>Other numbers, from the stored logits</b>")
-        self.keys = Keys(self._step, everywhere=self.served)
-        self.galleries = Galleries(self.controls, self.go_to)
+        self.galleries = Galleries(c, self.go_to)
         self.layout = pn.Column(css_classes=["alkit-explorer"], **WIDE)
-        self.files = {
-            kind: pn.widgets.FileDownload(
-                callback=partial(self._file, kind), label=kind.upper(), width=110
-            )
-            for kind in ("png", "svg")
-        }
-        self.controls.follow(link, number)
-        self._open()
-        self.controls.follow_in(self.cycle, link)
-        self._connect()
-        self._fill()
-
-    # --- opening a cycle
-
-    def _cycle(self, name: str, number: int) -> Cycle:
-        key = name, number
-        if key not in self._cycles:
-            self._cycles[key] = Cycle(self.controls.runs[name], number)
-        return self._cycles[key]
-
-    def _open(self):
-        """Open the cycle that the widgets name; the frame stays."""
-        c = self.controls
-        self.cycle = cycle = self._cycle(c.run.value, c.cycle.value)
-        c.open(cycle)
-        self._trials = Trials(cycle, c.own)
-        self.galleries.open(cycle)
-        self.view = FrameView(cycle.numbers.image_size)
-        self.beside = FrameView(cycle.numbers.image_size, self.view.ranges)
+        self._ticks = pn.state.add_periodic_callback(self._tick, TICK, start=False)
+        c.follow(link, number)
+        self.view = FrameView(self._cycle(c.run.value, c.cycle.value).numbers.image_size)
+        self.beside = FrameView(self.view.size, self.view.ranges)
         for view in (self.view, self.beside):
             view.figure.on_event("tap", self._tapped)
             # opacity and threshold change in the browser, without a word to Python
@@ -117,33 +74,38 @@ class Explorer:
                 args={"mapper": view.mapper},
                 value="mapper.low = Math.max(cb_obj.value * mapper.high, 1e-12)",
             )
-        self.timeline = Timeline(cycle)
+        self._open()
+        c.follow_in(self.cycle, link)
+        self._connect()
+        self._fill()
+
+    # --- opening a cycle
+
+    def _open(self):
+        """Open the cycle that the widgets name; the frame stays."""
+        c = self.controls
+        self.cycle = self._cycle(c.run.value, c.cycle.value)
+        c.open(self.cycle)
+        self._trials = Trials(self.cycle)
+        self.galleries.open(self.cycle)
+        self.timeline = Timeline(self.cycle)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
 
-    def _reopen(self, offer_cycles: bool = False):
+    def _reopen(self):
+        self._quiet = True  # while several widgets are set
         try:
-            with self._quietly():
-                if offer_cycles:
-                    self.controls.offer_cycles()
-                self._open()
+            self.controls.offer_cycles()
+            self._open()
         except (Unavailable, ValueError, OSError) as error:  # what is shown stays
             self.words.value = f"<i>{escape(str(error))}</i>"
             return
+        finally:
+            self._quiet = False
         self._fill()
 
     def _fill(self):
         self._arrange()
-        self._style()
         self.galleries.show()
-
-    @contextlib.contextmanager
-    def _quietly(self):
-        """Set several widgets before any of them is heard."""
-        self._quiet = True
-        try:
-            yield
-        finally:
-            self._quiet = False
 
     # --- going somewhere
 
@@ -156,9 +118,8 @@ class Explorer:
 
     def _zoom(self):
         sequence, position = self.controls.sequence.value, self.controls.position.value
-        where = np.arange(len(self.cycle.table))
-        if sequence != "all":
-            where = np.flatnonzero(self.cycle.table["sequence"] == sequence)
+        known = self.cycle.table["sequence"]
+        where = np.flatnonzero(known.eq(sequence) | (sequence == "all"))
         with self._together():
             self.timeline.zoom(int(where[0]), int(where[-1]))
         if not where[0] <= position <= where[-1]:
@@ -166,11 +127,9 @@ class Explorer:
 
     def _tapped(self, event):
         if DEFAULTS in self.controls.boxes.value:
-            numbers = self.cycle.numbers
-            sizes = np.array(numbers.default_boxes, float) * numbers.scale
             with self._together():
                 for view in (self.view, self.beside):
-                    view.show_default_boxes(event.x, event.y, sizes)
+                    view.show_default_boxes(event.x, event.y, self.cycle.numbers)
 
     # --- one frame
 
@@ -189,10 +148,7 @@ class Explorer:
                 self.words_beside.value = other.description(position, said)
             self._say_trial()
             self._say_link()
-            name = re.sub(r"[^A-Za-z0-9]+", "-", cycle.table["name"].iloc[position])
-            for kind, file in self.files.items():
-                file.filename = f"{name}.{kind}"
-            if self.galleries.name == "Nearest labeled":
+            if c.gallery.value == galleries.LABELED:
                 self.galleries.show()
 
     def _say_trial(self):
@@ -202,7 +158,10 @@ class Explorer:
         except Unavailable as error:
             said = str(error)
         self.trial_words.value = escape(said)
-        self._watch()
+        if self.served:  # a change before the browser has the page may be lost on the way
+            pn.state.onload(self._go_on)
+        else:
+            self._go_on()
 
     def _say_link(self):
         """The link to what is shown: the address of a served page, else words."""
@@ -225,25 +184,8 @@ class Explorer:
         yield
         pn.io.push_notebook(self.layout)
 
-    def _style(self):
-        """The colors of maps, and which boxes are shown."""
-        self._say_link()
-        shown = [name in self.controls.boxes.value for name in BOXES]
-        with self._together():
-            for view in (self.view, self.beside):
-                view.mapper.palette = PALETTES[self.controls.palette.value]
-                view.detections.visible, view.labels.visible, view.defaults.visible = shown
-
-    def _file(self, kind: str) -> io.BytesIO:
-        figure = frame.draw(self.controls, self.cycle, self.controls.position.value)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=2 * drawing.DPI)
-        buffer.seek(0)
-        return buffer
-
     def _restore(self):
-        with self._quietly():
-            self.controls.restore_numbers(self.cycle)
+        self.controls.restore_numbers(self.cycle)
         self._show_frame()
 
     # --- what takes long, in slices
@@ -252,33 +194,21 @@ class Explorer:
     def _work(self) -> list:
         return [work for work in (self.galleries.labels, self._trials.scores) if work and work.left]
 
-    def _watch(self):
-        """Work in slices until all is done. A served page waits until the browser has it: a change
-        before that may be lost on the way."""
-
-        def start():
-            if self._work and self._ticking is None:
-                self._ticking = pn.state.add_periodic_callback(self._tick, TICK)
-
-        if self.served:
-            pn.state.onload(start)
-        else:
-            start()
+    def _go_on(self):
+        if self._work and not self._ticks.running:
+            self._ticks.start()
 
     def _tick(self):
         labels = self.galleries.labels
         for work in self._work:
             work.go_on(SLICE)
             if work is labels and not work.left:
-                counts = self.galleries.counts()
-                if counts is not None:
-                    with self._together():
-                        self.timeline.show_counts(counts)
+                with self._together():
+                    self.timeline.show_counts(self.galleries.counts())
                 self.galleries.show()
         self._say_trial()
-        if not self._work and self._ticking is not None:
-            self._ticking.stop()
-            self._ticking = None
+        if not self._work and self._ticks.running:
+            self._ticks.stop()
 
     # --- how the parts are put together
 
@@ -292,12 +222,13 @@ class Explorer:
             for words, view in views[: 1 if c.beside.value == NOTHING else 2]
         ]
         sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
-        files = pn.Row(*self.files.values())
-        tried = pn.Column(self.title, *sliders, files, self.link_words, width=270)
+        title = words("about", "<b>Other numbers, from the stored logits</b>")
+        tried = pn.Column(title, *sliders, self.link_words, width=270)
+        keys = Keys(self._step, everywhere=self.served)
         place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
         look = c.layer, c.palette, c.opacity, c.threshold, c.limit
         self.layout[:] = [
-            pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), self.keys)),
+            pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), keys)),
             pn.pane.Bokeh(self.timeline.figure, **WIDE),
             pn.FlexBox(*look, pn.Column(pn.Spacer(height=14), c.boxes)),
             pn.Row(*frames, tried, **WIDE),
@@ -308,19 +239,16 @@ class Explorer:
     def _connect(self):
         c = self.controls
         for call, widgets, name in (
-            (partial(self._reopen, offer_cycles=True), [c.run], "value"),
-            (self._reopen, [c.cycle], "value"),
+            (self._reopen, [c.run, c.cycle], "value"),
             (self._zoom, [c.sequence], "value"),
-            (self._show_frame, [c.position, c.layer, c.limit], "value"),
+            (self._show_frame, [c.position, c.layer, c.palette, c.limit, c.boxes], "value"),
             (self._show_frame, [c.radius, c.region, c.now, c.later], "value_throttled"),
-            (self._style, [c.palette, c.boxes], "value"),
             (self._say_link, [c.opacity, c.threshold], "value_throttled"),
             (self._arrange, [c.beside], "value"),
-            (self.galleries.show, [c.which, c.sheet, c.holding], "value"),
+            (self.galleries.show, [c.gallery, c.sheet], "value"),
+            (partial(self._step, -1), [c.before], "clicks"),
+            (partial(self._step, 1), [c.after], "clicks"),
+            (self._restore, [c.restore], "clicks"),
         ):
             for widget in widgets:
-                # not while several are being set
                 widget.param.watch(lambda _, call=call: None if self._quiet else call(), name)
-        c.before.on_click(lambda _: self._step(-1))
-        c.after.on_click(lambda _: self._step(1))
-        c.restore.on_click(lambda _: self._restore())

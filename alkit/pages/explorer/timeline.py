@@ -8,8 +8,6 @@ from alkit.pages.explorer.cycle import Cycle
 from alkit.pages.figures.drawing import BLACK, BLUE, GREEN, RED, SKY
 from alkit.selection import Reason
 
-HEIGHT = 210  # pixels
-
 
 class Timeline:
     """A Bokeh figure: a line for z and one for what is ranked by, marks for chosen and labeled
@@ -20,7 +18,7 @@ class Timeline:
         values = table["ranked_by"].to_numpy()
         n, self._high = len(table), np.nanmax(values, initial=1e-9) * 1.08
         self.figure = figure(
-            height=HEIGHT,
+            height=210,
             sizing_mode="stretch_width",
             x_range=Range1d(-0.5, max(n - 0.5, 0.5)),
             y_range=Range1d(0, self._high),
@@ -35,20 +33,16 @@ class Timeline:
             (Reason.EXCLUDED_NOW, SKY, "rule 1"),
             (Reason.EXCLUDED_LATER, BLUE, "rule 2"),
         ):
-            left, right = stretches(table["reason"] == reason)
-            band = {"bottom": 0, "top": self._high, "alpha": 0.22, "line_width": 0}
-            draw.quad(left=left, right=right, color=color, legend_label=words, **band)
-        for mask, color, words, style in (
-            (table["order"] > 0, RED, "chosen", {"marker": "star", "size": 13}),
-            (
-                table["reason"] == Reason.LABELED,
-                BLACK,
-                "labeled before",
-                {"marker": "dash", "size": 8},
-            ),
+            at = np.flatnonzero(table["reason"] == reason)
+            band = {"width": 1, "top": self._high, "alpha": 0.22, "line_width": 0}
+            draw.vbar(at, color=color, legend_label=words, **band)
+        for reason, color, words, marker, size in (
+            (Reason.CHOSEN, RED, "chosen", "star", 13),
+            (Reason.LABELED, BLACK, "labeled before", "dash", 8),
         ):
-            at = np.flatnonzero(mask)
-            draw.scatter(at, np.nan_to_num(values[at]), color=color, legend_label=words, **style)
+            at = np.flatnonzero(table["reason"] == reason)
+            style = {"color": color, "legend_label": words, "marker": marker, "size": size}
+            draw.scatter(at, np.nan_to_num(values[at]), **style)
         breaks = np.flatnonzero(table["sequence"][1:].values != table["sequence"][:-1].values)
         for column, name, color in (("z", "z", "#aaaaaa"), ("ranked_by", "ẑ", BLACK)):
             line = table[column].to_numpy(float).copy()
@@ -56,15 +50,13 @@ class Timeline:
             if cycle.scored and (name == "z" or not table["z"].equals(table["ranked_by"])):
                 draw.line(np.arange(n), line, color=color, legend_label=name)
         # on the canvas of overlays: the figure itself is not drawn again when the frame changes
-        self._here = Span(
-            location=0, dimension="height", line_color=RED, line_width=1.5, level="overlay"
-        )
-        self.figure.add_layout(self._here)
+        style = {"line_color": RED, "line_width": 1.5, "level": "overlay"}
+        self._here = Span(location=0, dimension="height", **style)
+        draw.add_layout(self._here)
         self._counts = ColumnDataSource({"x": [], "top": [], "n": []})
         style = {"line_color": GREEN, "line_alpha": 0.5, "line_width": 2}
-        bars = draw.segment(
-            "x", 0, "x", "top", source=self._counts, legend_label="pedestrians", **style
-        )
+        style |= {"source": self._counts, "legend_label": "pedestrians"}
+        bars = draw.segment("x", 0, "x", "top", **style)
         draw.add_tools(HoverTool(renderers=[bars], tooltips=[("pedestrians", "@n")]))
         draw.add_layout(draw.legend[0], "right")
 
@@ -80,10 +72,4 @@ class Timeline:
 
     def zoom(self, first: int, last: int):
         """Show the frames from one position to another."""
-        self.figure.x_range.start, self.figure.x_range.end = first - 0.5, last + 0.5
-
-
-def stretches(mask) -> np.ndarray:
-    """Where a mask (n,) is true: [first − ½, last + ½] of the stretches, (2, stretches)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(mask, np.int8), [0]])))
-    return edges.reshape(-1, 2).T - 0.5
+        self.figure.x_range.update(start=first - 0.5, end=last + 0.5)

@@ -1,7 +1,6 @@
 """What another radius, region or rule would have chosen, from the stored logits."""
 
 import time
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,13 +44,20 @@ class Numbers(NamedTuple):
     exclude_now: int
     exclude_later: int
 
+    @classmethod
+    def own(cls, cycle: Cycle) -> "Numbers":
+        """The run's own numbers."""
+        n = cycle.numbers
+        rules = int(np.max(n.exclude_now)), int(np.max(n.exclude_later))
+        return cls(n.pixels(n.radius), n.pixels(n.region), *rules)
+
 
 class Trials:
-    """Other numbers tried on one cycle, whose own are `own`. `scores` are the image scores with
-    another radius and region, as far as they are computed; None where none are."""
+    """Other numbers tried on one cycle. `scores` are the image scores with another radius and
+    region, as far as they are computed; None where none are."""
 
-    def __init__(self, cycle: Cycle, own: Numbers):
-        self.cycle, self.own = cycle, own
+    def __init__(self, cycle: Cycle):
+        self.cycle, self.own = cycle, Numbers.own(cycle)
         self.scores, self._lengths = None, None
 
     def score(self, position: int, radius: int, region: int) -> float:
@@ -66,12 +72,9 @@ class Trials:
         if wanted == self.own:
             return "The sliders stand as in the run."
         if wanted[:2] != self.own[:2]:
-            if not cycle.logits_give_score:
-                raise Unavailable("the stored logits do not give this score; try the rules")
             if self._lengths != wanted[:2]:
-                self._lengths = wanted[:2]
-                work = partial(self.score, radius=wanted.radius, region=wanted.region)
-                self.scores = Slices(work, cycle.positions.tolist())
+                lengths = self._lengths = wanted[:2]
+                self.scores = Slices(lambda p: self.score(p, *lengths), cycle.positions.tolist())
             if self.scores.error:
                 raise Unavailable(f"other frames cannot be computed: {self.scores.error}")
             if position not in cycle.labeled:
@@ -84,11 +87,10 @@ class Trials:
 def choose(cycle: Cycle, z: np.ndarray, wanted: Numbers) -> tuple[np.ndarray, Selection]:
     """Step 4 with other rules: what is ranked by (n,), and the selection. Frames whose z is NaN
     are not ranked."""
-    strategy, rules = cycle.run.strategy, wanted._asdict()
-    tried = {name: rules[name] for name in ("exclude_now", "exclude_later")}
-    numbers, budget = cycle.numbers.model_copy(update=tried), cycle.selection["budget"]
+    tried = {"exclude_now": wanted.exclude_now, "exclude_later": wanted.exclude_later}
+    numbers, strategy = cycle.numbers.model_copy(update=tried), cycle.run.strategy
     ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing)
-    labeled = list(cycle.labeled)
+    budget, labeled = cycle.selection["budget"], list(cycle.labeled)
     return ranked, selected(ranked, budget, cycle.pool, numbers, labeled, strategy.rules)
 
 

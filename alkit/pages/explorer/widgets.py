@@ -23,101 +23,73 @@ def words(name: str, html: str = ""):
     return pn.widgets.StaticText(value=html, css_classes=[f"alkit-{name}"], **WIDE)
 
 
-class Keys(JSComponent):
-    """The arrow keys; `on_step(n)` hears of them."""
+class Heard(JSComponent):
+    """A part of the page that sends numbers, which `hear(number)` is called with."""
+
+    __abstract = True
+
+    def __init__(self, hear, **params):
+        self._hear = hear
+        super().__init__(**params)
+
+    def _handle_msg(self, message: int):
+        self._hear(int(message))
+
+
+class Keys(Heard):
+    """The arrow keys, which send how many frames to step."""
 
     everywhere = param.Boolean()
     _esm = HERE / "keys.js"
 
-    def __init__(self, on_step, **params):
-        self._on_step = on_step
-        super().__init__(**params)
 
-    def _handle_msg(self, message: dict):
-        self._on_step(int(message["step"]))
+class Gallery(Heard):
+    """Pictures as `galleries.html` makes them; a click sends the position of a frame."""
 
-
-class Gallery(JSComponent):
-    """Pictures to click on; `on_click(position)` hears of it. `items` are dicts of position,
-    image (an address), mark (bold) and text."""
-
-    items = param.List()
+    html = param.String()
     _esm = HERE / "gallery.js"
-
-    def __init__(self, on_click, **params):
-        self._on_click = on_click
-        super().__init__(**params)
-
-    def _handle_msg(self, message: dict):
-        self._on_click(int(message["position"]))
 
 
 class Galleries:
-    """The tabs of a page; `go_to(position)` hears of a click on a picture."""
-
-    NAMES = ("Highest ranked", "Tiles", "Blind spots", "Nearest labeled")
+    """The gallery that the controls name; `go_to(position)` hears of a click on a picture."""
 
     def __init__(self, controls, go_to):
-        c = self._controls = controls
-        self.galleries = [Gallery(go_to, **WIDE) for _ in self.NAMES]
-        self._words = [words("about") for _ in self.NAMES]
-        above = [pn.Row(c.which, c.sheet)], [c.holding], [], []
-        parts = zip(self.NAMES, above, self._words, self.galleries, strict=True)
-        tabs = [(name, pn.Column(*own, *rest, **WIDE)) for name, own, *rest in parts]
-        self.layout = pn.Tabs(*tabs, **WIDE)
-        self.layout.param.watch(lambda _: self.show(), "active")
+        self._controls, self.gallery = controls, Gallery(go_to, **WIDE)
+        self._words, above = words("about"), pn.Row(controls.gallery, controls.sheet)
+        self.layout = pn.Column(above, self._words, self.gallery, **WIDE)
 
     def open(self, cycle: Cycle):
         """Show another cycle from now on, whose labeled boxes are read by and by."""
-        self._cycle, self._matched = cycle, {}
+        self._cycle = cycle
         self.labels = Slices(cycle.boxes, range(len(cycle.pool)))
 
-    def counts(self) -> np.ndarray | None:
-        """Pedestrians in each frame (n,), when all labels are read; None where none is known."""
-        known = [own for _, own in sorted(self.labels.results.items())]
-        if self.labels.error or all(own is None for own in known):
-            return None
+    def counts(self) -> np.ndarray:
+        """Known pedestrians in each frame (n,), as far as labels are read."""
+        known = (self.labels.results.get(p) for p in range(self.labels.total))
         return np.array([0 if own is None else int((~own.ignore).sum()) for own in known])
 
-    @property
-    def name(self) -> str:
-        """The name of the tab that is open."""
-        return self.NAMES[self.layout.active]
-
     def show(self):
-        """Fill the gallery that is open."""
-        active, items = self.layout.active, []
-        self.layout.loading = True
-        try:
-            items, said = self._filled()
-        except Unavailable as error:
-            said = str(error)
-        finally:
-            self.layout.loading = False
-        self.galleries[active].items = items
-        self._words[active].value = escape(said)
+        """Fill the gallery."""
+        with self.layout.param.update(loading=True):
+            try:
+                items, said = self._filled()
+            except Unavailable as error:
+                items, said = [], str(error)
+        self.gallery.html, self._words.value = galleries.html(items), escape(said)
 
     def _filled(self) -> tuple:
-        c, limit = self._controls, self._controls.limit.value
-        match self.name:
-            case "Highest ranked":
-                return galleries.ranked(self._cycle, c.which.value, c.sheet.value, limit)
-            case "Tiles":
-                both = (None, None) if c.holding.value == "all" else self._all_matched(limit)
-                return galleries.tiles(self._cycle, c.holding.value, *both)
-            case "Blind spots":
-                return galleries.blind_spots(self._cycle, self._all_matched(limit)[1], limit)
-            case "Nearest labeled":
-                return galleries.nearest(self._cycle, c.position.value, limit)
-
-    def _all_matched(self, limit: float) -> tuple:
-        """All frames' detections and labeled boxes. Raises Unavailable while they are read."""
-        if self.labels.error:
-            raise Unavailable(f"labeled boxes cannot be read: {self.labels.error}")
-        if self.labels.left:
-            done = self.labels.total - len(self.labels.left)
-            raise Unavailable(f"reading labeled boxes: {done} of {self.labels.total} frames")
-        if limit not in self._matched:
-            found = matching.match(self._cycle.detections, self.labels.results, limit)
-            self._matched = {limit: found}
-        return self._matched[limit]
+        c, cycle, limit = self._controls, self._cycle, self._controls.limit.value
+        name = c.gallery.value
+        if name in galleries.RANKED:
+            return galleries.ranked(cycle, name, c.sheet.value, limit)
+        if name == galleries.LABELED:
+            return galleries.nearest(cycle, c.position.value, limit)
+        if name == "tiles":
+            return galleries.tiles(cycle, name)
+        if self.labels.left or self.labels.error:
+            done = f"{len(self.labels.results)} of {self.labels.total} frames"
+            raise Unavailable(f"labeled boxes are read: {done}. {self.labels.error}")
+        matched = matching.match(cycle.detections, self.labels.results, limit)
+        if name == galleries.BLIND:
+            return galleries.blind_spots(cycle, matched[1], limit)
+        return galleries.tiles(cycle, name, matched)

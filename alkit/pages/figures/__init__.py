@@ -5,10 +5,9 @@ evenly over the data set, and the caption says which.
 """
 
 from alkit.pages.figures.choice_and_labels import chosen_frames, label_counts, labels, selection
-from alkit.pages.figures.results import curves, mistakes
+from alkit.pages.figures.results import curves, held_out, mistakes, rate
 from alkit.pages.figures.training_and_scores import (
     detections,
-    held_out,
     image_score_ladder,
     image_scores,
     predictions,
@@ -27,6 +26,7 @@ __all__ = [
     "labels",
     "mistakes",
     "predictions",
+    "rate",
     "score_maps",
     "selection",
     "training",

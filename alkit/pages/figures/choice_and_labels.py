@@ -1,9 +1,13 @@
 """Figures of steps 4 and 5: what was chosen, why, and what its labels say."""
 
+from functools import partial
+
 import numpy as np
 
+from alkit.loop.labels import labeled_frames
+from alkit.pages import matching
 from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY, TRUTH
+from alkit.pages.figures.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY
 
 SHOWN = 12  # frames of a contact sheet
 
@@ -23,11 +27,7 @@ def selection(run, cycle: int):
     values = np.array([np.nan if v is None else v for v in chosen["ranked_by"]], float)
     reason = np.array(chosen["reason"])
     sequence = run.frames("pool").sequence
-    label = "random number"
     scored = run.strategy.score is not None
-    if scored:
-        smoothed = run.strategy.smoothing and sequence is not None
-        label = "ẑ, smoothed score (nats)" if smoothed else "z (nats)"
     rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
@@ -39,14 +39,13 @@ def selection(run, cycle: int):
         "the bottom.",
     )
     axes = figure.subplots()
-    drawing.tidy(axes, "", "position in the pool", label)
+    what = "what is ranked by (nats)" if scored else "random number"
+    drawing.tidy(axes, "", "position in the pool", what)
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
     for name, (color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
-        at_bottom = np.isnan(values[at]) | (name == "LABELED")
-        height = np.where(at_bottom, 0.0, values[at])
+        height = np.nan_to_num(values[at]) * (name != "LABELED")
         marker = {"CHOSEN": "*", "LABELED": "|"}.get(name, "o")
-        size = size if len(values) < 2000 or name == "CHOSEN" else size / 2
         if len(at):
             style = {"color": color, "markersize": size, "markeredgewidth": 0.6}
             axes.plot(at, height, marker, label=f"{words}: {len(at)}", linestyle="none", **style)
@@ -63,9 +62,7 @@ def chosen_frames(run, cycle: int):
     for rank, frame in enumerate(chosen[:SHOWN], 1):
         score = "" if run.strategy.score is None else f"  {frame['ranked_by']:.4f}"
         items.append((pool.images(frame["position"]), f"{rank}. {frame['name']}{score}", None))
-    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen" + (
-        ", with the smoothed score (nats)." if run.strategy.score else "."
-    )
+    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen, with their score."
     title = f"Step 4, cycle {cycle}: the frames to label"
     return drawing.contact_sheet(items, 4, title, caption, "No frame could be chosen.")
 
@@ -73,24 +70,17 @@ def chosen_frames(run, cycle: int):
 def labels(run, cycle: int):
     """The frames labeled in a cycle with their boxes."""
     given = run.labels(cycle)
-    pool = run.frames("pool").unlabeled()
+    frames = labeled_frames(run.frames("pool").unlabeled(), [given])
     items = []
-    for image in given["images"][:SHOWN]:
-        own = [a for a in given["annotations"] if a["image_id"] == image["id"]]
-        real = [a["bbox"] for a in own if not a["ignore"]]
-        ignored = [a["bbox"] for a in own if a["ignore"]]
-
-        def mark(axes, real=real, ignored=ignored):
-            drawing.boxes(axes, ignored, "white", dashed=True)
-            drawing.boxes(axes, real, TRUTH)
-
-        name = f"{image['file_name']}: {len(real)}" + (
-            f" + {len(ignored)} ignored" if ignored else ""
-        )
-        items.append((pool.images(image["position"]), name, mark))
+    for k in range(min(len(frames), SHOWN)):
+        own = frames.boxes[k]
+        ignored = int(np.count_nonzero(own.ignore))
+        name = f"{frames.name[k]}: {len(own) - ignored}" + f" + {ignored} ignored" * (ignored > 0)
+        matched = matching.match({k: None}, {k: own}, 0)
+        items.append((frames.images(k), name, partial(drawing.matched, parts=matched)))
     caption = (
-        f"{len(items)} of {len(given['images'])} labeled frames. Green: pedestrians; white, "
-        "dashed: boxes to ignore, neither a pedestrian to learn nor background."
+        f"{len(items)} of {len(frames)} labeled frames. Blue: pedestrians; white, dashed: boxes "
+        "to ignore, neither a pedestrian to learn nor background."
     )
     title = f"Step 5, cycle {cycle}: what the {given['info'].get('source', 'annotator')} says"
     return drawing.contact_sheet(items, 3, title, caption, "No frame was labeled.")

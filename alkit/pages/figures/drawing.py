@@ -7,16 +7,19 @@ import base64
 import io
 import textwrap
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from alkit.pages import matching
 
 # The colors of Okabe and Ito, which people with color blindness can tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
 YELLOW, BLUE, RED, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"
 COLORS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
 GRAY = "0.55"
-TRUTH, FOUND, MISSED = "#2bd99a", "#ffb000", "#ff2d60"  # boxes, bright enough for the night
+TRUTH, FOUND = matching.COLORS[matching.FOUND], matching.COLORS[matching.FALSE]
 WIDTH = 9.6  # inches of a figure
 DPI = 96
 CHARACTERS = 15.5  # of a caption in an inch
@@ -29,18 +32,11 @@ class Picture(Figure):
 
     photographs = False
 
-    def encoded(self) -> tuple[str, bytes]:
-        """The MIME type and the bytes of the image."""
-        buffer = io.BytesIO()
-        if self.photographs:
-            self.savefig(buffer, format="jpeg", dpi=DPI, pil_kwargs={"quality": 85})
-            return "image/jpeg", buffer.getvalue()
-        self.savefig(buffer, format="png", dpi=DPI)
-        return "image/png", buffer.getvalue()
-
     def _repr_mimebundle_(self, include=None, exclude=None):
-        kind, data = self.encoded()
-        return {kind: base64.b64encode(data).decode()}
+        buffer = io.BytesIO()
+        kind, style = ("jpeg", {"pil_kwargs": {"quality": 85}}) if self.photographs else ("png", {})
+        self.savefig(buffer, format=kind, dpi=DPI, **style)
+        return {f"image/{kind}": base64.b64encode(buffer.getvalue()).decode()}
 
 
 def picture(height: float, title: str, caption: str = "") -> Picture:
@@ -73,13 +69,12 @@ def tidy(axes, title="", x="", y=""):
 
 def photograph(axes, image: np.ndarray, title: str = ""):
     """An image uint8 (y, x, 3), or a map float (y, x) in [0, 1], pixel centers at whole numbers."""
-    mappable = axes.imshow(image, cmap="inferno", vmin=0, vmax=1)  # colors are for maps alone
+    axes.imshow(image, cmap="inferno", vmin=0, vmax=1)  # colors are for maps alone
     axes.set_title(title, fontsize=8, loc="left", pad=3)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.figure.photographs = True
-    return mappable
 
 
 def boxes(axes, ltwh, color, dashed=False, texts=()):
@@ -97,14 +92,24 @@ def boxes(axes, ltwh, color, dashed=False, texts=()):
         axes.text(left, top - 1, text, bbox=plate, **style)
 
 
-def overlay(axes, image: np.ndarray, scores: np.ndarray, highest: float):
-    """A score map float (y, x) over its image in gray: clear at 0, opaque at `highest`."""
-    gray = image.astype(np.float32) @ np.float32((0.299, 0.587, 0.114)) * 0.75
-    axes.imshow(gray, cmap="gray", vmin=0, vmax=255)
-    opacity = np.clip(np.sqrt(scores / highest) * 1.1, 0, 0.85)
-    mappable = photograph(axes, scores)
-    mappable.set(clim=(0, highest), alpha=opacity)
-    return mappable
+def matched(axes, parts):
+    """Detections, with their scores, and labeled boxes, as `matching.match` gives them, in their
+    colors."""
+    for own in parts:
+        for kind in dict.fromkeys(own.kind):
+            texts = [f"{s:.2f}" for s in own.score[own.kind == kind] if np.isfinite(s)]
+            dashed = kind == matching.IGNORED
+            boxes(axes, own.of(kind), matching.COLORS[kind], dashed, texts)
+
+
+def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:
+    """An image uint8 (y, x, 3) in gray under its score map (y, x): clear at 0, opaque at
+    `highest`."""
+    share = np.clip(scores / highest, 0, 1)
+    color = matplotlib.colormaps["inferno"](share)[..., :3] * 255
+    gray = (image @ np.array([0.299, 0.587, 0.114]) * 0.75)[..., None]
+    opacity = np.clip(np.sqrt(share) * 1.1, 0, 0.85)[..., None]
+    return (gray * (1 - opacity) + color * opacity).astype(np.uint8)
 
 
 def contact_sheet(items, columns, title, caption, empty):
@@ -149,16 +154,13 @@ def timeline(axes, values, sequence, color=GRAY, names=10):
     axes.set_xlim(-0.5, max(n - 0.5, 0.5))
 
 
-LOWEST = {"fppi": 1e-2, "miss rate": 5e-2}
 MISS_RATES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.64, 0.8, 1]  # marked on a logarithmic axis
 
 
 def miss_rate_axes(axes, title=""):
     """Log-log axes of miss rate against FPPI, with a line at FPPI 1."""
     tidy(axes, title, "false positives per image (FPPI)", "miss rate")
-    axes.set(
-        xscale="log", yscale="log", xlim=(LOWEST["fppi"], 10), ylim=(LOWEST["miss rate"], 1.04)
-    )
+    axes.set(xscale="log", yscale="log", xlim=(0.01, 10), ylim=(0.05, 1.04))
     axes.set_yticks(MISS_RATES)
     axes.set_yticks([], minor=True)
     axes.xaxis.set_major_formatter("{x:g}")
@@ -168,7 +170,5 @@ def miss_rate_axes(axes, title=""):
 
 def miss_rate_curve(axes, fppi, miss_rate, **style):
     """A curve as steps: it starts at miss rate 1, and at FPPI 0 lies on the left border."""
-    x = np.concatenate([[LOWEST["fppi"] / 10], np.maximum(fppi, LOWEST["fppi"] / 10)])
-    y = np.concatenate([[1.0], np.maximum(miss_rate, LOWEST["miss rate"] / 10)])
-    keep = np.append(np.diff(x) > 0, True)  # of points above each other, the last
-    axes.plot(x[keep], y[keep], drawstyle="steps-post", **style)
+    x, y = np.maximum([0, *fppi], 1e-3), np.maximum([1, *miss_rate], 5e-3)
+    axes.plot(x, y, drawstyle="steps-post", **style)

@@ -1,9 +1,12 @@
 """Figures of steps 0 to 3 and 6: training, predictions, scores."""
 
+from functools import partial
+
 import numpy as np
 
+from alkit.pages import matching
 from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, BLUE, FOUND, TRUTH
+from alkit.pages.figures.drawing import BLUE
 from alkit.text import evenly
 
 SAMPLED = 48  # frames looked at where looking at all would take long
@@ -13,41 +16,20 @@ LEVELS = "Θ¹ Θ² Θ³ Θ⁴ Θ⁵".split()
 
 
 def training(run, cycle: int):
-    """Loss of every epoch and the learning rate; of cycle 0 W_l's, else Θ's."""
-    losses = run.losses(cycle)
-    numbers, of = run.numbers(cycle), f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
+    """Loss of every epoch; of cycle 0 W_l's, else Θ's."""
+    losses, numbers = run.losses(cycle), run.numbers(cycle)
     caption = (
-        f"{len(losses)} epochs, optimizer {numbers.optimizer}; the loss is the mean over the "
-        "sampled pixels."
+        f"{len(losses)} epochs, optimizer {numbers.optimizer}, learning rate annealed from "
+        f"{numbers.learning_rate:g} to {numbers.final_learning_rate:g}; the loss is the mean over "
+        "the sampled pixels."
     )
+    of = f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
     figure = drawing.picture(3.1, f"Training of {of}", caption)
-    left, right = figure.subplots(1, 2)
-    epochs = np.arange(1, len(losses) + 1)
-    marker = "o" if len(losses) < 20 else None
-    drawing.tidy(left, "Loss (Eq. 7)", "epoch", "mean loss (nats)")
-    left.plot(epochs, losses, color=BLUE, marker=marker, markersize=3)
-    left.set_ylim(0, 1.08 * max(losses))
-    first, last = numbers.learning_rate, numbers.final_learning_rate
-    drawing.tidy(right, "Learning rate, annealed exponentially", "epoch", "learning rate")
-    right.semilogy(epochs, first * (last / first) ** (epochs / epochs[-1]), color=BLUE)
-    for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
-
-
-def held_out(run):
-    """Miss rate of W_l on held-out frames of X_l's own domain."""
-    result = run.held_out()
-    figure = drawing.picture(3.4, "W_l on held-out frames of its own domain")
     axes = figure.subplots()
-    if not result:
-        drawing.say(axes, NO_HELD_OUT)
-        return figure
-    title = f"{result['dataset']}: {result['images']} images, {result['boxes']} pedestrians"
-    drawing.miss_rate_axes(axes, title)
-    label = f"W_l: {result['miss_rate_at_1']:.3f} at FPPI 1"
-    drawing.miss_rate_curve(axes, result["fppi"], result["miss_rate"], color=BLACK, label=label)
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    drawing.tidy(axes, "Loss (Eq. 7)", "epoch", "mean loss (nats)")
+    axes.plot(np.arange(1, len(losses) + 1), losses, color=BLUE, marker=".")
+    axes.set_ylim(0, 1.08 * max(losses))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -65,34 +47,16 @@ def detections(run, count: int = 3):
     items = []
     for i in [sample[k] for k in evenly(len(sample), count)]:
         image = frames.images(i)
-        logits = prediction.predict(detector, image, numbers)
-        found = prediction.detect(logits, i + 1, numbers)
-        shown = [d for d in found if limit is not None and d["score"] >= limit]
-
-        def mark(axes, labels=frames.boxes[i], shown=shown):
-            drawing.boxes(axes, labels.ltwh[labels.ignore], "white", dashed=True)
-            drawing.boxes(axes, labels.ltwh[~labels.ignore], TRUTH)
-            drawing.boxes(axes, [d["bbox"] for d in shown], FOUND, texts=scores_of(shown))
-
+        found = prediction.detect(prediction.predict(detector, image, numbers), i + 1, numbers)
+        own = matching.match({i: found}, {i: frames.boxes[i]}, np.inf if limit is None else limit)
+        mark = partial(drawing.matched, parts=own)
         items.append((image, frames.name[i], mark))
     caption = (
-        "Green: labeled pedestrians. Orange: detections with the score that gives FPPI 1 or more. "
-        "Frames evenly chosen among those with a pedestrian."
+        "Detections with the score that gives FPPI 1 or more: green hits, orange false ones. "
+        "Labeled pedestrians: green where found, red where missed. Frames evenly chosen among "
+        "those with a pedestrian."
     )
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
-
-
-def scores_of(found):
-    """A detection's score, written at its box."""
-    return [f"{d['score']:.2f}" for d in found]
-
-
-def by_image(found: list) -> dict:
-    """Detections by the position of their image."""
-    groups = {}
-    for d in found:
-        groups.setdefault(d["image_id"] - 1, []).append(d)
-    return groups
 
 
 def predictions(run, cycle: int, count: int = 2):
@@ -102,23 +66,18 @@ def predictions(run, cycle: int, count: int = 2):
     logits = run.logits(cycle)
     positions = logits["position"].values
     pool, numbers = run.frames("pool").unlabeled(), run.numbers(cycle)
-    found = by_image(run.detections(cycle, "pool"))
-    both = numbers.double_evaluation and numbers.double_average == "probabilities"
-    views = "mean of the image and its mirror image; " if both else ""
+    found = matching.by_image(run.detections(cycle, "pool"))
     caption = (
         "Probabilities of the five default boxes (height × width) at every pixel, from 0 (black) "
-        f"to 1 (yellow); {views}orange: detections. Frames: the most confident detection in each "
-        f"of {count} sequences, else evenly over the pool."
+        f"to 1 (yellow); orange: detections. Frames: the most confident detections, of "
+        f"{count} sequences where there are any."
     )
     items = []
     for k in confident(found, positions, pool.sequence, count):
         position = int(positions[k])
         part = logits.isel(frame=k).load()
-        own = sorted(found.get(position, []), key=lambda d: -d["score"])
-
-        def mark(axes, own=own):
-            drawing.boxes(axes, [d["bbox"] for d in own], FOUND, texts=scores_of(own))
-
+        own = matching.match({position: found.get(position, [])}, {}, 0)
+        mark = partial(drawing.matched, parts=own)
         items.append((pool.images(position), pool.name[position], mark))
         coarse, fine = part[prediction.COARSE].values, part[prediction.FINE].values
         for level, plane in enumerate(prediction.probabilities(coarse, fine, numbers)):
@@ -132,32 +91,26 @@ def predictions(run, cycle: int, count: int = 2):
 
 def confident(found: dict, positions, sequence, count: int) -> list:
     """Indices into `positions` of the frame with the highest detection of each sequence, highest
-    first; where there are not enough, frames evenly over the pool follow."""
-    highest = {p: max(d["score"] for d in own) for p, own in found.items()}
+    first, at most `count`."""
+    highest = [max((d["score"] for d in found.get(int(p), [])), default=0) for p in positions]
     best = {}
-    for position in sorted(highest, key=highest.get, reverse=True):
-        best.setdefault(None if sequence is None else sequence[position], position)
-    index = {int(p): k for k, p in enumerate(positions)}
-    wanted = [index[p] for p in list(best.values())[:count]]
-    return list(dict.fromkeys(wanted + evenly(len(positions), count)))[:count]
+    for k in np.argsort(-np.array(highest), kind="stable").tolist():
+        best.setdefault(k if sequence is None else sequence[positions[k]], k)
+    return list(best.values())[:count]
 
 
 def score_maps(run, cycle: int, count: int = 3):
     """The score maps of frames with a high score, over their images."""
-    from alkit.aggregation import image_score
-
     maps = run.scores(cycle)
     positions = maps["position"].values
     looked = evenly(len(positions), SAMPLED)
-    numbers, how = run.numbers(cycle), run.aggregation(cycle)
-    region, grid = numbers.pixels(numbers.region), numbers.region_grid
     sample = maps.isel(frame=looked).values
-    z = image_score(sample, region, how, grid) if looked else np.zeros(0)
-    best = np.argsort(-z, kind="stable")[:count].tolist()
+    mean = sample.mean((1, 2))
+    best = np.argsort(-mean, kind="stable")[:count].tolist()
     highest = max(float(sample[best].max(initial=0)), 1e-6)
     caption = (
         f"Score of every pixel ({run.strategy.score}), clear at 0, brightest at {highest:.3g} "
-        f"nats. Frames: those of the highest image score z among {len(looked)} of the "
+        f"nats. Frames: those of the highest mean score among {len(looked)} of the "
         f"{len(positions)} unlabeled frames, evenly chosen."
     )
     pool = run.frames("pool").unlabeled()
@@ -165,12 +118,8 @@ def score_maps(run, cycle: int, count: int = 3):
     for k in best:
         position = int(positions[looked[k]])
         image = pool.images(position)
-
-        def mark(axes, image=image, scores=sample[k]):
-            drawing.overlay(axes, image, scores, highest)
-
-        images.append((image, f"{pool.name[position]}   z = {z[k]:.4f} nat", None))
-        overlays.append((image, "", mark))
+        images.append((image, f"{pool.name[position]}   mean {mean[k]:.4f} nats", None))
+        overlays.append((drawing.under_scores(image, sample[k], highest), "", None))
     title = f"Step 2, cycle {cycle}: where the predictions diverge"
     return drawing.contact_sheet(images + overlays, max(1, len(best)), title, caption, NONE_LEFT)
 
@@ -182,8 +131,8 @@ def image_scores(run, cycle: int):
     z[table["position"]] = table["z"]
     sequence = run.frames("pool").sequence
     caption = (
-        f"Image score z (Eq. 5) of {len(table)} unlabeled frames. Right: in the order of the pool"
-        + (", a band for each sequence; gaps are labeled frames." if sequence is not None else ".")
+        f"Image score z (Eq. 5) of {len(table)} unlabeled frames. Right: in the order of the pool, "
+        "a band for each sequence; gaps are labeled frames."
     )
     figure = drawing.picture(3.3, f"Step 3, cycle {cycle}: image scores", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.4))

@@ -2,29 +2,24 @@
 // Everything that comes from files is set as text, never as HTML. Every change goes to Python as
 // a message with a number, and counts as saved when Python has sent that number back.
 
-const SVG = "http://www.w3.org/2000/svg";
 const COLORS = ["#2bd99a", "#ffb000", "#56b4e9", "#cc79a7", "#d55e00", "#f0e442"];
 const IGNORE = "ignore";
 const SMALLEST = 3; // pixels of a side; a smaller drag draws nothing
 const PATIENCE = 4000; // milliseconds without an answer until the page says so
 const STYLE = `
-  .page { font: 14px/1.4 system-ui, sans-serif; color: #222; outline: none; }
-  .bar { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 4px 0; }
-  .bar button { font: inherit; padding: 3px 10px; border: 1px solid #bbb; border-radius: 4px;
-    background: #fff; cursor: pointer; }
-  .bar button:hover { background: #f2f2f2; }
-  .bar button.on { outline: 2px solid #333; }
-  .bar button.main { background: #0072b2; border-color: #0072b2; color: #fff; }
-  .bar button:disabled { opacity: .4; cursor: default; }
-  .bar .space { flex: 1; }
-  .saved { color: #00734f; } .saving { color: #777; } .lost { color: #c00; font-weight: bold; }
+  .page { font: 14px/1.4 system-ui, sans-serif; outline: none; }
+  .bar, .strip { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; margin: 4px 0; }
+  button { font: inherit; padding: 2px 8px; border: 1px solid #bbb; background: #fff; }
+  .on, .here { outline: 2px solid #333; }
+  button.main { background: #0072b2; color: #fff; }
+  .done { background: #c9f0e0; }
+  .space { flex: 1; }
+  .saved { color: #00734f; } .lost { color: #c00; font-weight: bold; }
   .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 5px; }
   svg { width: 100%; max-height: 72vh; background: #333; cursor: crosshair; touch-action: none;
     display: block; user-select: none; }
-  .strip { display: flex; flex-wrap: wrap; gap: 3px; margin: 6px 0; }
-  .strip button { font: 12px system-ui; min-width: 28px; padding: 2px 4px; cursor: pointer;
-    border: 1px solid #ccc; background: #fff; border-radius: 3px; }
-  .strip button.done { background: #c9f0e0; } .strip button.here { outline: 2px solid #333; }
+  svg g { filter: drop-shadow(0 0 1px #000); }
+  svg rect { vector-effect: non-scaling-stroke; stroke-width: 2; }
   .quiet { color: #666; font-size: 12px; }`;
 const HELP = "Drag: draw (with Shift also over a box). Drag a box or its corners: move, resize. " +
   "Del: delete. 1–9: class. i: ignore. Ctrl+Z: undo. Enter: finished, next. u: not finished " +
@@ -38,7 +33,7 @@ function node(tag, properties = {}, ...children) {
 }
 
 function shape(tag, attributes, ...children) {
-  const made = document.createElementNS(SVG, tag);
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.append(...children);
   return made;
@@ -53,7 +48,7 @@ export function render({ model }) {
 
   const title = node("b", { className: "title" });
   const about = node("span", { className: "quiet about" });
-  const status = node("span", { className: "saved status" });
+  const status = node("span", { className: "status" });
   const space = () => node("span", { className: "space" });
   const bar = node("div", { className: "bar classes" });
   const image = shape("image", { x: 0, y: 0 });
@@ -71,16 +66,10 @@ export function render({ model }) {
   function send(kind, rest) {
     sent += 1;
     say("saving", "saving …");
-    deliver({ kind, n: sent, ...rest });
-  }
-  function deliver(message) { // again and again until it is answered: each says all of the frame
-    model.send_msg(message);
+    model.send_msg({ kind, n: sent, ...rest });
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      say("lost", "NOT SAVED: no answer. The kernel or server may be gone; what was saved is " +
-        "safe there. Start it again and reload this page.");
-      deliver(message);
-    }, PATIENCE);
+    timer = setTimeout(() => say("lost", "NOT SAVED: no answer. The kernel or server may be gone; " +
+      "what was saved is safe there. Start it again and reload this page."), PATIENCE);
   }
   function say(kind, text) {
     status.className = `${kind} status`;
@@ -163,9 +152,10 @@ export function render({ model }) {
     if (model.frame.key === frame.key) return show();
     frame = model.frame;
     [boxes, finished, history, selected, drag] = [frame.boxes, frame.looked_at, [], -1, null];
-    image.setAttribute("href", frame.image);
-    image.setAttribute("width", frame.width);
-    image.setAttribute("height", frame.height);
+    const { width, height } = frame;
+    for (const [key, value] of Object.entries({ href: frame.image, width, height })) {
+      image.setAttribute(key, value);
+    }
     whole();
   }
   function button(text, tip, action, className = "", disabled = false) {
@@ -181,20 +171,16 @@ export function render({ model }) {
       const count = boxes.filter((b) => b.label === each).length || "";
       const on = each === (own?.label ?? label) ? "on" : "";
       const made = button(`${each} ${count}`, `key ${k + 1}`, () => name(each), on);
-      const swatch = node("span", { className: "swatch" });
-      swatch.style.background = color(each);
+      const swatch = node("span", { className: "swatch", style: `background: ${color(each)}` });
       made.prepend(swatch);
-      made.dataset.label = each;
-      if (each === IGNORE) made.style.background = "#ddd";
       return made;
     });
     const goOn = boxes.length ? "Finished, next" : "Nothing there, next";
-    const again = button("Not finished", "key u: not finished after all", takeBack);
     bar.replaceChildren(
       ...ofClasses,
       button("Delete", "key Del", remove, "", !own),
       button("Undo", "Ctrl+Z", undo, "", !history.length),
-      ...(finished ? [again] : []),
+      ...(finished ? [button("Not finished", "key u: not finished after all", takeBack)] : []),
       space(),
       button("Previous", "key PgUp", () => open(index - 1), "", index === 0),
       button("Later", "key PgDn: go on, this frame is not finished", () => open(index + 1), "",
@@ -211,21 +197,17 @@ export function render({ model }) {
   function color(each) {
     return each === IGNORE ? "#ffffff" : COLORS[model.classes.indexOf(each) % COLORS.length];
   }
-  function drawing(box, k) { // a box: its dark border, itself, and its handles if it is selected
-    const unit = view[2] / Math.max(1, svg.clientWidth || 800); // image pixels a pixel
-    const [x, y, width, height] = box.bbox, on = k === selected, strong = on || k === drag?.at;
-    const at = { x, y, width, height }, stroke = color(box.label), side = 9 * unit;
-    const dash = box.label === IGNORE ? { "stroke-dasharray": `${6 * unit} ${4 * unit}` } : {};
-    const border = shape("rect", { ...at, fill: "none", stroke: "#000", "stroke-opacity": .6,
-      "stroke-width": 4 * unit, "pointer-events": "none" });
-    const own = shape("rect", { ...at, ...dash, stroke, fill: stroke, cursor: "move", "data-box": k,
-      "fill-opacity": strong ? .18 : .05, "stroke-width": (strong ? 2.4 : 1.6) * unit },
-    shape("title", {}, box.label));
+  function drawing(box, k) { // a box, and its handles if it is selected
+    const side = 9 * view[2] / Math.max(1, svg.clientWidth || 800); // nine pixels of the screen
+    const [x, y, width, height] = box.bbox, on = k === selected, stroke = color(box.label);
+    const own = shape("rect", { x, y, width, height, stroke, fill: stroke, cursor: "move",
+      "data-box": k, "fill-opacity": on ? .18 : .05,
+      "stroke-dasharray": box.label === IGNORE ? "6 4" : "none" }, shape("title", {}, box.label));
     const corners = [[0, 0], [.5, 0], [1, 0], [0, .5], [1, .5], [0, 1], [.5, 1], [1, 1]];
     const handles = corners.map(([fx, fy]) => shape("rect", { x: x + fx * width - side / 2,
       y: y + fy * height - side / 2, width: side, height: side, fill: "#fff", stroke: "#000",
-      "stroke-width": unit, "data-handle": `${fx} ${fy}`, cursor: "nwse-resize" }));
-    return [border, own, ...(on ? handles : [])];
+      "data-handle": `${fx} ${fy}`, cursor: "nwse-resize" }));
+    return on ? [own, ...handles] : [own];
   }
 
   // --- the pointer

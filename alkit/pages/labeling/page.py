@@ -8,7 +8,7 @@ from panel.custom import JSComponent
 
 from alkit.data.imagefile import jpeg
 from alkit.labeling.session import Held, Session
-from alkit.loop.runs import Run, open_run
+from alkit.loop.runs import Run
 from alkit.loop.task import task
 from alkit.pages import serving
 
@@ -42,8 +42,7 @@ class Canvas(JSComponent):
         """The next frame that is not finished, after this one if there is any."""
         done = self._finished()
         left = [k for k in range(len(done)) if not done[k]]
-        following = min(index + 1, len(done) - 1)
-        return min(left, key=lambda k: (k <= index, k), default=following)
+        return min(left, key=lambda k: (k <= index, k), default=min(index + 1, len(done) - 1))
 
     def _show(self, index: int):
         task = self._session.task
@@ -89,25 +88,22 @@ class Canvas(JSComponent):
             index = min(max(int(message["index"]), 0), len(positions) - 1)
             self._session.leave(self.frame["position"])
             self._show(index)
-        elif kind in ("keep", "finish"):
-            position = int(message["position"])
-            finished = kind == "finish" or bool(message.get("looked_at"))
-            self._session.keep(position, message["boxes"], finished)
-            if kind == "finish":
-                self._show(self._next(positions.index(position)))
-            else:
-                self.done = self._finished()
-        else:
+            return
+        if kind not in ("keep", "finish"):
             raise ValueError(f"the page's message is of kind {kind!r}; keep, open or finish")
+        position, finish = int(message["position"]), kind == "finish"
+        self._session.keep(position, message["boxes"], finish or bool(message.get("looked_at")))
+        if finish:
+            self._show(self._next(positions.index(position)))
+        self.done = self._finished()
 
 
-def page(run: str | Run, cycle: int):
+def page(run: Run, cycle: int):
     """The labeling page of a cycle. In a notebook a page of the same kernel takes the place of an
     earlier one; a served page waits, and says for whom, while somebody else labels.
 
     Raises ValueError and RuntimeError where `Session` does, in a notebook Held too.
     """
-    run = run if isinstance(run, Run) else open_run(run)
     wanted = task(run, cycle)
     if not serving.served():
         pn.extension(inline=True)  # in a notebook too nothing comes from another host
