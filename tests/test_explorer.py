@@ -427,6 +427,14 @@ def test_counts_of_known_pedestrians(explorer):
     assert explorer.timeline._counts.data["n"].sum() == counts.sum()
 
 
+@pytest.mark.parametrize("layer", ["score", "regions", "none"])
+def test_pictures_as_files(explorer, layer):
+    explorer.controls.layer.value = layer
+    assert explorer._file("png").read().startswith(b"\x89PNG")
+    assert explorer._file("svg").read().startswith(b"<?xml")
+    explorer.controls.layer.value = "score"
+
+
 def test_layers_are_what_their_names_say(explorer):
     opened, c = explorer.cycle, explorer.controls
     position, radius = opened.selection["chosen"][0]["position"], c.radius.value

@@ -19,7 +19,7 @@ LAYERS = [
     {"cli"},
 ]
 WINGS = {"data", "street", "loop", "labeling", "pages", "studies"}
-LINES, LINES_OF_TOP = 16_341, 3_302  # at most, of Python and JavaScript
+LINES, LINES_OF_TOP = 15_124, 3_000  # at most, of Python and JavaScript
 
 
 def modules() -> dict:

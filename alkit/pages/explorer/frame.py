@@ -8,6 +8,7 @@ import numpy as np
 from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, Range1d
 from bokeh.palettes import all_palettes
 from bokeh.plotting import figure
+from matplotlib.colors import ListedColormap
 
 from alkit import aggregation, scores
 from alkit.pages import matching
@@ -56,6 +57,24 @@ def region_map(cycle: Cycle, score: np.ndarray, region: int) -> np.ndarray:
     drawn = np.full(score.shape, np.nan, np.float32)
     spread = np.repeat(np.repeat(maxima, np.diff(rows), 0), np.diff(columns), 1)
     drawn[rows[0] : rows[-1], columns[0] : columns[-1]] = spread
+    return drawn
+
+
+def picture(controls, cycle: Cycle, position: int) -> drawing.Picture:
+    """What is shown of a frame as a Matplotlib figure, for a file. Raises Unavailable."""
+    image, name = cycle.pool.images(position), cycle.table["name"][position]
+    caption = f"{controls.run.value}, cycle {cycle.number}; {cycle.reason(position)}."
+    drawn = drawing.picture(8.2 * image.shape[0] / image.shape[1] + 0.9, name, caption)
+    axes = drawn.subplots()
+    drawing.photograph(axes, image)
+    if controls.layer.value != "none":
+        _, _, shown, high, title = maps(controls, cycle, position, controls.radius.value)
+        shown = np.ma.masked_less_equal(np.nan_to_num(shown), controls.threshold.value * high)
+        style = {"cmap": ListedColormap(PALETTES[controls.palette.value]), "vmin": 0, "vmax": high}
+        colors = axes.imshow(shown, alpha=controls.opacity.value, **style)
+        drawn.colorbar(colors, ax=axes, label=title, fraction=0.035, pad=0.01)
+    parts = zip(BOXES, cycle.matched(position, controls.limit.value), strict=False)
+    drawing.matched(axes, [part for name, part in parts if name in controls.boxes.value])
     return drawn
 
 

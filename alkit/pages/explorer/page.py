@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
@@ -14,7 +15,7 @@ from alkit.pages import serving
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.controls import NOTHING, Controls
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.explorer.frame import DEFAULTS, FrameView
+from alkit.pages.explorer.frame import DEFAULTS, FrameView, picture
 from alkit.pages.explorer.timeline import Timeline
 from alkit.pages.explorer.trial import Trials
 from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
@@ -188,6 +189,14 @@ class Explorer:
         self.controls.restore_numbers(self.cycle)
         self._show_frame()
 
+    def _file(self, kind: str) -> io.BytesIO:
+        """The frame as it is shown, as PNG or SVG."""
+        file = io.BytesIO()
+        drawn = picture(self.controls, self.cycle, self.controls.position.value)
+        drawn.savefig(file, format=kind, dpi=200)
+        file.seek(0)
+        return file
+
     # --- what takes long, in slices
 
     @property
@@ -223,7 +232,13 @@ class Explorer:
         ]
         sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
         title = words("about", "<b>Other numbers, from the stored logits</b>")
-        tried = pn.Column(title, *sliders, self.link_words, width=270)
+        files = [
+            pn.widgets.FileDownload(
+                callback=partial(self._file, kind), filename=f"frame.{kind}", label=kind.upper()
+            )
+            for kind in ("png", "svg")
+        ]
+        tried = pn.Column(title, *sliders, *files, self.link_words, width=270)
         keys = Keys(self._step, everywhere=self.served)
         place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
         look = c.layer, c.palette, c.opacity, c.threshold, c.limit
