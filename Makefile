@@ -28,8 +28,8 @@ demo: $(READY)  ## Run three cycles of two strategies on street and write the re
 
 # Tests start processes of their own, which share the cores.
 test: export OMP_NUM_THREADS = 1
-test: $(READY)  ## Run all tests but those of the next two
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run all tests but those of the next two, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The packages of labeling tools pin other versions than ours, so that they have their own place.
 FORMATS := .venv-formats
@@ -55,6 +55,10 @@ $(BROWSER): tests/browser/requirements.lock $(READY)
 test-browser: export OMP_NUM_THREADS = 1
 test-browser: $(BROWSER)  ## Test the pages in a real browser; installs Debian's Chromium if there is none
 	$(BIN)/python -m pytest tests/browser
+
+.PHONY: faults
+faults: $(READY)  ## Plant known faults one after the other; each has to make a test fail
+	$(BIN)/python tests/faults/plant.py
 
 .PHONY: bench
 bench: $(READY)  ## Measure speed, memory and disk against references, a quarter of an hour
