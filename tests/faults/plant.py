@@ -9,7 +9,6 @@ fails. The exit status is 1 if a fault is left that nothing catches.
 import os
 import queue
 import shutil
-import shutil
 import subprocess
 import sys
 import tempfile
