@@ -113,12 +113,13 @@ class Entry(_Model):
     ) -> FrameSet:
         """As `open`, with all labeled objects."""
         read, call = self.reader_module().read, self.reader_args(**args)
-        if "image_size" in inspect.signature(read).parameters:  # a reader that draws, at any size
+        known = inspect.signature(read).parameters
+        if "image_size" in known:  # a reader that draws, at any size
             call["image_size"] = image_size or self.image_size
         try:
             frames = read(root=self.existing_root(), **call)
         except ValidationError as error:
-            raise CatalogError(f"{self.name}: args: {problems(error)}") from None
+            raise CatalogError(f"{self.name}: args: {problems(error, known=known)}") from None
         if self.kind == "stills":
             frames = replace(frames, sequence=None, frame=None)
         elif frames.sequence is None or frames.frame is None:
@@ -197,7 +198,7 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
         entries = _File.model_validate(data).datasets
     except ValidationError as error:
-        raise CatalogError(f"{path}: {problems(error)}") from None
+        raise CatalogError(f"{path}: {problems(error, known=Entry.model_fields)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: not valid YAML: {error}") from None
     named = {name: entry.model_copy(update={"name": name}) for name, entry in entries.items()}

@@ -1,5 +1,6 @@
 """What is said in words: checked claims and errors; and which of many are looked at."""
 
+import difflib
 import reprlib
 
 import numpy as np
@@ -11,14 +12,18 @@ def sentence(claim: str, problems) -> str:
     return claim if not problems else f"{claim.split(':')[0]}: wrong: " + "; ".join(problems)
 
 
-def problems(error, most: int = 5) -> str:
-    """What a pydantic ValidationError says, as `place: what is wrong (got …)`, the first of it."""
+def problems(error, most: int = 5, known=()) -> str:
+    """What a pydantic ValidationError says, as `place: what is wrong (got …)`, the first of it; and
+    of the `known` names the one that a wrong name is nearest to."""
     said = []
     for problem in error.errors(include_url=False)[:most]:
         place = ".".join(map(str, problem["loc"]))
         silent = problem["type"] == "missing" or (problem["type"] == "value_error" and not place)
-        got = "" if silent else f" (got {reprlib.repr(problem['input'])})"
+        got = "" if silent else f" (got {reprlib.repr(problem['input'])[:100]})"
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
+            got += f"; did you mean {near[0]}?" if near else ""
         said.append((f"{place}: " if place else "") + message + got)
     return "; ".join(said)
 
