@@ -577,6 +577,21 @@ def test_what_is_wrong_in_cvat_is_said_with_where(exported, refused, old, new, m
     assert re.search(message, refused(folder))
 
 
+def test_a_document_type_is_refused_in_any_encoding(exported, refused):
+    """As text of two bytes a letter nobody finds it by looking for its letters."""
+    folder = exported("cvat")
+    text = (folder / FILES["cvat"]).read_text()
+    bomb = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE a [<!ENTITY b "c">]>'
+    (folder / FILES["cvat"]).write_bytes((bomb + text).encode("utf-16"))
+    assert "it has a document type" in refused(folder)
+
+
+def test_a_small_archive_of_much_is_refused(tmp_path, refused):
+    with zipfile.ZipFile(tmp_path / "much.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("tasks.json", b" " * 100_000_000)
+    assert "got 100 MB. Is this the right file?" in refused(tmp_path / "much.zip")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

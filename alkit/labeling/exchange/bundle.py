@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+LARGEST = 64_000_000  # bytes of all annotation files: some hundred frames take a few million
 SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data")
 # What reading a damaged zip file raises.
 BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
@@ -16,7 +17,8 @@ class Bundle:
     """The content of annotation files by name, in the order of the names; images beside them are
     passed over.
 
-    Raises FileNotFoundError, and ValueError for what is no regular file, or a damaged zip file.
+    Raises FileNotFoundError, and ValueError for what is no regular file, a damaged zip file, and
+    annotation files of more than `LARGEST` together.
     """
 
     def __init__(self, path: Path):
@@ -26,18 +28,28 @@ class Bundle:
         if path.is_dir():
             # links are not followed: what a tool gives back lies in its folder
             files = [f for f in path.rglob("*") if f.is_file() and not f.is_symlink()]
-            names = [f.relative_to(path).as_posix() for f in files]
-            self.files = _read(names, lambda name: (path / name).read_bytes())
+            sizes = {f.relative_to(path).as_posix(): f.stat().st_size for f in files}
+            self.files = self._read(sizes, lambda name: (path / name).read_bytes())
         elif not path.is_file():
             raise ValueError(f"{path}: expected a file, a folder or a zip file; this is neither")
         elif zipfile.is_zipfile(path):
             try:
                 with zipfile.ZipFile(path) as archive:
-                    self.files = _read(archive.namelist(), archive.read)
+                    sizes = {info.filename: info.file_size for info in archive.infolist()}
+                    self.files = self._read(sizes, archive.read)
             except DAMAGED as error:
                 raise ValueError(f"{path}: a damaged zip file: {error}") from None
         else:
-            self.files = _read([path.name], lambda _: path.read_bytes())
+            self.files = self._read({path.name: path.stat().st_size}, lambda _: path.read_bytes())
+
+    def _read(self, sizes: dict, read) -> dict:
+        sizes = {name: n for name, n in sizes.items() if name.lower().endswith(SUFFIXES)}
+        if (total := sum(sizes.values())) > LARGEST:
+            raise ValueError(
+                f"{self.path}: expected annotation files of {LARGEST / 1e6:.0f} MB together at "
+                f"most, got {total / 1e6:.0f} MB. Is this the right file?"
+            )
+        return {name: read(name) for name in sorted(sizes)}
 
     def text(self, name: str) -> str:
         """A text file. Raises ValueError if it is not UTF-8."""
@@ -63,7 +75,3 @@ class Bundle:
         if len(names) != 1:
             raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
         return names[0]
-
-
-def _read(names: list, read) -> dict:
-    return {name: read(name) for name in sorted(names) if name.lower().endswith(SUFFIXES)}

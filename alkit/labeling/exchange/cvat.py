@@ -79,12 +79,17 @@ def _add(parent: Element, tag: str, text: str | None = None, **attributes) -> El
     return child
 
 
+class _Plain(ElementTree.TreeBuilder):
+    def doctype(self, *_):  # before any entity is declared, in whatever encoding
+        raise ValueError("it has a document type, which CVAT's files have not")
+
+
 def read(bundle: Bundle) -> list:
     """(name, answer) of each image."""
     name = bundle.one(bundle.ending(".xml"), "one XML file")
     where = f"{bundle.path}: {name}"
     try:
-        root = ElementTree.fromstring(bundle.files[name])
+        root = ElementTree.fromstring(bundle.files[name], ElementTree.XMLParser(target=_Plain()))
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{where}: not XML as CVAT writes it, or cut off: {error}") from None
     if root.tag != "annotations" or root.find("track") is not None:
