@@ -80,7 +80,12 @@ class Notebooks:
         kernel, self.ahead = self.ahead or Kernel(), None if last else Kernel()
         try:
             papermill.execute_notebook(
-                NOTEBOOKS / target.name, target, parameters, km=kernel, progress_bar=False
+                NOTEBOOKS / target.name,
+                target,
+                parameters,
+                km=kernel,
+                progress_bar=False,
+                coalesce_streams=True,  # of a bar the last state stays
             )
         except PapermillExecutionError as error:
             raise NotebookFailed(
