@@ -20,7 +20,8 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
-{% block html_head_css %}<style>main { max-width: 1100px; margin: 0 auto; }</style>{% endblock %}"""
+{% block html_head_css %}<style>main { max-width: 1100px; margin: 0 auto; }
+main pre { white-space: pre !important; overflow-x: auto; }</style>{% endblock %}"""
 PICTURES = 300  # chosen frames of all cycles together: the file stays below 10 MB
 MOST = 48  # chosen frames of one cycle
 
