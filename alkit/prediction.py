@@ -154,13 +154,9 @@ def detect(logits: dict, image_id: int, profile: Profile) -> list:
 
 def detect_all(detector: Detector, frames: FrameSet, profile: Profile, progress) -> list:
     """Detections of all frames as COCO results; image ids count from 1."""
-
-    def use(position, logits):
-        return detect(logits, position + 1, profile)
-
-    found = []
-    everyone = range(len(frames))
-    for i, own in enumerate(predict_all(detector, frames, everyone, profile, use)):
+    found, everyone = [], range(len(frames))
+    each = predict_all(detector, frames, everyone, profile, lambda i, m: detect(m, i + 1, profile))
+    for i, own in enumerate(each):
         found += own
         progress(i + 1, len(frames))
     return found
