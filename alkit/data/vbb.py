@@ -23,11 +23,6 @@ def _plain(value):
     return value.item() if value.size == 1 else value.ravel().tolist()
 
 
-def _things(value):
-    """The objects of a frame: a struct array, or a cell of structs, or [] for none."""
-    return [single(one) for one in value] if isinstance(value, list) else _plain(value)
-
-
 Plain = BeforeValidator(_plain)
 
 
@@ -46,7 +41,7 @@ class Annotation(BaseModel):
     """The struct A. A label is [] where no object has the number."""
 
     nFrame: Annotated[int, Plain]
-    objLists: Annotated[list[Annotated[list[Thing], BeforeValidator(_things)]], Plain]
+    objLists: Annotated[list[Annotated[list[Thing], Plain]], Plain]
     objLbl: Annotated[list[Annotated[str | list, Plain]], Plain]
 
 
@@ -56,12 +51,11 @@ class File(BaseModel):
     A: Annotated[Annotation, BeforeValidator(single)]
 
 
-def read_vbb(path: Path, equal_is_hidden: bool = False) -> LazySequence:
+def read_vbb(path: Path) -> LazySequence:
     """The `Boxes` of each frame of a video, pixels counted from 0; identities are the numbers of
     the objects in the video, from 1.
 
-    `visible` is posv where occl is 1 and posv is not all zeros, else pos. `equal_is_hidden` makes
-    it [left, top, 0, 0] where posv equals pos although occl is 1.
+    `visible` is posv where occl is 1 and posv is not all zeros, else pos.
 
     Raises what `read_mat` does, and ValueError that names the file and the field (A.objLists.1.0
     is the first object of the second frame) for: missing fields, values of another type or number
@@ -83,8 +77,6 @@ def read_vbb(path: Path, equal_is_hidden: bool = False) -> LazySequence:
     posv = np.array([thing.posv for thing in everything]).reshape(-1, 4)
     occluded = np.array([thing.occl for thing in everything], bool) & posv.any(axis=1)
     visible = np.where(occluded[:, None], posv, pos)
-    if equal_is_hidden:
-        visible[occluded & (posv == pos).all(axis=1), 2:] = 0
     ids = [thing.id for thing in everything]
     from_zero = (1, 1, 0, 0)  # the file counts pixels from 1
     boxes = Boxes(pos - from_zero, [label_of[k] for k in ids], None, visible - from_zero, ids)

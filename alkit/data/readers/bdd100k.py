@@ -115,13 +115,7 @@ def read(
         image_size=IMAGE_SIZE,
         boxes=boxes_by_image(len(names), np.array(image, np.int64), boxes),
     )
-    if with_positives is None:
-        return frames
-    rule = filters.RULES[with_positives]
-    kept = frames.with_boxes(lambda boxes: filters.apply(rule, boxes)).with_pedestrians()
-    if len(kept) == 0:
-        raise ValueError(f"{path}: no image has a positive under the rule {with_positives!r}")
-    return frames.take(kept)
+    return filters.with_positives(frames, with_positives) if with_positives else frames
 
 
 def sources(root: Path, *, annotations: str, images: str, **_) -> tuple[list, list]:

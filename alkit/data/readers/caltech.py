@@ -7,13 +7,11 @@ individual; "people", a group; "person?", one that may be none; and in some file
 import functools
 import re
 from dataclasses import replace
-from itertools import chain, compress
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, validate_call
-from tqdm import tqdm
 
 from alkit.data import filters
 from alkit.data.records import unique
@@ -34,7 +32,6 @@ def read(
     first: NonNegativeInt = 0,
     across_videos: bool = False,
     with_positives: filters.RuleName | None = None,
-    equal_is_hidden: bool = False,
 ) -> FrameSet:
     """Frames of the videos in `sets`, in this order, videos by name, at native pixels.
 
@@ -54,11 +51,10 @@ def read(
 
     **Boxes**: left and top count from 1 in the file and from 0 here. `visible` is posv where occl
     is 1 and posv is not all zeros, else the full box. Where posv equals pos although occl is 1, the
-    object counts as wholly visible in the benchmark's evaluation (dbEval.m) and in the authors'
-    code, but as hidden where the toolbox loads boxes to train on (bbGt.m): `equal_is_hidden` makes
-    it [left, top, 0, 0], a visible part of no area. Identities are unique over the whole data set,
-    the same in whatever part of it is read: (set · 10⁴ + video) · 10⁹ + id, or the video's position
-    in place of set · 10⁴ + video where names are not as above.
+    object is wholly visible, as in the benchmark's evaluation (dbEval.m) and in the authors' code;
+    where the toolbox loads boxes to train on (bbGt.m), it is hidden. Identities are unique over the
+    whole data set, the same in whatever part of it is read: (set · 10⁴ + video) · 10⁹ + id, or the
+    video's position in place of set · 10⁴ + video where names are not as above.
 
     Opening reads the videos' headers. A video's annotations are read when one of its boxes is first
     asked for, and kept; `with_positives` reads all at once, with a progress bar.
@@ -70,28 +66,9 @@ def read(
     videos = _videos(root, sets)
     names, seqs = list(videos), [SeqFile(path) for path in videos.values()]
     vbbs = None if annotations is None else _annotation_files(root / annotations, names)
-
-    @functools.cache
-    def annotated(v: int) -> LazySequence:
-        return read_vbb(vbbs[v], equal_is_hidden)
-
-    parts = [[(v, f) for f in range(len(seq))] for v, seq in enumerate(seqs)]
-    if with_positives is not None:
-        if vbbs is None:
-            raise ValueError(f"{root}: with_positives needs annotations, which are null")
-        rule = filters.RULES[with_positives]
-        for v in tqdm(range(len(seqs)), f"{root.name}: annotations", delay=2, leave=False):
-            kept = [not filters.apply(rule, boxes).ignore.all() for boxes in annotated(v)]
-            parts[v] = list(compress(parts[v], kept))
-    if across_videos:
-        parts = [list(chain.from_iterable(parts))]
-    pairs = [pair for part in parts for pair in part[first::step]]
-    if not pairs:
-        raise ValueError(
-            f"{root}: no frame is left of {sum(map(len, seqs))} in {len(seqs)} videos: first is "
-            f"{first}, step {step}, with_positives {with_positives!r}"
-        )
+    annotated = functools.cache(lambda v: read_vbb(vbbs[v]))
     number_of = _video_numbers(names)
+    pairs = [(v, f) for v, seq in enumerate(seqs) for f in range(len(seq))]
 
     def boxes_of(i):
         v, f = pairs[i]
@@ -104,7 +81,7 @@ def read(
         return replace(found[f], identity=found[f].identity + number_of[v] * 10**9)
 
     sizes = {seq.image_size for seq in seqs}
-    return FrameSet(
+    frames = FrameSet(
         dataset=root.name,
         name=[f"{names[v]}/I{f:05d}" for v, f in pairs],
         read=lambda i: seqs[pairs[i][0]][pairs[i][1]],
@@ -113,6 +90,19 @@ def read(
         sequence=np.array([names[v] for v, _ in pairs]),
         frame=np.array([f for _, f in pairs]) / step,
     )
+    if with_positives is not None:
+        frames = filters.with_positives(frames, with_positives)
+    count = np.arange(len(frames))
+    if not across_videos:
+        _, start, video = np.unique(frames.sequence, return_index=True, return_inverse=True)
+        count -= start[video]
+    chosen = np.flatnonzero((count >= first) & ((count - first) % step == 0))
+    if len(chosen) == 0:
+        raise ValueError(
+            f"{root}: no frame is left of {len(pairs)} in {len(seqs)} videos: first is {first}, "
+            f"step {step}, with_positives {with_positives!r}"
+        )
+    return frames.take(chosen)
 
 
 def sources(
@@ -125,12 +115,17 @@ def sources(
 
 
 def _videos(root: Path, sets: list[str] | None) -> dict[str, Path]:
-    """The .seq files by the name of their sequence, in order."""
-    if sets is None:
-        return {path.stem: path for path in _files_in(root, ".seq")}
-    unique(root, "name in sets", sets)
-    base = root / "videos" if (root / "videos").is_dir() else root
-    return {f"{name}/{p.stem}": p for name in sets for p in _files_in(base / name, ".seq")}
+    """The .seq files by the name of their sequence, in order. Names that begin with a dot are what
+    some systems add when they pack."""
+    base = root / "videos" if sets and (root / "videos").is_dir() else root
+    unique(root, "name in sets", sets or ())
+    videos = {}
+    for folder in [root] if sets is None else [base / name for name in sets]:
+        files = sorted(folder.glob("[!.]*.seq"))
+        if not files:
+            raise FileNotFoundError(f"{folder}: no .seq files here")
+        videos |= {str(file.relative_to(base).with_suffix("")): file for file in files}
+    return videos
 
 
 def _annotation_files(base: Path, names: list[str]) -> list[Path]:
@@ -142,15 +137,6 @@ def _annotation_files(base: Path, names: list[str]) -> list[Path]:
             f"{base}: the annotations of {len(missing)} of {len(names)} videos are missing, the "
             f"first is {missing[0]}"
         )
-    return files
-
-
-def _files_in(folder: Path, suffix: str) -> list[Path]:
-    """The files with a suffix, by name. Names that begin with a dot are what some systems add when
-    they pack."""
-    files = sorted(folder.glob(f"[!.]*{suffix}"))
-    if not files:
-        raise FileNotFoundError(f"{folder}: no {suffix} files here")
     return files
 
 
