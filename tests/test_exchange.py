@@ -465,10 +465,10 @@ def again(part):
         (set_first("annotations", bbox=[5, 5, 9]), r"annotations.0.bbox.3: Field required"),
         (set_first("annotations", bbox=[5, 5, 900, 9]), r"box 1 \[5, 5, 900, 9\] reaches out of"),
         (set_first("annotations", bbox=[-2, 5, 9, 9]), r"box 1 \[-2, 5, 9, 9\] reaches out of the"),
-        (set_first("annotations", image_id=99), "annotations.0: there is no image with the id 99"),
+        (set_first("annotations", image_id=99), "annotations.0: none of the images has the id 99"),
         (
             set_first("annotations", category_id=9),
-            "annotations.0: there is no category with the id 9",
+            "annotations.0: none of the categories has the id 9",
         ),
         (set_first("annotations", iscrowd=2), "annotations.0.iscrowd: .*2"),
         (again("annotations"), r"id in annotations 1 comes twice"),

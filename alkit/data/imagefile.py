@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from alkit.frames import Boxes, FrameSet, boxes_by_image
+
 QUALITY = 78  # of JPEG
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -41,6 +43,21 @@ def read_image(file, size: tuple[int, int] | None = None, where=None) -> np.ndar
             f"{where}: the image cannot be read whole ({error}); a truncated or damaged file has "
             f"to be copied or downloaded again"
         ) from error
+
+
+def labeled_images(
+    dataset: str, folder: Path, names: list[str], sizes: list[tuple], image, boxes: Boxes
+) -> FrameSet:
+    """Image files, given by their names in a folder and their sizes (height, width), with the boxes
+    of all; `image` (n,) is the position of each box's image. A file is looked for when it is read.
+    """
+    return FrameSet(
+        dataset,
+        names,
+        read=lambda i: read_image(folder / names[i], sizes[i]),
+        image_size=sizes[0] if len(set(sizes)) == 1 else None,
+        boxes=boxes_by_image(len(names), np.array(image, np.int64), boxes),
+    )
 
 
 def check_present(where, files: list[Path]):

@@ -7,9 +7,9 @@ import numpy as np
 from pydantic import Field, validate_call
 
 from alkit.data import filters
-from alkit.data.imagefile import SUFFIXES, read_image
+from alkit.data.imagefile import SUFFIXES, labeled_images
 from alkit.data.records import Coordinate, FileName, Mark, Record, check, read_json, unique
-from alkit.frames import Boxes, FrameSet, boxes_by_image
+from alkit.frames import Boxes, FrameSet
 
 IMAGE_SIZE = (720, 1280)  # (height, width) of all images; the labels do not say it
 
@@ -87,7 +87,7 @@ def read(
     that is not JSON or is truncated, missing keys, names that lead out of the folder or come twice,
     boxes that are not four finite numbers or whose second corner is left of or above the first.
     """
-    path, folder = root / annotations, root / images
+    path = root / annotations
     names, image, ltwh, label, ignore = [], [], [], [], []
     for file in _json_files(path):
         for where, frame in _frames(file):
@@ -108,13 +108,8 @@ def read(
         raise ValueError(f"{path}: expected frames, there are none")
     unique(path, "name", names)
     boxes = Boxes(np.array(ltwh).reshape(-1, 4), label, ignore)
-    frames = FrameSet(
-        dataset=path.stem,
-        name=names,
-        read=lambda i: read_image(folder / names[i], IMAGE_SIZE),
-        image_size=IMAGE_SIZE,
-        boxes=boxes_by_image(len(names), np.array(image, np.int64), boxes),
-    )
+    sizes = [IMAGE_SIZE] * len(names)
+    frames = labeled_images(path.stem, root / images, names, sizes, image, boxes)
     return filters.with_positives(frames, with_positives) if with_positives else frames
 
 
