@@ -188,8 +188,9 @@ def facade(world: int, domain: str, which: int, night: bool) -> tuple[np.ndarray
         for column in range(columns):
             _window(rng, wall, margin + column * pitch, bottom, opening, tall, frame, night)
     wall.box(0, height - 0.4, width, 0.4, _tint(frame, 0.85))
-    (_shop if rng.random() < 0.6 else lambda *a: _house(a[0], a[1], a[2], frame, a[3]))(
-        rng, wall, width, night
-    )
+    if rng.random() < 0.6:
+        _shop(rng, wall, width, night)
+    else:
+        _house(rng, wall, width, frame, night)
     image[:, :3] = image[:, :3] // 2
     return pyramid(image, 4)

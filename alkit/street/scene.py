@@ -72,14 +72,10 @@ def _look(rng, domain: str, weather: str) -> Look:
         contrast, gamma, middle, noise = contrast + 0.25, 0.8, 0.25, noise * 1.6
     if weather == "rain":
         blur += 0.4
-    curve = _curve(balance, contrast, gamma, middle, black)
-    return Look(360, blur, noise, int(rng.integers(30, 62)), curve)
-
-
-def _curve(balance, contrast, gamma, middle, black) -> np.ndarray:
     gray = np.arange(256, dtype=np.float64)[:, None] / 255
     curve = ((gray**gamma - middle) * contrast + middle + black * (1 - contrast)) * balance
-    return np.ascontiguousarray(np.clip(curve * 255, 0, 255).astype(np.uint8)[None])
+    curve = np.clip(curve * 255, 0, 255).astype(np.uint8)[None]
+    return Look(360, blur, noise, int(rng.integers(30, 62)), curve)
 
 
 def _facades(rng, world, domain, length):
