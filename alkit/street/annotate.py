@@ -69,13 +69,7 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
     if not people:
         return NO_BOXES
     spans = [(*(item.points.min(0) - EDGE), *(item.points.max(0) + EDGE)) for item in people]
-    low, high = np.array(spans)[:, :2], np.array(spans)[:, 2:]
-    farthest = max(item.depth for item in people)
-    hiding = [
-        item
-        for item in prop_items(state, view, width, farthest)
-        if np.any((item.points.min(0) <= high) & (item.points.max(0) >= low), axis=0).all()
-    ]
+    hiding = prop_items(state, view, width, max(item.depth for item in people))
     canvas = np.zeros((HEIGHT, int(np.ceil(width))), np.uint8)
     for item in sorted(people + hiding, key=lambda item: -item.depth):
         _silhouette(canvas, item, item.person + 1)
@@ -108,11 +102,5 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
     if not found:
         return NO_BOXES
     full, visible, ignore, identities = zip(*found, strict=True)
-    factor = size[0] / HEIGHT
-    return Boxes(
-        np.array(full) * factor,
-        ["pedestrian"] * len(full),
-        np.array(ignore),
-        np.array(visible) * factor,
-        np.array(identities),
-    )
+    drawn = Boxes(full, ["pedestrian"] * len(full), ignore, visible, identities)
+    return drawn.scaled(size[0] / HEIGHT)

@@ -136,7 +136,7 @@ def _facade(canvas, state, view, scale, side, which, z):
 
 
 def _warp(texture, matrix, canvas, box, scale, border):
-    """Draws a texture on a part of the canvas; `matrix` leads from image coordinates to its pixels."""
+    """Draws a texture on a part of the canvas; `matrix` leads from image coordinates to it."""
     left, top, right, bottom = box
     x, y = (left + 0.5) / scale, (top + 0.5) / scale
     matrix = matrix @ [[1 / scale, 0, x], [0, 1 / scale, y], [0, 0, 1]]

@@ -19,12 +19,6 @@ class Track(NamedTuple):
     stature: float  # metres
 
 
-def _track(time, x, z, phase, child, stature) -> Track:
-    steps = np.hypot(np.diff(x), np.diff(z))
-    walked = np.concatenate([[0], np.cumsum(steps)])
-    return Track(*(tuple(float(a) for a in v) for v in (time, x, z, walked)), phase, child, stature)
-
-
 def encounter(rng, clip, kind: str) -> list[Track]:
     """People who walk or stand where the car passes or waits.
 
@@ -84,5 +78,7 @@ def encounter(rng, clip, kind: str) -> list[Track]:
             x = heading * edge
             time, xs = (leave - 600, leave, arrive, arrive + 600), (-x, -x, x, x)
             zs = (z + come, z, z, z + go)
-        tracks.append(_track(time, xs, zs, phase, child, tall))
+        walked = np.concatenate([[0], np.cumsum(np.hypot(np.diff(xs), np.diff(zs)))])
+        course = (tuple(float(a) for a in values) for values in (time, xs, zs, walked))
+        tracks.append(Track(*course, phase, child, tall))
     return tracks

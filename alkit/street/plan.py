@@ -57,15 +57,11 @@ def plan(world: int, domain: str, frames: int) -> Plan:
     return Plan(world, domain, frames, footage)
 
 
-def identity(domain: str, scene: int, k: int) -> int:
-    """The number of person k of a scene, unique in a world."""
-    return (DOMAINS.index(domain) * 1_000_000 + scene) * 100 + k
-
-
 @lru_cache(maxsize=4096)
 def _person(world, domain, scene, k, palette, child):
     rng = stream(world, domain, "person", scene, k)
-    return dress(rng, identity(domain, scene, k), palette, child)
+    identity = (DOMAINS.index(domain) * 1_000_000 + scene) * 100 + k  # unique in a world
+    return dress(rng, identity, palette, child)
 
 
 def _inside(x, z, car):

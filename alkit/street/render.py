@@ -32,7 +32,7 @@ def image(state: State, size: tuple[int, int]) -> np.ndarray:
     return picture
 
 
-def draw(state: State, size: tuple[int, int], shadows: bool = True) -> np.ndarray:
+def draw(state: State, size: tuple[int, int]) -> np.ndarray:
     """The scene through a perfect lens, uint8 RGB (y, x, 3)."""
     scale = size[0] / HEIGHT
     width = size[1] / scale
@@ -41,12 +41,11 @@ def draw(state: State, size: tuple[int, int], shadows: bool = True) -> np.ndarra
     backdrop.draw(canvas, state, view, scale)
     items = prop_items(state, view, width) + person_items(state, view, width)
     items.sort(key=lambda item: -item.depth)
-    if shadows:
-        for item in items:
-            if item.depth < 45:
-                metre = view.focal / item.depth
-                foot = (view.center + metre * item.sideways, view.horizon + metre * view.height)
-                _shadow(canvas, foot, item.shadow * metre, scale)
+    for item in items:
+        if item.depth < 45:
+            metre = view.focal / item.depth
+            foot = (view.center + metre * item.sideways, view.horizon + metre * view.height)
+            _shadow(canvas, foot, item.shadow * metre, scale)
     for item in items:
         _item(canvas, state, view, item, scale)
     return canvas
@@ -62,8 +61,8 @@ def _shadow(canvas, foot, width, scale):
 
 
 def _spot(canvas, u, v, across, down):
-    """The part of the canvas around a place, and how much of a soft spot lies on each of its pixels,
-    0 to 1; twice None where it is outside, too small or too large."""
+    """The part of the canvas around a place, and the share of a soft spot on each of its pixels;
+    twice None where it is outside, too small or too large."""
     rows, columns = canvas.shape[:2]
     x0, x1, y0, y1 = round(u - across), round(u + across), round(v - down), round(v + down)
     outside = x0 >= columns or x1 <= 0 or y0 >= rows or y1 <= 0

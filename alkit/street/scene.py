@@ -92,10 +92,6 @@ def _facades(rng, world, domain, length):
     return tuple(sorted(rows, key=lambda row: -row[2]))
 
 
-def _pick(rng, colors):
-    return tuple(float(c) for c in colors[rng.integers(len(colors))])
-
-
 def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop, ...]:
     """The lamps, signs, trees, boards, bins and bollards along both kerbs of scene `number`."""
     rng, (half, _) = stream(world, domain, "props", number), shape(world, domain, number)
@@ -110,7 +106,7 @@ def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop
                 props.append(Prop("lamp", edge, z, high, (0.0, 0.0, 0.0), 0))
             elif roll < 0.64 and trees:
                 size, crown = float(rng.uniform(0.75, 1.25)), int(rng.integers(textures.CROWNS))
-                props.append(Prop("tree", edge, z, size, _pick(rng, LEAVES), crown))
+                props.append(Prop("tree", edge, z, size, LEAVES[rng.integers(len(LEAVES))], crown))
             elif roll < 0.84:
                 paint = tuple(rng.uniform(40, 170, 3).tolist())
                 size = round(float(rng.uniform(2.1, 2.5)), 1)
@@ -135,7 +131,7 @@ def parked(world: int, domain: str, number: int, length: float, camera_x: float)
         while z < length + 70:
             style = 0 if rng.random() < 0.5 else (1 if rng.random() < 0.76 else 2)
             x = side * (half - float(rng.uniform(0.98, 1.2)))
-            taken, color = rng.random() < density, _pick(rng, CAR_COLORS)
+            taken, color = rng.random() < density, CAR_COLORS[rng.integers(len(CAR_COLORS))]
             if taken and not (abs(x - camera_x) < 2.2 and z < length + 12):
                 cars.append(Prop("car", x, z, 1.0, color, style))
             z += LENGTH[style] + float(rng.uniform(0.7, 3.0))
