@@ -42,7 +42,7 @@ class Clip:
         self.number, self.weather, self.rare = number, weather, rare
         self.half, self.wall = scene.shape(world, domain, number)
         self.x = float(self.half * rng.uniform(0.3, 0.42))
-        self.height = float(rng.uniform(1.3, 1.55))
+        self.height = rng.uniform(1.3, 1.55)
         self.speed = _speed(rng, bool(rare))
         self.z = np.concatenate([[0], np.cumsum(self.speed)[:-1]])
         self.length = float(self.z[-1])

@@ -41,7 +41,7 @@ def pyramid(image, levels):
 def ground_shape(world: int, domain: str, which: int) -> tuple[float, float]:
     """Half the road's width and the pavement's width, metres."""
     rng = stream(world, domain, "ground", which)
-    return float(rng.uniform(4.3, 6.4)), float(rng.uniform(2.4, 4.2))
+    return rng.uniform(4.3, 6.4), rng.uniform(2.4, 4.2)
 
 
 @lru_cache(maxsize=128)
@@ -75,7 +75,7 @@ def ground(world: int, domain: str, which: int, wet: bool) -> tuple[np.ndarray, 
     for side in (-1, 1):
         near, far = sorted((side * half, side * GROUND_HALF))
         strip(near, far, warm)
-        joint = float(rng.uniform(0.5, 1.0))
+        joint = rng.uniform(0.5, 1.0)
         for z in np.arange(0, GROUND_PERIOD, GROUND_PERIOD / round(GROUND_PERIOD / joint)):
             strip(near, far, warm * 0.84, float(z), 0.04)
         for x in np.arange(near, far, joint):
