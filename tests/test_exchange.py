@@ -517,7 +517,7 @@ def in_answer(**changes):
         (lambda tasks: tasks.pop(), "not in the file"),
         (lambda tasks: tasks.append(tasks[0]), "image '00000.*' is there twice"),
         (lambda tasks: tasks.append("x"), r"tasks.json: 5: .*'x'"),
-        (lambda tasks: tasks[0].update(data=[]), r"tasks.json: 0.data: "),
+        (lambda tasks: tasks[0].update(data=[]), r"tasks.json: 0.data.image: Field required"),
         (lambda tasks: tasks[0]["data"].update(file="x.png"), "1 of 5 images are not among the ch"),
         (lambda tasks: tasks[0].update(annotations=[3]), "0.annotations.0: "),
         (lambda tasks: tasks[0].update(annotations=[]), "not yet looked at"),
@@ -670,10 +670,10 @@ def test_a_frame_under_two_names(own, exported, refused):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.json", b'{"images": [', "a.json is not JSON, or cut off"),
-        ("a.json", b"\xff\xfe\x00", "a.json is not UTF-8 text"),
-        ("a.json", b"[" * 200_000, "a.json is not JSON, or cut off"),
-        ("a.json", b"[" + b"9" * 5000 + b"]", "a.json is not JSON, or cut off"),
+        ("a.json", b'{"images": [', "a.json: not JSON, or truncated"),
+        ("a.json", b"\xff\xfe\x00", "a.json: not JSON, or truncated"),
+        ("a.json", b"[" * 200_000, "a.json: not JSON, or truncated"),
+        ("a.json", b"[" + b"9" * 5000 + b"]", "a.json: not JSON, or truncated"),
         ("a.json", b"17", "this looks like none of coco, label-studio, cvat, yolo. It holds a.js"),
         ("a.json", b"[]", "not in the file"),
         ("a.xml", b"", "a.xml: not XML as CVAT writes it, or cut off"),
