@@ -389,9 +389,7 @@ def test_no_json(tmp_path):
         file.write_text(text)
         refuses(tmp_path, r"zurich_000001_000019_gtBboxCityPersons\.json: ", JSON)
     (tmp_path / "gtBboxCityPersons" / "val").mkdir()
-    with pytest.raises(
-        FileNotFoundError, match=r"gtBboxCityPersons/val: there are no files <city>"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"gtBboxCityPersons/val: .* a folder with files"):
         citypersons.read(tmp_path, annotations="gtBboxCityPersons/val", images=IMAGES)
 
 

@@ -129,7 +129,7 @@ def test_a_folder_of_images_elsewhere(folder):
     (folder / "labels" / "l.json").write_text(json.dumps(small_data()))
     frames = coco.read(folder, annotations="labels/l.json", images=".")
     assert frames.images(1).shape == (24, 20, 3)
-    with pytest.raises(FileNotFoundError, match=r"2 of 2 image files are missing.*nowhere.*a\.png"):
+    with pytest.raises(FileNotFoundError, match=r"2 of 2 files are missing.*nowhere.*a\.png"):
         coco.read(folder, annotations="labels/l.json", images="nowhere")
 
 
@@ -204,7 +204,7 @@ def test_not_json(folder):
 
 def test_a_missing_image_is_named_on_opening(folder):
     (folder / "sub" / "b.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 image files are missing.*b\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 files are missing.*b\.jpg"):
         read(folder)
 
 

@@ -137,7 +137,7 @@ def test_a_wrong_number_of_columns_and_an_empty_file(images):
 def test_seqinfo_is_checked(images):
     info = images / "seqinfo.ini"
     (images / "img1" / "000007.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 12 image files are missing.*000007\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 12 files are missing.*000007\.jpg"):
         mot.read(images)
     for media, said in [
         ("imDir=img1\nvideo=x.avi", "expected either imDir"),

@@ -70,9 +70,19 @@ def check_present(where, files: list[Path]):
     missing = [file for file in files if file.name not in listed[file.parent]]
     if missing:
         raise FileNotFoundError(
-            f"{where}: {len(missing)} of {len(files)} image files are missing, the first is "
-            f"{missing[0]}"
+            f"{where}: {len(missing)} of {len(files)} files are missing, the first is {missing[0]}"
         )
+
+
+def files_of(path: Path, pattern: str) -> list[Path]:
+    """A file by itself, or those of a folder that fit a pattern, by name; names that begin with a
+    dot are what some systems add when they pack. Raises FileNotFoundError for none."""
+    if path.is_file():
+        return [path]
+    files = sorted(file for file in path.glob(pattern) if not file.name.startswith("."))
+    if not files:
+        raise FileNotFoundError(f"{path}: expected a file, or a folder with files {pattern}")
+    return files
 
 
 def jpeg(image: np.ndarray, quality: int = QUALITY) -> str:

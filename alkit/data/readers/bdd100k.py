@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field, validate_call
 
 from alkit.data import filters
-from alkit.data.imagefile import SUFFIXES, labeled_images
+from alkit.data.imagefile import SUFFIXES, files_of, labeled_images
 from alkit.data.records import Coordinate, FileName, Mark, Record, check, read_json, unique
 from alkit.frames import Boxes, FrameSet
 
@@ -89,7 +89,7 @@ def read(
     """
     path = root / annotations
     names, image, ltwh, label, ignore = [], [], [], [], []
-    for file in _json_files(path):
+    for file in files_of(path, "*.json"):
         for where, frame in _frames(file):
             for k, found in enumerate(frame.labels or ()):
                 if found.box2d is None:
@@ -116,17 +116,8 @@ def read(
 def sources(root: Path, *, annotations: str, images: str, **_) -> tuple[list, list]:
     """The files that the data comes from: (annotation files, image files). The latter are all in
     the image folder: to know which have labels takes as long as reading the labels."""
-    folder = root / images
-    found = folder.iterdir() if folder.is_dir() else ()
-    media = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
-    return _json_files(root / annotations), media
-
-
-def _json_files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise FileNotFoundError(f"{path}: there is no such label file, or no json in this folder")
-    return files
+    media = sorted(f for f in (root / images).glob("*") if f.suffix.lower() in SUFFIXES)
+    return files_of(root / annotations, "*.json"), media
 
 
 def _frames(file: Path):

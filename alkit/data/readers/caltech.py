@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, validate_call
 
 from alkit.data import filters
+from alkit.data.imagefile import check_present, files_of
 from alkit.data.records import unique
 from alkit.data.seqfile import SeqFile
 from alkit.data.vbb import read_vbb
@@ -115,15 +116,12 @@ def sources(
 
 
 def _videos(root: Path, sets: list[str] | None) -> dict[str, Path]:
-    """The .seq files by the name of their sequence, in order. Names that begin with a dot are what
-    some systems add when they pack."""
+    """The .seq files by the name of their sequence, in order."""
     base = root / "videos" if sets and (root / "videos").is_dir() else root
     unique(root, "name in sets", sets or ())
     videos = {}
     for folder in [root] if sets is None else [base / name for name in sets]:
-        files = sorted(folder.glob("[!.]*.seq"))
-        if not files:
-            raise FileNotFoundError(f"{folder}: no .seq files here")
+        files = files_of(folder, "*.seq")
         videos |= {str(file.relative_to(base).with_suffix("")): file for file in files}
     return videos
 
@@ -131,12 +129,7 @@ def _videos(root: Path, sets: list[str] | None) -> dict[str, Path]:
 def _annotation_files(base: Path, names: list[str]) -> list[Path]:
     """The .vbb file of each sequence, all of which exist."""
     files = [base / f"{name}.vbb" for name in names]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{base}: the annotations of {len(missing)} of {len(names)} videos are missing, the "
-            f"first is {missing[0]}"
-        )
+    check_present(base, files)
     return files
 
 

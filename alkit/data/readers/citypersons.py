@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, validate_call
 
-from alkit.data.imagefile import labeled_images
+from alkit.data.imagefile import files_of, labeled_images
 from alkit.data.matfile import read_mat, single
 from alkit.data.records import LTWH, Box, Pixels, Record, check, unique
 from alkit.frames import Boxes, FrameSet
@@ -86,21 +86,14 @@ def sources(root: Path, *, annotations: str, images: str) -> tuple[list, list]:
     """The files that the data comes from: (annotation files, image files that are there)."""
     path, folder = root / annotations, root / images
     files = (folder / name for name, _, _ in _records(path))
-    return (_json_files(path) if path.is_dir() else [path]), [f for f in files if f.is_file()]
-
-
-def _json_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*/*" + JSON))
-    if not files:
-        raise FileNotFoundError(f"{folder}: there are no files <city>/*{JSON} in this folder")
-    return files
+    return files_of(path, "*/*" + JSON), [f for f in files if f.is_file()]
 
 
 def _records(path: Path):
     """(name, (height, width), boxes) of each image; a box is (class, left, top, width, height, and
     left, top, width, height of its visible part)."""
     if path.is_dir():
-        for file in _json_files(path):
+        for file in files_of(path, "*/*" + JSON):
             found = check(Annotation, file.read_bytes(), file)
             rows = [(LABELS.index(own.label), *own.bbox, *own.bboxVis) for own in found.objects]
             name = f"{file.parent.name}/{file.name.removesuffix(JSON)}{PNG}"
