@@ -16,7 +16,7 @@ from alkit import catalog
 from alkit.data import filters
 from alkit.data.matfile import read_mat
 from alkit.data.readers import caltech
-from alkit.data.vbb import read_vbb
+from alkit.data.readers.caltech import read_vbb
 from alkit.studies import survey
 
 SIDE = 32  # pixels of a frame

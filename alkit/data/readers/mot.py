@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, Field, PositiveInt, validate_call
+from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, validate_call
 
 from alkit.data.imagefile import SUFFIXES, check_present, read_image
 from alkit.data.records import LTWH, FileName, check, unique
@@ -30,11 +30,6 @@ CLASSES = (
     "reflection",
     "crowd",
 )
-
-
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Class = Annotated[int, Field(ge=1, le=len(CLASSES))]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Info(BaseModel):
@@ -145,19 +140,20 @@ def _natural(file: Path) -> list:
 def _ground_truth(path: Path, n_frames: int) -> LazySequence:
     """The `Boxes` of each frame of the video."""
     lines = [line for line in path.read_text().splitlines() if line.strip()]
-    if not lines:
-        return boxes_by_image(n_frames, np.zeros(0, int), Boxes(np.zeros((0, 4)), []))
     try:
-        table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+        table = (
+            np.loadtxt(lines, delimiter=",", comments=None, ndmin=2) if lines else np.ones((0, 9))
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if table.shape[1] not in (9, 10):
         raise ValueError(
             f"{path}: expected nine (MOT16 and later) or ten columns (MOT15), got {table.shape[1]}"
         )
-    frame = Annotated[int, Field(ge=1, le=n_frames)]
-    end = (Class, Share) if table.shape[1] == 9 else (Number, Number, Number)
-    row = tuple[frame, int, *LTWH, Number, *end]
+    in_video = Annotated[int, Field(ge=1, le=n_frames)]
+    known = Annotated[int, Field(ge=1, le=len(CLASSES))], Annotated[float, Field(ge=0, le=1)]
+    end = known if table.shape[1] == 9 else (FiniteFloat,) * 3
+    row = tuple[in_video, int, *LTWH, FiniteFloat, *end]
     check(list[row], table.tolist(), f"{path}: row, column")
     frame, identity, _, _, _, _, active = table.T[:7]
     kind, visibility = table.T[7:] if table.shape[1] == 9 else np.ones((2, len(table)))
