@@ -140,10 +140,9 @@ def _natural(file: Path) -> list:
 def _ground_truth(path: Path, n_frames: int) -> LazySequence:
     """The `Boxes` of each frame of the video."""
     lines = [line for line in path.read_text().splitlines() if line.strip()]
+    table = np.ones((0, 9))
     try:
-        table = (
-            np.loadtxt(lines, delimiter=",", comments=None, ndmin=2) if lines else np.ones((0, 9))
-        )
+        table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2) if lines else table
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if table.shape[1] not in (9, 10):
