@@ -83,9 +83,7 @@ def read(
     images have none. The images need not be there, all or some, since the labels say what there is
     to count; reading a missing one raises FileNotFoundError with its path.
 
-    Raises FileNotFoundError without labels; ValueError that names the file and the record for text
-    that is not JSON or is truncated, missing keys, names that lead out of the folder or come twice,
-    boxes that are not four finite numbers or whose second corner is left of or above the first.
+    Raises as all readers do, also for a box whose second corner is left of or above the first.
     """
     path = root / annotations
     names, image, ltwh, label, ignore = [], [], [], [], []
@@ -114,8 +112,8 @@ def read(
 
 
 def sources(root: Path, *, annotations: str, images: str, **_) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image files). The latter are all in
-    the image folder: to know which have labels takes as long as reading the labels."""
+    """All that lies in the image folder: to know which have labels takes as long as reading the
+    labels."""
     media = sorted(f for f in (root / images).glob("*") if f.suffix.lower() in SUFFIXES)
     return files_of(root / annotations, "*.json"), media
 

@@ -73,9 +73,8 @@ def read(
     Opening reads the videos' headers. A video's annotations are read when one of its boxes is first
     asked for, and kept; `with_positives` reads all at once, with a progress bar.
 
-    Raises FileNotFoundError for missing folders and files, and ValueError that names the file for
-    wrong arguments, what `SeqFile` and `read_vbb` find wrong, a frame behind the last annotated
-    one, and where no frame is left.
+    Raises as all readers do, also for a frame behind the last annotated one, and where no frame is
+    left.
     """
     videos = _videos(root, sets)
     names, seqs = list(videos), [SeqFile(path) for path in videos.values()]
@@ -122,7 +121,7 @@ def read(
 def sources(
     root: Path, *, sets: list[str] | None = None, annotations: str | None = "annotations", **_
 ) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, video files)."""
+    """The .vbb and the .seq files."""
     videos = _videos(root, sets)
     texts = [] if annotations is None else _annotation_files(root / annotations, list(videos))
     return texts, list(videos.values())

@@ -65,10 +65,7 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
     Cityscapes needs a registration. Reading a missing image raises FileNotFoundError with its
     path. An image without an annotation is no part of the set.
 
-    Raises FileNotFoundError without annotations; ValueError that names the file and the cell or
-    object for: what is no .mat of version 5 to 7 or no json, or is truncated, or claims more than
-    it holds; missing fields; names that lead out of the folder or come twice; unknown classes;
-    boxes that are not finite, have a negative size or lie far outside of any image.
+    Raises as all readers do, also for boxes that lie far outside of any image.
     """
     path = root / annotations
     names, sizes, tables = map(list, zip(*_records(path), strict=True))
@@ -83,7 +80,7 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
 
 
 def sources(root: Path, *, annotations: str, images: str) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image files that are there)."""
+    """The annotations, and the images that are there."""
     path, folder = root / annotations, root / images
     files = (folder / name for name, _, _ in _records(path))
     return files_of(path, "*/*" + JSON), [f for f in files if f.is_file()]

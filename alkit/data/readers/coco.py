@@ -109,11 +109,8 @@ def read(
     in the order in which the file first names them. Boxes keep the file's order within an image.
     `iscrowd: 1` and `ignore: 1` are ignore boxes; boxes may reach over the image's border.
 
-    Raises ValueError that names the file and the record for: text that is not JSON, missing keys,
-    duplicate image ids, annotation ids, category ids, file names or frame numbers, unknown image
-    or category ids, boxes that are not four finite numbers or have a negative size, file names
-    that lead out of the folder; FileNotFoundError for missing files. An image whose size differs
-    from its record, or that is truncated, raises when it is read.
+    Raises as all readers do: ids, file names and frame numbers of a sequence come once, and all
+    images are there on opening.
     """
     path = root / annotations
     data = load(path.read_bytes(), path)
@@ -163,7 +160,7 @@ def read(
 
 
 def sources(root: Path, *, annotations: str, images: str = ".", **_) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image files)."""
+    """The json and its images."""
     path = root / annotations
     data = load(path.read_bytes(), path)
     return [path], [root / images / image.file_name for image in data.images]

@@ -65,8 +65,7 @@ def read(
     `CLASSES`. The file gives the visible part as a fraction only, not its place: `visible` is the
     box shrunk about its center, in both directions alike, to this fraction of its area.
 
-    Raises ValueError that names the file and the row for a wrong number of columns, anything but
-    finite numbers, negative sizes, a frame outside the video, a duplicate id in a frame.
+    Raises as all readers do, also for a frame outside the video and an id twice in a frame.
     """
     name, media, info = _media(root)
     size = (info.imheight, info.imwidth) if info else None
@@ -97,7 +96,7 @@ def read(
 
 
 def sources(root: Path, **_) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image or video files)."""
+    """seqinfo.ini and gt.txt where they are there; the images, or the video."""
     texts = [file for file in (root / "seqinfo.ini", root / "gt" / "gt.txt") if file.is_file()]
     return texts, _media(root)[1]
 
