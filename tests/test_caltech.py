@@ -187,7 +187,7 @@ def test_vbb_a_missing_field_is_named(tmp_path, name):
     fields = annotation(FRAMES)
     del fields[name]
     path = save(tmp_path / "V000.vbb", fields)
-    with pytest.raises(ValueError, match=rf"V000\.vbb: A.{name}: Field required"):
+    with pytest.raises(ValueError, match=rf"V000\.vbb: A: {name}: Field required"):
         read_vbb(path)
 
 
@@ -204,11 +204,11 @@ def test_vbb_without_a(tmp_path):
     ("change", "said"),
     [
         ({"nFrame": 4_000_000_000}, r"A\.nFrame is 4000000000, but A\.objLists has 4 cells"),
-        ({"nFrame": "many"}, r"A\.nFrame: .*'many'"),
-        ({"nFrame": np.array([2.0, 2.0])}, r"A\.nFrame: .*\[2\.0, 2\.0\]"),
-        ({"nFrame": np.array(2.5)}, r"A\.nFrame: .*2\.5"),
-        ({"objLists": np.eye(4)}, r"A\.objLists\.0: "),
-        ({"objLbl": cell([1.0] * 4)}, r"A\.objLbl\.0\.str: .*1\.0"),
+        ({"nFrame": "many"}, r"A: nFrame: .*'many'"),
+        ({"nFrame": np.array([2.0, 2.0])}, r"A: nFrame: .*\[2\.0, 2\.0\]"),
+        ({"nFrame": np.array(2.5)}, r"A: nFrame: .*2\.5"),
+        ({"objLists": np.eye(4)}, r"A: objLists\.0: "),
+        ({"objLbl": cell([1.0] * 4)}, r"A: objLbl\.0\.str: .*1\.0"),
     ],
 )
 def test_vbb_a_wrong_field_is_named(tmp_path, change, said):
@@ -230,7 +230,7 @@ def test_vbb_a_wrong_field_is_named(tmp_path, change, said):
 )
 def test_vbb_a_wrong_object_is_named(tmp_path, change, said):
     path = save(tmp_path / "V000.vbb", annotation([[], [thing(2), thing(1) | change]]))
-    with pytest.raises(ValueError, match=r"V000\.vbb: A\.objLists\.1\." + said):
+    with pytest.raises(ValueError, match=r"V000\.vbb: A: objLists\.1\." + said):
         read_vbb(path)
 
 

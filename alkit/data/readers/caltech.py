@@ -181,24 +181,18 @@ class Annotation(BaseModel):
     objLbl: Annotated[list[Annotated[str | list, Plain]], Plain]
 
 
-class File(BaseModel):
-    """The variables of a .vbb file."""
-
-    A: Annotated[Annotation, BeforeValidator(single)]
-
-
 def read_vbb(path: Path) -> LazySequence:
     """The `Boxes` of each frame of a video, pixels counted from 0; identities are the numbers of
     the objects in the video, from 1.
 
     `visible` is posv where occl is 1 and posv is not all zeros, else pos.
 
-    Raises what `read_mat` does, and ValueError that names the file and the field (A.objLists.1.0
+    Raises what `read_mat` does, and ValueError that names the file and the field (A: objLists.1.0
     is the first object of the second frame) for: missing fields, values of another type or number
     than wanted, an objLists of another length than nFrame, ids without a label, an id twice in a
     frame, negative sizes.
     """
-    a = check(File, read_mat(path), path).A
+    a = check(Annotation, single(read_mat(path).get("A")), f"{path}: A")
     n = len(a.objLists)
     if n != a.nFrame:
         raise ValueError(f"{path}: A.nFrame is {a.nFrame}, but A.objLists has {n} cells")
