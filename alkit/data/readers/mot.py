@@ -79,20 +79,17 @@ def read(
     first, last = frames or (1, n)
     if not first <= last <= n:
         raise ValueError(f"{root}: expected frames [first, last] of 1 to {n}, got {frames}")
-    number = np.arange(first, last + 1, step)
-    boxes, truth = None, root / "gt" / "gt.txt"
-    if truth.is_file():
-        of_video = _ground_truth(truth, n)
-        boxes = LazySequence(len(number), lambda i: of_video[number[i] - 1])
-    return FrameSet(
+    truth = root / "gt" / "gt.txt"
+    video = FrameSet(
         dataset=name,
-        name=[f"{name}/{k:06d}" for k in number],
-        read=lambda i: images[int(number[i]) - 1],
+        name=[f"{name}/{k:06d}" for k in range(1, n + 1)],
+        read=images.__getitem__,
         image_size=size,
-        boxes=boxes,
-        sequence=np.full(len(number), name),
-        frame=number / step,
+        boxes=_ground_truth(truth, n) if truth.is_file() else None,
+        sequence=np.full(n, name),
+        frame=np.arange(1, n + 1) / step,
     )
+    return video.take(range(first - 1, last, step))
 
 
 def sources(root: Path, **_) -> tuple[list, list]:
