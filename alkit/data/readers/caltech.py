@@ -16,15 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    validate_call,
-)
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, validate_call
 
 from alkit.data import filters
 from alkit.data.imagefile import check_present, files_of
@@ -164,8 +156,6 @@ Plain = BeforeValidator(_plain)
 
 class Thing(BaseModel):
     """An object in one frame."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     id: Annotated[int, Plain]
     pos: Annotated[Box, Plain]
