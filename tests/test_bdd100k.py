@@ -280,10 +280,10 @@ def test_not_text_at_all(tmp_path):
     (tmp_path / "labels.json").write_bytes(b"[\xff\xd8\xff\xe0" * 99)
     with pytest.raises(ValueError, match=r"labels\.json: not JSON"):
         bdd100k.read(tmp_path, annotations="labels.json", images=".")
-    with pytest.raises(FileNotFoundError, match=r"other\.json: there is no such label file"):
+    with pytest.raises(FileNotFoundError, match=r"other\.json: expected a file"):
         bdd100k.read(tmp_path, annotations="other.json", images=".")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty: .*no json in this folder"):
+    with pytest.raises(FileNotFoundError, match=r"empty: .* a folder with files \*\.json"):
         bdd100k.read(tmp_path, annotations="empty", images=".")
 
 

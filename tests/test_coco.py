@@ -129,7 +129,7 @@ def test_a_folder_of_images_elsewhere(folder):
     (folder / "labels" / "l.json").write_text(json.dumps(small_data()))
     frames = coco.read(folder, annotations="labels/l.json", images=".")
     assert frames.images(1).shape == (24, 20, 3)
-    with pytest.raises(FileNotFoundError, match=r"2 of 2 image files are missing.*nowhere.*a\.png"):
+    with pytest.raises(FileNotFoundError, match=r"2 of 2 files are missing.*nowhere.*a\.png"):
         coco.read(folder, annotations="labels/l.json", images="nowhere")
 
 
@@ -167,8 +167,8 @@ IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("
         (change(IMAGE, "file_name", "/etc/a.png"), "images.0.file_name: it leads out"),
         (change(SECOND, "sequence", "v"), "image [37] has no sequence or no frame"),
         (change(BOX, "id", 1), "the id in annotations 1 comes twice"),
-        (change(BOX, "image_id", 8), "annotations.3: there is no image with the id 8"),
-        (change(BOX, "category_id", 6), "annotations.3: there is no category with the id 6"),
+        (change(BOX, "image_id", 8), "annotations.3: none of the images has the id 8"),
+        (change(BOX, "category_id", 6), "annotations.3: none of the categories has the id 6"),
         (change(BOX, "bbox", DELETE), "annotations.3.bbox: Field required"),
         (change(BOX, "bbox", [1, 2, -3, 4]), r"annotations.3.bbox.2: .*\(got -3\)"),
         (change(BOX, "bbox", [1, float("nan"), 3, 4]), "annotations.3.bbox.1: .*finite"),
@@ -204,7 +204,7 @@ def test_not_json(folder):
 
 def test_a_missing_image_is_named_on_opening(folder):
     (folder / "sub" / "b.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 2 image files are missing.*b\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 files are missing.*b\.jpg"):
         read(folder)
 
 

@@ -302,7 +302,7 @@ def test_missing_keys(key):
 
 
 def test_wrong_ground_truth():
-    with pytest.raises(ValueError, match="image id 'a' is in the ground truth more than once"):
+    with pytest.raises(ValueError, match="ground_truth: the image id 'a' comes twice"):
         evaluate(coco(["a", "b", "a"], []), [])
     with pytest.raises(ValueError, match=r"annotations\[0\] is of image 2"):
         evaluate(coco([1], [(2, BOX)]), [])

@@ -137,7 +137,7 @@ def test_a_wrong_number_of_columns_and_an_empty_file(images):
 def test_seqinfo_is_checked(images):
     info = images / "seqinfo.ini"
     (images / "img1" / "000007.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 12 image files are missing.*000007\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 12 files are missing.*000007\.jpg"):
         mot.read(images)
     for media, said in [
         ("imDir=img1\nvideo=x.avi", "expected either imDir"),
@@ -221,7 +221,7 @@ def test_the_cache_is_bounded_and_safe_to_write_to(tmp_path):
     video[4][:] = 0  # the caller's copy
     assert [number_of(video[i]) for i in (4, 3, 9, 4, 0, 11, 3)] == [5, 4, 10, 5, 1, 12, 4]
     assert video._kept.cache_info().currsize == 3
-    with pytest.raises(IndexError, match="frame 12 of 12"):
+    with pytest.raises(IndexError, match="position 12 of 12"):
         video[12]
 
 

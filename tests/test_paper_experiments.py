@@ -340,7 +340,7 @@ def test_the_plan_of_what_was_run(data, tmp_path):
             "citypersons/leftImg8bit/train/aachen/aachen_000002_000019_leftImg8bit.png",
             "labeled citypersons-train: 1 of 4 image files, the first is .*aachen_000002_000019",
         ),
-        ("caltech/set03/V000.seq", r"pool caltech-train: .*set03: no \.seq files here"),
+        ("caltech/set03/V000.seq", r"pool caltech-train: .*set03: .* a folder with files \*\.seq"),
         (
             "caltech/annotations/set07/V000.vbb",
             "test caltech-test: .*set07",

@@ -36,7 +36,7 @@ def drawn_extent(state, identity, size=SIZE):
             p._replace(person=p.person._replace(**colors)) if p.person.identity == identity else p
             for p in state.people
         )
-        picture = render.draw(state._replace(people=painted), size, shadows=False)
+        picture = render.draw(state._replace(people=painted), size)
         pictures.append(picture.astype(float).mean(2))
     change = pictures[1] - pictures[0]
     y, x = np.nonzero(change > 0.3 * change.max())

@@ -5,6 +5,7 @@ from numbers import Real
 
 import numpy as np
 
+from alkit.data.records import unique
 from alkit.protocols import PERSON, PROTOCOLS, Found, Protocol, Truth, area_of
 
 # Where an annotation may have its visible box: our own name, which is also that of the CityPersons
@@ -35,12 +36,10 @@ def read(
         raise ValueError("ground_truth: expected a COCO dict with lists of images and annotations")
     annotations, detections = ground_truth["annotations"], list(detections)
     images = _column(ground_truth["images"], "images", "id")
-    position = {image: i for i, image in enumerate(images)}
     if not images:
         raise ValueError("the ground truth has no images: nothing can be divided by their number")
-    if len(position) < len(images):
-        twice = next(image for i, image in enumerate(images) if position[image] != i)
-        raise ValueError(f"image id {twice!r} is in the ground truth more than once")
+    unique("ground_truth", "image id", images)
+    position = {image: i for i, image in enumerate(images)}
 
     score = np.array(_column(detections, "detections", "score"), np.float64)
     if not np.isfinite(score).all():

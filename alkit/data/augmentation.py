@@ -4,6 +4,7 @@ Images are uint8 RGB **(y, x, 3)**; boxes follow. Everything is drawn from the g
 """
 
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -70,12 +71,15 @@ def noisy(image, rng):
     return as_bytes(np.rint(image + rng.normal(0, 1, (*image.shape[:2], 1))))
 
 
-def darker(image, rng):
-    return with_scaled(image, 2, rng.uniform(0.7, 1.05))
+def scaled(image, rng, channel: int, low: float, high: float):
+    """The saturation (channel 1) or value (2) in HSV times a factor between low and high."""
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., channel] = (hsv[..., channel] * rng.uniform(low, high)).clip(0, 1)
+    return as_bytes(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255)
 
 
-def paler(image, rng):
-    return with_scaled(image, 1, rng.uniform(0.9, 1.1))
+darker = partial(scaled, channel=2, low=0.7, high=1.05)
+paler = partial(scaled, channel=1, low=0.9, high=1.1)
 
 
 def picked(image, rng):
@@ -86,13 +90,6 @@ def picked(image, rng):
 
 
 PHOTOMETRIC = (sharpened, blurred, motion_blurred, dropped, noisy, darker, paler, picked)
-
-
-def with_scaled(image, channel: int, factor: float):
-    """The image with its saturation (channel 1) or value (2) in HSV times a factor."""
-    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
-    hsv[..., channel] = (hsv[..., channel] * factor).clip(0, 1)
-    return as_bytes(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255)
 
 
 def as_bytes(image):

@@ -4,8 +4,9 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from tqdm import tqdm
 
-from alkit.frames import Boxes, cut_to_pixels
+from alkit.frames import Boxes, FrameSet, cut_to_pixels
 from alkit.profiles import unknown
 
 
@@ -119,3 +120,13 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     # Compared as areas: a box of no area then needs no division.
     keep &= visible_area >= (rule.min_visible - slack) * full_area
     return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)
+
+
+def with_positives(frames: FrameSet, rule: RuleName) -> FrameSet:
+    """The frames with a positive under a rule of `RULES`, with all their boxes. Raises ValueError
+    where there is none."""
+    boxes = tqdm(frames.boxes or (), f"{frames.dataset}: annotations", delay=2, leave=False)
+    kept = np.flatnonzero([not apply(RULES[rule], own).ignore.all() for own in boxes])
+    if len(kept) == 0:
+        raise ValueError(f"{frames.dataset}: no labeled frame has a positive under {rule!r}")
+    return frames.take(kept)

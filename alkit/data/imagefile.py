@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from alkit.frames import Boxes, FrameSet, boxes_by_image
+
 QUALITY = 78  # of JPEG
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -43,6 +45,21 @@ def read_image(file, size: tuple[int, int] | None = None, where=None) -> np.ndar
         ) from error
 
 
+def labeled_images(
+    dataset: str, folder: Path, names: list[str], sizes: list[tuple], image, boxes: Boxes
+) -> FrameSet:
+    """Image files, given by their names in a folder and their sizes (height, width), with the boxes
+    of all; `image` (n,) is the position of each box's image. A file is looked for when it is read.
+    """
+    return FrameSet(
+        dataset,
+        names,
+        read=lambda i: read_image(folder / names[i], sizes[i]),
+        image_size=sizes[0] if len(set(sizes)) == 1 else None,
+        boxes=boxes_by_image(len(names), np.array(image, np.int64), boxes),
+    )
+
+
 def check_present(where, files: list[Path]):
     """Raise FileNotFoundError that begins with `where` unless all files exist. One listing per
     folder: half a million single questions take minutes on a network disk."""
@@ -53,9 +70,19 @@ def check_present(where, files: list[Path]):
     missing = [file for file in files if file.name not in listed[file.parent]]
     if missing:
         raise FileNotFoundError(
-            f"{where}: {len(missing)} of {len(files)} image files are missing, the first is "
-            f"{missing[0]}"
+            f"{where}: {len(missing)} of {len(files)} files are missing, the first is {missing[0]}"
         )
+
+
+def files_of(path: Path, pattern: str) -> list[Path]:
+    """A file by itself, or those of a folder that fit a pattern, by name; names that begin with a
+    dot are what some systems add when they pack. Raises FileNotFoundError for none."""
+    if path.is_file():
+        return [path]
+    files = sorted(file for file in path.glob(pattern) if not file.name.startswith("."))
+    if not files:
+        raise FileNotFoundError(f"{path}: expected a file, or a folder with files {pattern}")
+    return files
 
 
 def jpeg(image: np.ndarray, quality: int = QUALITY) -> str:

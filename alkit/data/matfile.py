@@ -8,6 +8,8 @@ before the bytes for it are seen. The format: MathWorks, "MAT-File Format", Leve
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +54,9 @@ def single(value):
 def _variables(data: bytes) -> dict:
     if data[124:128] != b"\x00\x01IM":  # version and byte order
         raise ValueError("its header is not one of version 5 to 7 (in MATLAB: save with '-v7')")
-    variables, rest, left = {}, memoryview(data)[128:], MAX_BYTES
-    while rest:
-        kind, content, after = _element(rest)
+    variables, left = {}, MAX_BYTES
+    for kind, content in _elements(memoryview(data)[128:]):
         if kind == COMPRESSED:
-            after = rest[8 + len(content) :]  # alone of all elements these are not padded
             stream = zlib.decompressobj()
             plain = stream.decompress(content, left + 1)
             left -= len(plain)
@@ -64,46 +64,47 @@ def _variables(data: bytes) -> dict:
                 raise ValueError(f"it decompresses to over {MAX_BYTES} bytes")
             if not stream.eof:
                 raise ValueError("its compressed content is truncated")
-            kind, content, _ = _element(memoryview(plain))
-        if kind != MATRIX:
-            raise ValueError(f"an element of type {kind} stands in place of a variable")
-        name, value = _matrix(content)
-        variables[name], rest = value, after
+            ((kind, content),) = _elements(memoryview(plain))
+        name, value = _matrix(kind, content)
+        variables[name] = value
     return variables
 
 
-def _element(data: memoryview) -> tuple[int, memoryview, memoryview]:
-    """Type and content of the element at the beginning of some bytes, and the bytes after it."""
-    kind, size = struct.unpack_from("<II", data)
-    start, padded, room = 8, size + -size % 8, len(data) - 8
-    if kind >> 16:  # a small one, with its content in the tag
-        kind, size, start, padded, room = kind & 0xFFFF, kind >> 16, 4, 4, 4
-    if size > room:
-        raise ValueError(f"an element claims {size} bytes, {room} are there")
-    return kind, data[start : start + size], data[start + padded :]
+def _elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Type and content of the elements that follow each other in some bytes."""
+    while data:
+        kind, size = struct.unpack_from("<II", data)
+        start, padded, room = 8, size + -size % 8, len(data) - 8
+        if kind == COMPRESSED:  # alone of all elements these are not padded
+            padded = size
+        if kind >> 16:  # a small one, with its content in the tag
+            kind, size, start, padded, room = kind & 0xFFFF, kind >> 16, 4, 4, 4
+        if size > room:
+            raise ValueError(f"an element claims {size} bytes, {room} are there")
+        yield kind, data[start : start + size]
+        data = data[start + padded :]
 
 
-def _matrix(data: memoryview, depth: int = 0) -> tuple[str, object]:
-    """Name and value of the matrix with this content."""
+def _matrix(kind: int, data: memoryview, depth: int = 0) -> tuple[str, object]:
+    """Name and value of an element that has to be a matrix."""
+    if kind != MATRIX:
+        raise ValueError(f"an element of type {kind} stands in place of a variable, cell or field")
     if not data:  # [] may be written as nothing at all
         return "", np.zeros((0, 0))
     if depth > MAX_DEPTH:
         raise ValueError(f"cells and structures are nested over {MAX_DEPTH} deep")
-    _, flags, data = _element(data)
-    _, dims, data = _element(data)
-    _, name, data = _element(data)
+    parts = _elements(data)
+    (_, flags), (_, dims), (_, name) = islice(parts, 3)
     (flags,), name = struct.unpack_from("<I", flags), bytes(name).decode("latin-1")
     shape = struct.unpack_from(f"<{len(dims) // 4}i", dims)
     if len(shape) < 2 or min(shape) < 0:
         raise ValueError(f"a matrix of shape {shape[:8]}")
     class_, count = flags & 0xFF, math.prod(shape)
-    if class_ == CELL:
-        return name, _parts(data, count, depth)
-    if class_ == STRUCT:
-        return name, _structs(data, count, depth)
+    if class_ in (CELL, STRUCT):
+        return name, _values(class_, count, parts, depth)
     if (class_ not in CLASSES and class_ != TEXT) or flags & COMPLEX:
         raise ValueError(f"the matrix {name!r} is sparse, complex, an object or a function")
-    kind, content, _ = _element(data)
+    kind, content = next(parts, (0, b""))
     if class_ == TEXT:
         if kind not in LETTERS or count > len(content):
             raise ValueError(f"{count} characters in {len(content)} bytes of type {kind}")
@@ -115,29 +116,19 @@ def _matrix(data: memoryview, depth: int = 0) -> tuple[str, object]:
         return name, numbers.astype(CLASSES[class_]).reshape(shape, order="F")
 
 
-def _parts(data: memoryview, count: int, depth: int) -> list:
-    """The values of `count` matrices, one behind the other."""
-    if 8 * count > len(data):  # an empty one takes eight bytes
-        raise ValueError(f"{count} cells or fields in {len(data)} bytes")
-    values = []
-    for _ in range(count):
-        kind, content, data = _element(data)
-        if kind != MATRIX:
-            raise ValueError(f"an element of type {kind} stands in place of a cell or field")
-        values.append(_matrix(content, depth + 1)[1])
-    return values
-
-
-def _structs(data: memoryview, count: int, depth: int) -> list[dict]:
-    _, length, data = _element(data)
-    _, text, data = _element(data)
-    (length,) = struct.unpack_from("<i", length)
-    if length < 1:
-        raise ValueError(f"a structure has field names of {length} bytes")
-    names = [bytes(text[k : k + length]) for k in range(0, len(text), length)]
-    fields = [name.split(b"\0")[0].decode("latin-1") for name in names]
-    n = len(fields)  # without fields there is nothing in it, whatever the number of elements
-    values = _parts(data, count * n, depth)
-    return [
-        dict(zip(fields, values[k : k + n], strict=True)) for k in range(0, len(values), n or 1)
-    ]
+def _values(class_: int, count: int, parts: Iterator, depth: int) -> list:
+    """The cells of a cell array, or the elements of a structure array as dicts."""
+    fields = []
+    if class_ == STRUCT:
+        (_, length), (_, text) = islice(parts, 2)
+        (length,) = struct.unpack_from("<i", length)
+        names = [bytes(text[k : k + length]) for k in range(0, len(text), length)]
+        fields = [name.split(b"\0")[0].decode("latin-1") for name in names]
+        count *= len(fields)  # without fields there is nothing in it, whatever its shape
+    values = [_matrix(*part, depth + 1)[1] for part in parts]
+    if count != len(values):
+        raise ValueError(f"{count} cells or fields are claimed, {len(values)} are there")
+    if class_ == CELL:
+        return values
+    n = len(fields)
+    return [dict(zip(fields, values[k : k + n], strict=True)) for k in range(0, count, n or 1)]

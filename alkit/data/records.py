@@ -64,10 +64,9 @@ def read_json(text: bytes, where, without: str):
 def check(model, value, where):
     """A value, or the JSON in bytes, as `model`. Raises ValueError that begins with `where`."""
     adapter = TypeAdapter(model)
+    validate = adapter.validate_json if isinstance(value, bytes) else adapter.validate_python
     try:
-        if isinstance(value, bytes):
-            return adapter.validate_json(value)
-        return adapter.validate_python(value)
+        return validate(value)
     except ValidationError as error:
         raise ValueError(f"{where}: {problems(error)}") from None
 

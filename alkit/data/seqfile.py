@@ -12,12 +12,12 @@ uint16 milliseconds, and zeros, 8 or 16 bytes with the time.
 import functools
 import io
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from alkit.data.imagefile import read_image
+from alkit.frames import LazySequence
 
 HEADER_BYTES = 1024
 MAGIC = struct.pack("<I", 0xFEED) + "Norpix seq".encode("utf-16-le")
@@ -26,7 +26,7 @@ SIGNATURE = b"\xff\xd8"  # that a JPEG begins with
 MIN_FRAME = 64  # bytes, less than any whole JPEG
 
 
-class SeqFile(Sequence):
+class SeqFile(LazySequence):
     """The frames of a .seq file, uint8 RGB **(y, x, 3)**, decoded when asked for, in any order.
 
     Opening reads the header alone, and `len` is the number of frames that it states. The first
@@ -52,7 +52,7 @@ class SeqFile(Sequence):
                 f"bytes with 'Norpix seq', got {len(header)} bytes that begin with {header[:24]!r}"
             )
         (header_bytes,) = struct.unpack_from("<I", header, 32)
-        width, height, _, depth, _, code, self._n = struct.unpack_from("<7I", header, 548)
+        width, height, _, depth, _, code, n = struct.unpack_from("<7I", header, 548)
         if header_bytes != HEADER_BYTES or code not in JPEGS or depth != 8:
             raise ValueError(
                 f"{self.path}: expected a header of {HEADER_BYTES} bytes, an image format of "
@@ -60,23 +60,19 @@ class SeqFile(Sequence):
             )
         self.image_size = (height, width)
         room = (self._bytes - HEADER_BYTES) // MIN_FRAME
-        if not 1 <= self._n <= room:
+        if not 1 <= n <= room:
             raise ValueError(
-                f"{self.path}: the header states {self._n} frames, but the file of {self._bytes} "
+                f"{self.path}: the header states {n} frames, but the file of {self._bytes} "
                 f"bytes has room for {room} at most; the header is damaged or the file is truncated"
             )
+        super().__init__(n, self._image)
 
-    def __len__(self):
-        return self._n
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        if not 0 <= i < self._n:
-            raise IndexError(f"frame {i} of {self._n} in {self.path}")
+    def _image(self, i: int) -> np.ndarray:
         where = f"{self.path}, frame {i} (from 0)"
         if i >= len(self._frames):
             raise ValueError(
                 f"{where}: the file ends, or is damaged, after {len(self._frames)} frames; its "
-                f"header states {self._n}. A truncated file has to be copied or downloaded again"
+                f"header states {len(self)}. A truncated file has to be copied or downloaded again"
             )
         start, size = self._frames[i].tolist()
         with open(self.path, "rb") as file:
@@ -88,7 +84,7 @@ class SeqFile(Sequence):
         """Start and size in bytes of each frame up to the first that is damaged, int64 (n, 2)."""
         frames, start, footer = [], HEADER_BYTES, None
         with open(self.path, "rb", buffering=0) as file:
-            while start + 4 <= self._bytes and len(frames) < self._n:
+            while start + 4 <= self._bytes and len(frames) < len(self):
                 file.seek(start)
                 head = file.read(4 + len(SIGNATURE))
                 size = int.from_bytes(head[:4], "little")

@@ -2,16 +2,17 @@
 
 import functools
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from alkit.frames import LazySequence
+
 CACHE_BYTES = 256 * 2**20
 
 
-class Video(Sequence):
+class Video(LazySequence):
     """The frames of a video file, uint8 RGB **(y, x, 3)**, decoded when asked for.
 
     Seeking in compressed video is not exact in general, so frames are decoded in order, and a
@@ -29,19 +30,15 @@ class Video(Sequence):
             raise FileNotFoundError(f"{self.path}: there is no such video file")
         self._lock = threading.Lock()
         self._open()
-        self._n = n_frames or int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if self._n < 1:
+        n = n_frames or int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if n < 1:
             raise ValueError(f"{self.path}: the file does not say how many frames it has")
+        super().__init__(n, self._image)
         first = self._decode(0)
         self.image_size = first.shape[:2]
         self._kept = functools.lru_cache(max(1, cache_bytes // first.nbytes))(self._decode)
 
-    def __len__(self):
-        return self._n
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        if not 0 <= i < self._n:
-            raise IndexError(f"frame {i} of {self._n} in {self.path}")
+    def _image(self, i: int) -> np.ndarray:
         with self._lock:
             return self._kept(i).copy()
 
@@ -56,9 +53,9 @@ class Video(Sequence):
             self._open()
         while self._next <= i:
             if not self._capture.grab():
-                ended, self._next = self._next, self._n  # whatever comes next opens the file anew
+                ended, self._next = self._next, len(self)  # whatever comes next opens the file anew
                 raise ValueError(
-                    f"{self.path}: the video ends after {ended} frames, {self._n} were expected; "
+                    f"{self.path}: the video ends after {ended} frames, {len(self)} were expected; "
                     "the file is truncated, or its length is stated wrongly"
                 )
             self._next += 1

@@ -7,16 +7,11 @@ from alkit.frames import NO_BOXES, Boxes
 from alkit.street import props
 from alkit.street.people import figure
 from alkit.street.plan import State
-from alkit.street.world import HEIGHT, Item, View, fixed
+from alkit.street.world import HEIGHT, Item, View
 
 TINY = 14.0  # pixels of a 480-row image: smaller people are neither drawn nor boxed
 EDGE = 0.4  # pixels by which a drawn edge, being soft, is outside its outline
 HIDDEN = 0.35  # share of a figure in sight below which its box is to be ignored
-
-
-def centered(view: View, width: float) -> View:
-    """The view in an image `width` wide (at 480 rows)."""
-    return view._replace(center=view.center + width / 2)
 
 
 def person_items(state: State, view: View, width: float) -> list[Item]:
@@ -42,29 +37,22 @@ def prop_items(state: State, view: View, width: float, farthest: float = 100.0) 
         depth = prop.z - view.z
         if not -6 < depth < farthest:
             continue
-        if depth > 3:
+        if prop.kind == "car":
+            item = props.car(view, prop)
+            if item and item.points[:, 0].max() >= 0 and item.points[:, 0].min() <= width:
+                items.append(item)
+        elif depth >= 1.5 * props.NEAR:
             metre = view.focal / depth
             u = view.center + metre * (prop.x - view.x)
-            around = 3.0 if prop.kind in ("tree", "lamp") else 1.2
-            if prop.kind != "car" and not -around * metre < u < width + around * metre:
-                continue
-        item = (props.car if prop.kind == "car" else props.upright)(view, prop)
-        if item is None:
-            continue
-        if prop.kind == "car":
-            u = item.points[:, 0]
-            if u.max() < 0 or u.min() > width:
-                continue
-        items.append(item)
+            around = (3.0 if prop.kind in ("tree", "lamp") else 1.2) * metre
+            if depth <= 3 or -around < u < width + around:
+                items.append(props.upright(view, prop))
     return items
 
 
 def _silhouette(canvas, item, value, left=0.0, top=0.0):
-    points = fixed(item.points, 1.0, left, top)
-    start = 0
-    for end in item.ends:
-        cv2.fillPoly(canvas, [points[start:end]], value, cv2.LINE_8, 4)
-        start = end
+    for polygon in item.polygons(1.0, left, top):  # together, they would cut holes in each other
+        cv2.fillPoly(canvas, [polygon], value, cv2.LINE_8, 4)
 
 
 def boxes(state: State, size: tuple[int, int]) -> Boxes:
@@ -76,17 +64,12 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
     or under 14 px high at 480 rows, are left out.
     """
     width = HEIGHT * size[1] / size[0]
-    view = centered(state.view, width)
+    view = state.view.centered(width)
     people = person_items(state, view, width)
     if not people:
         return NO_BOXES
     spans = [(*(item.points.min(0) - EDGE), *(item.points.max(0) + EDGE)) for item in people]
-    low, high = np.array(spans)[:, :2], np.array(spans)[:, 2:]
-    farthest = max(item.depth for item in people)
-    hiding = []
-    for item in prop_items(state, view, width, farthest):
-        if np.any((item.points.min(0) <= high) & (item.points.max(0) >= low), axis=0).all():
-            hiding.append(item)
+    hiding = prop_items(state, view, width, max(item.depth for item in people))
     canvas = np.zeros((HEIGHT, int(np.ceil(width))), np.uint8)
     for item in sorted(people + hiding, key=lambda item: -item.depth):
         _silhouette(canvas, item, item.person + 1)
@@ -119,11 +102,5 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
     if not found:
         return NO_BOXES
     full, visible, ignore, identities = zip(*found, strict=True)
-    factor = size[0] / HEIGHT
-    return Boxes(
-        np.array(full) * factor,
-        ["pedestrian"] * len(full),
-        np.array(ignore),
-        np.array(visible) * factor,
-        np.array(identities),
-    )
+    drawn = Boxes(full, ["pedestrian"] * len(full), ignore, visible, identities)
+    return drawn.scaled(size[0] / HEIGHT)

@@ -56,25 +56,12 @@ def _ground(canvas, state, view: View, scale):
         # x (v − h) = X (v − h) + (u − c) H and z (v − h) = Z (v − h) + f H, rows of (u, v, 1)
         h, c, high = view.horizon, view.center, view.height
         to_x = np.array([high, view.x, -view.x * h - c * high])
-        to_z = np.array([0, view.z % textures.GROUND_PERIOD, 0.0])
-        to_z[2] = view.focal * high - to_z[1] * h
+        z = view.z % textures.GROUND_PERIOD
+        to_z = np.array([0, z, view.focal * high - z * h])
         below = np.array([0, 1, -h])
-        place = _place(0, top, scale)
-        matrix = np.stack(
-            [
-                (to_x + textures.GROUND_HALF * below) * density - 0.5 * below,
-                to_z * density - 0.5 * below,
-                below,
-            ]
-        )
-        cv2.warpPerspective(
-            texture,
-            matrix @ place,
-            (canvas.shape[1], int(bottom - top)),
-            dst=canvas[top:bottom],
-            flags=_WARP,
-            borderMode=cv2.BORDER_WRAP,
-        )
+        across = (to_x + textures.GROUND_HALF * below) * density - 0.5 * below
+        matrix = np.stack([across, to_z * density - 0.5 * below, below])
+        _warp(texture, matrix, canvas, (0, top, canvas.shape[1], bottom), scale, cv2.BORDER_WRAP)
     _light_ground(canvas, light, view, scale, first)
 
 
@@ -94,12 +81,10 @@ def _light_ground(canvas, light, view, scale, first):
     haze = np.broadcast_to(np.array(light.haze) * (1 - clear), gain.shape)
     part = canvas[first:]
     flat = (columns, rows - first)
-    if light.headlight > 0.3:
-        gain = cv2.resize(np.clip(gain * 128, 0, 255).astype(np.uint8), flat)
-        cv2.multiply(part, gain, dst=part, scale=1 / 128)
-    else:
-        gain = cv2.resize(np.clip(gain[:, :1] * 128, 0, 255).astype(np.uint8), flat)
-        cv2.multiply(part, gain, dst=part, scale=1 / 128)
+    if light.headlight <= 0.3:  # no beam to be seen: the same from left to right
+        gain = gain[:, :1]
+    gain = cv2.resize(np.clip(gain * 128, 0, 255).astype(np.uint8), flat)
+    cv2.multiply(part, gain, dst=part, scale=1 / 128)
     haze = cv2.resize(np.clip(haze[:, :1], 0, 255).astype(np.uint8), flat)
     cv2.add(part, haze, dst=part)
 
@@ -115,7 +100,8 @@ def _facade(canvas, state, view, scale, side, which, z):
     near, far = max(z - view.z, nearest * 0.98), z + width - view.z
     if far <= near or near > 140:
         return
-    levels = facades.facade(street.world, street.domain, which, light.kind == "night")
+    night = light.kind == "night"
+    levels = facades.facade(street.world, street.domain, which, night)
     middle = view.focal * scale / np.sqrt(near * min(far, near * 3))
     level = int(np.clip(np.floor(np.log2(facades.DENSITY / middle) + 0.3), 0, 3))
     texture = levels[level]
@@ -130,10 +116,7 @@ def _facade(canvas, state, view, scale, side, which, z):
         return
     clear = float(np.exp(-np.sqrt(near * far) / light.visibility))
     shade = light.sides[side > 0] * clear
-    if light.kind == "night":
-        gain = [0.75 * shade] * 3
-    else:
-        gain = [a * shade for a in light.ambient]
+    gain = [a * shade for a in ((0.75,) * 3 if night else light.ambient)]
     haze = [h * (1 - clear) for h in light.haze]
     if z - view.z > 0.8 * nearest:  # the blank wall at its near end, if no other house hides it
         corners = np.array([(x, 0), (x + side * 14, 0), (x + side * 14, height), (x, height)])
@@ -147,22 +130,15 @@ def _facade(canvas, state, view, scale, side, which, z):
     over = np.array([1, 0, -c])
     to_z = (view.z - z) * over + np.array([0, 0, across])
     to_y = view.height * over - apart * np.array([0, 1, -h])
-    place = _place(left, top, scale)
-    matrix = np.stack(
-        [to_z * density - 0.5 * over, (height * over - to_y) * density - 0.5 * over, over]
-    )
-    cv2.warpPerspective(
-        lit,
-        matrix @ place,
-        (right - left, bottom - top),
-        dst=canvas[top:bottom, left:right],
-        flags=_WARP,
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
+    down = (height * over - to_y) * density - 0.5 * over
+    matrix = np.stack([to_z * density - 0.5 * over, down, over])
+    _warp(lit, matrix, canvas, (left, top, right, bottom), scale, cv2.BORDER_TRANSPARENT)
 
 
-def _place(left, top, scale) -> np.ndarray:
-    """From pixels of a part of the canvas, by its left top pixel, to image coordinates."""
-    return np.array(
-        [[1 / scale, 0, (left + 0.5) / scale], [0, 1 / scale, (top + 0.5) / scale], [0, 0, 1]]
-    )
+def _warp(texture, matrix, canvas, box, scale, border):
+    """Draws a texture on a part of the canvas; `matrix` leads from image coordinates to it."""
+    left, top, right, bottom = box
+    x, y = (left + 0.5) / scale, (top + 0.5) / scale
+    matrix = matrix @ [[1 / scale, 0, x], [0, 1 / scale, y], [0, 0, 1]]
+    part, size = canvas[top:bottom, left:right], (right - left, bottom - top)
+    cv2.warpPerspective(texture, matrix, size, dst=part, flags=_WARP, borderMode=border)

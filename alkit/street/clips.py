@@ -42,7 +42,7 @@ class Clip:
         self.number, self.weather, self.rare = number, weather, rare
         self.half, self.wall = scene.shape(world, domain, number)
         self.x = float(self.half * rng.uniform(0.3, 0.42))
-        self.height = float(rng.uniform(1.3, 1.55))
+        self.height = rng.uniform(1.3, 1.55)
         self.speed = _speed(rng, bool(rare))
         self.z = np.concatenate([[0], np.cumsum(self.speed)[:-1]])
         self.length = float(self.z[-1])
@@ -79,9 +79,7 @@ class Clip:
     def _hidden(self, aside, ahead, z):
         """Whether the line of sight to places beside and ahead of the camera meets something."""
         hiding = self.screens + [(car.x, *_cabin(car), CAR_HALF) for car in self.cars]
-        if not hiding:
-            return np.zeros(len(z), bool)
-        x, near, far, half = np.array(hiding).T[..., None]
+        x, near, far, half = np.array(hiding).reshape(-1, 4).T[..., None]
         x = x - self.x
         first, last = np.maximum(near - z, 0.5), np.minimum(far - z, ahead)
         a, b = aside * first / ahead, aside * last / ahead
@@ -91,19 +89,14 @@ class Clip:
     def clear_way(self, tracks) -> None:
         """Removes the parked cars that somebody walks through."""
         time = np.arange(-200, BASE + 200, 4)
-        tail = np.array([[car.z] for car in self.cars])
-        middle = np.array([[car.x] for car in self.cars])
-        length = np.array([[LENGTH[car.style]] for car in self.cars])
+        places = [(car.x, car.z, LENGTH[car.style]) for car in self.cars]
+        middle, tail, length = np.array(places).reshape(-1, 3).T[..., None]
+        hit = np.zeros(len(places), bool)
         for track in tracks:
-            if not self.cars:
-                return
             x, z = (np.interp(time, track.time, where) for where in (track.x, track.z))
             inside = np.abs(x - middle) < CAR_HALF + 0.3
-            inside &= (z > tail - 0.5) & (z < tail + length + 0.5)
-            keep = np.flatnonzero(~inside.any(1))
-            if len(keep) < len(self.cars):
-                self.cars = [self.cars[k] for k in keep]
-                tail, middle, length = tail[keep], middle[keep], length[keep]
+            hit |= (inside & (z > tail - 0.5) & (z < tail + length + 0.5)).any(1)
+        self.cars = [car for car, gone in zip(self.cars, hit, strict=True) if not gone]
 
 
 def _cabin(car):

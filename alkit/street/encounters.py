@@ -19,12 +19,6 @@ class Track(NamedTuple):
     stature: float  # metres
 
 
-def _track(time, x, z, phase, child, stature) -> Track:
-    steps = np.hypot(np.diff(x), np.diff(z))
-    walked = np.concatenate([[0], np.cumsum(steps)])
-    return Track(*(tuple(float(a) for a in v) for v in (time, x, z, walked)), phase, child, stature)
-
-
 def encounter(rng, clip, kind: str) -> list[Track]:
     """People who walk or stand where the car passes or waits.
 
@@ -52,17 +46,17 @@ def encounter(rng, clip, kind: str) -> list[Track]:
     # all three are drawn, whichever counts
     close, near, far = rng.uniform(3.5, 4.4), rng.uniform(5, 9), rng.uniform(5.5, 13)
     ahead = {"close": close, "children": near}.get(kind, far)
-    pace, way = float(rng.uniform(0.07, 0.115)), int(rng.choice((-1, 1)))
+    pace, way = rng.uniform(0.07, 0.115), int(rng.choice((-1, 1)))
     strip = clip.wall - clip.half - 1.2
     lane = float(clip.half + 0.7 + rng.uniform(0, strip))
-    ahead_walk = float(rng.uniform(9, 18))
+    ahead_walk = rng.uniform(9, 18)
     # where those who cross come from and go to along the pavement: mostly from behind the camera
     come, go = (600 * pace * (1 if not kind and rng.random() < 0.3 else -1) for _ in range(2))
     tracks = []
     for k in range(count):
-        child, phase = k < children, float(rng.uniform(0, 2 * np.pi))
+        child, phase = k < children, rng.uniform(0, 2 * np.pi)
         tall = float(np.clip(rng.normal(1.2, 0.09) if child else rng.normal(1.71, 0.08), 1, 1.95))
-        slip = float(rng.normal(0, 0.5)) + 0.75 * (k // 2)
+        slip = rng.normal(0, 0.5) + 0.75 * (k // 2)
         if how == "standing":
             beside = lane + 0.6 * (k % 2) + rng.normal(0, 0.2)
             x = side * np.clip(beside, clip.half + 0.4, clip.wall - 0.4)
@@ -76,7 +70,7 @@ def encounter(rng, clip, kind: str) -> list[Track]:
         else:
             start, lead, heading = at + slip * 6, ahead + 0.55 * (k % 2), way
             if kind == "crowd":
-                start, lead = at + float(rng.uniform(-30, 30)), float(rng.uniform(5, 13))
+                start, lead = at + rng.uniform(-30, 30), rng.uniform(5, 13)
                 heading = int(rng.choice((-1, 1)))
             z, edge = z_car + lead, clip.wall - 0.7
             leave = start - (edge + heading * clip.x) / pace
@@ -84,5 +78,7 @@ def encounter(rng, clip, kind: str) -> list[Track]:
             x = heading * edge
             time, xs = (leave - 600, leave, arrive, arrive + 600), (-x, -x, x, x)
             zs = (z + come, z, z, z + go)
-        tracks.append(_track(time, xs, zs, phase, child, tall))
+        walked = np.concatenate([[0], np.cumsum(np.hypot(np.diff(xs), np.diff(zs)))])
+        course = (tuple(float(a) for a in values) for values in (time, xs, zs, walked))
+        tracks.append(Track(*course, phase, child, tall))
     return tracks

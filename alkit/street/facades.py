@@ -109,7 +109,7 @@ def _shop(rng, wall, width, night):
     x = 0.3
     door = rng.integers(0, 3)
     while x < width - 1.6:
-        pane = float(rng.uniform(1.5, 2.4))
+        pane = rng.uniform(1.5, 2.4)
         pane = min(pane, width - 0.2 - x)
         lit = night and rng.random() < 0.6
         glass = (226, 190, 128) if lit else ((26, 28, 34) if night else (64, 70, 76))
@@ -134,7 +134,7 @@ def _shop(rng, wall, width, night):
 def _house(rng, wall, width, frame, night):
     """A ground floor with a door and windows."""
     wall.box(0, 0, width, 0.5, (70, 66, 62) if not night else (20, 20, 22))
-    door = float(rng.uniform(0.6, width - 2.0))
+    door = rng.uniform(0.6, width - 2.0)
     color = tuple(float(c) for c in rng.uniform(30, 130, 3) * (0.3 if night else 1))
     wall.box(door - 0.12, 0, 1.34, 2.5, frame)
     wall.box(door, 0, 1.1, 2.35, color)
@@ -149,7 +149,7 @@ def _house(rng, wall, width, frame, night):
 
 
 def _storeys(rng) -> tuple[int, float]:
-    return int(rng.integers(2, 6)), round(float(rng.uniform(7, 15)) * 5) / 5
+    return int(rng.integers(2, 6)), round(rng.uniform(7, 15) * 5) / 5
 
 
 @lru_cache(maxsize=1024)
@@ -163,7 +163,7 @@ def facade(world: int, domain: str, which: int, night: bool) -> tuple[np.ndarray
     """A building's front, uint8 (y, x, 3), top row first, at full size and halved three times."""
     rng = stream(world, domain, "facade", which)
     storeys, width = _storeys(rng)
-    height = STOREY * storeys + float(rng.uniform(0.5, 1.4))
+    height = STOREY * storeys + rng.uniform(0.5, 1.4)
     walls = WALLS["bright" if domain == "source" else "muted"]
     base = np.array(walls[rng.integers(len(walls))]) + rng.normal(0, 10, 3)
     base = base * (0.16, 0.16, 0.2) if night else base
@@ -177,8 +177,8 @@ def facade(world: int, domain: str, which: int, night: bool) -> tuple[np.ndarray
     wall = _Wall(image)
     trim = np.clip(base * rng.choice([0.6, 1.25]), 0, 250)
     frame = tuple(trim.tolist())
-    opening, tall = float(rng.uniform(0.9, 1.5)), float(rng.uniform(1.3, 1.9))
-    pitch = opening + float(rng.uniform(0.7, 1.4))
+    opening, tall = rng.uniform(0.9, 1.5), rng.uniform(1.3, 1.9)
+    pitch = opening + rng.uniform(0.7, 1.4)
     columns = max(1, int((width - 0.6) / pitch))
     margin = (width - columns * pitch + pitch - opening) / 2
     for storey in range(1, storeys):
@@ -188,8 +188,9 @@ def facade(world: int, domain: str, which: int, night: bool) -> tuple[np.ndarray
         for column in range(columns):
             _window(rng, wall, margin + column * pitch, bottom, opening, tall, frame, night)
     wall.box(0, height - 0.4, width, 0.4, _tint(frame, 0.85))
-    (_shop if rng.random() < 0.6 else lambda *a: _house(a[0], a[1], a[2], frame, a[3]))(
-        rng, wall, width, night
-    )
+    if rng.random() < 0.6:
+        _shop(rng, wall, width, night)
+    else:
+        _house(rng, wall, width, frame, night)
     image[:, :3] = image[:, :3] // 2
     return pyramid(image, 4)

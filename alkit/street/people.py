@@ -68,7 +68,7 @@ def dress(rng: np.random.Generator, identity: int, palette: str, child: bool = F
         pick(tops),
         pick(tops if skirt else TROUSERS),
         pick(SHOES, 3),
-        float(rng.uniform(0.3, 0.4)) if coat else float(rng.uniform(0.46, 0.5)),
+        rng.uniform(0.3, 0.4) if coat else rng.uniform(0.46, 0.5),
         skirt,
         woman and rng.random() < 0.7,
         rng.random() < 0.18,

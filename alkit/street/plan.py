@@ -57,15 +57,11 @@ def plan(world: int, domain: str, frames: int) -> Plan:
     return Plan(world, domain, frames, footage)
 
 
-def identity(domain: str, scene: int, k: int) -> int:
-    """The number of person k of a scene, unique in a world."""
-    return (DOMAINS.index(domain) * 1_000_000 + scene) * 100 + k
-
-
 @lru_cache(maxsize=4096)
 def _person(world, domain, scene, k, palette, child):
     rng = stream(world, domain, "person", scene, k)
-    return dress(rng, identity(domain, scene, k), palette, child)
+    identity = (DOMAINS.index(domain) * 1_000_000 + scene) * 100 + k  # unique in a world
+    return dress(rng, identity, palette, child)
 
 
 def _inside(x, z, car):
@@ -83,10 +79,10 @@ def _still(world: int, number: int) -> State:
     view = View(
         x if rng.random() < 0.5 else -x,
         0.0,
-        float(rng.uniform(1.35, 1.7)),
-        float(rng.uniform(520, 620)),
-        float(rng.uniform(-110, 110)),
-        float(rng.uniform(190, 240)),
+        rng.uniform(1.35, 1.7),
+        rng.uniform(520, 620),
+        rng.uniform(-110, 110),
+        rng.uniform(190, 240),
     )
     scene = street(world, "source", number, 0.0, "day")
     cars = parked(world, "source", number, 0.0, view.x)
@@ -115,19 +111,11 @@ def _still(world: int, number: int) -> State:
         spans.append(span)
         along = abs(at) > half  # on the pavement people walk along the street
         angle = np.pi * (int(rng.integers(2)) + (0.0 if along else 0.5)) + rng.normal(0, 0.5)
-        stride = float(rng.uniform(0.6, 1.1)) if rng.random() < 0.8 else 0.05
+        stride = rng.uniform(0.6, 1.1) if rng.random() < 0.8 else 0.05
         child = rng.random() < 0.07
-        people.append(
-            Placed(
-                _person(world, "source", number, len(people), "bright", child),
-                float(at),
-                float(z),
-                float(np.sin(angle)),
-                float(np.cos(angle)),
-                float(rng.uniform(0, 2 * np.pi)),
-                stride,
-            )
-        )
+        person = _person(world, "source", number, len(people), "bright", child)
+        phase = rng.uniform(0, 2 * np.pi)
+        people.append(Placed(person, at, z, np.sin(angle), np.cos(angle), phase, stride))
     return State(scene, tuple(cars), view, tuple(people), (number,))
 
 
@@ -149,10 +137,8 @@ def _moment(world: int, domain: str, clip: clips.Clip, t: int) -> State:
         if pace > 0.01:
             dx, dz, stride = (x1 - x0) / pace, (z1 - z0) / pace, 1.0
         else:
-            dx, dz, stride = float(np.sin(track.phase)), float(np.cos(track.phase)), 0.0
+            dx, dz, stride = np.sin(track.phase), np.cos(track.phase), 0.0
         walked = np.interp(t, track.time, track.walked)
         phase = track.phase + 2 * np.pi * walked / (0.83 * person.stature)
-        people.append(
-            Placed(person, float(x), float(z), float(dx), float(dz), float(phase), stride)
-        )
+        people.append(Placed(person, x, z, dx, dz, phase, stride))
     return State(scene, tuple(clip.cars), view, tuple(people), (clip.number, t))

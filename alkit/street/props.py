@@ -208,11 +208,9 @@ def _upright(kind: str, size: float, color: tuple, style: int, side: int):
     return *parts.done(), shadow, lamp
 
 
-def upright(view: View, prop: Prop) -> Item | None:
-    """A lamp, sign, tree, board, bin or bollard that faces the camera."""
+def upright(view: View, prop: Prop) -> Item:
+    """A lamp, sign, tree, board, bin or bollard that faces the camera, in front of it."""
     depth = prop.z - view.z
-    if depth < 1.5 * NEAR:
-        return None
     side = 1 if prop.x < 0 else -1  # lamps reach over the road
     points, ends, colors, shadow, lamp = _upright(
         prop.kind, prop.size, prop.color, prop.style, side

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from alkit.street import backdrop, textures
-from alkit.street.annotate import centered, person_items, prop_items
+from alkit.street.annotate import person_items, prop_items
 from alkit.street.plan import State
 from alkit.street.world import HEIGHT, Item, fixed, stream
 
@@ -32,21 +32,20 @@ def image(state: State, size: tuple[int, int]) -> np.ndarray:
     return picture
 
 
-def draw(state: State, size: tuple[int, int], shadows: bool = True) -> np.ndarray:
+def draw(state: State, size: tuple[int, int]) -> np.ndarray:
     """The scene through a perfect lens, uint8 RGB (y, x, 3)."""
     scale = size[0] / HEIGHT
     width = size[1] / scale
-    view = centered(state.view, width)
+    view = state.view.centered(width)
     canvas = np.empty((*size, 3), np.uint8)
     backdrop.draw(canvas, state, view, scale)
     items = prop_items(state, view, width) + person_items(state, view, width)
     items.sort(key=lambda item: -item.depth)
-    if shadows:
-        for item in items:
-            if item.depth < 45:
-                metre = view.focal / item.depth
-                foot = (view.center + metre * item.sideways, view.horizon + metre * view.height)
-                _shadow(canvas, foot, item.shadow * metre, scale)
+    for item in items:
+        if item.depth < 45:
+            metre = view.focal / item.depth
+            foot = (view.center + metre * item.sideways, view.horizon + metre * view.height)
+            _shadow(canvas, foot, item.shadow * metre, scale)
     for item in items:
         _item(canvas, state, view, item, scale)
     return canvas
@@ -54,24 +53,24 @@ def draw(state: State, size: tuple[int, int], shadows: bool = True) -> np.ndarra
 
 def _shadow(canvas, foot, width, scale):
     """A soft dark patch where something touches the ground."""
-    u, v, half = foot[0] * scale, foot[1] * scale, 0.6 * width * scale
-    deep = max(1.5, 0.24 * half)
+    half = 0.6 * width * scale
+    part, spot = _spot(canvas, foot[0] * scale, foot[1] * scale, half, max(1.5, 0.24 * half))
+    if spot is not None:
+        keep = (255 - 190 * np.minimum(spot * 1.6, 1)).astype(np.uint8)
+        cv2.multiply(part, cv2.merge([keep] * 3), dst=part, scale=1 / 255)
+
+
+def _spot(canvas, u, v, across, down):
+    """The part of the canvas around a place, and the share of a soft spot on each of its pixels;
+    twice None where it is outside, too small or too large."""
     rows, columns = canvas.shape[:2]
-    x0, x1, y0, y1 = round(u - half), round(u + half), round(v - deep), round(v + deep)
-    if (
-        x1 - x0 < 3
-        or y1 - y0 < 2
-        or x0 >= columns
-        or x1 <= 0
-        or y0 >= rows
-        or x1 - x0 > 4 * columns
-    ):
-        return
+    x0, x1, y0, y1 = round(u - across), round(u + across), round(v - down), round(v + down)
+    outside = x0 >= columns or x1 <= 0 or y0 >= rows or y1 <= 0
+    if outside or x1 - x0 < 3 or y1 - y0 < 2 or x1 - x0 > 4 * columns:
+        return None, None
     spot = cv2.resize(_SPOT, (x1 - x0, y1 - y0))
     spot = spot[max(0, -y0) : rows - y0, max(0, -x0) : columns - x0]
-    keep = (255 - 190 * np.minimum(spot * 1.6, 1)).astype(np.uint8)
-    part = canvas[max(0, y0) : y1, max(0, x0) : x1]
-    cv2.multiply(part, cv2.merge([keep] * 3), dst=part, scale=1 / 255)
+    return canvas[max(0, y0) : y1, max(0, x0) : x1], spot
 
 
 def _item(canvas, state, view, item: Item, scale):
@@ -81,10 +80,8 @@ def _item(canvas, state, view, item: Item, scale):
     if item.person >= 0:
         _person(canvas, state, item, colors, scale)
         return
-    points, start = fixed(item.points, scale), 0
-    for end, color in zip(item.ends, colors, strict=True):
-        cv2.fillPoly(canvas, [points[start:end]], color, cv2.LINE_AA, 4)
-        start = end
+    for polygon, color in zip(item.polygons(scale), colors, strict=True):
+        cv2.fillPoly(canvas, [polygon], color, cv2.LINE_AA, 4)
     if item.foliage is not None:
         _crown(canvas, state, view, item, scale, gain, haze)
     if item.lamp and light.kind == "night":
@@ -103,10 +100,8 @@ def _person(canvas, state, item, colors, scale):
         return
     # drawn twice as fine: OpenCV's soft edges stand out by more than half a pixel
     patch = np.zeros((2 * (y1 - y0), 2 * (x1 - x0), 4), np.uint8)
-    points, start = fixed(item.points, 2 * scale, 2 * x0, 2 * y0), 0
-    for end, color in zip(item.ends, colors, strict=True):
-        cv2.fillPoly(patch, [points[start:end]], (*color, 255), cv2.LINE_AA, 4)
-        start = end
+    for polygon, color in zip(item.polygons(2 * scale, 2 * x0, 2 * y0), colors, strict=True):
+        cv2.fillPoly(patch, [polygon], (*color, 255), cv2.LINE_AA, 4)
     patch = cv2.resize(patch, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
     tile = textures.cloth(state.street.world, state.street.domain)
     seed = state.people[item.person].person.cloth
@@ -145,14 +140,10 @@ def _crown(canvas, state, view, item, scale, gain, haze):
 
 def _glow(canvas, u, v, radius):
     """Adds the light of a lamp."""
-    rows, columns = canvas.shape[:2]
-    x0, x1, y0, y1 = round(u - radius), round(u + radius), round(v - radius), round(v + radius)
-    if x1 - x0 < 3 or x0 >= columns or x1 <= 0 or y0 >= rows or y1 <= 0 or radius > rows:
-        return
-    spot = cv2.resize(_SPOT, (x1 - x0, y1 - y0))
-    spot = spot[max(0, -y0) : rows - y0, max(0, -x0) : columns - x0] ** 2
-    part = canvas[max(0, y0) : y1, max(0, x0) : x1]
-    cv2.add(part, (spot[..., None] * (255, 214, 150)).astype(np.uint8), dst=part)
+    part, spot = _spot(canvas, u, v, radius, radius)
+    if spot is not None and radius <= canvas.shape[0]:
+        light = spot[..., None] ** 2 * (255, 214, 150)
+        cv2.add(part, light.astype(np.uint8), dst=part)
 
 
 def _grain(picture, tile, spread, rng):
@@ -163,11 +154,8 @@ def _grain(picture, tile, spread, rng):
         y, x = y % (tile.shape[0] - rows), x % (tile.shape[1] - columns)
         grain = tile[y : y + rows, x : x + columns]
     else:
-        down, across = (
-            (y + np.arange(rows)) % tile.shape[0],
-            (x + np.arange(columns)) % tile.shape[1],
-        )
-        grain = np.take(np.take(tile, down, 0), across, 1)
+        down, across = (y + np.arange(rows)) % len(tile), (x + np.arange(columns)) % len(tile)
+        grain = tile[down[:, None], across]
     amount = spread / textures.NOISE_SPREAD
     cv2.addWeighted(picture, 1.0, grain, amount, -128 * amount, dst=picture)
 

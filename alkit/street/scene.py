@@ -72,32 +72,24 @@ def _look(rng, domain: str, weather: str) -> Look:
         contrast, gamma, middle, noise = contrast + 0.25, 0.8, 0.25, noise * 1.6
     if weather == "rain":
         blur += 0.4
-    curve = _curve(balance, contrast, gamma, middle, black)
-    return Look(360, blur, noise, int(rng.integers(30, 62)), curve)
-
-
-def _curve(balance, contrast, gamma, middle, black) -> np.ndarray:
     gray = np.arange(256, dtype=np.float64)[:, None] / 255
     curve = ((gray**gamma - middle) * contrast + middle + black * (1 - contrast)) * balance
-    return np.ascontiguousarray(np.clip(curve * 255, 0, 255).astype(np.uint8)[None])
+    curve = np.clip(curve * 255, 0, 255).astype(np.uint8)[None]
+    return Look(360, blur, noise, int(rng.integers(30, 62)), curve)
 
 
 def _facades(rng, world, domain, length):
     """Rows of buildings on both sides, with gaps."""
     rows = []
     for side in (-1, 1):
-        z = -float(rng.uniform(5, 15))
+        z = -rng.uniform(5, 15)
         while z < length + 115:
             which = int(rng.integers(facades.FACADES))
             rows.append((side, which, z))
             z += facades.facade_width(world, domain, which)
             if rng.random() < 0.12:
-                z += float(rng.uniform(5, 9))
+                z += rng.uniform(5, 9)
     return tuple(sorted(rows, key=lambda row: -row[2]))
-
-
-def _pick(rng, colors):
-    return tuple(float(c) for c in colors[rng.integers(len(colors))])
 
 
 def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop, ...]:
@@ -105,19 +97,19 @@ def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop
     rng, (half, _) = stream(world, domain, "props", number), shape(world, domain, number)
     props = []
     for side in (-1, 1):
-        z, trees = float(rng.uniform(2, 12)), rng.random() < 0.5
+        z, trees = rng.uniform(2, 12), rng.random() < 0.5
         while z < length + 80:
-            edge = side * (half + float(rng.uniform(0.35, 0.55)))
+            edge = side * (half + rng.uniform(0.35, 0.55))
             roll = rng.random()
             if roll < 0.3:
-                high = round(float(rng.uniform(5, 7)), 1)
+                high = round(rng.uniform(5, 7), 1)
                 props.append(Prop("lamp", edge, z, high, (0.0, 0.0, 0.0), 0))
             elif roll < 0.64 and trees:
-                size, crown = float(rng.uniform(0.75, 1.25)), int(rng.integers(textures.CROWNS))
-                props.append(Prop("tree", edge, z, size, _pick(rng, LEAVES), crown))
+                size, crown = rng.uniform(0.75, 1.25), int(rng.integers(textures.CROWNS))
+                props.append(Prop("tree", edge, z, size, LEAVES[rng.integers(len(LEAVES))], crown))
             elif roll < 0.84:
                 paint = tuple(rng.uniform(40, 170, 3).tolist())
-                size = round(float(rng.uniform(2.1, 2.5)), 1)
+                size = round(rng.uniform(2.1, 2.5), 1)
                 props.append(Prop("sign", edge, z, size, paint, int(rng.integers(4))))
             elif roll < 0.92:
                 paint = tuple(rng.uniform(60, 220, 3).tolist())
@@ -125,7 +117,7 @@ def furniture(world: int, domain: str, number: int, length: float) -> tuple[Prop
             else:
                 kind = "bin" if roll < 0.96 else "bollard"
                 props.append(Prop(kind, edge, z, 1.0, (70.0, 78.0, 74.0), 0))
-            z += float(rng.uniform(4, 12))
+            z += rng.uniform(4, 12)
     return tuple(props)
 
 
@@ -135,14 +127,14 @@ def parked(world: int, domain: str, number: int, length: float, camera_x: float)
     half, _ = shape(world, domain, number)
     cars = []
     for side in (-1, 1):
-        z, density = float(rng.uniform(-6, 8)), rng.uniform(0.15, 0.7)
+        z, density = rng.uniform(-6, 8), rng.uniform(0.15, 0.7)
         while z < length + 70:
             style = 0 if rng.random() < 0.5 else (1 if rng.random() < 0.76 else 2)
-            x = side * (half - float(rng.uniform(0.98, 1.2)))
-            taken, color = rng.random() < density, _pick(rng, CAR_COLORS)
+            x = side * (half - rng.uniform(0.98, 1.2))
+            taken, color = rng.random() < density, CAR_COLORS[rng.integers(len(CAR_COLORS))]
             if taken and not (abs(x - camera_x) < 2.2 and z < length + 12):
                 cars.append(Prop("car", x, z, 1.0, color, style))
-            z += LENGTH[style] + float(rng.uniform(0.7, 3.0))
+            z += LENGTH[style] + rng.uniform(0.7, 3.0)
     return cars
 
 

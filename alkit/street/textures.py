@@ -40,18 +40,15 @@ def pyramid(image, levels):
 @lru_cache(maxsize=256)
 def ground_shape(world: int, domain: str, which: int) -> tuple[float, float]:
     """Half the road's width and the pavement's width, metres."""
-    return _ground_shape(stream(world, domain, "ground", which))
-
-
-def _ground_shape(rng):
-    return float(rng.uniform(4.3, 6.4)), float(rng.uniform(2.4, 4.2))
+    rng = stream(world, domain, "ground", which)
+    return rng.uniform(4.3, 6.4), rng.uniform(2.4, 4.2)
 
 
 @lru_cache(maxsize=128)
 def ground(world: int, domain: str, which: int, wet: bool) -> tuple[np.ndarray, ...]:
     """One period of road and pavement from above, uint8 (z, x, 3), and its halvings."""
-    rng = stream(world, domain, "ground", which)
-    half, _ = _ground_shape(rng)
+    rng, (half, _) = stream(world, domain, "ground", which), ground_shape(world, domain, which)
+    rng.random(2)  # the two numbers of the shape
     shape = (round(GROUND_PERIOD * GROUND_DENSITY), round(2 * GROUND_HALF * GROUND_DENSITY), 3)
     level = rng.uniform(84, 122) * (0.62 if wet else 1)
     image = np.empty(shape, np.uint8)
@@ -78,7 +75,7 @@ def ground(world: int, domain: str, which: int, wet: bool) -> tuple[np.ndarray, 
     for side in (-1, 1):
         near, far = sorted((side * half, side * GROUND_HALF))
         strip(near, far, warm)
-        joint = float(rng.uniform(0.5, 1.0))
+        joint = rng.uniform(0.5, 1.0)
         for z in np.arange(0, GROUND_PERIOD, GROUND_PERIOD / round(GROUND_PERIOD / joint)):
             strip(near, far, warm * 0.84, float(z), 0.04)
         for x in np.arange(near, far, joint):

@@ -36,6 +36,10 @@ class View(NamedTuple):
     center: float  # u of the vanishing point
     horizon: float  # v of the vanishing point
 
+    def centered(self, width: float) -> "View":
+        """The view in an image `width` wide (at 480 rows)."""
+        return self._replace(center=self.center + width / 2)
+
     def project(self, x, y, z):
         """Image (u, v) of points in the world; they must lie in front of the camera."""
         scale = self.focal / (np.asarray(z) - self.z)
@@ -75,6 +79,10 @@ class Item(NamedTuple):
     person: int = -1  # position of the person in the state's list
     foliage: tuple | None = None  # (which crown, size, color) of a tree
     lamp: float = 0.0  # metres above the ground of a street lamp's light
+
+    def polygons(self, scale: float = 1.0, left: float = 0.0, top: float = 0.0) -> list[np.ndarray]:
+        """The polygons in OpenCV's coordinates, as `fixed` has them."""
+        return np.split(fixed(self.points, scale, left, top), self.ends[:-1])
 
 
 def fixed(points: np.ndarray, scale: float = 1.0, left: float = 0.0, top: float = 0.0):

@@ -7,9 +7,9 @@ import numpy as np
 from pydantic import Field, validate_call
 
 from alkit.data import filters
-from alkit.data.imagefile import SUFFIXES, read_image
+from alkit.data.imagefile import SUFFIXES, files_of, labeled_images
 from alkit.data.records import Coordinate, FileName, Mark, Record, check, read_json, unique
-from alkit.frames import Boxes, FrameSet, boxes_by_image
+from alkit.frames import Boxes, FrameSet
 
 IMAGE_SIZE = (720, 1280)  # (height, width) of all images; the labels do not say it
 
@@ -83,13 +83,11 @@ def read(
     images have none. The images need not be there, all or some, since the labels say what there is
     to count; reading a missing one raises FileNotFoundError with its path.
 
-    Raises FileNotFoundError without labels; ValueError that names the file and the record for text
-    that is not JSON or is truncated, missing keys, names that lead out of the folder or come twice,
-    boxes that are not four finite numbers or whose second corner is left of or above the first.
+    Raises as all readers do, also for a box whose second corner is left of or above the first.
     """
-    path, folder = root / annotations, root / images
+    path = root / annotations
     names, image, ltwh, label, ignore = [], [], [], [], []
-    for file in _json_files(path):
+    for file in files_of(path, "*.json"):
         for where, frame in _frames(file):
             for k, found in enumerate(frame.labels or ()):
                 if found.box2d is None:
@@ -108,36 +106,16 @@ def read(
         raise ValueError(f"{path}: expected frames, there are none")
     unique(path, "name", names)
     boxes = Boxes(np.array(ltwh).reshape(-1, 4), label, ignore)
-    frames = FrameSet(
-        dataset=path.stem,
-        name=names,
-        read=lambda i: read_image(folder / names[i], IMAGE_SIZE),
-        image_size=IMAGE_SIZE,
-        boxes=boxes_by_image(len(names), np.array(image, np.int64), boxes),
-    )
-    if with_positives is None:
-        return frames
-    rule = filters.RULES[with_positives]
-    kept = frames.with_boxes(lambda boxes: filters.apply(rule, boxes)).with_pedestrians()
-    if len(kept) == 0:
-        raise ValueError(f"{path}: no image has a positive under the rule {with_positives!r}")
-    return frames.take(kept)
+    sizes = [IMAGE_SIZE] * len(names)
+    frames = labeled_images(path.stem, root / images, names, sizes, image, boxes)
+    return filters.with_positives(frames, with_positives) if with_positives else frames
 
 
 def sources(root: Path, *, annotations: str, images: str, **_) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image files). The latter are all in
-    the image folder: to know which have labels takes as long as reading the labels."""
-    folder = root / images
-    found = folder.iterdir() if folder.is_dir() else ()
-    media = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
-    return _json_files(root / annotations), media
-
-
-def _json_files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise FileNotFoundError(f"{path}: there is no such label file, or no json in this folder")
-    return files
+    """All that lies in the image folder: to know which have labels takes as long as reading the
+    labels."""
+    media = sorted(f for f in (root / images).glob("*") if f.suffix.lower() in SUFFIXES)
+    return files_of(root / annotations, "*.json"), media
 
 
 def _frames(file: Path):

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, validate_call
 
-from alkit.data.imagefile import read_image
+from alkit.data.imagefile import files_of, labeled_images
 from alkit.data.matfile import read_mat, single
 from alkit.data.records import LTWH, Box, Pixels, Record, check, unique
-from alkit.frames import Boxes, FrameSet, boxes_by_image
+from alkit.frames import Boxes, FrameSet
 
 # Class numbers of the .mat (its README), by the names that the json files use.
 LABELS = ("ignore", "pedestrian", "rider", "sitting person", "person (other)", "person group")
@@ -65,59 +65,37 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
     Cityscapes needs a registration. Reading a missing image raises FileNotFoundError with its
     path. An image without an annotation is no part of the set.
 
-    Raises FileNotFoundError without annotations; ValueError that names the file and the cell or
-    object for: what is no .mat of version 5 to 7 or no json, or is truncated, or claims more than
-    it holds; missing fields; names that lead out of the folder or come twice; unknown classes;
-    boxes that are not finite, have a negative size or lie far outside of any image.
+    Raises as all readers do, also for boxes that lie far outside of any image.
     """
-    folder = root / images
-    names, sizes, tables = zip(*_records(root / annotations), strict=True)
+    path = root / annotations
+    names, sizes, tables = map(list, zip(*_records(path), strict=True))
+    unique(path, "image", names)
     table = np.array([row for rows in tables for row in rows], np.float64).reshape(-1, 9)
     label = np.array(LABELS)[table[:, 0].astype(np.int64)]
     full_body = np.isin(label, ("pedestrian", "rider"))[:, None]
     visible = np.where(full_body, table[:, 5:], table[:, 1:5])
     boxes = Boxes(table[:, 1:5], label, label == "ignore", visible)
     image = np.repeat(np.arange(len(names)), [len(rows) for rows in tables])
-    return FrameSet(
-        dataset=Path(annotations).stem,
-        name=list(names),
-        read=lambda i: read_image(folder / names[i], sizes[i]),
-        image_size=sizes[0] if len(set(sizes)) == 1 else None,
-        boxes=boxes_by_image(len(names), image, boxes),
-    )
+    return labeled_images(path.stem, root / images, names, sizes, image, boxes)
 
 
 def sources(root: Path, *, annotations: str, images: str) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image files that are there)."""
+    """The annotations, and the images that are there."""
     path, folder = root / annotations, root / images
     files = (folder / name for name, _, _ in _records(path))
-    return (_json_files(path) if path.is_dir() else [path]), [f for f in files if f.is_file()]
+    return files_of(path, "*/*" + JSON), [f for f in files if f.is_file()]
 
 
-def _records(path: Path) -> list[tuple[str, tuple, list]]:
+def _records(path: Path):
     """(name, (height, width), boxes) of each image; a box is (class, left, top, width, height, and
     left, top, width, height of its visible part)."""
-    records = list(_from_json(path) if path.is_dir() else _from_mat(path))
-    unique(path, "image", [name for name, _, _ in records])
-    return records
-
-
-def _json_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*/*" + JSON))
-    if not files:
-        raise FileNotFoundError(f"{folder}: there are no files <city>/*{JSON} in this folder")
-    return files
-
-
-def _from_json(folder: Path):
-    for file in _json_files(folder):
-        found = check(Annotation, file.read_bytes(), file)
-        rows = [(LABELS.index(own.label), *own.bbox, *own.bboxVis) for own in found.objects]
-        name = f"{file.parent.name}/{file.name.removesuffix(JSON)}{PNG}"
-        yield name, (found.imgHeight, found.imgWidth), rows
-
-
-def _from_mat(path: Path):
+    if path.is_dir():
+        for file in files_of(path, "*/*" + JSON):
+            found = check(Annotation, file.read_bytes(), file)
+            rows = [(LABELS.index(own.label), *own.bbox, *own.bboxVis) for own in found.objects]
+            name = f"{file.parent.name}/{file.name.removesuffix(JSON)}{PNG}"
+            yield name, (found.imgHeight, found.imgWidth), rows
+        return
     variables = read_mat(path)
     cells = [value for key, value in variables.items() if key.startswith("anno")]
     if len(cells) != 1:

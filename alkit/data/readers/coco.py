@@ -3,15 +3,16 @@
 An image record may carry `sequence` (the video's name) and `frame` (the raw frame number in it).
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field, PositiveFloat, validate_call
 
-from alkit.data.imagefile import check_present, read_image
+from alkit.data.imagefile import check_present, labeled_images
 from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, read_json, unique
-from alkit.frames import Boxes, FrameSet, LazySequence, boxes_by_image
+from alkit.frames import Boxes, FrameSet
 
 Id = int | str
 
@@ -74,18 +75,16 @@ def load(text: bytes, where, model=DataSet):
     Raises ValueError that begins with `where` and names the record.
     """
     data = check(model, read_json(text, where, without="segmentation"), where)
-    for name in ("images", "annotations", "categories"):
-        ids = [record.id for record in getattr(data, name)]
-        unique(where, f"id in {name}", [id_ for id_ in ids if id_ is not None])
+    known = {}
+    for name in ("images", "categories", "annotations"):
+        ids = [record.id for record in getattr(data, name) if record.id is not None]
+        unique(where, f"id in {name}", ids)
+        known[name] = {*ids}
     unique(where, "file name", [image.file_name for image in data.images])
-    known = {"image": data.images, "category": data.categories}
-    known = {kind: {record.id for record in records} for kind, records in known.items()}
     for i, a in enumerate(data.annotations):
-        for kind, id_ in (("image", a.image_id), ("category", a.category_id)):
+        for kind, id_ in (("images", a.image_id), ("categories", a.category_id)):
             if id_ not in known[kind]:
-                raise ValueError(
-                    f"{where}: annotations.{i}: there is no {kind} with the id {id_!r}"
-                )
+                raise ValueError(f"{where}: annotations.{i}: none of the {kind} has the id {id_!r}")
     return data
 
 
@@ -110,71 +109,58 @@ def read(
     in the order in which the file first names them. Boxes keep the file's order within an image.
     `iscrowd: 1` and `ignore: 1` are ignore boxes; boxes may reach over the image's border.
 
-    Raises ValueError that names the file and the record for: text that is not JSON, missing keys,
-    duplicate image ids, annotation ids, category ids, file names or frame numbers, unknown image
-    or category ids, boxes that are not four finite numbers or have a negative size, file names
-    that lead out of the folder; FileNotFoundError for missing files. An image whose size differs
-    from its record, or that is truncated, raises when it is read.
+    Raises as all readers do: ids, file names and frame numbers of a sequence come once, and all
+    images are there on opening.
     """
     path = root / annotations
     data = load(path.read_bytes(), path)
     records = data.images
     timed = any(image.sequence is not None for image in records)
-    bare = [image.id for image in records if image.sequence is None or image.frame is None]
-    if timed and bare:
-        raise ValueError(
-            f"{path}: image {bare[0]!r} has no sequence or no frame number, which others have; "
-            "expected all or none"
-        )
-
-    order = np.arange(len(records))
-    sequence = frame = None
     if timed:
-        sequence = np.array([str(image.sequence) for image in records])
-        frame = np.array([image.frame for image in records], np.float64)
-        unique(path, "frame", zip(sequence.tolist(), frame.tolist(), strict=True))
-        rank = {name: k for k, name in enumerate(dict.fromkeys(sequence.tolist()))}
-        order = np.lexsort((frame, [rank[name] for name in sequence.tolist()]))
+        bare = [image.id for image in records if image.sequence is None or image.frame is None]
+        if bare:
+            raise ValueError(
+                f"{path}: image {bare[0]!r} has no sequence or no frame number, which others have; "
+                "expected all or none"
+            )
+        unique(path, "frame", [(str(image.sequence), image.frame) for image in records])
+        names = dict.fromkeys(str(image.sequence) for image in records)
+        rank = {name: k for k, name in enumerate(names)}
+        records = sorted(records, key=lambda image: (rank[str(image.sequence)], image.frame))
     if sequences is not None:
         wanted = [str(name) for name in (sequences if isinstance(sequences, list) else [sequences])]
-        known = [] if sequence is None else sorted(set(sequence.tolist()))
+        known = sorted(rank) if timed else []
         if not wanted or not set(wanted) <= set(known):
             raise ValueError(f"{path}: expected sequences of {known}, got {wanted}")
-        order = order[np.isin(sequence, wanted)[order]]
+        records = [image for image in records if str(image.sequence) in wanted]
     if frames is not None:
-        if not 0 <= frames[0] <= frames[1] < len(order):
+        if not 0 <= frames[0] <= frames[1] < len(records):
             raise ValueError(
-                f"{path}: expected frames [first, last] of 0 to {len(order) - 1}, got {frames}"
+                f"{path}: expected frames [first, last] of 0 to {len(records) - 1}, got {frames}"
             )
-        order = order[frames[0] : frames[1] + 1]
+        records = records[frames[0] : frames[1] + 1]
 
     position = {image.id: i for i, image in enumerate(records)}
     label = {category.id: category.name for category in data.categories}
+    found = [a for a in data.annotations if a.image_id in position]
     boxes = Boxes(
-        np.array([a.bbox for a in data.annotations]).reshape(-1, 4),
-        [label[a.category_id] for a in data.annotations],
-        [bool(a.iscrowd or a.ignore) for a in data.annotations],
+        np.array([a.bbox for a in found]).reshape(-1, 4),
+        [label[a.category_id] for a in found],
+        [bool(a.iscrowd or a.ignore) for a in found],
     )
-    image_of = np.array([position[a.image_id] for a in data.annotations], np.int64)
-    boxes = boxes_by_image(len(records), image_of, boxes)
-
-    records = [records[i] for i in order]
-    files = [root / images / image.file_name for image in records]
-    check_present(path, files)
+    names = [image.file_name for image in records]
+    check_present(path, [root / images / name for name in names])
     sizes = [(image.height, image.width) for image in records]
-    return FrameSet(
-        dataset=path.stem,
-        name=[image.file_name for image in records],
-        read=lambda i: read_image(files[i], sizes[i]),
-        image_size=sizes[0] if len(set(sizes)) == 1 else None,
-        boxes=LazySequence(len(order), lambda i: boxes[order[i]]),
-        sequence=None if sequence is None else sequence[order],
-        frame=None if frame is None else frame[order] / step,
-    )
+    image_of = [position[a.image_id] for a in found]
+    opened = labeled_images(path.stem, root / images, names, sizes, image_of, boxes)
+    if not timed:
+        return opened
+    number = np.array([image.frame for image in records]) / step
+    return replace(opened, sequence=np.array([str(r.sequence) for r in records]), frame=number)
 
 
 def sources(root: Path, *, annotations: str, images: str = ".", **_) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image files)."""
+    """The json and its images."""
     path = root / annotations
     data = load(path.read_bytes(), path)
     return [path], [root / images / image.file_name for image in data.images]

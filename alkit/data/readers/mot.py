@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, Field, PositiveInt, validate_call
+from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, validate_call
 
 from alkit.data.imagefile import SUFFIXES, check_present, read_image
 from alkit.data.records import LTWH, FileName, check, unique
@@ -30,11 +30,6 @@ CLASSES = (
     "reflection",
     "crowd",
 )
-
-
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Class = Annotated[int, Field(ge=1, le=len(CLASSES))]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Info(BaseModel):
@@ -70,8 +65,7 @@ def read(
     `CLASSES`. The file gives the visible part as a fraction only, not its place: `visible` is the
     box shrunk about its center, in both directions alike, to this fraction of its area.
 
-    Raises ValueError that names the file and the row for a wrong number of columns, anything but
-    finite numbers, negative sizes, a frame outside the video, a duplicate id in a frame.
+    Raises as all readers do, also for a frame outside the video and an id twice in a frame.
     """
     name, media, info = _media(root)
     size = (info.imheight, info.imwidth) if info else None
@@ -85,24 +79,21 @@ def read(
     first, last = frames or (1, n)
     if not first <= last <= n:
         raise ValueError(f"{root}: expected frames [first, last] of 1 to {n}, got {frames}")
-    number = np.arange(first, last + 1, step)
-    boxes, truth = None, root / "gt" / "gt.txt"
-    if truth.is_file():
-        of_video = _ground_truth(truth, n)
-        boxes = LazySequence(len(number), lambda i: of_video[number[i] - 1])
-    return FrameSet(
+    truth = root / "gt" / "gt.txt"
+    video = FrameSet(
         dataset=name,
-        name=[f"{name}/{k:06d}" for k in number],
-        read=lambda i: images[int(number[i]) - 1],
+        name=[f"{name}/{k:06d}" for k in range(1, n + 1)],
+        read=images.__getitem__,
         image_size=size,
-        boxes=boxes,
-        sequence=np.full(len(number), name),
-        frame=number / step,
+        boxes=_ground_truth(truth, n) if truth.is_file() else None,
+        sequence=np.full(n, name),
+        frame=np.arange(1, n + 1) / step,
     )
+    return video.take(range(first - 1, last, step))
 
 
 def sources(root: Path, **_) -> tuple[list, list]:
-    """The files that the data comes from: (annotation files, image or video files)."""
+    """seqinfo.ini and gt.txt where they are there; the images, or the video."""
     texts = [file for file in (root / "seqinfo.ini", root / "gt" / "gt.txt") if file.is_file()]
     return texts, _media(root)[1]
 
@@ -145,19 +136,19 @@ def _natural(file: Path) -> list:
 def _ground_truth(path: Path, n_frames: int) -> LazySequence:
     """The `Boxes` of each frame of the video."""
     lines = [line for line in path.read_text().splitlines() if line.strip()]
-    if not lines:
-        return boxes_by_image(n_frames, np.zeros(0, int), Boxes(np.zeros((0, 4)), []))
+    table = np.ones((0, 9))
     try:
-        table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+        table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2) if lines else table
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if table.shape[1] not in (9, 10):
         raise ValueError(
             f"{path}: expected nine (MOT16 and later) or ten columns (MOT15), got {table.shape[1]}"
         )
-    frame = Annotated[int, Field(ge=1, le=n_frames)]
-    end = (Class, Share) if table.shape[1] == 9 else (Number, Number, Number)
-    row = tuple[frame, int, *LTWH, Number, *end]
+    in_video = Annotated[int, Field(ge=1, le=n_frames)]
+    known = Annotated[int, Field(ge=1, le=len(CLASSES))], Annotated[float, Field(ge=0, le=1)]
+    end = known if table.shape[1] == 9 else (FiniteFloat,) * 3
+    row = tuple[in_video, int, *LTWH, FiniteFloat, *end]
     check(list[row], table.tolist(), f"{path}: row, column")
     frame, identity, _, _, _, _, active = table.T[:7]
     kind, visibility = table.T[7:] if table.shape[1] == 9 else np.ones((2, len(table)))

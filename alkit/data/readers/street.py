@@ -57,11 +57,11 @@ def read(
     """
     found = plan(world, domain, FRAMES[domain] if frames is None else frames)
     footage = found.footage
-    if first and footage is not None:
-        raise ValueError(f"street: expected first to be 0 for videos, got {first}")
     if footage is None:
         names = [f"source-{first + i:06d}" for i in range(found.frames)]
         sequence = None
+    elif first:
+        raise ValueError(f"street: expected first to be 0 for videos, got {first}")
     else:
         sequence = np.array([f"{domain}-{k:03d}" for k in range(len(footage.clips))])[footage.clip]
         names = [f"{s}/{m:03d}" for s, m in zip(sequence, footage.moment, strict=True)]

@@ -18,6 +18,7 @@ import cv2
 import pandas as pd
 from tqdm import tqdm
 
+from alkit.data.records import read_json
 from alkit.labeling import session
 from alkit.labeling.exchange import coco, cvat, label_studio, yolo
 from alkit.labeling.exchange.bundle import Bundle
@@ -100,7 +101,7 @@ def image_name(task: Task, position: int) -> str:
 def _guessed(bundle: Bundle) -> str:
     """The format whose files these are. Raises ValueError for none."""
     files = coco.files(bundle)
-    data = bundle.json(files[0]) if len(files) == 1 else None
+    data = read_json(*bundle.one(files, "one json"), "segmentation") if len(files) == 1 else None
     # Label Studio puts `notes.json`, a record without images, beside its label files of YOLO
     if isinstance(data, dict) and "images" in data:
         return "coco"

@@ -1,6 +1,5 @@
 """The files that a labeling tool gives back: one file, a folder, or a zip file."""
 
-import json
 import lzma
 import zipfile
 import zlib
@@ -9,8 +8,7 @@ from pathlib import Path
 LARGEST = 64_000_000  # bytes of all annotation files: some hundred frames take a few million
 SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data")
 # What reading a damaged zip file raises.
-BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-DAMAGED = (*BROKEN, NotImplementedError, RuntimeError, EOFError, OSError)
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError)
 
 
 class Bundle:
@@ -37,7 +35,7 @@ class Bundle:
                 with zipfile.ZipFile(path) as archive:
                     sizes = {info.filename: info.file_size for info in archive.infolist()}
                     self.files = self._read(sizes, archive.read)
-            except DAMAGED as error:
+            except BROKEN as error:
                 raise ValueError(f"{path}: a damaged zip file: {error}") from None
         else:
             self.files = self._read({path.name: path.stat().st_size}, lambda _: path.read_bytes())
@@ -58,20 +56,13 @@ class Bundle:
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.path}: {name} is not UTF-8 text: {error}") from None
 
-    def json(self, name: str):
-        """A JSON file. Raises ValueError if it is none."""
-        text = self.text(name)
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{self.path}: {name} is not JSON, or cut off: {error}") from None
-
     def ending(self, *suffixes: str) -> list[str]:
         """Names that end so."""
         return [name for name in self.files if name.lower().endswith(suffixes)]
 
-    def one(self, names: list[str], what: str) -> str:
-        """The only one of some names. Raises ValueError if there are more, or none."""
+    def one(self, names: list[str], what: str) -> tuple[bytes, str]:
+        """The only file of some names, and its place for errors. Raises ValueError if there are
+        more, or none."""
         if len(names) != 1:
             raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
-        return names[0]
+        return self.files[names[0]], f"{self.path}: {names[0]}"

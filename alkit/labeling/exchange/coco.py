@@ -36,8 +36,7 @@ def write(frames: list, classes: tuple, folder):
 def read(bundle: Bundle) -> list:
     """(file name, answer) of each image. Annotations with `ignore` or `iscrowd` are boxes to
     ignore."""
-    name = bundle.one(files(bundle), "one COCO json")
-    data = coco.load(bundle.files[name], f"{bundle.path}: {name}", coco.Coco)
+    data = coco.load(*bundle.one(files(bundle), "one COCO json"), coco.Coco)
     label = {category.id: category.name for category in data.categories}
     found = {}
     for image in data.images:

@@ -86,10 +86,9 @@ class _Plain(ElementTree.TreeBuilder):
 
 def read(bundle: Bundle) -> list:
     """(name, answer) of each image."""
-    name = bundle.one(bundle.ending(".xml"), "one XML file")
-    where = f"{bundle.path}: {name}"
+    data, where = bundle.one(bundle.ending(".xml"), "one XML file")
     try:
-        root = ElementTree.fromstring(bundle.files[name], ElementTree.XMLParser(target=_Plain()))
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Plain()))
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{where}: not XML as CVAT writes it, or cut off: {error}") from None
     if root.tag != "annotations" or root.find("track") is not None:

@@ -7,7 +7,7 @@ annotation without regions says that there is nothing. `lead_time` is the time s
 from typing import Annotated, Literal
 from xml.sax.saxutils import quoteattr
 
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from alkit.data.records import Coordinate, Pixels, Record, check
 from alkit.labeling.exchange.bundle import Bundle
@@ -19,24 +19,22 @@ FILE, CONFIG = "tasks.json", "label_config.xml"
 LABEL, IMAGE = "label", "image"  # names of the control and of what it labels
 
 
-class Value(Record):
-    """A box in percent of the image's sides."""
-
-    x: Coordinate
-    y: Coordinate
-    width: Coordinate
-    height: Coordinate
-    rotation: Annotated[float, Field(ge=0, le=0)] | None = None
-    rectanglelabels: Annotated[list[str], Field(min_length=1, max_length=1)]
+def _in(*path: str, **field):
+    return Field(validation_alias=AliasPath(*path), **field)
 
 
 class Region(Record):
-    """A box that somebody drew."""
+    """A box that somebody drew, in percent of the image's sides."""
 
     type: Literal["rectanglelabels"]
     original_width: Pixels
     original_height: Pixels
-    value: Value
+    x: Coordinate = _in("value", "x")
+    y: Coordinate = _in("value", "y")
+    width: Coordinate = _in("value", "width")
+    height: Coordinate = _in("value", "height")
+    rotation: Annotated[float, Field(ge=0, le=0)] | None = _in("value", "rotation", default=None)
+    label: tuple[str] = _in("value", "rectanglelabels", strict=False)
 
 
 class Annotation(Record):
@@ -47,17 +45,11 @@ class Annotation(Record):
     was_cancelled: bool | None = None
 
 
-class Data(Record):
-    """An image; `file` is our own."""
-
-    image: str
-    file: str | None = None
-
-
 class Item(Record):
-    """A task."""
+    """A task: an image; `file` is our own."""
 
-    data: Data
+    image: str = _in("data", "image")
+    file: str | None = _in("data", "file", default=None)
     annotations: list[Annotation] = Field([])
 
 
@@ -106,13 +98,12 @@ def _region(k: int, box: dict, height: int, width: int) -> dict:
 
 def read(bundle: Bundle) -> list:
     """(file name, answer) of each image, from Label Studio's JSON export (not JSON-MIN)."""
-    name = bundle.one(bundle.ending(".json"), "one JSON export")
-    where = f"{bundle.path}: {name}"
-    found = []
-    for i, item in enumerate(check(list[Item], bundle.files[name], where)):
-        file = item.data.file or item.data.image.rpartition("/")[2]
-        found.append((file, _answer(item, f"{where}: {i}")))
-    return found
+    data, where = bundle.one(bundle.ending(".json"), "one JSON export")
+    items = check(list[Item], data, where)
+    return [
+        (item.file or item.image.rpartition("/")[2], _answer(item, f"{where}: {i}"))
+        for i, item in enumerate(items)
+    ]
 
 
 def _answer(item: Item, where: str) -> Answer:
@@ -122,8 +113,8 @@ def _answer(item: Item, where: str) -> Answer:
     if not done:
         return Answer([], looked_at=False)
     regions, boxes = done[0].result or [], []
-    for at in [region.value for region in regions]:
+    for at in regions:
         shares = [v / 100 for v in (at.x, at.y, at.width, at.height)]
-        boxes.append({"shares": shares, "label": at.rectanglelabels[0]})
+        boxes.append({"shares": shares, "label": at.label[0]})
     size = (regions[0].original_height, regions[0].original_width) if regions else None
     return Answer(boxes, True, done[0].lead_time, size)
