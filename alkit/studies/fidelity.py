@@ -18,7 +18,7 @@ from alkit import prediction, scores, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
-from alkit.pages.figures import drawing
+from alkit.pages import drawing
 from alkit.profiles import PAPER, RELEASED, Profile
 from alkit.strategies import ranked_by, selected
 from alkit.text import sentence
@@ -205,7 +205,7 @@ def changed(frames, found: dict, name: str, n: int):
     for kind, positions in zip((BASE, name), only, strict=True):
         for p in positions[:SIDE].tolist():
             rank = found[kind].chosen.tolist().index(p) + 1
-            items.append((frames.images(p), f"{kind} only, no. {rank}\n{frames.name[p]}", None))
+            items.append((frames.images(p), f"{kind} only, no. {rank}\n{frames.name[p]}"))
     return drawing.contact_sheet(
         items,
         columns=SIDE,

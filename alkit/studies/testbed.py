@@ -15,8 +15,8 @@ from tqdm import tqdm
 from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
-from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, RED
+from alkit.pages import drawing
+from alkit.pages.drawing import BLACK, RED
 from alkit.studies.ceiling import causes
 from alkit.studies.samples import sample
 from alkit.studies.survey import Survey, survey

@@ -7,7 +7,7 @@ import panel as pn
 from alkit.loop.runs import Run
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle, cycles_of, runs_of
-from alkit.pages.explorer.frame import BOXES, LAYERS, PALETTES
+from alkit.pages.explorer.plots import BOXES, LAYERS, PALETTES
 from alkit.pages.explorer.trial import Numbers
 from alkit.profiles import unknown
 
@@ -97,10 +97,9 @@ class Controls:
     def follow_in(self, cycle: Cycle, link: dict):
         """The rest of a link, whose limits the opened cycle sets; without a frame, the one chosen
         first. Raises ValueError for what is not there."""
-        names, chosen = cycle.table["name"].tolist(), cycle.selection["chosen"]
+        names, first = cycle.table["name"].tolist(), [*cycle.chosen, 0][0]
         if link.get("frame", names[0]) not in names:
             raise ValueError(f"the link's frame {link['frame']!r} is not in the pool")
-        first = chosen[0]["position"] if chosen else 0
         self.position.value = names.index(link["frame"]) if "frame" in link else first
         for name in link.keys() & {*LISTS, *VIEW, *TRIED}:
             self._set(name, link[name])
@@ -120,7 +119,6 @@ class Controls:
 
     def link(self, cycle: Cycle) -> str:
         """The query of a link back to what the widgets say now."""
-        state = {"frame": cycle.table["name"].iloc[self.position.value]}
-        for name in ("run", "cycle", *LISTS, *VIEW, *TRIED):
-            state[name] = getattr(self, name).value
-        return "?" + urlencode(state)
+        frame = {"frame": cycle.table["name"][self.position.value]}
+        said = (name for name in IN_LINK if name != "frame")
+        return "?" + urlencode(frame | {name: getattr(self, name).value for name in said})

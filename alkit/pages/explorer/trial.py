@@ -1,13 +1,12 @@
 """What another radius, region or rule would have chosen, from the stored logits."""
 
+import functools
 import time
 from typing import NamedTuple
 
 import numpy as np
 
-from alkit.aggregation import image_score
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.selection import Selection
 from alkit.strategies import ranked_by, selected
 
 
@@ -17,7 +16,7 @@ class Slices:
 
     def __init__(self, work, positions):
         self.work, self.results, self.error = work, {}, ""
-        self.left = list(positions)[::-1]
+        self.left = [int(position) for position in positions][::-1]
         self.total = len(self.left)
 
     def go_on(self, seconds: float):
@@ -53,61 +52,50 @@ class Numbers(NamedTuple):
 
 
 class Trials:
-    """Other numbers tried on one cycle. `scores` are the image scores with another radius and
-    region, as far as they are computed; None where none are."""
+    """Other numbers tried on one cycle. `scores` are the image scores with the radius and region
+    that were last asked for, as far as they are computed; None where none are."""
 
     def __init__(self, cycle: Cycle):
-        self.cycle, self.own = cycle, Numbers.own(cycle)
-        self.scores, self._lengths = None, None
-
-    def score(self, position: int, radius: int, region: int) -> float:
-        """z of one frame with another radius and region."""
-        cycle = self.cycle
-        how, grid = cycle.run.aggregation(cycle.number), cycle.numbers.region_grid
-        return float(image_score(cycle.scores(position, radius), region, how=how, grid=grid))
+        self.cycle, self.own, self.scores = cycle, Numbers.own(cycle), None
+        self._scores_with = functools.cache(
+            lambda *lengths: Slices(lambda p: cycle.image_score(p, *lengths), cycle.positions)
+        )
 
     def outcome(self, position: int, wanted: Numbers) -> str:
         """What would become of a frame, in words. Raises Unavailable."""
-        cycle, z = self.cycle, self.cycle.table["z"].to_numpy()
         if wanted == self.own:
             return "The sliders stand as in the run."
+        z = self.cycle.table["z"].to_numpy()
         if wanted[:2] != self.own[:2]:
-            if self._lengths != wanted[:2]:
-                lengths = self._lengths = wanted[:2]
-                self.scores = Slices(lambda p: self.score(p, *lengths), cycle.positions.tolist())
+            self.scores = self._scores_with(*wanted[:2])
             if self.scores.error:
                 raise Unavailable(f"other frames cannot be computed: {self.scores.error}")
-            if position not in cycle.labeled:
+            if position not in self.cycle.labeled:
                 self.scores.of(position)
             z = np.full(len(z), np.nan)
             z[list(self.scores.results)] = list(self.scores.results.values())
-        return sentence(cycle, position, z, wanted)
+        return sentence(self.cycle, position, z, wanted)
 
 
-def choose(cycle: Cycle, z: np.ndarray, wanted: Numbers) -> tuple[np.ndarray, Selection]:
-    """Step 4 with other rules: what is ranked by (n,), and the selection. Frames whose z is NaN
-    are not ranked."""
+def sentence(cycle: Cycle, position: int, z: np.ndarray, wanted: Numbers) -> str:
+    """What would have become of a frame if step 4 had other rules and the image scores `z` (n,),
+    NaN where they are not computed yet."""
+    if np.isnan(z[position]):
+        return "This frame has no score in this cycle."
     tried = {"exclude_now": wanted.exclude_now, "exclude_later": wanted.exclude_later}
     numbers, strategy = cycle.numbers.model_copy(update=tried), cycle.run.strategy
     ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing)
     budget, labeled = cycle.selection["budget"], list(cycle.labeled)
-    return ranked, selected(ranked, budget, cycle.pool, numbers, labeled, strategy.rules)
-
-
-def sentence(cycle: Cycle, position: int, z: np.ndarray, wanted: Numbers) -> str:
-    """What would have become of a frame; `z` (n,) is NaN where it is not computed yet."""
-    if np.isnan(z[position]):
-        return "This frame has no score in this cycle."
-    ranked, selection = choose(cycle, z, wanted)
+    selection = selected(ranked, budget, cycle.pool, numbers, labeled, strategy.rules)
     known, total = ranked[np.isfinite(z)], len(cycle.positions)
     rank = 1 + int((known > ranked[position]).sum())
     of = f"of {total} frames"
     if len(known) < total:
         of = f"of the {len(known)} frames computed so far of {total}"
     name = selection.names[int(selection.reason[position])].lower().replace("_", " ")
-    was = {frame["position"] for frame in cycle.selection["chosen"]}
-    kept = len(was & set(selection.indices.tolist()))
+    kept = np.isin(cycle.chosen, selection.indices).sum()
     return (
         f"With these numbers: z {z[position]:.5f} nats, ranked by {ranked[position]:.5f}, rank "
-        f"{rank} {of}: {name}. {kept} of the run's {len(was)} chosen frames would be chosen."
+        f"{rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames would be "
+        "chosen."
     )
