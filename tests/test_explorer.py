@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 import pytest
+from bokeh.events import Tap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -351,6 +352,13 @@ def test_widgets_change_what_is_shown(explorer):
     )
     assert explorer.beside.ranges == explorer.view.ranges
     c.beside.value = "nothing"
+
+
+def test_a_click_on_the_timeline_goes_to_its_frame(explorer):
+    figure = explorer.timeline.figure
+    figure._trigger_event(Tap(figure, x=11.3))
+    assert explorer.controls.position.value == 11
+    assert explorer.timeline.here.location == 11
 
 
 def test_default_boxes_stand_around_the_click(explorer):
