@@ -296,15 +296,14 @@ def test_the_nearest_labeled_frames_come_in_order(opened):
 
 
 def test_the_run_s_own_numbers_give_the_run_s_own_choice(opened):
-    own = trial.Numbers.own(opened)
     position = opened.selection["chosen"][1]["position"]
-    said = trial.sentence(opened, position, opened.table["z"].to_numpy(), own)
+    said = trial.sentence(opened, position, opened.table["z"].to_numpy(), *opened.tried[2:])
     assert f"rank {opened.table['rank'][position]} of 37 frames: chosen. 3 of the run's 3" in said
 
 
 def test_a_trial_computes_every_frame(opened):
     trials = trial.Trials(opened)
-    position, wanted = int(opened.positions[-1]), trial.Numbers(4, 12, 15, 2)
+    position, wanted = int(opened.positions[-1]), (4, 12, 15, 2)
     said = trials.outcome(position, wanted)
     s = opened.scores(position, 4)
     z = trials.scores.results[position]
@@ -318,7 +317,7 @@ def test_a_trial_computes_every_frame(opened):
     assert "of 37 frames" in trials.outcome(position, wanted)
     part = np.full(40, np.nan)
     part[opened.positions[30:]] = [trials.scores.results[p] for p in opened.positions[30:]]
-    said = trial.sentence(opened, position, part, wanted)
+    said = trial.sentence(opened, position, part, 15, 2)
     assert "of the 7 frames computed so far of 37" in said
 
 

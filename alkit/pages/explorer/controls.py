@@ -8,7 +8,6 @@ from alkit.loop.runs import Run
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle, cycles_of, runs_of
 from alkit.pages.explorer.plots import BOXES, LAYERS, PALETTES
-from alkit.pages.explorer.trial import Numbers
 from alkit.profiles import unknown
 
 NOTHING = "nothing"  # beside the frame
@@ -52,15 +51,15 @@ class Controls:
         self.gallery = w.Select(label="gallery", options=list(galleries.GALLERIES), width=220)
         self.sheet = w.IntInput(label="page", value=1, start=1, width=80)
 
-    def numbers(self) -> Numbers:
+    def tried(self) -> tuple:
         """What the sliders for other numbers say."""
-        return Numbers(*(getattr(self, name).value for name in TRIED))
+        return tuple(getattr(self, name).value for name in TRIED)
 
     def restore_numbers(self, cycle: Cycle):
         """Set those sliders to the run's own numbers."""
         longest = max(cycle.numbers.image_size)
         ends = longest // 8, longest // 2, 60, 60
-        for name, value, end in zip(TRIED, Numbers.own(cycle), ends, strict=True):
+        for name, value, end in zip(TRIED, cycle.tried, ends, strict=True):
             getattr(self, name).param.update(end=max(end, value), value=value)
 
     def offer_cycles(self):

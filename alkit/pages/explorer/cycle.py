@@ -69,6 +69,14 @@ class Cycle:
         free = table["ranked_by"].where(table["reason"] != Reason.LABELED)
         table["rank"] = free.rank(method="first", ascending=False).fillna(0).astype(int)
 
+    @property
+    def tried(self) -> tuple[int, int, int, int]:
+        """The run's own numbers that others can be tried for: radius and region in pixels, rule 1
+        and rule 2 in frames."""
+        n = self.numbers
+        rules = int(np.max(n.exclude_now)), int(np.max(n.exclude_later))
+        return n.pixels(n.radius), n.pixels(n.region), *rules
+
     # --- boxes
 
     @cached_property

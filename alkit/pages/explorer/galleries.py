@@ -89,7 +89,7 @@ def tiles(cycle: Cycle, name: str, matched: pd.DataFrame | None = None) -> tuple
     """The regions of highest score of the cycle: all of them, or those that hold the center of a
     hit, of a false detection, of a missed pedestrian, as `TILES` names them; `matched` are the
     detections and labeled boxes of all frames."""
-    region, kind = cycle.numbers.pixels(cycle.numbers.region), TILES[name]
+    region, kind = cycle.tried[1], TILES[name]
     grid, size = cycle.numbers.region_grid, cycle.numbers.image_size
     rows, columns = (aggregation.region_edges(side, region, grid) for side in size)
     held = None if kind is None else matched[matched["kind"] == kind]

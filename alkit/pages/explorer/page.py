@@ -140,9 +140,8 @@ class Explorer:
             self.timeline.here.location = position
             if c.beside.value != NOTHING:
                 name, _, number = c.beside.value.rpartition(", cycle ")
-                other = self._cycle(name, int(number))
-                own = other.numbers  # other numbers are tried in the open cycle
-                self.beside.show(c, other, position, own.pixels(own.radius))
+                other = self._cycle(name, int(number))  # with its own radius
+                self.beside.show(c, other, position, other.tried[0])
             self._say_trial()
             self._say_link()
             if c.gallery.value == galleries.LABELED:
@@ -151,7 +150,7 @@ class Explorer:
     def _say_trial(self):
         """What would become of the frame with the sliders' numbers, among what is computed."""
         try:
-            said = self._trials.outcome(self.controls.position.value, self.controls.numbers())
+            said = self._trials.outcome(self.controls.position.value, self.controls.tried())
         except Unavailable as error:
             said = str(error)
         self.trial_words.value = escape(said)

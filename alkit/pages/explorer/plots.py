@@ -41,7 +41,7 @@ def maps(controls, cycle: Cycle, position: int, radius: int) -> tuple:
     Scores have one scale for all frames of a cycle. Raises Unavailable.
     """
     p, layer = cycle.probabilities(position), controls.layer.value
-    own = radius == cycle.numbers.pixels(cycle.numbers.radius) or not cycle.logits_give_score
+    own = radius == cycle.tried[0] or not cycle.logits_give_score
     score = cycle.scores(position, None if own else radius)
     if layer in LEVELS:
         return p, score, p[LEVELS.index(layer)], 1.0, f"probability {layer}"

@@ -2,7 +2,6 @@
 
 import functools
 import time
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,38 +34,23 @@ class Slices:
         return self.results[position]
 
 
-class Numbers(NamedTuple):
-    """What the sliders say: radius and region in pixels of the run, the rules in frames."""
-
-    radius: int
-    region: int
-    exclude_now: int
-    exclude_later: int
-
-    @classmethod
-    def own(cls, cycle: Cycle) -> "Numbers":
-        """The run's own numbers."""
-        n = cycle.numbers
-        rules = int(np.max(n.exclude_now)), int(np.max(n.exclude_later))
-        return cls(n.pixels(n.radius), n.pixels(n.region), *rules)
-
-
 class Trials:
     """Other numbers tried on one cycle. `scores` are the image scores with the radius and region
     that were last asked for, as far as they are computed; None where none are."""
 
     def __init__(self, cycle: Cycle):
-        self.cycle, self.own, self.scores = cycle, Numbers.own(cycle), None
+        self.cycle, self.scores = cycle, None
         self._scores_with = functools.cache(
             lambda *lengths: Slices(lambda p: cycle.image_score(p, *lengths), cycle.positions)
         )
 
-    def outcome(self, position: int, wanted: Numbers) -> str:
-        """What would become of a frame, in words. Raises Unavailable."""
-        if wanted == self.own:
+    def outcome(self, position: int, wanted: tuple) -> str:
+        """What would become of a frame with other numbers, as `Cycle.tried` has the run's own, in
+        words. Raises Unavailable."""
+        if wanted == self.cycle.tried:
             return "The sliders stand as in the run."
         z = self.cycle.table["z"].to_numpy()
-        if wanted[:2] != self.own[:2]:
+        if wanted[:2] != self.cycle.tried[:2]:
             self.scores = self._scores_with(*wanted[:2])
             if self.scores.error:
                 raise Unavailable(f"other frames cannot be computed: {self.scores.error}")
@@ -74,15 +58,15 @@ class Trials:
                 self.scores.of(position)
             z = np.full(len(z), np.nan)
             z[list(self.scores.results)] = list(self.scores.results.values())
-        return sentence(self.cycle, position, z, wanted)
+        return sentence(self.cycle, position, z, *wanted[2:])
 
 
-def sentence(cycle: Cycle, position: int, z: np.ndarray, wanted: Numbers) -> str:
-    """What would have become of a frame if step 4 had other rules and the image scores `z` (n,),
-    NaN where they are not computed yet."""
+def sentence(cycle: Cycle, position: int, z: np.ndarray, now: int, later: int) -> str:
+    """What would have become of a frame if step 4 had other rules, `exclude_now` and
+    `exclude_later`, and the image scores `z` (n,), NaN where they are not computed yet."""
     if np.isnan(z[position]):
         return "This frame has no score in this cycle."
-    tried = {"exclude_now": wanted.exclude_now, "exclude_later": wanted.exclude_later}
+    tried = {"exclude_now": now, "exclude_later": later}
     numbers, strategy = cycle.numbers.model_copy(update=tried), cycle.run.strategy
     ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing)
     budget, labeled = cycle.selection["budget"], list(cycle.labeled)
