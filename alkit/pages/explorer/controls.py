@@ -1,8 +1,11 @@
 """The widgets of the explorer's page, and links to what they say."""
 
+from pathlib import Path
 from urllib.parse import urlencode
 
 import panel as pn
+import param
+from panel.custom import JSComponent
 
 from alkit.loop.runs import Run
 from alkit.pages.explorer import galleries
@@ -14,7 +17,35 @@ NOTHING = "nothing"  # beside the frame
 LISTS = ("layer", "palette", "beside")
 VIEW = ("opacity", "threshold", "limit")  # sliders of what is shown
 TRIED = ("radius", "region", "now", "later")  # sliders of what is tried
+HERE = Path(__file__).parent
 IN_LINK = ("run", "cycle", "frame", *LISTS, *VIEW, *TRIED)
+
+
+class Heard(JSComponent):
+    """A part of the page that sends numbers, which `hear(number)` is called with."""
+
+    __abstract = True
+
+    def __init__(self, hear, **params):
+        self._hear = hear
+        super().__init__(**params)
+
+    def _handle_msg(self, message: int):
+        self._hear(int(message))
+
+
+class Keys(Heard):
+    """The arrow keys, which send how many frames to step."""
+
+    everywhere = param.Boolean()
+    _esm = HERE / "keys.js"
+
+
+class Gallery(Heard):
+    """Pictures as `galleries.html` makes them; a click sends the position of a frame."""
+
+    html = param.String()
+    _esm = HERE / "gallery.js"
 
 
 class Controls:

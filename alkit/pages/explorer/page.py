@@ -12,11 +12,10 @@ import panel as pn
 from alkit.loop.runs import Run
 from alkit.pages import matching, serving
 from alkit.pages.explorer import galleries
-from alkit.pages.explorer.controls import NOTHING, Controls
+from alkit.pages.explorer.controls import NOTHING, Controls, Gallery, Keys
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.explorer.plots import DEFAULTS, FrameView, Timeline, picture
+from alkit.pages.explorer.plots import DEFAULTS, WIDE, FrameView, Timeline, picture, words
 from alkit.pages.explorer.trial import Slices, Trials
-from alkit.pages.explorer.widgets import WIDE, Gallery, Keys, words
 
 TICK = 200  # milliseconds between two slices of work
 SLICE = 0.1  # seconds of one, for the page to be quick meanwhile

@@ -7,6 +7,7 @@ opacity and threshold change in the browser alone.
 
 import numpy as np
 import pandas as pd
+import panel as pn
 from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, Range1d, Span
 from bokeh.palettes import all_palettes
 from bokeh.plotting import figure
@@ -16,7 +17,6 @@ from alkit import aggregation, scores
 from alkit.pages import drawing, matching
 from alkit.pages.drawing import BLACK, BLUE, GREEN, RED, SKY
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.explorer.widgets import words
 from alkit.pages.figures import LEVELS
 from alkit.selection import Reason
 
@@ -31,7 +31,14 @@ PALETTES = {
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
 DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 CLEAR = (0, 0, 0, 0)
+WIDE = {"sizing_mode": "stretch_width"}
 BOX = [*matching.LTWH, "color", "what"]  # columns of a source of boxes
+
+
+def words(name: str, html: str = ""):
+    """Words whose `value`, HTML, may change. (A pane of HTML would ask another host for its style
+    sheets then, in a notebook.)"""
+    return pn.widgets.StaticText(value=html, css_classes=[f"alkit-{name}"], **WIDE)
 
 
 def maps(controls, cycle: Cycle, position: int, radius: int) -> tuple:
