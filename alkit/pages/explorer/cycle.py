@@ -2,7 +2,7 @@
 and why each frame was chosen or passed over."""
 
 import contextlib
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 
 import numpy as np
@@ -42,7 +42,8 @@ class Cycle:
     """
 
     def __init__(self, run: Run, number: int):
-        self.run, self.number, self._stores = run, number, {}
+        self.run, self.number = run, number
+        self._open = cache(lambda name: getattr(run, name)(number))
         self.numbers, self.selection = run.numbers(number), run.selection(number)
         self.scored = run.strategy.score is not None
         self.logits_give_score = self.scored and run.strategy.score != "mutual_information"
@@ -127,12 +128,10 @@ class Cycle:
         """What the method of `Run` of that name reads."""
         if not self.scored:
             raise Unavailable(f"{self.run.strategy_name} needs no predictions: there are no maps")
-        if name not in self._stores:
-            try:
-                self._stores[name] = getattr(self.run, name)(self.number)
-            except (FileNotFoundError, RuntimeError) as error:
-                raise Unavailable(f"no maps: {error}") from None
-        return self._stores[name]
+        try:
+            return self._open(name)
+        except (FileNotFoundError, RuntimeError) as error:
+            raise Unavailable(f"no maps: {error}") from None
 
     def _of_frame(self, name: str, position: int):
         """A store's part about one frame, in memory."""
