@@ -367,10 +367,10 @@ def test_default_boxes_stand_around_the_click(explorer):
     explorer._tapped(Click)
     data, numbers = explorer.view.defaults.data_source.data, explorer.cycle.run.numbers(2)
     height, width = np.array(numbers.default_boxes).T * numbers.scale
-    np.testing.assert_allclose(data["width"], width)
-    np.testing.assert_allclose(data["left"] + width / 2, 40)
-    np.testing.assert_allclose(data["top"] + height / 2, 50)
-    np.testing.assert_allclose(data["height"], height)
+    left, right, top, bottom = (np.array(data[side]) for side in plots.SIDES)
+    np.testing.assert_allclose(right - left, width)
+    np.testing.assert_allclose((bottom + top) / 2, 50)
+    np.testing.assert_allclose(bottom - top, height)
 
 
 def test_a_link_brings_back_what_it_was_taken_from(toy_experiment, explorer):

@@ -32,7 +32,8 @@ LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
 DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 CLEAR = (0, 0, 0, 0)
 WIDE = {"sizing_mode": "stretch_width"}
-BOX = [*matching.LTWH, "color", "what"]  # columns of a source of boxes
+SIDES = ["left", "right", "top", "bottom"]
+LINES = {"fill_color": None, "line_color": "color", "line_width": 1.5}
 
 
 def words(name: str, html: str = ""):
@@ -128,14 +129,8 @@ class FrameView:
         )
         self.map.glyph.global_alpha = 0.6
         boxes = self.labels, self.detections, self.defaults = [
-            self.figure.block(
-                *matching.LTWH, source=_empty(*BOX), fill_color=None, line_color="color", **style
-            )
-            for style in (
-                {"line_width": 2.5, "line_dash": [6, 4]},
-                {"line_width": 1.5},
-                {"line_width": 1.5},
-            )
+            self.figure.quad(*SIDES, source=_empty(*SIDES, "color", "what"), **LINES | style)
+            for style in ({"line_width": 2.5, "line_dash": [6, 4]}, {}, {})
         ]
         lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{0.00000}")]
         lines += [("score", "@score{0.00000} nats")]
@@ -199,7 +194,8 @@ def _empty(*columns) -> ColumnDataSource:
 
 def _put(renderer, boxes: pd.DataFrame):
     """Show boxes."""
-    renderer.data_source.data = boxes.reindex(columns=BOX).to_dict("list")
+    right, bottom = boxes["left"] + boxes["width"], boxes["top"] + boxes["height"]
+    renderer.data_source.data = boxes.assign(right=right, bottom=bottom).to_dict("list")
 
 
 class Timeline:
