@@ -243,7 +243,11 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     root = entry.existing_root()
     if root is not None:
         texts, media = module.sources(root, **args)
-        hashes = [hashlib.sha256(f.read_bytes()).hexdigest() for f in texts]
-        facts["texts"] = [[os.path.relpath(f, root), h] for f, h in zip(texts, hashes, strict=True)]
+        facts["texts"] = [[os.path.relpath(f, root), _digest(f)] for f in texts]
         facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -201,13 +201,10 @@ def profile(name: str, overrides: dict | None = None) -> Profile:
     """
     if name not in PROFILES:
         raise ValueError(f"profile {name!r} is unknown; there are: {', '.join(PROFILES)}")
-    for key in overrides or {}:
-        if key not in Profile.model_fields:
-            raise ValueError(f"{unknown(key, Profile.model_fields)} in profile {name!r}")
     try:
         return Profile.model_validate(PROFILES[name].model_dump() | (overrides or {}))
     except ValidationError as error:
-        raise ValueError(f"{problems(error, 1)} (profile {name!r})") from None
+        raise ValueError(f"{problems(error, 1, Profile.model_fields)} (profile {name!r})") from None
 
 
 def unknown(name: str, known) -> str:

@@ -58,7 +58,8 @@ FIELDS = {
 }
 
 
-NOT_HERE = ("notebook_steps", "explorer")  # kernels take long; a browser, in tests/browser
+# Kernels and clusters of processes take long; a browser is in tests/browser.
+NOT_HERE = ("notebook_steps", "scaling", "sweep", "explorer")
 
 
 @pytest.fixture(scope="module")
@@ -266,30 +267,6 @@ def test_a_steps_own_cost_is_what_lies_between_starts_beside_its_work(toy_copy):
         "divergence/seed_0 cycle 1 1_predict": pytest.approx(6.0),
         "divergence/seed_0 cycle 1 2_score": pytest.approx(1.0),
     }
-
-
-def test_workers_and_processes_are_set_beside_each_other(results):
-    rows = {row["key"]: row for row in performance.load(results)["rows"]}
-    row = rows["scaling.workers"]
-    assert row["details"]["threads_of_workers"] == [1, 1, 1]  # of a cluster of one, and of two
-    n, times = row["details"]["frames"], row["details"]["seconds"]
-    assert n == 34  # two shards, so that both workers have one
-    assert [*times] == ["1 process", "2 processes", "1 worker", "2 workers"]
-    rates = row["details"]["frames_per_second"]
-    assert rates == pytest.approx({name: n / t for name, (t,) in times.items()}, rel=1e-3)
-    assert row["ours"] == pytest.approx(rates["2 workers"] / rates["1 worker"], rel=1e-2)
-    assert row["reference"] == pytest.approx(rates["2 processes"] / rates["1 process"], rel=1e-2)
-    assert row["ratio"] == row["ours"] / row["reference"]
-
-
-def test_a_sweep_by_workers_is_set_beside_two_commands(results):
-    row = {row["key"]: row for row in performance.load(results)["rows"]}["sweep.workers"]
-    one, two, workers = (
-        row["details"]["seconds"][name] for name in ("1 process", "2 processes", "2 workers")
-    )
-    assert row["ours"] == pytest.approx(one / workers, rel=1e-3)
-    assert row["reference"] == pytest.approx(one / two, rel=1e-3)
-    assert row["ratio"] == pytest.approx(two / workers, rel=1e-3)
 
 
 def test_a_sweep_that_fails_is_no_figure():

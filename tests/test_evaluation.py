@@ -319,5 +319,5 @@ def test_wrong_ground_truth():
 
 
 def test_unknown_protocol():
-    with pytest.raises(ValueError, match="protocol is 'kitti'; expected one of caltech"):
-        evaluate(coco([1], []), [], protocol="kitti")
+    with pytest.raises(ValueError, match=r"'citypersons' \(did you mean citypersons-all"):
+        evaluate(coco([1], []), [], protocol="citypersons")

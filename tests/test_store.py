@@ -53,6 +53,13 @@ def test_an_interrupted_store_goes_on_and_another_is_replaced(tmp_path):
     assert len(store.shards(other)) == 3
 
 
+def test_a_shard_that_is_cut_off_while_it_is_written_is_not_done(tmp_path):
+    group = store.create(tmp_path / "scores.zarr", np.arange(FRAMES), LAYOUT, "key")
+    with pytest.raises(ValueError, match="shape"):
+        store.write_shard(group, slice(0, 32), {"score_root": maps_of(slice(0, 31))})
+    assert [block.start for block in store.shards(group)] == [0, 32, 64]
+
+
 def test_a_store_cut_off_while_it_was_made_is_made_anew(tmp_path):
     path = tmp_path / "scores.zarr"
     zarr.create_group(path).create_array("score_root", shape=(3,), dtype=np.uint8)

@@ -4,19 +4,13 @@ deleted and made again, branched; and every way in which a URL can be wrong."""
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 
 import fsspec
 import numpy as np
 import pytest
-import yaml
 from firststeps import NAMES, results
-from fsspec.implementations.local import LocalFileSystem
 
-from alkit import prediction, scores
 from alkit.loop import branches, cluster, experiment, records, runs, storage, store
 from alkit.loop.runs import Run
 from alkit.loop.settings import checked
@@ -26,39 +20,6 @@ from alkit.pages.explorer.page import Explorer
 CATALOG = runs.ROOT / "data_catalog.yaml"
 SHARD = 8  # frames: 40 are five shards
 TIMEOUT = 240
-SLOW_PLUGIN = '''
-"""Entropy, so slow that a test can kill it; notes each call."""
-import time
-from pathlib import Path
-from alkit.scores import entropy
-from alkit.strategies import Strategy
-
-def slow(p):
-    with open(Path(__file__).with_name("calls"), "a") as file:
-        file.write("x")
-    time.sleep(0.1)
-    return entropy(p)
-
-scores = {"slow": slow}
-strategies = {"slow": Strategy("slow")}
-'''
-
-
-class Disk(LocalFileSystem):
-    """disk:///folder: a file system that only fsspec knows, here so that a test without S3 takes
-    the same way as one with it."""
-
-    protocol = "disk"
-
-    def __init__(self, **options):
-        super().__init__(auto_mkdir=True, **options)
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        return super()._strip_protocol(path.removeprefix("disk://"))
-
-
-fsspec.register_implementation("disk", Disk)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +47,7 @@ def s3():
     server.stop()
 
 
-@pytest.fixture(params=["file", "disk", "s3"])
+@pytest.fixture(params=["file", "s3"])
 def url(request, tmp_path):
     """A URL of each kind."""
     if request.param == "s3":
@@ -183,11 +144,6 @@ def test_workers_write_to_s3_what_one_process_writes_to_the_run_folder(
     assert len(shards) == 2  # of 32 frames, as in another process
 
 
-def alkit(*arguments):
-    command = [sys.executable, "-m", "alkit.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-
-
 # ---- interrupted ---------------------------------------------------------------------------------
 
 
@@ -205,9 +161,8 @@ def unplugged(monkeypatch, after: int):
     return written
 
 
-@pytest.mark.parametrize("after", [2, 5 + 2])  # in step 1, in step 2
-def test_an_interrupted_step_goes_on(url, created, toy_experiment, monkeypatch, after):
-    out = created(url)
+def test_an_interrupted_step_goes_on(bucket, created, toy_experiment, monkeypatch):
+    out, after = created(bucket), 5 + 2  # shards: in step 2
     with monkeypatch.context() as patch:
         unplugged(patch, after)
         with pytest.raises(experiment.StepFailed, match="unplugged"):
@@ -218,67 +173,34 @@ def test_an_interrupted_step_goes_on(url, created, toy_experiment, monkeypatch, 
     assert results(first_run(out)) == results(first_run(toy_experiment))
 
 
-def test_killed_amid_step_2_on_s3_and_gone_on(bucket, created, toy_settings, tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW_PLUGIN)
-    changes = {"strategies": ["slow"], "plugins": [str(tmp_path / "slow.py")]}
-    out = created(bucket, **changes)
-    file = tmp_path / "slow.yaml"
-    file.write_text(yaml.safe_dump(toy_settings | changes | {"cycles": 1, "store": bucket}))
-    command = [sys.executable, "-m", "alkit.cli", "run", str(file), "--out", str(out)]
-    process = subprocess.Popen([*command, "--no-notebooks"], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + TIMEOUT
-    while not any(name.endswith("scores.zarr/done/c/0") for name in objects(bucket)):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    begun = (tmp_path / "calls").stat().st_size
-    assert 32 <= begun < 40  # the first of two shards, of 32 frames in that process
-    done = alkit("run", file, "--out", out, "--no-notebooks")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "calls").stat().st_size == begun + 8
-
-    run = Run(out / "slow/seed_0")
-    logits = run.logits(1)
-    maps = [
-        prediction.pixel_scores(scores.entropy, coarse, fine, run.numbers(1))
-        for coarse, fine in zip(
-            logits[prediction.COARSE].values, logits[prediction.FINE].values, strict=True
-        )
-    ]
-    expected = store.dequantize(np.stack([store.quantize(s) for s in maps]))
-    assert run.scores(1).values.tobytes() == expected.tobytes()
-
-
 # ---- deleted, branched ---------------------------------------------------------------------------
 
 
-def test_clean_deletes_the_objects_and_a_run_makes_them_again(url, created):
-    out = created(url)
+def test_clean_deletes_the_objects_and_a_run_makes_them_again(bucket, created):
+    out = created(bucket)
     experiment.run(out, notebooks=False)
     run = first_run(out)
     before = results(run)
     listed = branches.clean(out)
     assert listed.endswith(
-        f"{sum(objects(url).values()) / 1e6:10.1f} MB  can be deleted, with --delete, and made "
+        f"{sum(objects(bucket).values()) / 1e6:10.1f} MB  can be deleted, with --delete, and made "
         "again"
     )
     assert f"{runs.place_of(run.cycle(1), 'logits.zarr')}" in listed
-    assert objects(url)
+    assert objects(bucket)
     branches.clean(out, delete=True)
-    assert not objects(url)
+    assert not objects(bucket)
     with pytest.raises(FileNotFoundError, match=r"scores.zarr: not there. Step 2_score of cycle 1"):
         run.scores(1)
     experiment.run(out, notebooks=False)  # nobody reads them
-    assert not objects(url)
+    assert not objects(bucket)
     records.record_path(run, 1, "3_aggregate").unlink()
     experiment.run(out, notebooks=False)
     assert results(run) == before
 
 
-def test_a_branch_refers_to_the_old_runs_stores(url, created, tmp_path):
-    out = created(url)
+def test_a_branch_refers_to_the_old_runs_stores(bucket, created, tmp_path):
+    out = created(bucket)
     experiment.run(out, notebooks=False)
     run = first_run(out)
     logits, maps = (runs.place_of(run.cycle(1), f"{n}.zarr") for n in ("logits", "scores"))
@@ -288,7 +210,7 @@ def test_a_branch_refers_to_the_old_runs_stores(url, created, tmp_path):
     assert new.artifact(1, "1_predict", "logits.zarr") == logits
     own = new.artifact(1, "2_score", "scores.zarr")
     assert own == runs.place_of(new.cycle(1), "scores.zarr")
-    assert str(own).startswith(str(storage.under(f"{url}/wide-")))
+    assert str(own).startswith(str(storage.under(f"{bucket}/wide-")))
     assert (new.scores(1).values != run.scores(1).values).any()
     branches.clean(out, delete=True)
     assert (store.made_from(logits) is None, store.made_from(maps) is None) == (False, True)
@@ -308,9 +230,9 @@ def test_experiments_of_one_name_and_url_have_stores_of_their_own(url, created):
     assert runs.place_of(again.cycle(1), "logits.zarr") == places_of[0]
 
 
-def test_a_store_made_from_something_else_is_not_read(url, created, toy_experiment):
+def test_a_store_made_from_something_else_is_not_read(bucket, created, toy_experiment):
     """As of a copy of the run folder, whose steps were done again with other numbers."""
-    out = created(url)
+    out = created(bucket)
     experiment.run(out, notebooks=False)
     run = first_run(out)
     place = runs.place_of(run.cycle(1), "scores.zarr")

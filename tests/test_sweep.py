@@ -95,23 +95,29 @@ def test_a_sweep_on_workers_leaves_what_one_process_leaves(
         assert all(bool(a) != bool(b) for a, b in reused.values())
 
 
-def test_a_sweep_of_notebooks_on_workers(alone, toy_settings, tmp_path):
-    sweep = {"strategies": ["divergence", "guided-random"], "cycles": 1}
-    single = made(tmp_path, "single", toy_settings | sweep)
-    experiment.run(single, notebooks=False)
-    command = [sys.executable, "-m", "alkit.cli", "run", tmp_path / "single.yaml"]
-    together = tmp_path / "together"
+def test_a_sweep_of_notebooks_on_workers(alone, toy_copy, toy_settings, tmp_path):
+    """Two runs that start from a W_l that is there."""
+    changed = toy_settings | {"strategies": ["random", "guided-random"], "cycles": 1}
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump(changed))
+    shutil.rmtree(toy_copy / "guided-random")
+    single = tmp_path / "single"
+    shutil.copytree(toy_copy, single)
+    runs.create(single, read_experiment(file), runs.ROOT / "data_catalog.yaml")
+    experiment.run(single, changed["strategies"], notebooks=False)
+    command = [sys.executable, "-m", "alkit.cli", "run", file, "--out", toy_copy]
     done = subprocess.run(
-        [*map(str, command), "--out", str(together), "--scheduler", "local:2"],
+        [*map(str, command), "--scheduler", "local:2"],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
-    assert results(together) == results(single)
-    for task in experiment.tasks(together):
-        assert (task.run.cycle(task.cycle) / f"{task.step.name}.ipynb").exists()
-    assert "13 of 13 steps complete" in done.stdout
+    assert results(toy_copy) == results(single)
+    for name in changed["strategies"]:
+        folder = toy_copy / name / "seed_0/cycle_01"
+        for step in steps.of_strategy(Run(folder.parent).strategy):
+            assert (folder / f"{step.name}.ipynb").exists()
 
 
 def test_training_is_done_by_a_worker(workers, alone, toy_copy, monkeypatch):
@@ -221,14 +227,13 @@ def test_a_worker_killed_in_training_and_another_that_goes_on(
     assert results(long_training) == results(undisturbed)
 
 
-@pytest.mark.parametrize("notebooks", ["--notebooks", "--no-notebooks"])
-def test_an_interrupt_stops_kernels_and_workers(notebooks, long_training, tmp_path):
+def test_an_interrupt_stops_kernels_and_workers(long_training, tmp_path):
     """Ctrl-C of a terminal reaches every process in the foreground."""
     settings = yaml.safe_load((tmp_path / "long.yaml").read_text())
     settings["set"]["epochs"] = 100_000
     out = made(tmp_path, "endless", settings)
     command = [sys.executable, "-m", "alkit.cli", "run", tmp_path / "endless.yaml", "--out", out]
-    command = [*map(str, command), "--scheduler", "local:2", notebooks]
+    command = [*map(str, command), "--scheduler", "local:2"]
     process = subprocess.Popen(
         command, start_new_session=True, stderr=subprocess.PIPE, text=True,
         # a shell's background jobs ignore it, and so would what these tests start there
@@ -243,7 +248,7 @@ def test_an_interrupt_stops_kernels_and_workers(notebooks, long_training, tmp_pa
         process.kill()
     assert process.returncode != 0
     assert "Traceback" not in said
-    assert len(started) >= (4 if notebooks == "--notebooks" else 3)
+    assert len(started) >= 4
     psutil.wait_procs(started, timeout=20)
     assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert epochs_kept(out) >= 2

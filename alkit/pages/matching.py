@@ -45,7 +45,7 @@ def match(detections: dict, labels: dict, limit: float) -> pd.DataFrame:
     ignore = np.concatenate([np.zeros(0, bool), *(own.ignore for own in known.values())])
 
     every = Truth(truth_at, truth, ignore), Found(found_at, found, score)
-    detection, box, absorbed = hits(*every, PROTOCOLS["caltech"])
+    detection, box, absorbed = hits(*every, PROTOCOLS["caltech"], np.arange(len(kept)))
     found_kind = np.where(absorbed, ABSORBED, FALSE).astype(object)
     found_kind[detection] = HIT
     found_kind[~np.isin(found_at, list(known))] = UNKNOWN
