@@ -9,8 +9,8 @@ from matplotlib.ticker import FuncFormatter
 
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import ROOT
-from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLUE, COLORS, GRAY, ORANGE
+from alkit.pages import drawing
+from alkit.pages.drawing import BLUE, COLORS, GRAY, ORANGE
 from alkit.text import sentence
 
 POOL, EPOCHS = 51363, 50  # frames of the paper's Caltech pool; its T

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 import pytest
+from bokeh.events import Tap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from alkit.evaluation import evaluate
 from alkit.frames import Boxes
 from alkit.loop.runs import Run
 from alkit.pages import matching
-from alkit.pages.explorer import frame, galleries, trial
+from alkit.pages.explorer import galleries, plots, trial
 from alkit.pages.explorer.cycle import Cycle, Unavailable, cycles_of, runs_of
 from alkit.pages.explorer.page import Explorer, page
 from alkit.selection import Reason
@@ -123,9 +124,9 @@ def test_a_cleaned_run_says_what_is_missing_and_shows_the_rest(toy_copy):
     shutil.rmtree(run.cycle(2) / "scores.zarr")
     shutil.rmtree(run.cycle(2) / "logits.zarr")
     shown = Explorer(run, 2, {})
-    assert "no maps:" in shown.words.value
-    assert "alkit run" in shown.words.value
-    assert len(shown.galleries.gallery.html.split("<figure")) > 1  # the pictures, without maps
+    assert "no maps:" in shown.view.words.value
+    assert "alkit run" in shown.view.words.value
+    assert len(shown.gallery.html.split("<figure")) > 1  # the pictures, without maps
     position = shown.controls.position.value
     assert opened_image(shown) == Cycle(run, 2).pool.images(position).tobytes()
 
@@ -174,7 +175,7 @@ def test_matched_frames_agree_with_the_evaluation(truth, found):
     """Hits, false detections and misses of frames are those that the evaluation counts."""
     known = {3: Boxes([b for b, _ in truth], ["pedestrian"] * len(truth), [i for _, i in truth])}
     detections = {3: [{"bbox": list(b), "score": s / 10} for b, s in found]}
-    found, labels = matching.match(detections, known, 0.2)
+    matched = matching.match(detections, known, 0.2)
     kept = [d for d in detections[3] if d["score"] >= 0.2]
     coco = {
         "images": [{"id": 1}],
@@ -188,16 +189,16 @@ def test_matched_frames_agree_with_the_evaluation(truth, found):
     real = sum(not i for _, i in truth)
     false = int(result.fppi[-1]) if len(result.fppi) else 0
     missed = round(result.miss_rate[-1] * real) if len(result.fppi) and real else real
-    assert len(found.of(matching.FALSE)) == false
-    assert len(labels.of(matching.MISSED)) == missed
-    assert len(labels.of(matching.IGNORED)) == len(truth) - real
-    assert len(found.ltwh) == len(kept)
+    assert (matched["kind"] == matching.FALSE).sum() == false
+    assert (matched["kind"] == matching.MISSED).sum() == missed
+    assert (matched["kind"] == matching.IGNORED).sum() == len(truth) - real
+    assert matched["score"].count() == len(kept)
 
 
 def test_in_frames_that_were_not_predicted_nobody_missed_anything():
     boxes = {4: Boxes([[0, 0, 9, 20], [30, 0, 9, 20]], ["pedestrian"] * 2, [False, True])}
-    _, labels = matching.match({4: None}, boxes, 0)
-    assert labels.kind.tolist() == [matching.UNSEEN, matching.IGNORED]
+    labels = matching.match({4: None}, boxes, 0)
+    assert labels["kind"].tolist() == [matching.UNSEEN, matching.IGNORED]
 
 
 def test_where_people_label_the_hidden_boxes_stay_hidden(toy_copy):
@@ -221,9 +222,9 @@ def test_boxes_that_cannot_be_read_are_said():
 
 
 def test_frames_that_nobody_labeled_have_neither_hits_nor_false_detections():
-    found, labels = matching.match({0: [{"bbox": [0, 0, 9, 20], "score": 1.0}]}, {0: None}, 0)
-    assert found.kind.tolist() == [matching.UNKNOWN]
-    assert len(labels.ltwh) == 0
+    found = matching.match({0: [{"bbox": [0, 0, 9, 20], "score": 1.0}]}, {0: None}, 0)
+    assert found["kind"].tolist() == [matching.UNKNOWN]
+    assert found["score"].tolist() == [1.0]
 
 
 @given(
@@ -237,8 +238,8 @@ def test_tiles_are_the_highest_that_hold_what_is_asked_for(values, at, most):
     maxima = np.array(values, np.float32).reshape(3, 2, 4) / 7
     positions = np.array([2, 7, 9])
     edges = aggregation.region_edges(20, 10), aggregation.region_edges(40, 10)
-    centered = [[x - 2, y - 3, 4, 6] for _, x, y in at]
-    held = np.array([p for p, _, _ in at], int), np.array(centered, float).reshape(-1, 4)
+    centered = [[p, x - 2.0, y - 3.0, 4.0, 6.0] for p, x, y in at]
+    held = pd.DataFrame(centered, columns=["position", *matching.LTWH])
     slow = set()
     for p, x, y in at:
         if p in (2, 9) and y < 20:
@@ -254,9 +255,8 @@ def test_tiles_are_the_highest_that_hold_what_is_asked_for(values, at, most):
 
 
 def test_blind_spots_are_the_most_missed_and_the_lowest_scored(monkeypatch):
-    kinds = np.array([matching.MISSED] * 6 + [matching.FOUND], object)
-    position = np.array([4, 4, 1, 2, 2, 3, 0])
-    labels = matching.Boxes(position, np.zeros((7, 4)), kinds, np.full(7, np.nan))
+    kinds = [matching.MISSED] * 6 + [matching.FOUND]
+    labels = pd.DataFrame({"position": [4, 4, 1, 2, 2, 3, 0], "kind": kinds})
     monkeypatch.setattr(galleries, "item", lambda cycle, position, *_: position)
     cycle = SimpleNamespace(table=pd.DataFrame({"z": [0.1, 0.5, 0.3, np.nan, 0.2]}))
     shown, said = galleries.blind_spots(cycle, labels, 0.5)
@@ -296,17 +296,14 @@ def test_the_nearest_labeled_frames_come_in_order(opened):
 
 
 def test_the_run_s_own_numbers_give_the_run_s_own_choice(opened):
-    own = trial.Numbers.own(opened)
-    _, selection = trial.choose(opened, opened.table["z"].to_numpy(), own)
-    assert selection.indices.tolist() == [f["position"] for f in opened.selection["chosen"]]
     position = opened.selection["chosen"][1]["position"]
-    said = trial.sentence(opened, position, opened.table["z"].to_numpy(), own)
+    said = trial.sentence(opened, position, opened.table["z"].to_numpy(), *opened.tried[2:])
     assert f"rank {opened.table['rank'][position]} of 37 frames: chosen. 3 of the run's 3" in said
 
 
 def test_a_trial_computes_every_frame(opened):
     trials = trial.Trials(opened)
-    position, wanted = int(opened.positions[-1]), trial.Numbers(4, 12, 15, 2)
+    position, wanted = int(opened.positions[-1]), (4, 12, 15, 2)
     said = trials.outcome(position, wanted)
     s = opened.scores(position, 4)
     z = trials.scores.results[position]
@@ -320,7 +317,7 @@ def test_a_trial_computes_every_frame(opened):
     assert "of 37 frames" in trials.outcome(position, wanted)
     part = np.full(40, np.nan)
     part[opened.positions[30:]] = [trials.scores.results[p] for p in opened.positions[30:]]
-    said = trial.sentence(opened, position, part, wanted)
+    said = trial.sentence(opened, position, part, 15, 2)
     assert "of the 7 frames computed so far of 37" in said
 
 
@@ -331,7 +328,7 @@ def test_widgets_change_what_is_shown(explorer):
     c, opened = explorer.controls, explorer.cycle
     position = int(opened.positions[5])
     explorer.go_to(position)
-    assert opened.table["name"][position] in explorer.words.value
+    assert opened.table["name"][position] in explorer.view.words.value
     assert opened_image(explorer) == opened.pool.images(position).tobytes()
     p, score = opened.probabilities(position), opened.scores(position)
     data = explorer.view.map.data_source.data
@@ -356,6 +353,13 @@ def test_widgets_change_what_is_shown(explorer):
     c.beside.value = "nothing"
 
 
+def test_a_click_on_the_timeline_goes_to_its_frame(explorer):
+    figure = explorer.timeline.figure
+    figure._trigger_event(Tap(figure, x=11.3))
+    assert explorer.controls.position.value == 11
+    assert explorer.timeline.here.location == 11
+
+
 def test_default_boxes_stand_around_the_click(explorer):
     class Click:
         x, y = 40.0, 50.0
@@ -363,9 +367,10 @@ def test_default_boxes_stand_around_the_click(explorer):
     explorer._tapped(Click)
     data, numbers = explorer.view.defaults.data_source.data, explorer.cycle.run.numbers(2)
     height, width = np.array(numbers.default_boxes).T * numbers.scale
-    np.testing.assert_allclose(data["right"] - data["left"], width)
-    np.testing.assert_allclose((data["bottom"] + data["top"]) / 2, 50)
-    np.testing.assert_allclose(data["bottom"] - data["top"], height)
+    left, right, top, bottom = (np.array(data[side]) for side in plots.SIDES)
+    np.testing.assert_allclose(right - left, width)
+    np.testing.assert_allclose((bottom + top) / 2, 50)
+    np.testing.assert_allclose(bottom - top, height)
 
 
 def test_a_link_brings_back_what_it_was_taken_from(toy_experiment, explorer):
@@ -422,9 +427,10 @@ def test_counts_of_known_pedestrians(explorer):
     for _ in range(600):
         explorer._tick()
     truth = explorer.cycle.run.frames("pool").boxes
-    counts = explorer.galleries.counts()
-    assert counts.tolist() == [int((~own.ignore).sum()) for own in truth]
-    assert explorer.timeline._counts.data["n"].sum() == counts.sum()
+    counts = np.array([(~own.ignore).sum() for own in truth])
+    shown = explorer.timeline._counts.data
+    np.testing.assert_array_equal(shown["x"], np.flatnonzero(counts))
+    np.testing.assert_array_equal(shown["n"], counts[counts > 0])
 
 
 @pytest.mark.parametrize("layer", ["score", "regions", "none"])
@@ -440,9 +446,9 @@ def test_layers_are_what_their_names_say(explorer):
     position, radius = opened.selection["chosen"][0]["position"], c.radius.value
     p, s = opened.probabilities(position), opened.scores(position)
     wanted = {"score": s, "divergence": scores.divergence(p, radius), "entropy": scores.entropy(p)}
-    for name, values in (wanted | dict(zip(frame.LEVELS, p, strict=True))).items():
+    for name, values in (wanted | dict(zip(plots.LEVELS, p, strict=True))).items():
         c.layer.value = name
-        np.testing.assert_array_equal(frame.maps(c, opened, position, radius)[2], values)
+        np.testing.assert_array_equal(plots.maps(c, opened, position, radius)[2], values)
     c.layer.value = "score"
     words = opened.description(position, "<script>")
     assert "&lt;script&gt;" in words

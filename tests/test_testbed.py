@@ -23,13 +23,18 @@ ROWS, COLUMNS = DEMO.image_size
 
 
 @pytest.fixture(scope="module")
-def bed(toy_experiment):
-    return testbed.open_bed(runs.open_run(toy_experiment / "pretrain/seed_0"))
+def run(toy_experiment):
+    return runs.open_run(toy_experiment / "pretrain/seed_0")
 
 
 @pytest.fixture(scope="module")
-def ceilings(bed):
-    return testbed.ceilings(bed)
+def frames(run):
+    return testbed.frames_of(run)
+
+
+@pytest.fixture(scope="module")
+def ceilings(run, frames):
+    return testbed.ceilings(run, frames)
 
 
 def of_grays(grays, sequence=None):
@@ -135,14 +140,14 @@ def test_the_causes_of_a_ceiling_add_up(ceilings):
 # --- the data sets of a run
 
 
-def test_the_data_sets_are_surveyed_with_the_arguments_of_the_run(bed):
-    found = {one.name: one.counts["images"] for one in testbed.surveys(bed)}
+def test_the_data_sets_are_surveyed_with_the_arguments_of_the_run(run, frames):
+    found = {one.name: one.counts["images"] for one in testbed.surveys(run, frames)}
     assert found == {"street-source": 8, "street-pool": 40, "street-test": 10}
 
 
-def test_the_situations_are_those_of_the_pools_frames(bed):
-    tags = testbed.situations(bed)
-    people = [(~boxes.ignore).sum() for boxes in bed.frames["pool"].boxes]
+def test_the_situations_are_those_of_the_pools_frames(run, frames):
+    tags = testbed.situations(run)
+    people = [(~boxes.ignore).sum() for boxes in frames["pool"].boxes]
     assert len(tags) == 40
     assert np.corrcoef(tags["pedestrians"], people)[0, 1] > 0.7
 
@@ -152,7 +157,7 @@ def test_other_data_than_street_is_refused(toy_copy):
     del settings["data"]["street-test"]
     write_json(toy_copy / "experiment.json", settings | {"test": "pets09-test"})
     with pytest.raises(ValueError, match=r"pets09-test.* not drawn by"):
-        testbed.open_bed(runs.open_run(toy_copy / "pretrain/seed_0"))
+        testbed.frames_of(runs.open_run(toy_copy / "pretrain/seed_0"))
 
 
 # --- miss rates
@@ -171,25 +176,25 @@ def folds(toy_experiment, tmp_path):
     return tmp_path
 
 
-def test_miss_rates_of_the_ceiling_of_w_l_and_of_random_labels(bed, ceilings, folds):
-    table = testbed.miss_rates(bed, "runs/none", ceilings)
+def test_miss_rates_of_the_ceiling_of_w_l_and_of_random_labels(run, ceilings, folds):
+    table = testbed.miss_rates(run, "runs/none", ceilings)
     assert table["what"].tolist() == ["decoder ceiling"] * 2 + ["W_l"] * 2
     assert table["data"].tolist() == ["street-source", "street-test"] * 2
-    table = testbed.miss_rates(bed, str(folds), ceilings)
+    table = testbed.miss_rates(run, str(folds), ceilings)
     assert dict(zip(table["what"][4:], table["miss rate"][4:], strict=True)) == {
         "1 random frames labeled": 0.75,
         "40 random frames labeled": 0.5,
     }
 
 
-def test_an_unfinished_fold_or_another_w_l_has_no_row(bed, ceilings, folds):
+def test_an_unfinished_fold_or_another_w_l_has_no_row(run, ceilings, folds):
     file = folds / "few/pretrain/seed_0/evaluation.json"
     own = read_json(file)
     write_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
-    assert len(testbed.miss_rates(bed, str(folds), ceilings)) == 5
+    assert len(testbed.miss_rates(run, str(folds), ceilings)) == 5
     for record in (folds / "whole").glob("*/seed_0/cycle_*/7_evaluate.json"):
         record.unlink()
-    assert len(testbed.miss_rates(bed, str(folds), ceilings)) == 4
+    assert len(testbed.miss_rates(run, str(folds), ceilings)) == 4
 
 
 def test_the_experiment_of_the_headroom_is_the_demos():
@@ -207,19 +212,19 @@ def test_the_experiment_of_the_headroom_is_the_demos():
 # --- the checked line
 
 
-def test_the_check_sees_what_is_wrong(bed):
-    assert testbed.check(bed).startswith("street: boxes inside images")
+def test_the_check_sees_what_is_wrong(run, frames):
+    assert testbed.check(run, frames).startswith("street: boxes inside images")
 
-    def with_pool(frames):
-        return replace(bed, frames=bed.frames | {"pool": frames})
+    def check(pool):
+        return testbed.check(run, frames | {"pool": pool})
 
-    pool = bed.frames["pool"]
+    pool = frames["pool"]
     moved = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh + 100))
-    assert "not inside the image" in testbed.check(with_pool(moved))
+    assert "not inside the image" in check(moved)
     flat = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
-    assert "is empty or" in testbed.check(with_pool(flat))
+    assert "is empty or" in check(flat)
     brighter = replace(pool, read=lambda i: pool.images(i) | np.uint8(1))
-    assert "differs when it is drawn again" in testbed.check(with_pool(brighter))
+    assert "differs when it is drawn again" in check(brighter)
 
 
 # --- figures
@@ -229,17 +234,17 @@ def texts(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
-def test_the_figures_say_what_the_numbers_are(bed):
-    consecutive, _ = testbed.redundancy(bed.frames["pool"])
+def test_the_figures_say_what_the_numbers_are(frames):
+    consecutive, _ = testbed.redundancy(frames["pool"])
     near = np.mean(consecutive[~np.isnan(consecutive)] < testbed.NEAR)
-    caption = "".join(texts(testbed.draw_redundancy(bed.frames["pool"]))).replace("\n", " ")
+    caption = "".join(texts(testbed.draw_redundancy(frames["pool"]))).replace("\n", " ")
     assert f"{near:.0%} of the frames" in caption
 
 
-def test_rare_frames_are_shown_with_the_name_of_their_situation(bed):
+def test_rare_frames_are_shown_with_the_name_of_their_situation(frames):
     tags = np.zeros(40, SITUATIONS)
-    assert "The pool has none of the rare situations." in texts(testbed.rare_sheet(bed, tags))
+    pool = frames["pool"]
+    assert "The pool has none of the rare situations." in texts(testbed.rare_sheet(pool, tags))
     tags["children"][[7, 30]] = True
-    shown = texts(testbed.rare_sheet(bed, tags))
-    names = bed.frames["pool"].name
-    assert {f"children: {names[7]}", f"children: {names[30]}"} <= set(shown)
+    shown = texts(testbed.rare_sheet(pool, tags))
+    assert {f"children: {pool.name[7]}", f"children: {pool.name[30]}"} <= set(shown)

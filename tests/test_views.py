@@ -8,8 +8,7 @@ import pytest
 from alkit.frames import Boxes
 from alkit.loop import checks, experiment, runs
 from alkit.loop.settings import read_experiment
-from alkit.pages import figures, matching
-from alkit.pages.figures import drawing, training_and_scores
+from alkit.pages import drawing, figures, matching
 from alkit.text import evenly
 
 STILLS = """
@@ -108,14 +107,14 @@ def test_a_timeline_breaks_between_sequences():
 
 
 def test_a_curve_starts_at_miss_rate_1():
-    axes = drawing.picture(1, "").subplots()
-    drawing.miss_rate_axes(axes)
-    drawing.miss_rate_curve(axes, [0.0, 0.1, 0.1, 0.2], [0.8, 0.8, 0.6, 0.5])
-    x, y = axes.lines[-1].get_data()
+    some = {"fppi": [0.0, 0.1, 0.1, 0.2], "miss_rate": [0.8, 0.8, 0.6, 0.5], "miss_rate_at_1": 0.5}
+    none = {"fppi": [], "miss_rate": [], "miss_rate_at_1": None}
+    (axes,) = drawing.miss_rates("", "", [("some", some, {}), ("none", none, {})]).axes
+    x, y = axes.lines[-2].get_data()
     np.testing.assert_allclose(x, [0.001, 0.001, 0.1, 0.1, 0.2])
     np.testing.assert_allclose(y, [1, 0.8, 0.8, 0.6, 0.5])
-    drawing.miss_rate_curve(axes, [], [])
     np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [1])
+    assert [text.get_text() for text in axes.legend_.texts] == ["some: 0.500", "none: undefined"]
 
 
 def test_a_score_map_colors_what_is_high():
@@ -139,13 +138,13 @@ def test_mistakes_are_those_of_the_protocol():
         {"bbox": [82, 5, 10, 20], "score": 0.8},  # inside the box to ignore
         {"bbox": [40, 0, 10, 20], "score": 0.7},
     ]
-    detections, labels = matching.match({0: found}, {0: boxes}, 0)
-    np.testing.assert_array_equal(labels.of(matching.MISSED), [[80, 60, 20, 40]])
-    np.testing.assert_array_equal(detections.of(matching.FALSE), [found[0]["bbox"]])
+    matched = matching.match({0: found}, {0: boxes}, 0).set_index("kind")[matching.LTWH]
+    np.testing.assert_array_equal(matched.loc[[matching.MISSED]], [[80, 60, 20, 40]])
+    np.testing.assert_array_equal(matched.loc[[matching.FALSE]], [found[0]["bbox"]])
     hits = [found[1]["bbox"], found[3]["bbox"]]
-    np.testing.assert_array_equal(detections.of(matching.HIT), hits)
-    _, labels = matching.match({0: []}, {0: boxes}, 0)
-    assert len(labels.of(matching.MISSED)) == 3
+    np.testing.assert_array_equal(matched.loc[matching.HIT], hits)
+    matched = matching.match({0: []}, {0: boxes}, 0)
+    assert (matched["kind"] == matching.MISSED).sum() == 3
 
 
 def test_frames_of_high_confidence_come_from_different_sequences():
@@ -156,10 +155,10 @@ def test_frames_of_high_confidence_come_from_different_sequences():
     found = matching.by_image(found)
     sequence = np.array(["a", "a", "a", "b", "b", "c"])
     positions = np.array([0, 1, 3, 4, 5])
-    assert training_and_scores.confident(found, positions, sequence, 2) == [0, 3]
-    assert training_and_scores.confident(found, positions, sequence, 4) == [0, 3, 4]
-    assert training_and_scores.confident({}, positions, sequence, 2) == [0, 2]
-    assert training_and_scores.confident({}, positions[:0], None, 2) == []
+    assert figures.confident(found, positions, sequence, 2) == [0, 3]
+    assert figures.confident(found, positions, sequence, 4) == [0, 3, 4]
+    assert figures.confident({}, positions, sequence, 2) == [0, 2]
+    assert figures.confident({}, positions[:0], None, 2) == []
 
 
 @pytest.mark.parametrize(("n", "count", "wanted"), [(5, 3, [0, 2, 4]), (2, 9, [0, 1]), (0, 3, [])])

@@ -1,8 +1,7 @@
 """Which detections hit and which pedestrians were missed, in one frame or in all of a pool."""
 
-from dataclasses import dataclass
-
 import numpy as np
+import pandas as pd
 
 from alkit.evaluation import hits
 from alkit.protocols import PROTOCOLS, Found, Truth
@@ -21,30 +20,19 @@ COLORS = {  # bright enough for the night
     IGNORED: "#ffffff",
     UNSEEN: "#56b4e9",
 }
+LTWH = ["left", "top", "width", "height"]
 
 
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """Boxes [left, top, width, height] in pixels (n, 4) of many frames, each with its frame's
-    position (n,), its kind (n,) of those above, and its score (n,), NaN for a labeled box."""
-
-    position: np.ndarray
-    ltwh: np.ndarray
-    kind: np.ndarray
-    score: np.ndarray
-
-    def of(self, kind: str) -> np.ndarray:
-        """The boxes (k, 4) of one kind."""
-        return self.ltwh[self.kind == kind]
-
-
-def match(detections: dict, labels: dict, limit: float) -> tuple[Boxes, Boxes]:
-    """Detections of score ≥ `limit`, highest first, and labeled boxes, matched by the Caltech
-    protocol.
+def match(detections: dict, labels: dict, limit: float) -> pd.DataFrame:
+    """Detections of score ≥ `limit` and labeled boxes, matched by the Caltech protocol.
 
     `detections` maps positions to COCO results, or to None where nothing was predicted: no box was
     missed there. `labels` maps them to `alkit.frames.Boxes`, or to None where nobody has labeled
     the frame: its detections are neither hits nor false.
+
+    A row for each detection, highest first, then one for each labeled box: left, top, width and
+    height in pixels, the frame's position, the kind of those above, and the score, NaN for a
+    labeled box.
     """
     kept = [(p, d) for p, own in detections.items() for d in own or () if d["score"] >= limit]
     kept.sort(key=lambda item: -item[1]["score"])
@@ -65,9 +53,10 @@ def match(detections: dict, labels: dict, limit: float) -> tuple[Boxes, Boxes]:
     unseen = [position for position, own in detections.items() if own is None]
     truth_kind[np.isin(truth_at, unseen) & ~ignore] = UNSEEN
     truth_kind[box] = FOUND
-    return (
-        Boxes(found_at, found, found_kind, score),
-        Boxes(truth_at, truth, truth_kind, np.full(len(truth), np.nan)),
+    return pd.DataFrame(np.concatenate([found, truth]), columns=LTWH).assign(
+        position=np.append(found_at, truth_at),
+        kind=np.append(found_kind, truth_kind),
+        score=np.append(score, np.full(len(truth), np.nan)),
     )
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from IPython.display import HTML
 
 from alkit.loop import experiment, records, runs
-from alkit.loop.settings import PRETRAIN
-from alkit.pages import figures, matching
+from alkit.pages import drawing, figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle
-from alkit.pages.figures import drawing
 
 NOTEBOOK = runs.ROOT / "notebooks/report.ipynb"
 # JupyterLab's page as nbconvert makes it, without what it would load from elsewhere.
@@ -66,29 +64,22 @@ def curves(out: Path):
     names = ledger["strategy"].unique()
     colors = dict(zip(names, [drawing.BLACK, *drawing.COLORS * 9], strict=False))  # W_l is first
     for cycle in sorted(set(ledger["cycle"]) - {0}) or [0]:
-        figure = drawing.picture(4.2, f"Miss rate after cycle {cycle}")
-        axes = figure.subplots()
-        drawing.miss_rate_axes(axes)
+        curves = []
         for row in ledger[ledger["cycle"].isin([0, cycle])].itertuples():
-            folder = out / (row.strategy if row.cycle else PRETRAIN) / f"seed_{row.seed}"
-            result = runs.Run(folder).evaluation(row.cycle)
-            label = f"{row.strategy}, seed {row.seed}: {figures.rate(result['miss_rate_at_1'])}"
-            style = {"color": colors[row.strategy], "linewidth": 1.2, "label": label}
-            drawing.miss_rate_curve(axes, result["fppi"], result["miss_rate"], **style)
-        axes.legend(title="miss rate at FPPI 1", loc="center left", bbox_to_anchor=(1, 0.5))
-        yield figure
+            result = runs.Run(out / row.strategy / f"seed_{row.seed}").evaluation(row.cycle)
+            style = {"color": colors[row.strategy], "linewidth": 1.2}
+            curves.append((f"{row.strategy}, seed {row.seed}", result, style))
+        yield drawing.miss_rates(f"Miss rate after cycle {cycle}", "", curves)
     figure = drawing.picture(3.6, "Cycle by cycle")
     titles = "miss rate at FPPI 1", "labeled pedestrians"
     for axes, measure in zip(figure.subplots(1, 2), titles, strict=True):
-        drawing.tidy(axes, "", "cycle", measure)
+        drawing.tidy(axes, "", "cycle", measure, whole="x")
         for name in names[1:]:
             own = ledger[ledger["strategy"].isin(["W_l", name])].groupby("cycle")[measure]
-            axes.plot(own.mean(), color=colors[name], marker="o", label=name)
-            axes.fill_between(
-                own.mean().index, own.min(), own.max(), color=colors[name], alpha=0.15
-            )
+            mean, color = own.mean(), colors[name]
+            axes.plot(mean, color=color, marker="o", label=name)
+            axes.fill_between(mean.index, own.min(), own.max(), color=color, alpha=0.15)
         axes.set_ylim(bottom=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
     if len(names) > 1:
         axes.legend(fontsize=8, frameon=False)
         yield figure
@@ -113,8 +104,8 @@ def gallery(out: Path):
             yield _shown("Passed over", galleries.ranked(cycle, galleries.PASSED, 1, limit, few))
             if cycle.scored and task.run.experiment.labels == "oracle":
                 boxes = dict(enumerate(cycle.pool.boxes))
-                _, labels = matching.match(cycle.detections, boxes, limit)
-                yield _shown("Blind spots", galleries.blind_spots(cycle, labels, limit, few))
+                matched = matching.match(cycle.detections, boxes, limit)
+                yield _shown("Blind spots", galleries.blind_spots(cycle, matched, limit, few))
         except (ValueError, OSError) as error:  # the data set is not on this machine, say
             yield HTML(f"<b>{escape(f'no images: {error}')}</b>")
 

@@ -18,7 +18,7 @@ from alkit import prediction, scores, training
 from alkit.aggregation import image_score
 from alkit.frames import FrameSet
 from alkit.loop.runs import Run
-from alkit.pages.figures import drawing
+from alkit.pages import drawing
 from alkit.profiles import PAPER, RELEASED, Profile
 from alkit.strategies import ranked_by, selected
 from alkit.text import sentence
@@ -178,18 +178,16 @@ def table(found: dict) -> pd.DataFrame:
     of the first N chosen under the rules, NaN where the rules leave fewer than N; `tau` is
     Kendall's rank correlation τ_b of ẑ over the pool.
     """
-    rows = {}
+    columns = {}
     for name, own in found.items():
         base = found[base_of(name)]
-        both = np.isfinite(base.ranked_by) & np.isfinite(own.ranked_by)
-        tau = kendalltau(base.ranked_by[both], own.ranked_by[both]).statistic
-        row = {("tau", ""): float(tau)}
-        row |= {("ranked", n): agreement(base.order, own.order, n) for n in FIRST}
-        row |= {("chosen", n): agreement(base.chosen, own.chosen, n) for n in FIRST}
-        rows[name] = row
-    result = pd.DataFrame.from_dict(rows, orient="index")
-    result.columns = pd.MultiIndex.from_tuples(result.columns)
-    return result
+        tau = kendalltau(base.ranked_by, own.ranked_by, nan_policy="omit").statistic
+        columns[name] = (
+            {("tau", ""): float(tau)}
+            | {("ranked", n): agreement(base.order, own.order, n) for n in FIRST}
+            | {("chosen", n): agreement(base.chosen, own.chosen, n) for n in FIRST}
+        )
+    return pd.DataFrame(columns).T
 
 
 def changes(found: dict, name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +203,7 @@ def changed(frames, found: dict, name: str, n: int):
     for kind, positions in zip((BASE, name), only, strict=True):
         for p in positions[:SIDE].tolist():
             rank = found[kind].chosen.tolist().index(p) + 1
-            items.append((frames.images(p), f"{kind} only, no. {rank}\n{frames.name[p]}", None))
+            items.append((frames.images(p), f"{kind} only, no. {rank}\n{frames.name[p]}"))
     return drawing.contact_sheet(
         items,
         columns=SIDE,

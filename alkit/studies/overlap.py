@@ -22,6 +22,7 @@ from itertools import combinations, starmap
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from alkit.catalog import GENERATORS, Entry
 from alkit.frames import FrameSet
@@ -86,7 +87,7 @@ def shared(first: Member, second: Member) -> Shared:
         names = [part.frames.sequence for part in (first, second)]
         sequences = set.intersection(*(set() if own is None else {*own.tolist()} for own in names))
     if sequences:
-        nearest = min(_distance(_times(first, name), _times(second, name)) for name in sequences)
+        nearest = min(_distance(first, second, name) for name in sequences)
         rate = first.entry.frame_rate
         seconds = nearest / rate if rate and rate == second.entry.frame_rate else None
     if first.numbering == second.numbering and first.identities and second.identities:
@@ -107,16 +108,14 @@ def _may_share_videos(first: Entry, second: Entry) -> bool:
 
 
 def _times(part: Member, sequence: str) -> np.ndarray:
-    """Raw numbers of the frames of one sequence."""
-    return part.frames.frame[part.frames.sequence == sequence] * part.entry.step
+    """Raw numbers of the frames of one sequence, (n, 1)."""
+    return part.frames.frame[part.frames.sequence == sequence][:, None] * part.entry.step
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The smallest distance of an element of a to one of b, neither empty."""
-    b = np.concatenate([[-np.inf], np.sort(b), [np.inf]])
-    after = np.searchsorted(b, a)
-    # raw / step · step is a raw number but for rounding
-    return round(float(np.minimum(b[after] - a, a - b[after - 1]).min()), 6)
+def _distance(first: Member, second: Member, sequence: str) -> float:
+    """The smallest distance of two frames in one sequence, in raw numbers."""
+    distances, _ = KDTree(_times(first, sequence)).query(_times(second, sequence))
+    return round(float(distances.min()), 6)  # raw / step · step is a raw number but for rounding
 
 
 def sentence(found: Shared) -> str:

@@ -4,9 +4,9 @@ import contextlib
 
 import numpy as np
 
-from alkit.frames import FrameSet
-from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, BLUE, FOUND, TRUTH
+from alkit.frames import NO_BOXES, FrameSet
+from alkit.pages import drawing
+from alkit.pages.drawing import BLACK, BLUE, FOUND, TRUTH
 from alkit.studies.survey import Survey
 from alkit.text import evenly
 
@@ -77,14 +77,9 @@ def samples(found: Survey, count: int = 6, empty: bool = False):
 def sample(frames: FrameSet, i: int, title: str):
     """A photograph of a contact sheet: frame i with the boxes to ignore, the pedestrians, and their
     visible parts."""
-    boxes = None if frames.boxes is None else frames.boxes[i]
-
-    def mark(axes):
-        drawing.boxes(axes, boxes.ltwh[boxes.ignore], FOUND)
-        drawing.boxes(axes, boxes.ltwh[~boxes.ignore], TRUTH)
-        whole, seen = boxes.ltwh[:, 2:].prod(axis=1), boxes.visible[:, 2:].prod(axis=1)
-        partly = (seen > 0) & (seen < WHOLE * whole)
-        drawing.boxes(axes, boxes.visible[partly], "white", dashed=True)
-
+    boxes = NO_BOXES if frames.boxes is None else frames.boxes[i]
+    whole, seen = boxes.ltwh[:, 2:].prod(axis=1), boxes.visible[:, 2:].prod(axis=1)
+    partly = boxes.visible[(seen > 0) & (seen < WHOLE * whole)]
+    layers = [(boxes.ltwh[boxes.ignore], FOUND), (boxes.ltwh[~boxes.ignore], TRUTH)]
     title = title if len(title) <= 40 else title.rsplit("/", 1)[-1][-40:]
-    return frames.images(i), title, mark if boxes else None
+    return frames.images(i), title, [*layers, (partly, "white", True)]

@@ -4,8 +4,6 @@ How many frames are empty or alike, how rare the rare situations are, how far a 
 source is from the target, and what labels could gain.
 """
 
-from dataclasses import dataclass, field
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -15,8 +13,8 @@ from tqdm import tqdm
 from alkit.data.readers import street
 from alkit.frames import FrameSet
 from alkit.loop import experiment, runs
-from alkit.pages.figures import drawing
-from alkit.pages.figures.drawing import BLACK, RED
+from alkit.pages import drawing
+from alkit.pages.drawing import BLACK, RED
 from alkit.studies.ceiling import causes
 from alkit.studies.samples import sample
 from alkit.studies.survey import Survey, survey
@@ -38,36 +36,22 @@ RARE = {
 }
 
 
-@dataclass(frozen=True)
-class Bed:
-    """The data sets of a run by role, all of `street`, each with the arguments of the run in place
-    of the catalog's."""
-
-    run: runs.Run
-    frames: dict = field(repr=False)
-    args: dict
-
-
-def open_bed(run: runs.Run) -> Bed:
-    """Open the data sets of a run: X_l, the held-out frames where there are some, pool and test.
+def frames_of(run: runs.Run) -> dict:
+    """The data sets of a run by role: X_l, the held-out frames where there are some, pool and test.
 
     Raises ValueError for a run on data other than `street`.
     """
-    names = {role: getattr(run.experiment, role) for role in ROLES}
-    names = {role: name for role, name in names.items() if name is not None}
-    other = [name for name in names.values() if run.catalog[name].reader != "street"]
-    if other:
-        raise ValueError(f"{run.out}: {other} are not drawn by `street`, which this card is about")
-    return Bed(
-        run,
-        {role: run.frames(role) for role in names},
-        {name: run.data_arguments(name) for name in names.values()},
-    )
+    roles = [role for role in ROLES if getattr(run.experiment, role) is not None]
+    if other := [role for role in roles if run.entry(role).reader != "street"]:
+        names = [run.entry(role).name for role in other]
+        raise ValueError(f"{run.out}: {names} are not drawn by `street`, which this card is about")
+    return {role: run.frames(role) for role in roles}
 
 
-def surveys(bed: Bed) -> list[Survey]:
+def surveys(run: runs.Run, frames: dict) -> list[Survey]:
     """What one pass over each data set finds, at the catalog's own size and filter."""
-    return [survey(bed.run.catalog[name], **args) for name, args in bed.args.items()]
+    names = dict.fromkeys(own.dataset for own in frames.values())
+    return [survey(run.catalog[name], **run.data_arguments(name)) for name in names]
 
 
 def redundancy(frames: FrameSet, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -117,26 +101,21 @@ def draw_redundancy(frames: FrameSet):
     return figure
 
 
-def situations(bed: Bed) -> np.ndarray:
+def situations(run: runs.Run) -> np.ndarray:
     """The situation of every pool frame; see `alkit.data.readers.street.describe`."""
-    pool = bed.run.experiment.pool
-    return street.describe(**bed.run.catalog[pool].reader_args(**bed.args[pool]))
+    entry = run.entry("pool")
+    return street.describe(**entry.reader_args(**run.data_arguments(entry.name)))
 
 
 def rare(tags: np.ndarray, sequence: np.ndarray) -> pd.DataFrame:
     """One row for each rare situation: its frames, their share, the sequences they are in, and the
     probability that a random sample of `SAMPLE` of the frames holds none of them."""
-    drawn = sample_size(len(tags))
-    rows = {}
-    for name, is_in in RARE.items():
-        where = is_in(tags)
-        rows[name] = {
-            "frames": int(where.sum()),
-            "share": where.mean(),
-            "sequences": len(np.unique(sequence[where])),
-            f"missed by {drawn} random frames": hypergeom.pmf(0, len(tags), where.sum(), drawn),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").round(3)
+    drawn, shown = sample_size(len(tags)), {name: is_in(tags) for name, is_in in RARE.items()}
+    table = pd.DataFrame({"frames": {name: where.sum() for name, where in shown.items()}})
+    table["share"] = table["frames"] / len(tags)
+    table["sequences"] = [len(np.unique(sequence[where])) for where in shown.values()]
+    missed = hypergeom.pmf(0, len(tags), table["frames"], drawn)
+    return table.assign(**{f"missed by {drawn} random frames": missed}).round(3)
 
 
 def sample_size(frames: int) -> int:
@@ -144,9 +123,8 @@ def sample_size(frames: int) -> int:
     return max(1, round(SAMPLE * frames))
 
 
-def rare_sheet(bed: Bed, tags: np.ndarray):
+def rare_sheet(frames: FrameSet, tags: np.ndarray):
     """Pool frames of each rare situation."""
-    frames = bed.frames["pool"]
     items = []
     for name, is_in in RARE.items():
         where = np.flatnonzero(is_in(tags))
@@ -157,27 +135,23 @@ def rare_sheet(bed: Bed, tags: np.ndarray):
     return drawing.contact_sheet(items, COLUMNS, title, caption, empty)
 
 
-def ceilings(bed: Bed) -> pd.DataFrame:
+def ceilings(run: runs.Run, frames: dict) -> pd.DataFrame:
     """The decoder ceiling's causes on the test set, and on held-out frames where there are some."""
-    rows = {
-        frames.dataset: causes(frames, bed.run.numbers(0))
-        for role, frames in bed.frames.items()
-        if role in ("held_out", "test")
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    both = [frames[role] for role in ("held_out", "test") if role in frames]
+    return pd.DataFrame({own.dataset: causes(own, run.numbers(0)) for own in both}).T
 
 
-def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
+def miss_rates(run: runs.Run, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
     """Miss rates at FPPI 1 of the decoder ceiling and of W_l, and on the test set after the last
     cycle of each fold of the experiment folder `headroom` that started from the same W_l, mean over
     its seeds. Folds that are not complete have no row."""
-    held_out, test = bed.run.held_out(), bed.run.evaluation(0)
+    held_out, test = run.held_out(), run.evaluation(0)
     rows = [("decoder ceiling", name, rate) for name, rate in ceilings["together"].items()]
     rows += [("W_l", own["dataset"], own["miss_rate_at_1"]) for own in (held_out, test) if own]
     path = runs.ROOT / headroom
     for out in runs.experiments(path) if path.exists() else ():
         table = experiment.ledger(out).rename(columns={"miss rate at FPPI 1": "rate"})
-        first = table[(table["cycle"] == 0) & (table["seed"] == bed.run.seed)]
+        first = table[(table["cycle"] == 0) & (table["seed"] == run.seed)]
         last = table[(table["cycle"] == table["cycle"].max()) & (table["cycle"] > 0)]
         if len(last) and (first["rate"] == test["miss_rate_at_1"]).all():
             images, rate = last[["labeled images", "rate"]].mean()
@@ -185,20 +159,20 @@ def miss_rates(bed: Bed, headroom: str, ceilings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
 
 
-def check(bed: Bed) -> str:
+def check(run: runs.Run, frames: dict) -> str:
     """The boxes are inside their images, and frames drawn a second time are the same to the
     pixel."""
     problems = []
-    for role, frames in bed.frames.items():
-        size = np.array(frames.image_size[::-1])
-        for i in range(len(frames)):
-            low, sides = np.hsplit(frames.boxes[i].ltwh, 2)
+    for role, own in frames.items():
+        size = np.array(own.image_size[::-1])
+        for name, boxes in zip(own.name, own.boxes, strict=True):
+            low, sides = np.hsplit(boxes.ltwh, 2)
             if (low < -1e-6).any() or (low + sides > size + 1e-6).any() or (sides <= 0).any():
-                problems.append(f"a box of {frames.name[i]} is empty or not inside the image")
-        again = bed.run.frames(role)
+                problems.append(f"a box of {name} is empty or not inside the image")
+        again = run.frames(role)
         problems += [
-            f"{frames.name[i]} differs when it is drawn again"
-            for i in evenly(len(frames), 3)
-            if not np.array_equal(frames.images(i), again.images(i))
+            f"{own.name[i]} differs when it is drawn again"
+            for i in evenly(len(own), 3)
+            if not np.array_equal(own.images(i), again.images(i))
         ]
     return sentence("street: boxes inside images, frames redrawn equal", problems[:5])

@@ -16,7 +16,6 @@ from alkit.loop import runs
 from alkit.loop.jsonfile import read_json
 from alkit.loop.runs import Run
 from alkit.pages.explorer.cycle import Cycle
-from alkit.pages.explorer.trial import Trials
 from benchmarks import suite
 from benchmarks.measuring import Options
 
@@ -184,7 +183,7 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
         )
         opened = Cycle(Run(explored), 2)
         chosen = opened.selection["chosen"][0]["position"]
-        z = Trials(opened).score(chosen, 4, Run(explored).numbers(2).pixels(30))
+        z = opened.image_score(chosen, 4, Run(explored).numbers(2).pixels(30))
         assert f"z {z:.5f} nats" in said
         assert re.search(r"rank \d+ of 37 frames", said)
 

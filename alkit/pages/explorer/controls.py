@@ -1,21 +1,51 @@
 """The widgets of the explorer's page, and links to what they say."""
 
+from pathlib import Path
 from urllib.parse import urlencode
 
 import panel as pn
+import param
+from panel.custom import JSComponent
 
 from alkit.loop.runs import Run
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle, cycles_of, runs_of
-from alkit.pages.explorer.frame import BOXES, LAYERS, PALETTES
-from alkit.pages.explorer.trial import Numbers
+from alkit.pages.explorer.plots import BOXES, LAYERS, PALETTES
 from alkit.profiles import unknown
 
 NOTHING = "nothing"  # beside the frame
 LISTS = ("layer", "palette", "beside")
 VIEW = ("opacity", "threshold", "limit")  # sliders of what is shown
 TRIED = ("radius", "region", "now", "later")  # sliders of what is tried
+HERE = Path(__file__).parent
 IN_LINK = ("run", "cycle", "frame", *LISTS, *VIEW, *TRIED)
+
+
+class Heard(JSComponent):
+    """A part of the page that sends numbers, which `hear(number)` is called with."""
+
+    __abstract = True
+
+    def __init__(self, hear, **params):
+        self._hear = hear
+        super().__init__(**params)
+
+    def _handle_msg(self, message: int):
+        self._hear(int(message))
+
+
+class Keys(Heard):
+    """The arrow keys, which send how many frames to step."""
+
+    everywhere = param.Boolean()
+    _esm = HERE / "keys.js"
+
+
+class Gallery(Heard):
+    """Pictures as `galleries.html` makes them; a click sends the position of a frame."""
+
+    html = param.String()
+    _esm = HERE / "gallery.js"
 
 
 class Controls:
@@ -52,15 +82,15 @@ class Controls:
         self.gallery = w.Select(label="gallery", options=list(galleries.GALLERIES), width=220)
         self.sheet = w.IntInput(label="page", value=1, start=1, width=80)
 
-    def numbers(self) -> Numbers:
+    def tried(self) -> tuple:
         """What the sliders for other numbers say."""
-        return Numbers(*(getattr(self, name).value for name in TRIED))
+        return tuple(getattr(self, name).value for name in TRIED)
 
     def restore_numbers(self, cycle: Cycle):
         """Set those sliders to the run's own numbers."""
         longest = max(cycle.numbers.image_size)
         ends = longest // 8, longest // 2, 60, 60
-        for name, value, end in zip(TRIED, Numbers.own(cycle), ends, strict=True):
+        for name, value, end in zip(TRIED, cycle.tried, ends, strict=True):
             getattr(self, name).param.update(end=max(end, value), value=value)
 
     def offer_cycles(self):
@@ -97,10 +127,9 @@ class Controls:
     def follow_in(self, cycle: Cycle, link: dict):
         """The rest of a link, whose limits the opened cycle sets; without a frame, the one chosen
         first. Raises ValueError for what is not there."""
-        names, chosen = cycle.table["name"].tolist(), cycle.selection["chosen"]
+        names, first = cycle.table["name"].tolist(), [*cycle.chosen, 0][0]
         if link.get("frame", names[0]) not in names:
             raise ValueError(f"the link's frame {link['frame']!r} is not in the pool")
-        first = chosen[0]["position"] if chosen else 0
         self.position.value = names.index(link["frame"]) if "frame" in link else first
         for name in link.keys() & {*LISTS, *VIEW, *TRIED}:
             self._set(name, link[name])
@@ -120,7 +149,6 @@ class Controls:
 
     def link(self, cycle: Cycle) -> str:
         """The query of a link back to what the widgets say now."""
-        state = {"frame": cycle.table["name"].iloc[self.position.value]}
-        for name in ("run", "cycle", *LISTS, *VIEW, *TRIED):
-            state[name] = getattr(self, name).value
-        return "?" + urlencode(state)
+        frame = {"frame": cycle.table["name"][self.position.value]}
+        said = (name for name in IN_LINK if name != "frame")
+        return "?" + urlencode(frame | {name: getattr(self, name).value for name in said})

@@ -2,13 +2,14 @@
 and why each frame was chosen or passed over."""
 
 import contextlib
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 
 import numpy as np
 import pandas as pd
 
 from alkit import prediction
+from alkit.aggregation import image_score
 from alkit.arrays import to_numpy
 from alkit.frames import Boxes
 from alkit.loop import labels
@@ -30,10 +31,10 @@ class Cycle:
     """One cycle of a run whose frames are chosen.
 
     `numbers` are the profile's in this cycle, `selection` is what step 4 wrote, `pool` the frames
-    with their boxes where they have any. `labeled` are the frames labeled before, position → cycle;
-    `positions` the others (n,), in the order of the stores. `scored` says whether the strategy
-    scores frames, and so predicts them; `logits_give_score` whether the stored logits give its
-    score again.
+    with their boxes where they have any. `chosen` are the positions of the frames chosen, in order;
+    `labeled` the frames labeled before, position → cycle; `positions` all but those (n,), in the
+    order of the stores. `scored` says whether the strategy scores frames, and so predicts them;
+    `logits_give_score` whether the stored logits give its score again.
 
     `table` has a row for each pool frame: name, sequence, frame, z (NaN where labeled before),
     ranked_by, reason, order (1 for the frame chosen first, 0 for those not chosen), rank by
@@ -41,37 +42,41 @@ class Cycle:
     """
 
     def __init__(self, run: Run, number: int):
-        self.run, self.number, self._stores = run, number, {}
+        self.run, self.number = run, number
+        self._open = cache(lambda name: getattr(run, name)(number))
         self.numbers, self.selection = run.numbers(number), run.selection(number)
         self.scored = run.strategy.score is not None
         self.logits_give_score = self.scored and run.strategy.score != "mutual_information"
-        earlier = {k: run.labels(k)["images"] for k in range(1, number)}
-        self.labeled = {image["position"]: k for k, own in earlier.items() for image in own}
+        self._given = {k: run.labels(k) for k in range(1, number)}
+        self.labeled = {i["position"]: k for k, own in self._given.items() for i in own["images"]}
         pool = self.pool = run.frames("pool")
-        n = len(pool)
-        self.positions = np.setdiff1d(np.arange(n), list(self.labeled))
+        self.positions = np.setdiff1d(np.arange(len(pool)), list(self.labeled))
+        self.chosen = [frame["position"] for frame in self.selection["chosen"]]
 
-        z, order, rank = np.full(n, np.nan), np.zeros(n, int), np.zeros(n, int)
-        if self.scored:
-            scores = run.image_scores(number)
-            z[scores["position"]] = scores["z"]
-        chosen = [frame["position"] for frame in self.selection["chosen"]]
-        order[chosen] = np.arange(1, len(chosen) + 1)
-        ranked, reason = np.array(self.selection["ranked_by"], float), self.selection["reason"]
-        free = np.flatnonzero(~np.isnan(ranked) & (np.array(reason) != Reason.LABELED))
-        rank[free[np.argsort(-ranked[free], kind="stable")]] = np.arange(1, len(free) + 1)
-        self.table = pd.DataFrame(
+        z = run.image_scores(number).set_index("position")["z"] if self.scored else np.nan
+        table = self.table = pd.DataFrame(
             {
                 "name": list(map(str, pool.name)),
                 "sequence": "" if pool.sequence is None else pool.sequence.astype(str),
                 "frame": np.nan if pool.frame is None else pool.frame,
                 "z": z,
-                "ranked_by": ranked,
-                "reason": reason,
-                "order": order,
-                "rank": rank,
-            }
+                "ranked_by": np.array(self.selection["ranked_by"], float),
+                "reason": self.selection["reason"],
+                "order": 0,
+            },
+            index=range(len(pool)),
         )
+        table.loc[self.chosen, "order"] = np.arange(1, len(self.chosen) + 1)
+        free = table["ranked_by"].where(table["reason"] != Reason.LABELED)
+        table["rank"] = free.rank(method="first", ascending=False).fillna(0).astype(int)
+
+    @property
+    def tried(self) -> tuple[int, int, int, int]:
+        """The run's own numbers that others can be tried for: radius and region in pixels, rule 1
+        and rule 2 in frames."""
+        n = self.numbers
+        rules = int(np.max(n.exclude_now)), int(np.max(n.exclude_later))
+        return n.pixels(n.radius), n.pixels(n.region), *rules
 
     # --- boxes
 
@@ -97,21 +102,21 @@ class Cycle:
         """The frame's boxes where they are known: what people said, where they label, else the
         data set's hidden ones."""
         if self.run.experiment.labels != "oracle" or self.pool.boxes is None:
-            return self._given.get(position)
+            return self._by_people.get(position)
         return self.pool.boxes[position]
 
     @cached_property
-    def _given(self) -> dict:
+    def _by_people(self) -> dict:
         """Boxes that people gave, by position: this cycle's, once they are complete, and those
         before it."""
-        given = [self.run.labels(k) for k in range(1, self.number)]
+        given = list(self._given.values())
         with contextlib.suppress(FileNotFoundError):
             given.append(self.run.labels(self.number))
         positions = [image["position"] for own in given for image in own["images"]]
         boxes = labels.labeled_frames(self.pool, given).boxes
         return dict(zip(positions, boxes, strict=True))
 
-    def matched(self, position: int, limit: float) -> tuple:
+    def matched(self, position: int, limit: float) -> pd.DataFrame:
         """The frame's detections of score ≥ `limit` and its boxes, as `matching.match` gives
         them."""
         own = {position: self.detections[position]}
@@ -123,12 +128,10 @@ class Cycle:
         """What the method of `Run` of that name reads."""
         if not self.scored:
             raise Unavailable(f"{self.run.strategy_name} needs no predictions: there are no maps")
-        if name not in self._stores:
-            try:
-                self._stores[name] = getattr(self.run, name)(self.number)
-            except (FileNotFoundError, RuntimeError) as error:
-                raise Unavailable(f"no maps: {error}") from None
-        return self._stores[name]
+        try:
+            return self._open(name)
+        except (FileNotFoundError, RuntimeError) as error:
+            raise Unavailable(f"no maps: {error}") from None
 
     def _of_frame(self, name: str, position: int):
         """A store's part about one frame, in memory."""
@@ -152,7 +155,6 @@ class Cycle:
             return None
 
     def _logits(self, position: int) -> tuple:
-        """The frame's logits, (view, level, y8, x8) and (view, y4, x4)."""
         part = self._of_frame("logits", position)
         return part[prediction.COARSE].values, part[prediction.FINE].values
 
@@ -170,15 +172,20 @@ class Cycle:
         score = load_score(self.run.strategy.score, self.run.experiment.plugins, radius)
         return to_numpy(prediction.pixel_scores(score, *self._logits(position), self.numbers))
 
+    def image_score(self, position: int, radius: int, region: int) -> float:
+        """z of one frame with another radius and region, in pixels."""
+        how, grid = self.run.aggregation(self.number), self.numbers.region_grid
+        return float(image_score(self.scores(position, radius), region, how=how, grid=grid))
+
     # --- why a frame was chosen or passed over
 
     def reason(self, position: int) -> str:
         """The whole reason, naming the frame that kept this one out."""
-        row, chosen = self.table.iloc[position], [f["position"] for f in self.selection["chosen"]]
+        row = self.table.loc[position]
         match row["reason"]:
             case Reason.CHOSEN:
-                place = f"chosen {row['order']}. of {len(chosen)}"
-                if row["order"] > len(chosen) - self.selection["relaxed"]:
+                place = f"chosen {row['order']}. of {len(self.chosen)}"
+                if row["order"] > len(self.chosen) - self.selection["relaxed"]:
                     return f"{place}, in a later pass, to fill the budget"
                 what = "score" if self.scored else "random number"
                 return f"{place}: the highest {what} that was left (rank {row['rank']})"
@@ -187,22 +194,22 @@ class Cycle:
             case Reason.UNSCORED:
                 return "not scored"
             case Reason.EXCLUDED_NOW:
-                other, distance = self.near(position, chosen)[0]
-                rule, then = 1, f"chosen {self.table['order'].iloc[other]}."
+                other, distance = self.near(position, self.chosen)[0]
+                rule, then = 1, f"chosen {self.table['order'][other]}."
             case Reason.EXCLUDED_LATER:
                 # with `fill` the frames of this cycle count, too
-                before = [*self.labeled, *(chosen if self.numbers.fill else [])]
+                before = [*self.labeled, *(self.chosen if self.numbers.fill else [])]
                 other, distance = self.near(position, before)[0]
                 rule, then = 2, f"labeled in cycle {self.labeled.get(other, self.number)}"
             case _:
                 budget = self.selection["budget"]
                 return f"rank {row['rank']}: the budget of {budget} went to higher ones"
-        near = f"{frames(distance)} from {self.table['name'].iloc[other]}, {then}"
+        near = f"{frames(distance)} from {self.table['name'][other]}, {then}"
         return f"rank {row['rank']}, passed over by rule {rule}: {near}"
 
     def description(self, position: int, said: str) -> str:
         """What is known of a frame, as HTML; `said` is what could not be shown."""
-        row = self.table.iloc[position]
+        row = self.table.loc[position]
         words = [f"<b>{escape(row['name'])}</b>"]
         if self.pool.sequence is not None:
             words.append(f"sequence {escape(row['sequence'])}, frame {row['frame']:g}")
@@ -222,9 +229,8 @@ class Cycle:
         if sequence is None:
             return []
         same = [p for p in others if sequence[p] == sequence[position]]
-        return sorted(
-            [(p, float(abs(frame[p] - frame[position]))) for p in same], key=lambda o: o[1]
-        )
+        found = [(p, float(abs(frame[p] - frame[position]))) for p in same]
+        return sorted(found, key=lambda one: one[1])
 
 
 def frames(distance: float) -> str:

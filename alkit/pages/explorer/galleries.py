@@ -5,14 +5,14 @@ from html import escape
 import cv2
 import matplotlib
 import numpy as np
+import pandas as pd
 
 from alkit import aggregation
 from alkit.data.imagefile import jpeg
 from alkit.frames import fit_factor
-from alkit.pages import matching
+from alkit.pages import drawing, matching
 from alkit.pages.explorer.cycle import Cycle, Unavailable, frames
-from alkit.pages.figures import drawing
-from alkit.pages.matching import Boxes
+from alkit.pages.matching import LTWH
 
 SHOWN = 24  # pictures on one page
 NEAREST = 6  # labeled frames
@@ -42,11 +42,12 @@ def item(cycle: Cycle, position: int, limit: float, text: str) -> dict:
         small = drawing.under_scores(small, scores, high)
     except Unavailable:
         pass
-    for boxes in cycle.matched(position, limit):
-        for kind in DRAWN:
-            _draw(small, boxes.of(kind) * factor, matching.COLORS[kind])
-    name = cycle.table["name"].iloc[position]
-    return {"position": position, "image": jpeg(small), "mark": name, "text": text}
+    boxes = cycle.matched(position, limit)
+    for kind in DRAWN:
+        own = boxes.loc[boxes["kind"] == kind, LTWH].to_numpy()
+        _draw(small, own * factor, matching.COLORS[kind])
+    mark = cycle.table["name"][position]
+    return {"position": position, "image": jpeg(small), "mark": mark, "text": text}
 
 
 def _draw(image: np.ndarray, boxes, color: str):
@@ -71,11 +72,10 @@ def html(items) -> str:
 
 def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN) -> tuple:
     """A page of at most `most` of the frames down to the last chosen one, highest first."""
-    rank = cycle.table["rank"].to_numpy()
-    chosen = cycle.table["order"].to_numpy() > 0
-    passed = ~chosen & (rank > 0) & (rank <= rank[chosen].max(initial=0))
-    wanted = np.flatnonzero({HIGHEST: chosen | passed, CHOSEN: chosen, PASSED: passed}[which])
-    order = wanted[np.argsort(rank[wanted], kind="stable")]
+    rank, chosen = cycle.table["rank"], cycle.table["order"] > 0
+    passed = ~chosen & rank.between(1, rank[chosen].max())
+    wanted = {HIGHEST: chosen | passed, CHOSEN: chosen, PASSED: passed}[which]
+    order = rank[wanted].sort_values(kind="stable").index
     pages = max(1, -(-len(order) // most))
     page = min(page, pages)
     shown = order[(page - 1) * most : page * most].tolist()
@@ -85,17 +85,14 @@ def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN)
     )
 
 
-def tiles(cycle: Cycle, name: str, matched=()) -> tuple:
+def tiles(cycle: Cycle, name: str, matched: pd.DataFrame | None = None) -> tuple:
     """The regions of highest score of the cycle: all of them, or those that hold the center of a
     hit, of a false detection, of a missed pedestrian, as `TILES` names them; `matched` are the
     detections and labeled boxes of all frames."""
-    region, kind = cycle.numbers.pixels(cycle.numbers.region), TILES[name]
+    region, kind = cycle.tried[1], TILES[name]
     grid, size = cycle.numbers.region_grid, cycle.numbers.image_size
     rows, columns = (aggregation.region_edges(side, region, grid) for side in size)
-    held = None
-    if kind is not None:
-        boxes = matched[kind == matching.MISSED]
-        held = boxes.position[boxes.kind == kind], boxes.of(kind)
+    held = None if kind is None else matched[matched["kind"] == kind]
     found = highest_regions(cycle.region_maxima, cycle.positions, rows, columns, held, SHOWN)
     items = []
     for score, k, row, column in found:
@@ -104,7 +101,7 @@ def tiles(cycle: Cycle, name: str, matched=()) -> tuple:
         y, x = max(0, top - region), max(0, left - region)
         image = cycle.pool.images(position)[y : bottom + region, x : right + region].copy()
         _draw(image, [[left - x, top - y, right - left, bottom - top]], "white")
-        text = f"{cycle.table['name'].iloc[position]}, row {row}, column {column}"
+        text = f"{cycle.table['name'][position]}, row {row}, column {column}"
         mark = f"{score:.4f} nats"
         items.append({"position": position, "image": jpeg(image), "mark": mark, "text": text})
     what = "all regions" if kind is None else f"regions with the center of a {name[7:]}"
@@ -113,17 +110,17 @@ def tiles(cycle: Cycle, name: str, matched=()) -> tuple:
 
 def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
     """The regions of highest score, [(score, frame, row, column)], highest first, at most so many;
-    with `held` those alone that hold the center of a box.
+    with boxes `held`, as `matching.match` gives them, those alone that hold the center of one.
 
     `maxima` is (frame, row, column), `positions` (frame,) ascending; `rows` and `columns` are the
-    regions' edges in pixels; `held` is positions (n,) and boxes (n, 4) [left, top, width, height].
+    regions' edges in pixels.
     """
     maxima, wanted = np.asarray(maxima, np.float32), np.ones(maxima.shape, bool)
     if held is not None:
-        at, (left, top, width, height) = held[0], held[1].T
-        row = np.searchsorted(rows, top + height / 2, side="right") - 1
-        column = np.searchsorted(columns, left + width / 2, side="right") - 1
-        inside = np.isin(at, positions) & (row >= 0) & (column >= 0)
+        at = held["position"]
+        row = np.searchsorted(rows, held["top"] + held["height"] / 2, side="right") - 1
+        column = np.searchsorted(columns, held["left"] + held["width"] / 2, side="right") - 1
+        inside = at.isin(positions) & (row >= 0) & (column >= 0)
         inside &= (row < maxima.shape[1]) & (column < maxima.shape[2])
         wanted[:] = False
         wanted[np.searchsorted(positions, at[inside]), row[inside], column[inside]] = True
@@ -133,16 +130,17 @@ def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
     return [(float(values[k]), *where[k].tolist()) for k in order]
 
 
-def blind_spots(cycle: Cycle, labels: Boxes, limit: float, most: int = SHOWN) -> tuple:
+def blind_spots(cycle: Cycle, matched: pd.DataFrame, limit: float, most: int = SHOWN) -> tuple:
     """The frames whose missed pedestrians the score does not see: the most missed first, the lowest
     z first among equals."""
-    z = cycle.table["z"].to_numpy()
-    missed = np.bincount(labels.position[labels.kind == matching.MISSED], minlength=len(z))
-    where = np.flatnonzero((missed > 0) & ~np.isnan(z))
-    where = where[np.lexsort((z[where], -missed[where]))].tolist()
-    items = [item(cycle, p, limit, f"{missed[p]} missed, z {z[p]:.5f} nats") for p in where[:most]]
-    return items, (
-        f"{len(where)} frames with missed pedestrians, at detections from score {limit:.2f}: the "
+    missed = matched.loc[matched["kind"] == matching.MISSED, "position"].value_counts()
+    found = cycle.table[["z"]].assign(missed=missed).dropna()
+    found = found.sort_values(["missed", "z"], ascending=[False, True])
+    return [
+        item(cycle, p, limit, f"{n:.0f} missed, z {z:.5f} nats")
+        for p, z, n in found.head(most).itertuples()
+    ], (
+        f"{len(found)} frames with missed pedestrians, at detections from score {limit:.2f}: the "
         "most missed first, the lowest z first among equals."
     )
 
@@ -153,5 +151,5 @@ def nearest(cycle: Cycle, position: int, limit: float) -> tuple:
         item(cycle, p, limit, f"{frames(distance)} away, cycle {cycle.labeled[p]}")
         for p, distance in cycle.near(position, list(cycle.labeled))[:NEAREST]
     ]
-    name = cycle.table["name"].iloc[position]
+    name = cycle.table["name"][position]
     return items, f"Labeled in cycles before this one, in the same sequence as {name}."

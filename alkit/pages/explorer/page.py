@@ -7,18 +7,15 @@ from functools import partial
 from html import escape
 from urllib.parse import parse_qsl
 
-import numpy as np
 import panel as pn
 
 from alkit.loop.runs import Run
-from alkit.pages import serving
+from alkit.pages import matching, serving
 from alkit.pages.explorer import galleries
-from alkit.pages.explorer.controls import NOTHING, Controls
+from alkit.pages.explorer.controls import NOTHING, Controls, Gallery, Keys
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.explorer.frame import DEFAULTS, FrameView, picture
-from alkit.pages.explorer.timeline import Timeline
-from alkit.pages.explorer.trial import Trials
-from alkit.pages.explorer.widgets import WIDE, Galleries, Keys, words
+from alkit.pages.explorer.plots import DEFAULTS, WIDE, FrameView, Timeline, picture, words
+from alkit.pages.explorer.trial import Slices, Trials
 
 TICK = 200  # milliseconds between two slices of work
 SLICE = 0.1  # seconds of one, for the page to be quick meanwhile
@@ -59,14 +56,14 @@ class Explorer:
         c = self.controls = Controls(run)
         self.served, self._quiet = serving.served(), False
         self._cycle = functools.cache(lambda name, number: Cycle(c.runs[name], number))
-        self.words, self.words_beside = words("words"), words("words-beside")
         self.trial_words, self.link_words = words("trial"), words("link")
-        self.galleries = Galleries(c, self.go_to)
+        self.gallery, self.gallery_words = Gallery(self.go_to, **WIDE), words("about")
         self.layout = pn.Column(css_classes=["alkit-explorer"], **WIDE)
         self._ticks = pn.state.add_periodic_callback(self._tick, TICK, start=False)
         c.follow(link, number)
-        self.view = FrameView(self._cycle(c.run.value, c.cycle.value).numbers.image_size)
-        self.beside = FrameView(self.view.size, self.view.ranges)
+        size = self._cycle(c.run.value, c.cycle.value).numbers.image_size
+        self.view = FrameView("words", size)
+        self.beside = FrameView("words-beside", size, self.view.ranges)
         for view in (self.view, self.beside):
             view.figure.on_event("tap", self._tapped)
             # opacity and threshold change in the browser, without a word to Python
@@ -88,7 +85,7 @@ class Explorer:
         self.cycle = self._cycle(c.run.value, c.cycle.value)
         c.open(self.cycle)
         self._trials = Trials(self.cycle)
-        self.galleries.open(self.cycle)
+        self._labels = Slices(self.cycle.boxes, range(len(self.cycle.pool)))
         self.timeline = Timeline(self.cycle)
         self.timeline.figure.on_event("tap", lambda event: self.go_to(round(event.x)))
 
@@ -98,7 +95,7 @@ class Explorer:
             self.controls.offer_cycles()
             self._open()
         except (Unavailable, ValueError, OSError) as error:  # what is shown stays
-            self.words.value = f"<i>{escape(str(error))}</i>"
+            self.view.words.value = f"<i>{escape(str(error))}</i>"
             return
         finally:
             self._quiet = False
@@ -106,7 +103,7 @@ class Explorer:
 
     def _fill(self):
         self._arrange()
-        self.galleries.show()
+        self._show_gallery()
 
     # --- going somewhere
 
@@ -120,11 +117,11 @@ class Explorer:
     def _zoom(self):
         sequence, position = self.controls.sequence.value, self.controls.position.value
         known = self.cycle.table["sequence"]
-        where = np.flatnonzero(known.eq(sequence) | (sequence == "all"))
+        first, last = known.index[known.eq(sequence) | (sequence == "all")][[0, -1]].tolist()
         with self._together():
-            self.timeline.zoom(int(where[0]), int(where[-1]))
-        if not where[0] <= position <= where[-1]:
-            self.go_to(int(where[0]))
+            self.timeline.figure.x_range.update(start=first - 0.5, end=last + 0.5)
+        if not first <= position <= last:
+            self.go_to(first)
 
     def _tapped(self, event):
         if DEFAULTS in self.controls.boxes.value:
@@ -135,27 +132,24 @@ class Explorer:
     # --- one frame
 
     def _show_frame(self):
-        c, cycle = self.controls, self.cycle
+        c = self.controls
         position = c.position.value
         with self._together():
-            said = self.view.show(c, cycle, position, c.radius.value)
-            self.words.value = cycle.description(position, said)
-            self.timeline.go_to(position)
+            self.view.show(c, self.cycle, position, c.radius.value)
+            self.timeline.here.location = position
             if c.beside.value != NOTHING:
                 name, _, number = c.beside.value.rpartition(", cycle ")
-                other = self._cycle(name, int(number))
-                own = other.numbers  # other numbers are tried in the open cycle
-                said = self.beside.show(c, other, position, own.pixels(own.radius))
-                self.words_beside.value = other.description(position, said)
+                other = self._cycle(name, int(number))  # with its own radius
+                self.beside.show(c, other, position, other.tried[0])
             self._say_trial()
             self._say_link()
             if c.gallery.value == galleries.LABELED:
-                self.galleries.show()
+                self._show_gallery()
 
     def _say_trial(self):
         """What would become of the frame with the sliders' numbers, among what is computed."""
         try:
-            said = self._trials.outcome(self.controls.position.value, self.controls.numbers())
+            said = self._trials.outcome(self.controls.position.value, self.controls.tried())
         except Unavailable as error:
             said = str(error)
         self.trial_words.value = escape(said)
@@ -197,24 +191,49 @@ class Explorer:
         file.seek(0)
         return file
 
+    # --- the gallery that the controls name
+
+    def _show_gallery(self):
+        with self.layout[-1].param.update(loading=True):
+            try:
+                items, said = self._gallery()
+            except Unavailable as error:
+                items, said = [], str(error)
+        self.gallery.html, self.gallery_words.value = galleries.html(items), escape(said)
+
+    def _gallery(self) -> tuple:
+        c, cycle, name = self.controls, self.cycle, self.controls.gallery.value
+        if name in galleries.RANKED:
+            return galleries.ranked(cycle, name, c.sheet.value, c.limit.value)
+        if name == galleries.LABELED:
+            return galleries.nearest(cycle, c.position.value, c.limit.value)
+        if name == "tiles":
+            return galleries.tiles(cycle, name)
+        if self._labels.left or self._labels.error:
+            done = f"{len(self._labels.results)} of {self._labels.total} frames"
+            raise Unavailable(f"labeled boxes are read: {done}. {self._labels.error}")
+        matched = matching.match(cycle.detections, self._labels.results, c.limit.value)
+        if name == galleries.BLIND:
+            return galleries.blind_spots(cycle, matched, c.limit.value)
+        return galleries.tiles(cycle, name, matched)
+
     # --- what takes long, in slices
 
     @property
     def _work(self) -> list:
-        return [work for work in (self.galleries.labels, self._trials.scores) if work and work.left]
+        return [work for work in (self._labels, self._trials.scores) if work and work.left]
 
     def _go_on(self):
         if self._work and not self._ticks.running:
             self._ticks.start()
 
     def _tick(self):
-        labels = self.galleries.labels
         for work in self._work:
             work.go_on(SLICE)
-            if work is labels and not work.left:
+            if work is self._labels and not work.left:
                 with self._together():
-                    self.timeline.show_counts(self.galleries.counts())
-                self.galleries.show()
+                    self.timeline.show_counts(work.results)
+                self._show_gallery()
         self._say_trial()
         if not self._work and self._ticks.running:
             self._ticks.stop()
@@ -224,30 +243,28 @@ class Explorer:
     def _arrange(self):
         """Everything in its place: one frame, or two where two are compared."""
         c = self.controls
-        views = [(self.words, self.view), (self.words_beside, self.beside)]
         # at the start: two beside each other are else stretched to one height
         frames = [
-            pn.Column(words, pn.pane.Bokeh(view.figure, **WIDE), align="start", **WIDE)
-            for words, view in views[: 1 if c.beside.value == NOTHING else 2]
+            pn.Column(view.words, pn.pane.Bokeh(view.figure, **WIDE), align="start", **WIDE)
+            for view in (self.view, self.beside)[: 1 if c.beside.value == NOTHING else 2]
         ]
-        sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
-        title = words("about", "<b>Other numbers, from the stored logits</b>")
         files = [
             pn.widgets.FileDownload(
                 callback=partial(self._file, kind), filename=f"frame.{kind}", label=kind.upper()
             )
             for kind in ("png", "svg")
         ]
-        tried = pn.Column(title, *sliders, *files, self.link_words, width=270)
-        keys = Keys(self._step, everywhere=self.served)
+        title = words("about", "<b>Other numbers, from the stored logits</b>")
+        sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
         place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
         look = c.layer, c.palette, c.opacity, c.threshold, c.limit
+        keys = Keys(self._step, everywhere=self.served)
         self.layout[:] = [
             pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), keys)),
             pn.pane.Bokeh(self.timeline.figure, **WIDE),
             pn.FlexBox(*look, pn.Column(pn.Spacer(height=14), c.boxes)),
-            pn.Row(*frames, tried, **WIDE),
-            self.galleries.layout,
+            pn.Row(*frames, pn.Column(title, *sliders, *files, self.link_words, width=270), **WIDE),
+            pn.Column(pn.Row(c.gallery, c.sheet), self.gallery_words, self.gallery, **WIDE),
         ]
         self._show_frame()
 
@@ -260,7 +277,7 @@ class Explorer:
             (self._show_frame, [c.radius, c.region, c.now, c.later], "value_throttled"),
             (self._say_link, [c.opacity, c.threshold], "value_throttled"),
             (self._arrange, [c.beside], "value"),
-            (self.galleries.show, [c.gallery, c.sheet], "value"),
+            (self._show_gallery, [c.gallery, c.sheet], "value"),
             (partial(self._step, -1), [c.before], "clicks"),
             (partial(self._step, 1), [c.after], "clicks"),
             (self._restore, [c.restore], "clicks"),

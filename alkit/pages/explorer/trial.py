@@ -1,13 +1,11 @@
 """What another radius, region or rule would have chosen, from the stored logits."""
 
+import functools
 import time
-from typing import NamedTuple
 
 import numpy as np
 
-from alkit.aggregation import image_score
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.selection import Selection
 from alkit.strategies import ranked_by, selected
 
 
@@ -17,7 +15,7 @@ class Slices:
 
     def __init__(self, work, positions):
         self.work, self.results, self.error = work, {}, ""
-        self.left = list(positions)[::-1]
+        self.left = [int(position) for position in positions][::-1]
         self.total = len(self.left)
 
     def go_on(self, seconds: float):
@@ -36,78 +34,52 @@ class Slices:
         return self.results[position]
 
 
-class Numbers(NamedTuple):
-    """What the sliders say: radius and region in pixels of the run, the rules in frames."""
-
-    radius: int
-    region: int
-    exclude_now: int
-    exclude_later: int
-
-    @classmethod
-    def own(cls, cycle: Cycle) -> "Numbers":
-        """The run's own numbers."""
-        n = cycle.numbers
-        rules = int(np.max(n.exclude_now)), int(np.max(n.exclude_later))
-        return cls(n.pixels(n.radius), n.pixels(n.region), *rules)
-
-
 class Trials:
-    """Other numbers tried on one cycle. `scores` are the image scores with another radius and
-    region, as far as they are computed; None where none are."""
+    """Other numbers tried on one cycle. `scores` are the image scores with the radius and region
+    that were last asked for, as far as they are computed; None where none are."""
 
     def __init__(self, cycle: Cycle):
-        self.cycle, self.own = cycle, Numbers.own(cycle)
-        self.scores, self._lengths = None, None
+        self.cycle, self.scores = cycle, None
+        self._scores_with = functools.cache(
+            lambda *lengths: Slices(lambda p: cycle.image_score(p, *lengths), cycle.positions)
+        )
 
-    def score(self, position: int, radius: int, region: int) -> float:
-        """z of one frame with another radius and region."""
-        cycle = self.cycle
-        how, grid = cycle.run.aggregation(cycle.number), cycle.numbers.region_grid
-        return float(image_score(cycle.scores(position, radius), region, how=how, grid=grid))
-
-    def outcome(self, position: int, wanted: Numbers) -> str:
-        """What would become of a frame, in words. Raises Unavailable."""
-        cycle, z = self.cycle, self.cycle.table["z"].to_numpy()
-        if wanted == self.own:
+    def outcome(self, position: int, wanted: tuple) -> str:
+        """What would become of a frame with other numbers, as `Cycle.tried` has the run's own, in
+        words. Raises Unavailable."""
+        if wanted == self.cycle.tried:
             return "The sliders stand as in the run."
-        if wanted[:2] != self.own[:2]:
-            if self._lengths != wanted[:2]:
-                lengths = self._lengths = wanted[:2]
-                self.scores = Slices(lambda p: self.score(p, *lengths), cycle.positions.tolist())
+        z = self.cycle.table["z"].to_numpy()
+        if wanted[:2] != self.cycle.tried[:2]:
+            self.scores = self._scores_with(*wanted[:2])
             if self.scores.error:
                 raise Unavailable(f"other frames cannot be computed: {self.scores.error}")
-            if position not in cycle.labeled:
+            if position not in self.cycle.labeled:
                 self.scores.of(position)
             z = np.full(len(z), np.nan)
             z[list(self.scores.results)] = list(self.scores.results.values())
-        return sentence(cycle, position, z, wanted)
+        return sentence(self.cycle, position, z, *wanted[2:])
 
 
-def choose(cycle: Cycle, z: np.ndarray, wanted: Numbers) -> tuple[np.ndarray, Selection]:
-    """Step 4 with other rules: what is ranked by (n,), and the selection. Frames whose z is NaN
-    are not ranked."""
-    tried = {"exclude_now": wanted.exclude_now, "exclude_later": wanted.exclude_later}
+def sentence(cycle: Cycle, position: int, z: np.ndarray, now: int, later: int) -> str:
+    """What would have become of a frame if step 4 had other rules, `exclude_now` and
+    `exclude_later`, and the image scores `z` (n,), NaN where they are not computed yet."""
+    if np.isnan(z[position]):
+        return "This frame has no score in this cycle."
+    tried = {"exclude_now": now, "exclude_later": later}
     numbers, strategy = cycle.numbers.model_copy(update=tried), cycle.run.strategy
     ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing)
     budget, labeled = cycle.selection["budget"], list(cycle.labeled)
-    return ranked, selected(ranked, budget, cycle.pool, numbers, labeled, strategy.rules)
-
-
-def sentence(cycle: Cycle, position: int, z: np.ndarray, wanted: Numbers) -> str:
-    """What would have become of a frame; `z` (n,) is NaN where it is not computed yet."""
-    if np.isnan(z[position]):
-        return "This frame has no score in this cycle."
-    ranked, selection = choose(cycle, z, wanted)
+    selection = selected(ranked, budget, cycle.pool, numbers, labeled, strategy.rules)
     known, total = ranked[np.isfinite(z)], len(cycle.positions)
     rank = 1 + int((known > ranked[position]).sum())
     of = f"of {total} frames"
     if len(known) < total:
         of = f"of the {len(known)} frames computed so far of {total}"
     name = selection.names[int(selection.reason[position])].lower().replace("_", " ")
-    was = {frame["position"] for frame in cycle.selection["chosen"]}
-    kept = len(was & set(selection.indices.tolist()))
+    kept = np.isin(cycle.chosen, selection.indices).sum()
     return (
         f"With these numbers: z {z[position]:.5f} nats, ranked by {ranked[position]:.5f}, rank "
-        f"{rank} {of}: {name}. {kept} of the run's {len(was)} chosen frames would be chosen."
+        f"{rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames would be "
+        "chosen."
     )

@@ -149,7 +149,7 @@ export function render({ model }) {
     show();
   }
   function begin() {
-    if (model.frame.key === frame.key) return show();
+    if (model.frame.index === frame.index) return show();
     frame = model.frame;
     [boxes, finished, history, selected, drag] = [frame.boxes, frame.looked_at, [], -1, null];
     const { width, height } = frame;

@@ -54,7 +54,6 @@ class Canvas(JSComponent):
         self.param.update(
             done=self._finished(),
             frame={
-                "key": f"{position} {index}",
                 "index": index,
                 "position": position,
                 "name": str(task.frames.name[position]),

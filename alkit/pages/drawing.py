@@ -1,6 +1,6 @@
 """Drawing with Matplotlib: figures that notebooks show, photographs with boxes, timelines, curves.
 
-Arrays in, marks on axes out; the other modules of `alkit.pages.figures` choose what is shown.
+Arrays in, marks on axes out; `alkit.pages.figures` chooses what is shown.
 """
 
 import base64
@@ -9,10 +9,12 @@ import textwrap
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from alkit.pages import matching
+from alkit.pages.matching import LTWH
 
 # The colors of Okabe and Ito, which people with color blindness can tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
@@ -56,8 +58,9 @@ def say(axes, text: str):
     axes.text(0.5, 0.5, textwrap.fill(text, 60), color="0.4", **middle)
 
 
-def tidy(axes, title="", x="", y=""):
-    """Title and labels, with units in brackets; a light grid, no frame above and at the right."""
+def tidy(axes, title="", x="", y="", whole=""):
+    """Title and labels, with units in brackets; a light grid, no frame above and at the right. Axes
+    that `whole` names, "x" or "y", have ticks at whole numbers alone."""
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -65,16 +68,21 @@ def tidy(axes, title="", x="", y=""):
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
+    for name in whole:
+        getattr(axes, f"{name}axis").get_major_locator().set_params(integer=True)
 
 
-def photograph(axes, image: np.ndarray, title: str = ""):
-    """An image uint8 (y, x, 3), or a map float (y, x) in [0, 1], pixel centers at whole numbers."""
+def photograph(axes, image: np.ndarray, title: str = "", layers=()):
+    """An image uint8 (y, x, 3), or a map float (y, x) in [0, 1], pixel centers at whole numbers;
+    on it `layers`, the arguments of `boxes`."""
     axes.imshow(image, cmap="inferno", vmin=0, vmax=1)  # colors are for maps alone
     axes.set_title(title, fontsize=8, loc="left", pad=3)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.figure.photographs = True
+    for layer in layers:
+        boxes(axes, *layer)
 
 
 def boxes(axes, ltwh, color, dashed=False, texts=()):
@@ -92,14 +100,14 @@ def boxes(axes, ltwh, color, dashed=False, texts=()):
         axes.text(left, top - 1, text, bbox=plate, **style)
 
 
-def matched(axes, parts):
+def layers(own: pd.DataFrame) -> list:
     """Detections, with their scores, and labeled boxes, as `matching.match` gives them, in their
-    colors."""
-    for own in parts:
-        for kind in dict.fromkeys(own.kind):
-            texts = [f"{s:.2f}" for s in own.score[own.kind == kind] if np.isfinite(s)]
-            dashed = kind == matching.IGNORED
-            boxes(axes, own.of(kind), matching.COLORS[kind], dashed, texts)
+    colors, as `boxes` draws them."""
+    drawn = []
+    for kind, rows in own.groupby("kind", sort=False):
+        texts = [f"{score:.2f}" for score in rows["score"].dropna()]
+        drawn.append((rows[LTWH], matching.COLORS[kind], kind == matching.IGNORED, texts))
+    return drawn
 
 
 def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:
@@ -113,8 +121,8 @@ def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.nd
 
 
 def contact_sheet(items, columns, title, caption, empty):
-    """A figure of photographs: `items` are (image, title, mark), where mark(axes) draws on it; or
-    the sentence `empty` if there are none."""
+    """A figure of photographs, `items` as `photograph` takes them; or the sentence `empty` if there
+    are none."""
     rows = max(1, -(-len(items) // columns))
     ratio = items[0][0].shape[0] / items[0][0].shape[1] if items else 0.15
     figure = picture(rows * (WIDTH / columns * ratio + 0.16) + 0.7, title, caption)
@@ -122,10 +130,8 @@ def contact_sheet(items, columns, title, caption, empty):
         say(figure.subplots(), empty)
         return figure
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (image, name, mark) in zip(grid, items, strict=False):
-        photograph(axes, image, name)
-        if mark:
-            mark(axes)
+    for axes, item in zip(grid, items, strict=False):
+        photograph(axes, *item)
     for axes in grid[len(items) :]:
         axes.set_axis_off()
     return figure
@@ -157,18 +163,28 @@ def timeline(axes, values, sequence, color=GRAY, names=10):
 MISS_RATES = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.64, 0.8, 1]  # marked on a logarithmic axis
 
 
-def miss_rate_axes(axes, title=""):
-    """Log-log axes of miss rate against FPPI, with a line at FPPI 1."""
-    tidy(axes, title, "false positives per image (FPPI)", "miss rate")
+def miss_rates(title: str, caption: str, curves: list) -> Picture:
+    """Miss rate against FPPI on log-log axes, with a line at FPPI 1: curves of evaluations, each
+    (name, what step 7 wrote, style). They are steps, start at miss rate 1, and at FPPI 0 lie on the
+    left border."""
+    figure = picture(4.2, title, caption)
+    axes = figure.subplots()
+    tidy(axes, "", "false positives per image (FPPI)", "miss rate")
     axes.set(xscale="log", yscale="log", xlim=(0.01, 10), ylim=(0.05, 1.04))
     axes.set_yticks(MISS_RATES)
     axes.set_yticks([], minor=True)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.axvline(1, color="0.75", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+    for name, result, style in curves:
+        x, y = np.maximum([0, *result["fppi"]], 1e-3), np.maximum([1, *result["miss_rate"]], 5e-3)
+        label = f"{name}: {rate(result['miss_rate_at_1'])}"
+        axes.plot(x, y, drawstyle="steps-post", label=label, **style)
+    right = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
+    axes.legend(title="miss rate at FPPI 1", fontsize=8, title_fontsize=8, **right)
+    return figure
 
 
-def miss_rate_curve(axes, fppi, miss_rate, **style):
-    """A curve as steps: it starts at miss rate 1, and at FPPI 0 lies on the left border."""
-    x, y = np.maximum([0, *fppi], 1e-3), np.maximum([1, *miss_rate], 5e-3)
-    axes.plot(x, y, drawstyle="steps-post", **style)
+def rate(value) -> str:
+    """A rate in words."""
+    return "undefined" if value is None or np.isnan(value) else f"{value:.3f}"
