@@ -18,7 +18,7 @@ from torchthreads import torch_threads
 
 from alkit import prediction, scores
 from alkit.frames import FrameSet
-from alkit.loop import cluster, experiment, progress, records, runs, steps, store, worker
+from alkit.loop import cluster, experiment, progress, records, runs, steps, store
 from alkit.loop.runs import Run, open_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # what a worker has
@@ -358,10 +358,10 @@ def test_a_worker_with_another_plan_refuses(workers, alone, toy_copy, monkeypatc
 
 
 def test_a_folder_that_workers_do_not_see(tmp_path):
-    with pytest.raises(
-        RuntimeError, match="does not find the run folder, which has to be on a file"
-    ):
-        worker.do_shard(steps.predict, str(tmp_path / "divergence/seed_0"), 1, "key", "call", 0, 8)
+    folder = str(tmp_path / "divergence/seed_0")
+    said = "does not find the run folder, which has to be on a file"
+    with pytest.raises(RuntimeError, match=said):
+        cluster.do_shard(steps.predict, folder, 1, "key", "call", slice(0, 8))
 
 
 def test_a_store_that_was_replaced_meanwhile_is_not_written_to(alone, toy_copy):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit.loop import answers, cluster, labels, records, runs, steps, storage, worker
+from alkit.loop import answers, cluster, labels, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, replacing
 from alkit.loop.notebooks import NotebookFailed, Notebooks
 from alkit.loop.runs import Run
@@ -257,15 +257,15 @@ def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) 
     from distributed import get_worker, secede
 
     planned = [
-        Task(worker.find_run(folder), cycle, steps.STEPS[name]) for folder, cycle, name in names
+        Task(cluster.find_run(folder), cycle, steps.STEPS[name]) for folder, cycle, name in names
     ]
     first = planned[0].run
-    worker.check_same(asked, fingerprint(first), f"the steps of {first.folder}")
+    cluster.check_same(asked, fingerprint(first), f"the steps of {first.folder}")
     os.environ.pop(cluster.SCHEDULER, None)
     if alone:
         os.environ[cluster.SCHEDULER] = get_worker().scheduler.address
         secede()
-    with dask.config.set(scheduler="synchronous") if alone else worker.alone():
+    with dask.config.set(scheduler="synchronous") if alone else cluster.alone():
         try:
             do(planned, notebooks, redo, tqdm(disable=True))
         except answers.LabelsWanted as wanted:

@@ -111,11 +111,6 @@ def shards(group) -> list:
     return [block for block in all_shards(group) if not done[block].all()]
 
 
-def is_done(group, block: slice) -> bool:
-    """Whether a shard is complete: a worker may be asked again for one whose answer got lost."""
-    return bool(group["done"][block].all())
-
-
 def write_shard(group, block: slice, arrays: dict):
     """Write one whole shard, and mark its frames as done afterwards. The marks of a shard are one
     chunk, so that processes can write shards of one store side by side."""
