@@ -171,10 +171,7 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
     kind, why = task.state()
     if kind == "stale":
         if not redo:
-            raise records.StaleStep(
-                f"{task} is stale: {why}. It is neither reused nor overwritten: choose another "
-                "--out, `alkit branch`, or give --redo to make it and what follows from it again"
-            )
+            raise records.stale(str(task), why)
         records.record_path(task.run, task.cycle, task.step.name).unlink()
     if kind == "cleaned":
         return not _is_read(task, later)

@@ -139,11 +139,7 @@ class Step:
             return run
         where = f"{run.cycle(cycle)}: step {self.name}"
         if state.kind == "stale":
-            raise records.StaleStep(
-                f"{where} is stale: {state.why}. It is neither reused nor overwritten: start a new "
-                "--out, `alkit branch`, or `alkit run --redo`, which makes stale steps and all "
-                "after them again"
-            )
+            raise records.stale(where, state.why)
         if not save:
             raise RuntimeError(
                 f"{where} is not complete and save is False; set save = True to do it here, or "
