@@ -53,7 +53,6 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     frames = run.frames(role)
     size = frames.image_size
     found = prediction.detect_all(detector, frames.unlabeled(), job.numbers.at(size), job.progress)
-    precision = average_precision(labels.to_coco(frames), found)
     result = evaluate(*as_evaluated(run, role, protocol, found), protocol=protocol)
     up_to_1 = result.scores[result.fppi <= 1.0]
     return {
@@ -66,7 +65,7 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
         "miss_rate_at_1": result.miss_rate_at(1.0),
         "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
         "lamr": result.lamr,
-        **precision,
+        **average_precision(labels.to_coco(frames), found),
     }, found
 
 
