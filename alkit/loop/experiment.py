@@ -1,6 +1,7 @@
 """Cycles × strategies × seeds: the plan of an experiment, its execution, its ledger."""
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -41,7 +42,7 @@ class Task:
         return f"{self.run.folder.relative_to(self.run.out)} cycle {self.cycle} {self.step.name}"
 
 
-def tasks(out: Path, strategies=None, seeds=None, cycles=None) -> list:
+def tasks(out: Path, strategies=None, seeds=None) -> list:
     """All tasks of an experiment in the order in which they are done."""
     settings = read_json(out / "experiment.json")
     planned = []
@@ -51,7 +52,7 @@ def tasks(out: Path, strategies=None, seeds=None, cycles=None) -> list:
         for name in strategies or settings["strategies"]:
             run = Run(out / name / f"seed_{seed}")
             own = steps.of_strategy(run.strategy)
-            for cycle in range(1, (cycles or settings["cycles"]) + 1):
+            for cycle in range(1, settings["cycles"] + 1):
                 planned += [Task(run, cycle, step) for step in own]
     return planned
 
@@ -275,16 +276,11 @@ def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) 
 
 def parse_seeds(text: str) -> list:
     """'0-4' or '0,2,5' to a list of seeds. Raises ValueError."""
-    seeds = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match:
-            raise ValueError(f"seeds are {text!r}; '0-4' or '0,2,5' is wanted")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ValueError(f"seeds are {text!r}; {part.strip()!r} ends before it starts")
-        seeds += range(first, last + 1)
-    return seeds
+    parts = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part) for part in text.split(",")]
+    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if not all(parts) or not all(ranges):  # a range that ends before it starts is empty
+        raise ValueError(f"seeds are {text!r}; '0-4' or '0,2,5' is wanted")
+    return [*itertools.chain(*ranges)]
 
 
 def ledger(out: Path) -> pd.DataFrame:
@@ -292,21 +288,19 @@ def ledger(out: Path) -> pd.DataFrame:
     `alkit status` leaves out the average precisions."""
     rows = []
     for task in tasks(out):
-        complete = records.read(task.run, task.cycle, task.step.name) is not None
-        if task.step is not steps.evaluate or not complete:
+        run, cycle = task.run, task.cycle
+        if task.step is not steps.evaluate or not records.read(run, cycle, task.step.name):
             continue
-        result = task.run.evaluation(task.cycle)
-        chosen = {"chosen": 0, "pedestrians chosen": 0}
-        if task.cycle:
-            own = labels.count(task.run.labels(task.cycle))
-            chosen = {"chosen": own["images"], "pedestrians chosen": own["pedestrians"]}
-        labeled = result["labeled"]
+        result = run.evaluation(cycle)
+        labeled, nothing = result["labeled"], {"images": 0, "pedestrians": 0}
+        chosen = labels.count(run.labels(cycle)) if cycle else nothing
         rows.append(
             {
-                "strategy": task.run.strategy_name if task.cycle else "W_l",
-                "seed": task.run.seed,
-                "cycle": task.cycle,
-                **chosen,
+                "strategy": run.strategy_name if cycle else "W_l",
+                "seed": run.seed,
+                "cycle": cycle,
+                "chosen": chosen["images"],
+                "pedestrians chosen": chosen["pedestrians"],
                 "labeled images": labeled["images"],
                 "labeled pedestrians": labeled["pedestrians"],
                 "labeling hours": round(labeled["labeling_seconds"] / 3600, 3),
