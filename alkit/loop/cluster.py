@@ -116,8 +116,9 @@ def outcomes(address: str, what: str, submit):
     """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
     the exception that it raised).
 
-    Raises RuntimeError where no scheduler answers or it is lost. Who stops taking outcomes drops
-    the tasks that are left: workers do not begin them, and those that look stop (`progress`).
+    Raises OSError where no scheduler answers, RuntimeError where it is lost. Who stops taking
+    outcomes drops the tasks that are left: workers do not begin them, and those that look stop
+    (`progress`).
     """
     from distributed import as_completed
     from distributed.client import ClosedClientError
@@ -158,15 +159,8 @@ def _outcome(future):
 def _connect(address: str):
     from distributed import Client
 
-    try:
-        # not the default client: arrays that this process computes stay in it
-        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RuntimeError(
-            f"no Dask scheduler answers at {address!r} ({error}). Start one (`dask scheduler`) and "
-            "workers (`dask worker ADDRESS --nthreads 1`), give --scheduler local:N for N "
-            f"processes on this machine, or leave out --scheduler and unset {SCHEDULER}"
-        ) from None
+    # not the default client: arrays that this process computes stay in it
+    return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
 
 
 @contextlib.contextmanager
@@ -207,9 +201,9 @@ def alone():
 def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
     """The work of a step on a block of frames. The model is loaded once for a `call`."""
     with alone():
-        written_to, work = _opened(step, folder, cycle, key, call)
+        stores, work = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
-        if written_to and store.reopen(written_to, key)["done"][block].all():
+        if any(store.reopen(place, key)["done"][block].all() for place in stores):
             return None
         (finish,) = work([block], _nothing)
         return finish()
@@ -217,11 +211,12 @@ def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
 
 @functools.lru_cache(maxsize=1)
 def _opened(step, folder: str, cycle: int, key: str, call: str):
-    """Where a step's shards are written to, None if nowhere, and the work on them."""
+    """The stores that a step's shards are written to, one or none, and the work on them."""
     run = find_run(folder)
     check_same(key, step.plan(run, cycle).key, f"step {step.name} of {run.cycle(cycle)}")
     job = step.job(run, cycle, key, _nothing)
-    return step.store and job.place(step.store), step.open_shards(job)
+    stores = [job.place(name) for name in step.artifacts if name.endswith(".zarr")]
+    return stores, step.open_shards(job)
 
 
 def find_run(folder: str) -> Run:

@@ -255,10 +255,6 @@ class Run:
         """Step 2: dense score maps (frame, y, x) in nats, lazily."""
         return store.open_scores(self.artifact(cycle, "2_score", "scores.zarr"))
 
-    def stored_scores(self, cycle: int) -> xr.DataArray:
-        """The same as whole numbers, as `store.quantize` makes them."""
-        return store.open_dataset(self.artifact(cycle, "2_score", "scores.zarr"))["score_root"]
-
     def image_scores(self, cycle: int) -> pd.DataFrame:
         """Step 3: z of every unlabeled frame."""
         path = self.artifact(cycle, "3_aggregate", "image_scores.csv")

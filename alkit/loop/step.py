@@ -77,11 +77,6 @@ class Step:
     # function that finishes it: a thread calls that while the next one is computed
     open_shards: Callable | None = None
 
-    @property
-    def store(self) -> str | None:
-        """The artifact that shards are written to, None where they are not."""
-        return next((name for name in self.artifacts if name.endswith(".zarr")), None)
-
     def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
         not complete."""

@@ -27,7 +27,8 @@ def _aggregate(job: Job):
 def _open(job: Job):
     """The work on blocks of frames: their image scores, float64, and the maxima of their regions,
     float16: enough to find the regions worth a look."""
-    stored = job.run.stored_scores(job.cycle)
+    place = job.run.artifact(job.cycle, "2_score", "scores.zarr")
+    stored = store.open_dataset(place)["score_root"]  # whole numbers, as `store.quantize` has them
     region = job.numbers.pixels(job.numbers.region)
     how, grid = job.run.aggregation(job.cycle), job.numbers.region_grid
 
