@@ -144,23 +144,22 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
             try:
                 if not is_done(task, planned[i + 1 :], redo):
                     _do_one(task, kernels, last=i + 1 == len(planned))
+                bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
-                continue
-            bar.update()
     if waiting:
         raise answers.LabelsWanted("\n".join(waiting.values()))
 
 
 def _do_one(task: Task, kernels: Notebooks | None, last: bool):
     """A task as a notebook, or as a call. After the `last` one no kernel is started ahead."""
-    step, run, cycle = task.step, task.run, task.cycle
+    run, cycle = task.run, task.cycle
     try:
         if kernels is None:
-            step(run, cycle)
+            task.step(run, cycle)
         else:
             given = {"run": str(run.folder), "cycle": cycle}
-            kernels.execute(step.name, given, run.cycle(cycle), last)
+            kernels.execute(task.step.name, given, run.cycle(cycle), last)
     except NotebookFailed as error:
         raise StepFailed(f"{task} failed: {error}") from None
     except Exception as error:
@@ -174,21 +173,14 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
         if not redo:
             raise records.stale(str(task), why)
         records.record_path(task.run, task.cycle, task.step.name).unlink()
-    if kind == "cleaned":
-        return not _is_read(task, later)
+    if kind == "cleaned":  # the next step of the cycle that has its maps, or needs none, has to be
+        own = [t for t in later if (t.run, t.cycle) == (task.run, task.cycle)]
+        kinds = (other.state().kind for other in own)
+        return next((kind == "complete" for kind in kinds if kind != "cleaned"), True)
     if kind != "complete" and task.step is steps.label and task.run.experiment.labels != "oracle":
         if missing := answers.wanted(task.run, task.cycle):
             raise answers.LabelsWanted(missing)
     return kind == "complete"
-
-
-def _is_read(task: Task, later: list) -> bool:
-    """Whether the next step of the cycle that has its maps, or needs none, has work to do."""
-    for other in later:
-        kind = other.state().kind if (other.run, other.cycle) == (task.run, task.cycle) else "other"
-        if kind not in ("other", "cleaned"):
-            return kind != "complete"
-    return False
 
 
 # ---- on workers ----------------------------------------------------------------------------------
@@ -200,30 +192,25 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
 
     The other runs are done before the error of one is raised, and before LabelsWanted is.
     """
-    shared, own = {}, {}
+    parts = {}  # by seed, and by strategy but for what is shared
     for task in planned:
         early = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
-        part = shared.setdefault(task.run.seed, []) if early else own.setdefault(task.run, [])
-        part.append(task)
+        part = task.run.seed, None if early else task.run.strategy_name
+        parts.setdefault(part, []).append(task)
     asked = notebooks, redo, fingerprint(planned[0].run)
 
     def submit(client):
-        def one_task(name, planned, alone, *before):
-            key = f"{name}-{uuid.uuid4().hex}"
-            arguments = (_names(planned), *asked, alone, *before)
-            return client.submit(do_on_worker, *arguments, key=key, pure=False)
-
-        first = {
-            seed: one_task(f"seed_{seed}", part, len(shared) == 1) for seed, part in shared.items()
-        }
-        rest = [
-            one_task(f"{run.strategy_name}_seed_{run.seed}", part, len(own) == 1, first[run.seed])
-            for run, part in own.items()
-        ]
-        return [*first.values(), *rest]
+        futures = {}
+        for (seed, name), part in parts.items():
+            alone = sum((name is None) == (other is None) for _, other in parts) == 1
+            before = [] if name is None else [futures[seed, None]]
+            key = f"{name or 'shared'}_seed_{seed}-{uuid.uuid4().hex}"
+            arguments = _names(part), *asked, alone, *before
+            futures[seed, name] = client.submit(do_on_worker, *arguments, key=key, pure=False)
+        return [*futures.values()]
 
     waiting, failed = [], []
-    with tqdm(total=len(shared) + len(own), desc=planned[0].run.out.name, unit="run") as bar:
+    with tqdm(total=len(parts), desc=planned[0].run.out.name, unit="run") as bar:
         for _, outcome in cluster.outcomes(address, "the sweep", submit):
             bar.update()
             if isinstance(outcome, Exception):
