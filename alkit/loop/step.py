@@ -189,16 +189,12 @@ def labels_keys(run: Run, cycles) -> dict:
 
 
 def check_cycle(run: Run, cycle: int, step: str):
-    """Raise ValueError for a cycle that the experiment does not have."""
-    cycles = run.settings["cycles"]
+    """Raise ValueError for a cycle that a run does not have."""
     first = 0 if step in ("0_pretrain", "7_evaluate") else 1
-    last = 0 if step == "0_pretrain" else cycles
-    if isinstance(cycle, bool) or not isinstance(cycle, int) or not first <= cycle <= last:
+    alone = step == "0_pretrain" or run.strategy_name == PRETRAIN
+    last = 0 if alone else run.settings["cycles"]
+    if type(cycle) is not int or not first <= cycle <= last:
         raise ValueError(
-            f"cycle is {cycle!r}; step {step} of {run.out} has cycles {first} … {last}"
-        )
-    if run.strategy_name == PRETRAIN and cycle != 0:
-        raise ValueError(
-            f"{run.folder} holds W_l, cycle 0, alone; for cycle {cycle} give the run folder of a "
-            f"strategy: {', '.join(run.settings['strategies'])}"
+            f"cycle is {cycle!r}; step {step} of {run.folder} has cycles {first} … {last} (W_l is "
+            f"cycle 0, which is all that a run folder of {PRETRAIN} has)"
         )

@@ -85,6 +85,9 @@ def _of_passes(job: Job, score):
     return read, of_frame, None if detector.device.type == "cpu" else 1
 
 
+MAPS = ("image_size", "width", "half_pixel", "double_average")
+DROPOUT = ("mc_passes", "mc_ratio")
+
 score = Step(
     "2_score",
     _score,
@@ -94,14 +97,6 @@ score = Step(
         "score": run.strategy.score,
         **({"seed": run.seed} if run.strategy.score == "mutual_information" else {}),
     },
-    parameters=(
-        "image_size",
-        "width",
-        "half_pixel",
-        "double_average",
-        "radius",
-        "mc_passes",
-        "mc_ratio",
-    ),
+    parameters=(*MAPS, "radius", *DROPOUT),
     open_shards=_open,
 )
