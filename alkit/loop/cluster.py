@@ -93,23 +93,22 @@ def over_shards(step, job, blocks: list, total: int) -> list:
 
     if not blocks:
         return []
-    with scheduler() as where:
-        if not where:
-            # a thread writes a shard while the next one is computed
-            return list(made_ahead(lambda finish: finish(), step.open_shards(job)(blocks, tick)))
-        # what a worker opened for another call may be out of date
-        asked = step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex
-        work, found = functools.partial(do_shard, *asked), {}
+    if not (where := os.environ.get(SCHEDULER)):
+        # a thread writes a shard while the next one is computed
+        return list(made_ahead(lambda finish: finish(), step.open_shards(job)(blocks, tick)))
+    # what a worker opened for another call may be out of date
+    asked = step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex
+    work, found = functools.partial(do_shard, *asked), {}
 
-        def submit(client):
-            return client.map(work, blocks, key=step.name, pure=False)
+    def submit(client):
+        return client.map(work, blocks, key=step.name, pure=False)
 
-        for i, outcome in outcomes(where, f"step {step.name}", submit):
-            if isinstance(outcome, Exception):
-                raise outcome
-            found[i] = outcome
-            tick(blocks[i].stop - blocks[i].start)
-        return [found[i] for i in range(len(blocks))]
+    for i, outcome in outcomes(where, f"step {step.name}", submit):
+        if isinstance(outcome, Exception):
+            raise outcome
+        found[i] = outcome
+        tick(blocks[i].stop - blocks[i].start)
+    return [found[i] for i in range(len(blocks))]
 
 
 def outcomes(address: str, what: str, submit):

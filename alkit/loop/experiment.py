@@ -117,11 +117,11 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     and notebook, for one that ends with an error (on workers when the other runs are done), and
     `answers.LabelsWanted` when nothing is left to do before people have labeled frames.
     """
-    with runs.lock(out), cluster.scheduler() as address:
+    with runs.lock(out):
         check_data(out)
         planned = tasks(out, strategies, seeds)
         try:
-            if address:
+            if address := os.environ.get(cluster.SCHEDULER):
                 _do_on_workers(planned, notebooks, redo, address)
             else:
                 with tqdm(total=len(planned), desc=out.name, unit="step") as bar:

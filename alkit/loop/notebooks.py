@@ -87,15 +87,12 @@ class Notebooks:
                 progress_bar=False,
                 coalesce_streams=True,  # of a bar the last state stays
             )
-        except PapermillExecutionError as error:
+        except (PapermillExecutionError, DeadKernelError) as error:
+            said = "its kernel died, too little memory being the usual cause"
+            if isinstance(error, PapermillExecutionError):
+                said = f"{error.ename}: {error.evalue}"
             raise NotebookFailed(
-                f"{error.ename}: {error.evalue}\nOpen {target} to see where; the next `alkit run` "
-                "goes on from this step"
-            ) from None
-        except DeadKernelError:
-            raise NotebookFailed(
-                f"{target}: its kernel died, too little memory being the usual cause; the next "
-                "`alkit run` goes on from this step"
+                f"{said}\nOpen {target} to see where; the next `alkit run` goes on from this step"
             ) from None
         finally:
             kernel.end()

@@ -15,11 +15,11 @@ def _aggregate(job: Job):
     positions = job.run.scores(job.cycle)["position"].values
     n = len(positions)
     found = cluster.over_shards(aggregate, job, store.blocks(n, store.SHARD_FRAMES), n)
-    z, regions = zip(*found, strict=True) if found else ((), (np.zeros((0, 0, 0), np.float16),))
+    z, regions = zip(*found, strict=True)
     with replacing(job.folder / "region_maxima.npy") as file:
         np.save(file, np.concatenate(regions), allow_pickle=False)
     pool = job.run.frames("pool").unlabeled()
-    table = frame_table(pool, positions).assign(z=np.concatenate([np.zeros(0), *z]))
+    table = frame_table(pool, positions).assign(z=np.concatenate(z))
     with replacing(job.folder / "image_scores.csv") as file:
         table.to_csv(file, index=False)
 
