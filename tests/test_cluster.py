@@ -1,4 +1,4 @@
-"""Steps 1 to 3 on Dask workers, real processes: equal to one process, killed, lost, refused."""
+"""Steps 1 and 2 on Dask workers, real processes: equal to one process, killed, lost, refused."""
 
 import json
 import os
@@ -385,7 +385,8 @@ def test_shards_that_stay_out_of_sight_are_an_error(alone, toy_copy, monkeypatch
     run = open_run(toy_copy / "divergence/seed_0")
     forget(run)
     monkeypatch.setattr(cluster, "VISIBLE_SECONDS", 0)
-    monkeypatch.setattr(cluster, "over_shards", lambda *_: [])
+    monkeypatch.setenv(cluster.SCHEDULER, "a cluster")
+    monkeypatch.setattr(cluster, "outcomes", lambda *_: [])
     with pytest.raises(RuntimeError, match="5 shards of step 1_predict are not to be seen"):
         steps.predict(run, 1)
     assert records.read(run, 1, "1_predict") is None

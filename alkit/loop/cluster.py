@@ -1,9 +1,9 @@
 """Work given to Dask workers: whole runs side by side, or a single run's shards of frames.
 
 A run is one task, which does its steps in the worker (`loop.experiment`). Where there is a single
-run, steps 1 to 3 give its shards to all workers. A process does the same by the same functions when
-there is no scheduler, so that the results are equal bit for bit, those of training where it has as
-many threads. Keys of records know nothing of workers.
+run, steps 1 and 2 give its shards to all workers. A process does the same by the same functions
+when there is no scheduler, so that the results are equal bit for bit, those of training where it
+has as many threads. Keys of records know nothing of workers.
 
 What travels is a step, by reference to its code, a run folder and a cycle. The worker opens the
 run, makes sure that it would do the same as whoever asked, and writes to the run folder itself.
@@ -68,7 +68,31 @@ def fill(step, job, group):
     Raises what the work on a shard raises, and RuntimeError where the workers' files do not come
     to be seen here, no scheduler answers, it is lost, or workers die again and again on one shard.
     """
-    over_shards(step, job, store.shards(group), group["done"].size)
+    blocks, total = store.shards(group), group["done"].size
+    done = total - sum(block.stop - block.start for block in blocks)
+
+    def tick(frames=1):
+        nonlocal done
+        done += frames
+        job.progress(done, total)
+
+    where = os.environ.get(SCHEDULER)
+    if blocks and where:
+        # what a worker opened for another call may be out of date
+        asked = step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex
+        work = functools.partial(do_shard, *asked)
+
+        def submit(client):
+            return client.map(work, blocks, key=step.name, pure=False)
+
+        for i, outcome in outcomes(where, f"step {step.name}", submit):
+            if isinstance(outcome, Exception):
+                raise outcome
+            tick(blocks[i].stop - blocks[i].start)
+    elif blocks:
+        # a thread writes a shard while the next one is computed
+        for _ in made_ahead(lambda write: write(), step.open_shards(job)(blocks, tick)):
+            pass
     deadline = time.monotonic() + VISIBLE_SECONDS
     while left := store.shards(group):
         if time.monotonic() > deadline:
@@ -79,36 +103,6 @@ def fill(step, job, group):
             )
         time.sleep(0.5)
     store.finish(group)
-
-
-def over_shards(step, job, blocks: list, total: int) -> list:
-    """What a step's work gives for each block of frames, in the order of `blocks`; `total` frames
-    are in the whole pool, for the progress. Raises as `fill` does."""
-    done = total - sum(block.stop - block.start for block in blocks)
-
-    def tick(frames=1):
-        nonlocal done
-        done += frames
-        job.progress(done, total)
-
-    if not blocks:
-        return []
-    if not (where := os.environ.get(SCHEDULER)):
-        # a thread writes a shard while the next one is computed
-        return list(made_ahead(lambda finish: finish(), step.open_shards(job)(blocks, tick)))
-    # what a worker opened for another call may be out of date
-    asked = step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex
-    work, found = functools.partial(do_shard, *asked), {}
-
-    def submit(client):
-        return client.map(work, blocks, key=step.name, pure=False)
-
-    for i, outcome in outcomes(where, f"step {step.name}", submit):
-        if isinstance(outcome, Exception):
-            raise outcome
-        found[i] = outcome
-        tick(blocks[i].stop - blocks[i].start)
-    return [found[i] for i in range(len(blocks))]
 
 
 def outcomes(address: str, what: str, submit):
@@ -200,22 +194,21 @@ def alone():
 def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
     """The work of a step on a block of frames. The model is loaded once for a `call`."""
     with alone():
-        stores, work = _opened(step, folder, cycle, key, call)
+        place, work = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
-        if any(store.reopen(place, key)["done"][block].all() for place in stores):
-            return None
-        (finish,) = work([block], _nothing)
-        return finish()
+        if not store.reopen(place, key)["done"][block].all():
+            (write,) = work([block], _nothing)
+            write()
 
 
 @functools.lru_cache(maxsize=1)
 def _opened(step, folder: str, cycle: int, key: str, call: str):
-    """The stores that a step's shards are written to, one or none, and the work on them."""
+    """The store that a step's shards are written to, and the work on them."""
     run = find_run(folder)
     check_same(key, step.plan(run, cycle).key, f"step {step.name} of {run.cycle(cycle)}")
     job = step.job(run, cycle, key, _nothing)
-    stores = [job.place(name) for name in step.artifacts if name.endswith(".zarr")]
-    return stores, step.open_shards(job)
+    (place,) = [job.place(name) for name in step.artifacts if name.endswith(".zarr")]
+    return place, step.open_shards(job)
 
 
 def find_run(folder: str) -> Run:
