@@ -162,10 +162,13 @@ def _work(task: Task, counts: dict, costs: dict) -> tuple:
 
 def _in_words(table: pd.DataFrame, costs: dict, image_size: tuple) -> list:
     """The table, its totals, and the unit costs that they come from."""
+    time, disk = table["seconds"].map(format_time), table["bytes"].map(format_bytes)
     shown = table[["times", "images or iterations"]].assign(
-        time=table["seconds"].map(format_time), disk=table["bytes"].map(format_bytes)
+        time=time.where(table["seconds"] > 0, "–"), disk=disk.where(table["bytes"] > 0, "–")
     )
-    scores = [f"its {name} {format_time(seconds)}" for name, seconds in costs["score"].items()]
+    scores = [
+        f"its map of {name} {format_time(seconds)}" for name, seconds in costs["score"].items()
+    ]
     image = ", ".join([f"one image {format_time(costs['predict'])}", *scores])
     return [
         f"\n{shown.to_string()}\n",
