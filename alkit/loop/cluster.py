@@ -65,8 +65,9 @@ def scheduler(where: str | None = None):
 def fill(step, job, group):
     """Write all shards of a step's store that are not done.
 
-    Raises what the work on a shard raises, and RuntimeError where the workers' files do not come
-    to be seen here, no scheduler answers, it is lost, or workers die again and again on one shard.
+    Raises what the work on a shard raises, OSError where no scheduler answers, and RuntimeError
+    where it is lost, workers die again and again on one shard, or their files do not come to be
+    seen here.
     """
     blocks, total = store.shards(group), group["done"].size
     done = total - sum(block.stop - block.start for block in blocks)
