@@ -28,6 +28,8 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         )
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: the folder is not empty; choose a new --out")
+    if run.out in out.parents:
+        raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
     own = run.experiment.model_dump(mode="json")
     changed = own | {"name": out.name, "set": own["set"] | changes}
     changed |= {"strategies": [run.strategy_name], "seeds": [run.seed]}
