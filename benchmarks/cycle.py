@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from alkit import profiles, training
-from alkit.loop import costs, steps
+from alkit.loop import planning, steps
 from benchmarks import toy
 from benchmarks.gpu import BUDGET
 from benchmarks.measuring import Options, Row, seconds
@@ -35,15 +35,15 @@ def rows(options: Options) -> list[Row]:
     n = options.pick(5000 if gpu else 1000, 2 * budget, 5000)
     with tempfile.TemporaryDirectory() as folder:
         run = toy.street_experiment(Path(folder), profile, overrides, n, budget, detector)
-        unit = costs.measure(run.experiment, ["divergence"])
+        unit = planning.measure(run.experiment, ["divergence"])
         taken = {step.name: seconds(partial(step, run, 1)) for step in PARTS}
         labeled = len(run.labels(1)["images"])
     iterations = numbers.epochs * -(-labeled // numbers.batch_size)
     planned = {
-        "1_predict": n * unit.predict,
-        "2_score": n * unit.score["divergence"],
-        "3_aggregate": n * unit.aggregate,
-        "6_retrain": iterations * unit.train,
+        "1_predict": n * unit["predict"],
+        "2_score": n * unit["score"]["divergence"],
+        "3_aggregate": n * unit["aggregate"],
+        "6_retrain": iterations * unit["train"],
     }
     whole, plan = sum(taken.values()), sum(planned.values())
     in_words = ", ".join(

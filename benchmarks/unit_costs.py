@@ -1,6 +1,6 @@
 """What a frame and an iteration of the paper's protocol cost here: for time to completion."""
 
-from alkit.loop import costs
+from alkit.loop import planning
 from alkit.loop.settings import Experiment
 from benchmarks.measuring import Options, Row
 
@@ -18,14 +18,14 @@ def rows(options: Options) -> list[Row]:
         budget=1,
     )
     size = settings.numbers.image_size
-    found = costs.measure(settings, ["divergence"])
+    found = planning.measure(settings, ["divergence"])
     where = f"width {settings.numbers.width:g}, {size[0]}×{size[1]}"
     return [
         Row(f"costs.{key}", f"unit cost: {what}, {where}", 1e3 * value, "ms")
         for key, what, value in (
-            ("predict", "prediction of a frame, both views, and its boxes", found.predict),
-            ("score", "its score map", found.score["divergence"]),
-            ("aggregate", "its image score", found.aggregate),
-            ("train", "one training iteration", found.train),
+            ("predict", "prediction of a frame, both views, and its boxes", found["predict"]),
+            ("score", "its score map", found["score"]["divergence"]),
+            ("aggregate", "its image score", found["aggregate"]),
+            ("train", "one training iteration", found["train"]),
         )
     ]

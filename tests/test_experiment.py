@@ -318,7 +318,7 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bugdet": 3}, "unknown name 'bugdet' (did you mean budget?)"),
+        ({"bugdet": 3}, "bugdet: Extra inputs are not permitted (got 3); did you mean budget?"),
         ({"set": {"raduis": 4}}, "unknown name 'raduis' (did you mean radius?)"),
         ({"set": {"radius": "wide"}}, "radius"),
         ({"profile": "papper"}, "profile 'papper' is unknown"),

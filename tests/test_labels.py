@@ -31,7 +31,7 @@ def test_filtered_boxes_are_of_one_class_and_keep_everything_else(frames):
     for name in ("ltwh", "visible", "ignore", "identity"):
         np.testing.assert_array_equal(getattr(again.boxes[0], name), getattr(BOXES, name))
     assert len(again.boxes[1]) == 0
-    assert labels.count(given) == {"images": 2, "pedestrians": 2, "identities": 2}
+    assert labels.count(given) == {"images": 2, "pedestrians": 2}
 
 
 def test_by_label_keeps_the_class_names(frames):

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from alkit import cli, evaluation, prediction, profiles
 from alkit.catalog import load
 from alkit.loop import experiment, planning, runs, status
-from alkit.loop.costs import Costs
 from alkit.loop.settings import checked, read_experiment
 
 FILES = {
@@ -274,7 +273,8 @@ def fixed_costs(monkeypatch):
     """Unit costs of one second each, unmeasured."""
 
     def costs(experiment, scores):
-        return Costs(1.0, 1.0, dict.fromkeys(scores, 1.0), 1.0, 10)
+        score = dict.fromkeys(scores, 1.0)
+        return {"predict": 1.0, "train": 1.0, "score": score, "aggregate": 1.0, "weights": 10}
 
     monkeypatch.setattr(planning, "measure", costs)
 

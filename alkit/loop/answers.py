@@ -125,8 +125,8 @@ def answers_digest(run: Run, cycle: int) -> str | None:
 def progress(run: Run, cycle: int) -> tuple[int, int]:
     """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
-    finished = {p for p, answer in read(task).items() if answer.looked_at}
-    return len(finished & {*task.positions}), len(task.positions)
+    found = read(task)
+    return sum(p in found and found[p].looked_at for p in task.positions), len(task.positions)
 
 
 def wanted(run: Run, cycle: int) -> str:

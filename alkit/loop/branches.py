@@ -28,20 +28,20 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         )
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: the folder is not empty; choose a new --out")
-    if out == run.out or run.out in out.parents:
+    if run.out in out.parents:
         raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
     own = run.experiment.model_dump(mode="json")
-    changed = {"name": out.name, "set": own["set"] | changes}
+    changed = own | {"name": out.name, "set": own["set"] | changes}
     changed |= {"strategies": [run.strategy_name], "seeds": [run.seed]}
-    experiment = checked(own | changed, f"--set of {out.name}")
+    experiment = checked(changed, f"--set of {out.name}")
     related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]
     runs.create(out, experiment, run.settings["catalog"], related)
     settings = read_json(out / "experiment.json")
     earlier = [*run.settings.get("earlier", []), {"before_cycle": from_cycle, "set": own["set"]}]
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     write_json(out / "experiment.json", settings | {"earlier": earlier})
-    settings = experiment.model_dump(mode="json")
-    (out / "experiment.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+    (out / "experiment.yaml").write_text(text)
     new = Run(out / run.strategy_name / run.folder.name)
     try:
         for cycle in range(from_cycle):
@@ -49,8 +49,9 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     except Exception:
         shutil.rmtree(out)
         raise
-    for source in related:
-        _register(source, out)
+    for source in related:  # they keep what the branch refers to
+        known = _branches_of(source)
+        write_json(source / "branches.json", sorted({*map(str, known), str(out)}))
     return out
 
 
@@ -78,11 +79,10 @@ def _take_over(old: Run, new: Run, cycle: int):
         records.write(new, cycle, plan, step.artifacts, 0.0, reused=holder)
 
 
-def _register(source: Path, out: Path):
-    """Tell an experiment of a branch that refers to its artifacts."""
-    file = source / "branches.json"
-    known = read_json(file) if file.exists() else []
-    write_json(file, sorted({*known, str(out)}))
+def _branches_of(out: Path) -> list:
+    """The folders of the branches that refer to an experiment's artifacts."""
+    file = out / "branches.json"
+    return [Path(folder) for folder in read_json(file)] if file.exists() else []
 
 
 def format_diff(first, second) -> str:
@@ -157,9 +157,8 @@ def clean(out: Path, delete: bool = False) -> str:
 
 def _needed_by_branches(out: Path) -> dict:
     """Stores of this experiment that a branch's records refer to, with the branch's folder."""
-    file = out / "branches.json"
     needed = {}
-    for branch_out in map(Path, read_json(file) if file.exists() else []):
+    for branch_out in _branches_of(out):
         for path, record in records.all_records(branch_out):
             name = REBUILT.get(record["step"])
             if name and record.get("reused"):

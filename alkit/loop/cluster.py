@@ -1,18 +1,24 @@
 """Work given to Dask workers: whole runs side by side, or a single run's shards of frames.
 
 A run is one task, which does its steps in the worker (`loop.experiment`). Where there is a single
-run, steps 1 to 3 give its shards to all workers (`loop.worker`). A process does the same by the
-same functions when there is no scheduler, so that the results are equal bit for bit, those of
-training where it has as many threads. Keys of records know nothing of workers.
+run, steps 1 and 2 give its shards to all workers. A process does the same by the same functions
+when there is no scheduler, so that the results are equal bit for bit, those of training where it
+has as many threads. Keys of records know nothing of workers.
+
+What travels is a step, by reference to its code, a run folder and a cycle. The worker opens the
+run, makes sure that it would do the same as whoever asked, and writes to the run folder itself.
 
 `alkit run --scheduler` names the scheduler in the environment variable ALKIT_SCHEDULER, which
 kernels inherit.
 """
 
 import contextlib
+import functools
 import os
 import re
+import socket
 import sys
+import threading
 import time
 import uuid
 from concurrent.futures import CancelledError
@@ -20,7 +26,7 @@ from concurrent.futures import CancelledError
 import dask
 
 from alkit.loop import store
-from alkit.loop.worker import do_shard
+from alkit.loop.runs import Run, open_run
 from alkit.threads import made_ahead
 
 SCHEDULER = "ALKIT_SCHEDULER"
@@ -33,6 +39,8 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # o
 # let glibc keep it, as it does in other processes.
 _SPAWN = "distributed.nanny.pre-spawn-environ.MALLOC_"
 KEEP_MEMORY = {f"{_SPAWN}TRIM_THRESHOLD_": 1 << 30, f"{_SPAWN}MMAP_THRESHOLD_": 1 << 25}  # bytes
+
+_busy = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -57,17 +65,11 @@ def scheduler(where: str | None = None):
 def fill(step, job, group):
     """Write all shards of a step's store that are not done.
 
-    Raises what the work on a shard raises, and RuntimeError where the workers' files do not come
-    to be seen here, no scheduler answers, it is lost, or workers die again and again on one shard.
+    Raises what the work on a shard raises, OSError where no scheduler answers, and RuntimeError
+    where it is lost, workers die again and again on one shard, or their files do not come to be
+    seen here.
     """
-    over_shards(step, job, store.shards(group), group["done"].size)
-    wait_to_see(lambda: store.shards(group), job.folder, f"shards of step {step.name}")
-    store.finish(group)
-
-
-def over_shards(step, job, blocks: list, total: int) -> list:
-    """What a step's work gives for each block of frames, in the order of `blocks`; `total` frames
-    are in the whole pool, for the progress. Raises as `fill` does."""
+    blocks, total = store.shards(group), group["done"].size
     done = total - sum(block.stop - block.start for block in blocks)
 
     def tick(frames=1):
@@ -75,34 +77,42 @@ def over_shards(step, job, blocks: list, total: int) -> list:
         done += frames
         job.progress(done, total)
 
-    if not blocks:
-        return []
-    with scheduler() as where:
-        if not where:
-            # a thread writes a shard while the next one is computed
-            return list(made_ahead(lambda finish: finish(), step.open_shards(job)(blocks, tick)))
+    where = os.environ.get(SCHEDULER)
+    if blocks and where:
         # what a worker opened for another call may be out of date
-        shared = (step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex)
-        calls = [(*shared, block.start, block.stop) for block in blocks]
-        found = {}
+        asked = step, str(job.run.folder.absolute()), job.cycle, job.key, uuid.uuid4().hex
+        work = functools.partial(do_shard, *asked)
 
         def submit(client):
-            return client.map(do_shard, *zip(*calls, strict=True), key=step.name, pure=False)
+            return client.map(work, blocks, key=step.name, pure=False)
 
         for i, outcome in outcomes(where, f"step {step.name}", submit):
             if isinstance(outcome, Exception):
                 raise outcome
-            found[i] = outcome
             tick(blocks[i].stop - blocks[i].start)
-        return [found[i] for i in range(len(blocks))]
+    elif blocks:
+        # a thread writes a shard while the next one is computed
+        for _ in made_ahead(lambda write: write(), step.open_shards(job)(blocks, tick)):
+            pass
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while left := store.shards(group):
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"{job.folder}: the workers are done, but {len(left)} shards of step {step.name} "
+                "are not to be seen here. The run folder has to be on a file system that all "
+                "machines share; `alkit run` again then goes on"
+            )
+        time.sleep(0.5)
+    store.finish(group)
 
 
 def outcomes(address: str, what: str, submit):
     """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
     the exception that it raised).
 
-    Raises RuntimeError where no scheduler answers or it is lost. Who stops taking outcomes drops
-    the tasks that are left: workers do not begin them, and those that look stop (`progress`).
+    Raises OSError where no scheduler answers, RuntimeError where it is lost. Who stops taking
+    outcomes drops the tasks that are left: workers do not begin them, and those that look stop
+    (`progress`).
     """
     from distributed import as_completed
     from distributed.client import ClosedClientError
@@ -132,45 +142,19 @@ def _outcome(future):
 
     try:
         return future.result()
-    except CancelledError:
-        raise
     except KilledWorker as error:
-        return RuntimeError(
-            f"{error.allowed_failures + 1} workers died one after the other on {future.key}, the "
-            f"last of them {error.last_worker.address}. Their own output says why: too little "
-            "memory, as a rule. `alkit run` again goes on from what is done"
-        )
+        return RuntimeError(f"{error} `alkit run` again goes on from what is done")
     except Exception as error:
         if future.status != "error":
             raise CancelledError from None
         return error
 
 
-def wait_to_see(missing, folder, what: str):
-    """Wait until nothing is `missing` here of what workers have written."""
-    deadline = time.monotonic() + VISIBLE_SECONDS
-    while left := missing():
-        if time.monotonic() > deadline:
-            raise RuntimeError(
-                f"{folder}: the workers are done, but {len(left)} {what} are not to be seen here. "
-                "The run folder has to be on a file system that all machines share; `alkit run` "
-                "again then goes on"
-            )
-        time.sleep(0.5)
-
-
 def _connect(address: str):
     from distributed import Client
 
-    try:
-        # not the default client: arrays that this process computes stay in it
-        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RuntimeError(
-            f"no Dask scheduler answers at {address!r} ({error}). Start one (`dask scheduler`) and "
-            "workers (`dask worker ADDRESS --nthreads 1`), give --scheduler local:N for N "
-            f"processes on this machine, or leave out --scheduler and unset {SCHEDULER}"
-        ) from None
+    # not the default client: arrays that this process computes stay in it
+    return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
 
 
 @contextlib.contextmanager
@@ -194,3 +178,60 @@ def _local_cluster(where: str):
         ) as cluster,
     ):
         yield cluster.scheduler_address
+
+
+# ---- in a worker ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alone():
+    """One task at a time in a process, however many threads Dask gave it: the model is there once,
+    and has the processor's threads to itself. Lazy arrays are computed here too; Dask would make
+    tasks of them, for workers that are busy with such as this."""
+    with _busy, dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
+    """The work of a step on a block of frames. The model is loaded once for a `call`."""
+    with alone():
+        place, work = _opened(step, folder, cycle, key, call)
+        # a shard is asked for again where its answer got lost
+        if not store.reopen(place, key)["done"][block].all():
+            (write,) = work([block], _nothing)
+            write()
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(step, folder: str, cycle: int, key: str, call: str):
+    """The store that a step's shards are written to, and the work on them."""
+    run = find_run(folder)
+    check_same(key, step.plan(run, cycle).key, f"step {step.name} of {run.cycle(cycle)}")
+    job = step.job(run, cycle, key, _nothing)
+    (place,) = [job.place(name) for name in step.artifacts if name.endswith(".zarr")]
+    return place, step.open_shards(job)
+
+
+def find_run(folder: str) -> Run:
+    """The run, on a worker. Raises RuntimeError where its folder is not to be seen."""
+    try:
+        return open_run(folder)
+    except ValueError as error:
+        raise RuntimeError(
+            f"the worker on {socket.gethostname()} does not find the run folder, which has to be "
+            f"on a file system that all machines share, under the same path: {error}"
+        ) from None
+
+
+def check_same(asked: str, own: str, what: str):
+    """Raise RuntimeError if whoever asked would make something from other code or data."""
+    if asked != own:
+        raise RuntimeError(
+            f"the worker on {socket.gethostname()} would make {what} from something else: its "
+            "alkit, plugins, catalog or data are not those of `alkit run`. Give all machines the "
+            "same, and restart the workers, which keep the code that they have read"
+        )
+
+
+def _nothing(*_):
+    """The progress of a worker: whoever gave out the shards counts them."""

@@ -1,6 +1,7 @@
 """Cycles × strategies × seeds: the plan of an experiment, its execution, its ledger."""
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit.loop import answers, cluster, labels, records, runs, steps, storage, worker
+from alkit.loop import answers, cluster, labels, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, replacing
 from alkit.loop.notebooks import NotebookFailed, Notebooks
 from alkit.loop.runs import Run
@@ -41,7 +42,7 @@ class Task:
         return f"{self.run.folder.relative_to(self.run.out)} cycle {self.cycle} {self.step.name}"
 
 
-def tasks(out: Path, strategies=None, seeds=None, cycles=None) -> list:
+def tasks(out: Path, strategies=None, seeds=None) -> list:
     """All tasks of an experiment in the order in which they are done."""
     settings = read_json(out / "experiment.json")
     planned = []
@@ -51,7 +52,7 @@ def tasks(out: Path, strategies=None, seeds=None, cycles=None) -> list:
         for name in strategies or settings["strategies"]:
             run = Run(out / name / f"seed_{seed}")
             own = steps.of_strategy(run.strategy)
-            for cycle in range(1, (cycles or settings["cycles"]) + 1):
+            for cycle in range(1, settings["cycles"] + 1):
                 planned += [Task(run, cycle, step) for step in own]
     return planned
 
@@ -116,11 +117,11 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     and notebook, for one that ends with an error (on workers when the other runs are done), and
     `answers.LabelsWanted` when nothing is left to do before people have labeled frames.
     """
-    with runs.lock(out), cluster.scheduler() as address:
+    with runs.lock(out):
         check_data(out)
         planned = tasks(out, strategies, seeds)
         try:
-            if address:
+            if address := os.environ.get(cluster.SCHEDULER):
                 _do_on_workers(planned, notebooks, redo, address)
             else:
                 with tqdm(total=len(planned), desc=out.name, unit="step") as bar:
@@ -143,23 +144,22 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
             try:
                 if not is_done(task, planned[i + 1 :], redo):
                     _do_one(task, kernels, last=i + 1 == len(planned))
+                bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
-                continue
-            bar.update()
     if waiting:
         raise answers.LabelsWanted("\n".join(waiting.values()))
 
 
 def _do_one(task: Task, kernels: Notebooks | None, last: bool):
     """A task as a notebook, or as a call. After the `last` one no kernel is started ahead."""
-    step, run, cycle = task.step, task.run, task.cycle
+    run, cycle = task.run, task.cycle
     try:
         if kernels is None:
-            step(run, cycle)
+            task.step(run, cycle)
         else:
             given = {"run": str(run.folder), "cycle": cycle}
-            kernels.execute(step.name, given, run.cycle(cycle), last)
+            kernels.execute(task.step.name, given, run.cycle(cycle), last)
     except NotebookFailed as error:
         raise StepFailed(f"{task} failed: {error}") from None
     except Exception as error:
@@ -171,26 +171,16 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
     kind, why = task.state()
     if kind == "stale":
         if not redo:
-            raise records.StaleStep(
-                f"{task} is stale: {why}. It is neither reused nor overwritten: choose another "
-                "--out, `alkit branch`, or give --redo to make it and what follows from it again"
-            )
+            raise records.stale(str(task), why)
         records.record_path(task.run, task.cycle, task.step.name).unlink()
-    if kind == "cleaned":
-        return not _is_read(task, later)
+    if kind == "cleaned":  # the next step of the cycle that has its maps, or needs none, has to be
+        own = [t for t in later if (t.run, t.cycle) == (task.run, task.cycle)]
+        kinds = (other.state().kind for other in own)
+        return next((kind == "complete" for kind in kinds if kind != "cleaned"), True)
     if kind != "complete" and task.step is steps.label and task.run.experiment.labels != "oracle":
         if missing := answers.wanted(task.run, task.cycle):
             raise answers.LabelsWanted(missing)
     return kind == "complete"
-
-
-def _is_read(task: Task, later: list) -> bool:
-    """Whether the next step of the cycle that has its maps, or needs none, has work to do."""
-    for other in later:
-        kind = other.state().kind if (other.run, other.cycle) == (task.run, task.cycle) else "other"
-        if kind not in ("other", "cleaned"):
-            return kind != "complete"
-    return False
 
 
 # ---- on workers ----------------------------------------------------------------------------------
@@ -202,30 +192,25 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
 
     The other runs are done before the error of one is raised, and before LabelsWanted is.
     """
-    shared, own = {}, {}
+    parts = {}  # by seed, and by strategy but for what is shared
     for task in planned:
         early = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
-        part = shared.setdefault(task.run.seed, []) if early else own.setdefault(task.run, [])
-        part.append(task)
+        part = task.run.seed, None if early else task.run.strategy_name
+        parts.setdefault(part, []).append(task)
     asked = notebooks, redo, fingerprint(planned[0].run)
 
     def submit(client):
-        def one_task(name, planned, alone, *before):
-            key = f"{name}-{uuid.uuid4().hex}"
-            arguments = (_names(planned), *asked, alone, *before)
-            return client.submit(do_on_worker, *arguments, key=key, pure=False)
-
-        first = {
-            seed: one_task(f"seed_{seed}", part, len(shared) == 1) for seed, part in shared.items()
-        }
-        rest = [
-            one_task(f"{run.strategy_name}_seed_{run.seed}", part, len(own) == 1, first[run.seed])
-            for run, part in own.items()
-        ]
-        return [*first.values(), *rest]
+        futures = {}
+        for (seed, name), part in parts.items():
+            alone = sum((name is None) == (other is None) for _, other in parts) == 1
+            before = [] if name is None else [futures[seed, None]]
+            key = f"{name or 'shared'}_seed_{seed}-{uuid.uuid4().hex}"
+            arguments = _names(part), *asked, alone, *before
+            futures[seed, name] = client.submit(do_on_worker, *arguments, key=key, pure=False)
+        return [*futures.values()]
 
     waiting, failed = [], []
-    with tqdm(total=len(shared) + len(own), desc=planned[0].run.out.name, unit="run") as bar:
+    with tqdm(total=len(parts), desc=planned[0].run.out.name, unit="run") as bar:
         for _, outcome in cluster.outcomes(address, "the sweep", submit):
             bar.update()
             if isinstance(outcome, Exception):
@@ -257,15 +242,15 @@ def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) 
     from distributed import get_worker, secede
 
     planned = [
-        Task(worker.find_run(folder), cycle, steps.STEPS[name]) for folder, cycle, name in names
+        Task(cluster.find_run(folder), cycle, steps.STEPS[name]) for folder, cycle, name in names
     ]
     first = planned[0].run
-    worker.check_same(asked, fingerprint(first), f"the steps of {first.folder}")
+    cluster.check_same(asked, fingerprint(first), f"the steps of {first.folder}")
     os.environ.pop(cluster.SCHEDULER, None)
     if alone:
         os.environ[cluster.SCHEDULER] = get_worker().scheduler.address
         secede()
-    with dask.config.set(scheduler="synchronous") if alone else worker.alone():
+    with dask.config.set(scheduler="synchronous") if alone else cluster.alone():
         try:
             do(planned, notebooks, redo, tqdm(disable=True))
         except answers.LabelsWanted as wanted:
@@ -278,16 +263,11 @@ def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) 
 
 def parse_seeds(text: str) -> list:
     """'0-4' or '0,2,5' to a list of seeds. Raises ValueError."""
-    seeds = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match:
-            raise ValueError(f"seeds are {text!r}; '0-4' or '0,2,5' is wanted")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ValueError(f"seeds are {text!r}; {part.strip()!r} ends before it starts")
-        seeds += range(first, last + 1)
-    return seeds
+    parts = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part) for part in text.split(",")]
+    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if not all(parts) or not all(ranges):  # a range that ends before it starts is empty
+        raise ValueError(f"seeds are {text!r}; '0-4' or '0,2,5' is wanted")
+    return [*itertools.chain(*ranges)]
 
 
 def ledger(out: Path) -> pd.DataFrame:
@@ -295,21 +275,19 @@ def ledger(out: Path) -> pd.DataFrame:
     `alkit status` leaves out the average precisions."""
     rows = []
     for task in tasks(out):
-        complete = records.read(task.run, task.cycle, task.step.name) is not None
-        if task.step is not steps.evaluate or not complete:
+        run, cycle = task.run, task.cycle
+        if task.step is not steps.evaluate or not records.read(run, cycle, task.step.name):
             continue
-        result = task.run.evaluation(task.cycle)
-        chosen = {"chosen": 0, "pedestrians chosen": 0}
-        if task.cycle:
-            own = labels.count(task.run.labels(task.cycle))
-            chosen = {"chosen": own["images"], "pedestrians chosen": own["pedestrians"]}
-        labeled = result["labeled"]
+        result = run.evaluation(cycle)
+        labeled, nothing = result["labeled"], {"images": 0, "pedestrians": 0}
+        chosen = labels.count(run.labels(cycle)) if cycle else nothing
         rows.append(
             {
-                "strategy": task.run.strategy_name if task.cycle else "W_l",
-                "seed": task.run.seed,
-                "cycle": task.cycle,
-                **chosen,
+                "strategy": run.strategy_name if cycle else "W_l",
+                "seed": run.seed,
+                "cycle": cycle,
+                "chosen": chosen["images"],
+                "pedestrians chosen": chosen["pedestrians"],
                 "labeled images": labeled["images"],
                 "labeled pedestrians": labeled["pedestrians"],
                 "labeling hours": round(labeled["labeling_seconds"] / 3600, 3),

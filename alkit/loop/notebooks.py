@@ -4,9 +4,9 @@ A kernel starts ahead of its use: its imports take longer than many a step.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
-from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import KernelManager
 
 from alkit.loop.progress import is_wanted
@@ -22,20 +22,12 @@ class NotebookFailed(RuntimeError):
     """A notebook ended with an error."""
 
 
-class Client(AsyncKernelClient):
-    """A client without the thread of a heartbeat, which would outlive the end of a worker: the
-    kernel's manager says whether it is alive."""
-
-    def start_channels(self, shell=True, iopub=True, stdin=True, hb=False, control=True):
-        super().start_channels(shell, iopub, stdin, False, control)
-
-
 class Kernel(KernelManager):
     """A kernel that knows its clients: papermill leaves their threads and sockets open."""
 
     def __init__(self):
         super().__init__(kernel_name="python3")
-        self.client_class = f"{__name__}.Client"
+        self.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         self.clients = []
         # the kernel has to import the alkit that runs here, wherever it was started from
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -44,8 +36,12 @@ class Kernel(KernelManager):
         self.start_kernel(cwd=str(NOTEBOOKS), extra_arguments=options, env=os.environ | quiet)
 
     def client(self, **options):
-        self.clients.append(super().client(**options))
-        return self.clients[-1]
+        client = super().client(**options)
+        # without the thread of a heartbeat, which would outlive the end of a worker; this manager
+        # says whether the kernel is alive
+        client.start_channels = partial(client.start_channels, hb=False)
+        self.clients.append(client)
+        return client
 
     async def _async_is_alive(self) -> bool:
         """What papermill asks every second: it gives up where nobody waits for the task of a worker
@@ -87,15 +83,12 @@ class Notebooks:
                 progress_bar=False,
                 coalesce_streams=True,  # of a bar the last state stays
             )
-        except PapermillExecutionError as error:
+        except (PapermillExecutionError, DeadKernelError) as error:
+            said = "its kernel died, too little memory being the usual cause"
+            if isinstance(error, PapermillExecutionError):
+                said = f"{error.ename}: {error.evalue}"
             raise NotebookFailed(
-                f"{error.ename}: {error.evalue}\nOpen {target} to see where; the next `alkit run` "
-                "goes on from this step"
-            ) from None
-        except DeadKernelError:
-            raise NotebookFailed(
-                f"{target}: its kernel died, too little memory being the usual cause; the next "
-                "`alkit run` goes on from this step"
+                f"{said}\nOpen {target} to see where; the next `alkit run` goes on from this step"
             ) from None
         finally:
             kernel.end()

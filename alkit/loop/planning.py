@@ -2,32 +2,36 @@
 
 The steps are the driver's own; what strategies share counts once. Numbers of images come from the
 data sets, or from what the catalog expects of data that is not there; times from unit costs that
-are measured here (`alkit.loop.costs`).
+are measured here.
 """
 
 import shutil
 import tempfile
+import timeit
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from dask.utils import format_bytes, format_time
 
-from alkit import prediction
+from alkit import prediction, training
+from alkit.aggregation import image_score
+from alkit.arrays import to_numpy
 from alkit.catalog import Catalog
+from alkit.frames import NO_BOXES, FrameSet
 from alkit.loop import experiment as driver
 from alkit.loop import runs, store
-from alkit.loop.costs import Costs, measure
 from alkit.loop.experiment import Task
+from alkit.loop.plugins import SCORES, load_score
 from alkit.loop.runs import Run
 from alkit.loop.settings import Experiment
-from alkit.training import pretraining_epochs
+from alkit.threads import in_threads
 
 # The share of its bytes that a store keeps when compressed, in runs of experiments/demo.yaml at
 # 240×320. Logits of a network in bfloat16 0.43 to 0.52, in float32 0.74; maps of divergence 0.10,
 # of entropy 0.21, of mutual information 0.24. A plugin's maps are taken not to compress.
 STORED = {"logits": 0.75, "divergence": 0.1, "entropy": 0.21, "mutual_information": 0.24}
-COLUMNS = ["images or iterations", "seconds", "bytes"]
 
 
 def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
@@ -44,21 +48,22 @@ def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
         tasks = driver.tasks(runs.create(Path(folder) / "plan", experiment, catalog.path))
         counts, missing = count_images(tasks[0].run)
         for role, n in counts.items():
-            number = "unknown number of images" if n is None else f"{n} images"
-            lines.append(f"  {role:9}{getattr(experiment, role)}: {number}")
+            number = "unknown number of" if n is None else n
+            lines.append(f"  {role:9}{getattr(experiment, role)}: {number} images")
         if None in counts.values():
             lines.append("\nNo time, no disk: that takes the number of images of each data set.")
         else:
             scores = {task.run.strategy.score for task in tasks if task.cycle} - {None}
             costs = measure(experiment, sorted(scores))
             table = plan(tasks, counts, costs)
-            lines += _in_words(table, costs, experiment.numbers)
+            lines += _in_words(table, costs, experiment.numbers.image_size)
             needed, place = table["bytes"].sum(), out.resolve()
             while not place.exists():
                 place = place.parent
             free = shutil.disk_usage(place).free
             if needed > free:
-                missing.append(f"disk: {size(needed)} at {place}, {size(free)} are free")
+                said = f"{format_bytes(needed)} at {place}, {format_bytes(free)} are free"
+                missing.append(f"disk: {said}")
     missing = [f"MISSING {line}" for line in missing] or ["Nothing is missing."]
     return "\n".join([*lines, "", *missing])
 
@@ -71,14 +76,14 @@ def count_images(run: Run) -> tuple[dict, list]:
         name, entry = getattr(run.experiment, role), run.entry(role)
         given = run.data_arguments(name)
         try:
-            frames = run.frames(role)
+            frames = opened[role] = run.frames(role)
         except (ValueError, OSError) as error:
             # what the catalog expects holds for the entry's own arguments
             counts[role] = n = None if given else entry.expect.get("images")
             so = "it is counted as the catalog expects" if n else "nothing says how many images"
             missing.append(f"{role} {name}: {str(error).removeprefix(f'{name}: ')} ({so})")
             continue
-        opened[role], counts[role] = frames, len(frames)
+        counts[role] = len(frames)
         # readers with an argument `images`, where names of frames start, open without the images
         if folder := entry.reader_args(**given).get("images"):
             files = [entry.existing_root() / folder / file for file in frames.name]
@@ -88,7 +93,7 @@ def count_images(run: Run) -> tuple[dict, list]:
     return counts, missing + driver.data_problems(run, opened)
 
 
-def plan(tasks: list, counts: dict, costs: Costs) -> pd.DataFrame:
+def plan(tasks: list, counts: dict, costs: dict) -> pd.DataFrame:
     """One row for each step: how often it is done and, over all times, images (iterations where it
     trains), seconds, and bytes on disk.
 
@@ -96,8 +101,9 @@ def plan(tasks: list, counts: dict, costs: Costs) -> pd.DataFrame:
     """
     once = {_made_from(task): task for task in tasks}.values()
     rows = [(task.step.name, 1, *_work(task, counts, costs)) for task in once]
-    table = pd.DataFrame(rows, columns=["step", "times", *COLUMNS]).groupby("step").sum()
-    return table.rename_axis(None).astype({"images or iterations": int, "bytes": int})
+    columns = ["step", "times", "images or iterations", "seconds", "bytes"]
+    table = pd.DataFrame(rows, columns=columns).groupby("step").sum().rename_axis(None)
+    return table.astype({"images or iterations": int, "bytes": int})
 
 
 def _made_from(task: Task) -> tuple:
@@ -112,8 +118,8 @@ def _made_from(task: Task) -> tuple:
     return run.seed, cycle, step, own
 
 
-def _work(task: Task, counts: dict, costs: Costs) -> tuple:
-    """`COLUMNS` of one task. Time grows with an image's area."""
+def _work(task: Task, counts: dict, costs: dict) -> tuple:
+    """Images or iterations, seconds and bytes of a task. Time grows with an image's area."""
     run, cycle, numbers = task.run, task.cycle, task.run.experiment.numbers
     score, budget = run.strategy.score if cycle else None, run.experiment.budget
     left = max(0, counts["pool"] - (cycle - 1) * budget * (not numbers.score_labeled))
@@ -122,65 +128,108 @@ def _work(task: Task, counts: dict, costs: Costs) -> tuple:
     logits = sum(np.prod(shape) * np.dtype(kind).itemsize for _, shape, kind in arrays)
     a_map = area * np.dtype(store.STORED).itemsize
 
-    def predicting(n, role):
-        return n * costs.predict * np.prod(run.image_size(role)) / area if n else 0
+    def predicting(role):
+        n = counts.get(role)
+        return n * costs["predict"] * np.prod(run.image_size(role)) / area if n else 0
 
     def trained(images, epochs, image_size, more=0):
         iterations = round(epochs * -(-images // numbers.batch_size))
-        seconds = iterations * costs.train * np.prod(image_size) / area
-        return iterations, seconds + more, costs.weights
+        seconds = iterations * costs["train"] * np.prod(image_size) / area
+        return iterations, seconds + more, costs["weights"]
 
+    scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
+    labeled, relabeled = counts["labeled"], min(cycle * budget, counts["pool"])
     return {
         "0_pretrain": trained(
-            counts["labeled"],
-            pretraining_epochs(numbers, counts["labeled"]),
+            labeled,
+            training.pretraining_epochs(numbers, labeled),
             run.image_size("labeled"),
-            predicting(counts.get("held_out"), "held_out"),
+            predicting("held_out"),
         ),
-        "1_predict": (left, left * costs.predict, left * logits * STORED["logits"]),
-        "2_score": (left, left * costs.score.get(score, 0), left * a_map * STORED.get(score, 1)),
-        "3_aggregate": (left, left * costs.aggregate, 0),
+        "1_predict": (left, left * costs["predict"], left * logits * STORED["logits"]),
+        "2_score": (left, left * scoring, left * a_map * stored),
+        "3_aggregate": (left, left * costs["aggregate"], 0),
         "4_select": (left, 0, 0),
         "5_label": (min(left, budget), 0, 0),
         "6_retrain": trained(
-            min(cycle * budget, counts["pool"]) + numbers.replay * counts["labeled"],
+            relabeled + numbers.replay * labeled,
             numbers.epochs,
             numbers.crop or run.image_size("pool"),
         ),
-        "7_evaluate": (counts["test"], predicting(counts["test"], "test"), 0),
+        "7_evaluate": (counts["test"], predicting("test"), 0),
     }[task.step.name]
 
 
-def _in_words(table: pd.DataFrame, costs: Costs, numbers) -> list:
+def _in_words(table: pd.DataFrame, costs: dict, image_size: tuple) -> list:
     """The table, its totals, and the unit costs that they come from."""
+    time, disk = table["seconds"].map(format_time), table["bytes"].map(format_bytes)
     shown = table[["times", "images or iterations"]].assign(
-        time=table["seconds"].map(duration), disk=table["bytes"].map(size)
+        time=time.where(table["seconds"] > 0, "–"), disk=disk.where(table["bytes"] > 0, "–")
     )
-    scores = ", ".join(f"{1e3 * seconds:.0f} ms {name}" for name, seconds in costs.score.items())
+    scores = [
+        f"its map of {name} {format_time(seconds)}" for name, seconds in costs["score"].items()
+    ]
+    image = ", ".join([f"one image {format_time(costs['predict'])}", *scores])
     return [
         f"\n{shown.to_string()}\n",
-        f"In all {duration(table['seconds'].sum())}, and on top reading the images, and a few "
+        f"In all {format_time(table['seconds'].sum())}, and on top reading the images, and a few "
         f"seconds to start a kernel for each of {table['times'].sum()} steps.",
-        f"On disk about {size(table['bytes'].sum())}, as stores of the demo are compressed; "
-        "notebooks, detections and curves come on top. `alkit clean` deletes maps and logits.",
-        f"Measured here at {numbers.image_size[0]}×{numbers.image_size[1]}, width {numbers.width}, "
-        f"{torch.get_num_threads()} threads: one image {1e3 * costs.predict:.0f} ms; its score map "
-        f"{scores or '–'}; one training iteration, batch size {numbers.batch_size}, "
-        f"{1e3 * costs.train:.0f} ms.",
+        f"On disk about {format_bytes(table['bytes'].sum())}, as stores of the demo are "
+        "compressed; notebooks, detections and curves come on top. `alkit clean` deletes maps and "
+        "logits.",
+        f"Measured here at {image_size[0]}×{image_size[1]}, {torch.get_num_threads()} threads: "
+        f"{image}; one training iteration {format_time(costs['train'])}.",
     ]
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads well."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
+def measure(experiment: Experiment, scores) -> dict:
+    """Unit costs of an experiment's profile here, in seconds at its image size: `predict` of
+    an image, all its views and the decoding of its boxes; `train` of an iteration; `score`, a
+    dict, of a map by the score's name; `aggregate` of a map. `weights` are a detector's bytes.
 
+    Measured on noise, with as many frames side by side as the steps have and an untrained detector
+    that finds nothing: a trained one takes the same, but for its boxes.
+    """
+    numbers, seed = experiment.numbers, np.random.SeedSequence(0)
+    detector = training.new_detector(numbers, seed).eval()
+    torch.nn.init.constant_(detector.logits.bias, -20)  # no boxes
+    image = np.random.default_rng(0).integers(0, 256, (*numbers.image_size, 3), np.uint8)
+    logits = prediction.predict(detector, image, numbers)
+    threads, on_cpu = torch.get_num_threads(), detector.device.type == "cpu"
+    n = threads if on_cpu else 4 * prediction.GPU_BATCH
 
-def size(count: float) -> str:
-    """Bytes in the unit that reads well."""
-    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+    def noise(n):
+        return FrameSet("noise", ["noise"] * n, lambda _: image, numbers.image_size, [NO_BOXES] * n)
+
+    def scored(name):
+        score = load_score(name, experiment.plugins, numbers.pixels(numbers.radius))
+        device, side_by_side = (detector.device, None) if name in SCORES else ("cpu", 1)
+
+        def a_map(k):
+            if name == "mutual_information":
+                generator = torch.Generator().manual_seed(k)
+                passes = prediction.dropout_probabilities(detector, image, numbers, generator)
+                return store.quantize(to_numpy(score(passes)))
+            maps = logits[prediction.COARSE], logits[prediction.FINE]
+            return store.quantize(prediction.pixel_scores(score, *maps, numbers, device))
+
+        return seconds(lambda: list(in_threads(a_map, range(threads), side_by_side))) / threads
+
+    def aggregated():
+        maps = store.dequantize(np.zeros(numbers.image_size, store.STORED))
+        return image_score(maps, numbers.pixels(numbers.region), grid=numbers.region_grid)
+
+    def seconds(call):  # the first call prepares much that later ones find
+        return min(timeit.repeat(call, number=1, repeat=3))
+
+    def predicted():
+        return prediction.detect_all(detector, noise(n), numbers, lambda *_: None)
+
+    batch = noise(numbers.batch_size)
+    return {
+        "predict": seconds(predicted) / n,
+        "score": {name: scored(name) for name in scores},
+        "aggregate": seconds(aggregated),
+        "train": seconds(lambda: training.train(detector, batch, numbers, 1, seed)),
+        "weights": 4 * training.count_parameters(detector),
+    }

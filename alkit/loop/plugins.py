@@ -24,18 +24,14 @@ def _load(files) -> tuple[dict, dict]:
     for file in files:
         try:
             defined = runpy.run_path(file)
+            for what, taken in (("scores", SCORES), ("strategies", STRATEGIES)):
+                own = dict(defined.get(what, {}))
+                if twice := {*own} & {*taken}:
+                    name = f"{what}[{min(twice)!r}]"
+                    raise ValueError(f"{name} has the name of alkit's own; choose another")
+                found[what] |= own
         except Exception as error:
             raise ValueError(f"plugins: {file}: {type(error).__name__}: {error}") from error
-        for what, taken in (("scores", SCORES), ("strategies", STRATEGIES)):
-            own = defined.get(what, {})
-            if not isinstance(own, dict):
-                raise ValueError(f"plugins: {file}: {what} is {own!r}; expected a dict of names")
-            if twice := {*own} & {*taken}:
-                raise ValueError(
-                    f"plugins: {file}: {what}[{min(twice)!r}] has the name of alkit's own; choose "
-                    "another"
-                )
-            found[what] |= own
     return found["scores"], found["strategies"]
 
 

@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import platform
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -32,6 +33,14 @@ TRACKED_PACKAGES = ("torch", "numpy", "opencv-python-headless", "zarr", "xarray"
 
 class StaleStep(RuntimeError):
     """A completed step whose inputs, parameters or code are no longer those of its record."""
+
+
+def stale(what: str, why: str) -> StaleStep:
+    """The error of a stale step."""
+    return StaleStep(
+        f"{what} is stale: {why}. It is neither reused nor overwritten: choose another --out, "
+        "`alkit branch`, or `alkit run --redo`, which makes it and all that follows from it again"
+    )
 
 
 def digest(value) -> str:
@@ -63,10 +72,9 @@ def code_of(file: Path) -> str:
     """What a Python file says to the machine: its syntax tree without docstrings."""
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
-        if ast_body := getattr(node, "body", None):
-            first = ast_body[0] if isinstance(ast_body, list) else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                ast_body[0] = ast.Pass()
+        match node:
+            case ast.AST(body=[ast.Expr(value=ast.Constant()), *_]):
+                node.body[0] = ast.Pass()
     return ast.dump(tree)
 
 
@@ -90,9 +98,8 @@ def environment() -> dict:
 def _processor() -> str:
     """The processor's name, where the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    name = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return name[1] if name else platform.processor()
 
 
 @dataclass(frozen=True)
@@ -106,20 +113,20 @@ class Plan:
 
     @property
     def key(self) -> str:
-        return digest([self.step, self.inputs, self.parameters, self.code])
+        return digest([*asdict(self).values()])
 
     def differences(self, record: dict) -> list:
         """What differs from a record, in words."""
+        words = {
+            "inputs": "input {} changed",
+            "parameters": "{} was {!r}, is {!r}",
+            "code": "code of {} changed",
+        }
         found = []
-        for part in ("inputs", "parameters", "code"):
+        for part, said in words.items():
             old, new = record.get(part, {}), json.loads(json.dumps(getattr(self, part)))
-            for name in sorted({*old, *new}):
-                if old.get(name) != new.get(name):
-                    if part == "parameters":
-                        found.append(f"{name} was {old.get(name)!r}, is {new.get(name)!r}")
-                    else:
-                        kind = {"inputs": "input", "code": "code of"}[part]
-                        found.append(f"{kind} {name} changed")
+            differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+            found += [said.format(name, old.get(name), new.get(name)) for name in differing]
         return found
 
 
@@ -160,11 +167,8 @@ def write(run, cycle, plan: Plan, artifacts, seconds: float, reused: Path | None
     folder.mkdir(parents=True, exist_ok=True)
     holder = reused or folder
     record = {
-        "step": plan.step,
+        **asdict(plan),
         "key": plan.key,
-        "inputs": plan.inputs,
-        "parameters": plan.parameters,
-        "code": plan.code,
         "artifacts": {name: artifact_digest(holder / name) for name in artifacts},
         "environment": environment(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -42,50 +42,42 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     """
     out = Path(out).resolve()
     file = out / "experiment.json"
+    old = read_json(file) if file.exists() else {}
+    if not old and out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
     new = {
         "catalog": str(Path(catalog_path).resolve()),
         "related": [os.path.relpath(other, out) for other in related],
         **experiment.model_dump(mode="json"),
     }
-    if not file.exists():
-        if out.exists() and any(out.iterdir()):
-            raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
-        write_json(file, new | _stores_of(experiment))
-        return out
-    old = read_json(file)
-    if old["name"] != new["name"]:
+    if old and old["name"] != new["name"]:
         raise ValueError(
             f"{out}: this is the run folder of experiment {old['name']!r}, not of "
             f"{new['name']!r}; choose another --out"
         )
-    new["related"] = list(dict.fromkeys([*old["related"], *new["related"]]))
+    new["related"] = _united(old.get("related", []), new["related"])
     differing = [k for k in new if k not in GROWING and old.get(k) != new[k]]
-    if differing and not any(out.glob("*/seed_*/**/[0-7]_*.json")):  # nothing is complete yet
-        write_json(file, new | _stores_of(experiment))
-        return out
-    if differing:
+    if differing and any(out.glob("*/seed_*/**/[0-7]_*.json")):
         lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
         raise ValueError(
             f"{out}: experiment {old['name']!r} was started with other settings:\n"
             + "\n".join(lines)
             + "\nChoose another --out, or `alkit branch` to reuse what the change does not touch"
         )
-    grown = old | new
-    for key in ("strategies", "seeds"):
-        grown[key] = list(dict.fromkeys(old[key] + new[key]))
-    grown["cycles"] = max(old["cycles"], new["cycles"])
-    if grown != old:
-        write_json(file, grown)
+    if not differing:
+        new["cycles"] = max(old["cycles"], new["cycles"])
+        new |= {key: _united(old[key], new[key]) for key in ("strategies", "seeds")}
+        new = old | new
+    elif experiment.store is not None:
+        # drawn: two run folders of one experiment, or of two with one name, never share a URL
+        url = storage.checked(experiment.store)
+        new["stores_at"] = f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"
+    write_json(file, new)
     return out
 
 
-def _stores_of(experiment: Experiment) -> dict:
-    """The URL of an experiment's own stores. It is drawn: two run folders of the same experiment,
-    or of two with the same name, never share it."""
-    if experiment.store is None:
-        return {}
-    url = storage.checked(experiment.store)
-    return {"stores_at": f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"}
+def _united(first: list, second: list) -> list:
+    return list(dict.fromkeys([*first, *second]))
 
 
 def place_of(folder: Path, name: str) -> storage.Place:
@@ -133,18 +125,14 @@ def experiments(out: Path) -> list:
 def lock(out: Path):
     """Hold the experiment's folder. Raises RuntimeError where another `alkit run` does."""
     file = out / ".lock"
-    holding = FileLock(file)
     try:
-        holding.acquire(timeout=0)
+        with FileLock(file, timeout=0):
+            file.write_text(str(os.getpid()))
+            yield
     except Timeout:
         raise RuntimeError(
             f"{out}: another `alkit run` works in this folder (process {file.read_text()})"
         ) from None
-    try:
-        file.write_text(str(os.getpid()))
-        yield
-    finally:
-        holding.release()
 
 
 def locked(out: Path) -> bool:
@@ -267,10 +255,6 @@ class Run:
         """Step 2: dense score maps (frame, y, x) in nats, lazily."""
         return store.open_scores(self.artifact(cycle, "2_score", "scores.zarr"))
 
-    def stored_scores(self, cycle: int) -> xr.DataArray:
-        """The same as whole numbers, as `store.quantize` makes them."""
-        return store.open_dataset(self.artifact(cycle, "2_score", "scores.zarr"))["score_root"]
-
     def image_scores(self, cycle: int) -> pd.DataFrame:
         """Step 3: z of every unlabeled frame."""
         path = self.artifact(cycle, "3_aggregate", "image_scores.csv")
@@ -298,8 +282,7 @@ class Run:
 
     def losses(self, cycle: int) -> list:
         """Mean training loss of each epoch."""
-        step = "0_pretrain" if cycle == 0 else "6_retrain"
-        return read_json(self.artifact(cycle, step, "losses.json"))
+        return read_json(self.weights(cycle).with_name("losses.json"))
 
     def held_out(self) -> dict:
         """W_l's curve on held-out frames of X_l's domain; empty if the experiment names none."""
@@ -324,8 +307,7 @@ def open_run(folder) -> Run:
 
     Raises ValueError if the folder is no run of an experiment.
     """
-    path = Path(folder)
-    path = path if path.is_absolute() else ROOT / path
+    path = ROOT / folder
     run = Run(path)
     if not (path.name.startswith("seed_") and path.name[5:].isdigit()):
         raise ValueError(f"{folder}: a run folder OUT/<strategy>/seed_<n> is wanted")

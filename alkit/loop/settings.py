@@ -80,29 +80,23 @@ def read_folds(path) -> dict:
 def checked(settings: dict, where) -> Experiment:
     """Validate settings, down to the names of profile numbers, strategies and their scores."""
     try:
-        return _checked(settings)
+        experiment = Experiment.model_validate(settings)
+        _ = experiment.numbers
+        if experiment.store is not None:
+            storage.checked(experiment.store)
+        known = load_strategies(experiment.plugins)
+        for name in experiment.strategies:
+            if name == PRETRAIN or name not in known:
+                raise ValueError(f"strategies: {unknown(name, known)}")
+        used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
+        if other := {*experiment.data} - used:
+            raise ValueError(
+                f"data: {min(other)!r} is none of this experiment's data sets, which are "
+                f"{', '.join(sorted(filter(None, used)))}; correct the one or the other"
+            )
+        return experiment
     except ValidationError as error:
-        raise ValueError(f"{where}: {problems(error)}") from None
+        said = problems(error, known=Experiment.model_fields)
+        raise ValueError(f"{where}: {said}") from None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-
-
-def _checked(settings: dict) -> Experiment:
-    for key in settings:
-        if key not in Experiment.model_fields:
-            raise ValueError(unknown(key, Experiment.model_fields))
-    experiment = Experiment.model_validate(settings)
-    _ = experiment.numbers
-    if experiment.store is not None:
-        storage.checked(experiment.store)
-    known = load_strategies(experiment.plugins)
-    for name in experiment.strategies:
-        if name == PRETRAIN or name not in known:
-            raise ValueError(f"strategies: {unknown(name, known)}")
-    used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
-    if other := {*experiment.data} - used:
-        raise ValueError(
-            f"data: {min(other)!r} is none of this experiment's data sets, which are "
-            f"{', '.join(sorted(filter(None, used)))}; correct the one or the other"
-        )
-    return experiment

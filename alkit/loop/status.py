@@ -43,19 +43,17 @@ def format_status(out: Path) -> str:
     """The tables that `alkit status` prints: steps by cycle, and the ledger."""
     states = table(out)
     lines = [f"{out.name}: {(states.state == 'complete').sum()} of {len(states)} steps complete"]
-    marks = {"complete": "", "waiting": "·", "running": "…", "interrupted": "!", "stale": "?"}
-    cells = [
-        marks.get(row.state, row.state)
-        if row.state != "complete"
-        else ("=" if row.note else f"{row.seconds:.0f} s")
-        for row in states.itertuples()
-    ]
-    wide = states.assign(cell=cells).pivot(index=["run", "cycle"], columns="step", values="cell")
-    lines += ["", wide.fillna("").to_string()]
-    lines += [
-        "",
-        "seconds; = shared with another cycle, · waiting, … running, ! interrupted, ? stale",
-    ]
+    marks = {"waiting": "·", "running": "…", "interrupted": "!", "stale": "?"}
+
+    def cell(row):
+        if row.state != "complete":
+            return marks.get(row.state, row.state)
+        return "=" if row.note else f"{row.seconds:.0f} s"
+
+    states["cell"] = [*map(cell, states.itertuples())]
+    wide = states.pivot(index=["run", "cycle"], columns="step", values="cell").fillna("")
+    legend = "seconds; = shared with another cycle, · waiting, … running, ! interrupted, ? stale"
+    lines += ["", wide.to_string(), "", legend]
     notes = states[(states.note != "") & (states.state != "complete")]
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
     results = ledger(out)

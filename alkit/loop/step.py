@@ -73,14 +73,9 @@ class Step:
     artifacts: tuple
     inputs: Callable[..., dict]  # of run, cycle
     parameters: tuple  # numbers of the profile
-    # Job -> work(blocks of frames, tick), which computes one after the other and gives for each a
-    # function that finishes it: a thread calls that while the next one is computed
+    # Job -> work(blocks of frames, tick), which computes one shard after the other and gives for
+    # each a function that writes it: a thread calls that while the next one is computed
     open_shards: Callable | None = None
-
-    @property
-    def store(self) -> str | None:
-        """The artifact that shards are written to, None where they are not."""
-        return next((name for name in self.artifacts if name.endswith(".zarr")), None)
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
         """What the step would be made from, now. Raises FileNotFoundError if a step before it is
@@ -139,11 +134,7 @@ class Step:
             return run
         where = f"{run.cycle(cycle)}: step {self.name}"
         if state.kind == "stale":
-            raise records.StaleStep(
-                f"{where} is stale: {state.why}. It is neither reused nor overwritten: start a new "
-                "--out, `alkit branch`, or `alkit run --redo`, which makes stale steps and all "
-                "after them again"
-            )
+            raise records.stale(where, state.why)
         if not save:
             raise RuntimeError(
                 f"{where} is not complete and save is False; set save = True to do it here, or "
@@ -198,16 +189,12 @@ def labels_keys(run: Run, cycles) -> dict:
 
 
 def check_cycle(run: Run, cycle: int, step: str):
-    """Raise ValueError for a cycle that the experiment does not have."""
-    cycles = run.settings["cycles"]
+    """Raise ValueError for a cycle that a run does not have."""
     first = 0 if step in ("0_pretrain", "7_evaluate") else 1
-    last = 0 if step == "0_pretrain" else cycles
-    if isinstance(cycle, bool) or not isinstance(cycle, int) or not first <= cycle <= last:
+    alone = step == "0_pretrain" or run.strategy_name == PRETRAIN
+    last = 0 if alone else run.settings["cycles"]
+    if type(cycle) is not int or not first <= cycle <= last:
         raise ValueError(
-            f"cycle is {cycle!r}; step {step} of {run.out} has cycles {first} … {last}"
-        )
-    if run.strategy_name == PRETRAIN and cycle != 0:
-        raise ValueError(
-            f"{run.folder} holds W_l, cycle 0, alone; for cycle {cycle} give the run folder of a "
-            f"strategy: {', '.join(run.settings['strategies'])}"
+            f"cycle is {cycle!r}; step {step} of {run.folder} has cycles {first} … {last} (W_l is "
+            f"cycle 0, which is all that a run folder of {PRETRAIN} has)"
         )

@@ -39,12 +39,20 @@ def under(url: str, relative="") -> Place:
     return f"{url}/{Path(relative).as_posix()}" if relative else url
 
 
-@contextlib.contextmanager
-def reached(place: Place):
-    """Turn what the packages behind a URL raise, each its own, into a RuntimeError that says what
-    to look at. Errors of the local file system stay as they are."""
+def check(place: Place):
+    """Write a small file, list it, read it and delete it.
+
+    Raises OSError for a local folder, for a URL RuntimeError that says what to look at, if that
+    does not work.
+    """
     try:
-        yield
+        files, path = _files(place)
+        name = f"{path}/alkit-{uuid.uuid4().hex}"
+        files.pipe_file(name, b"alkit")
+        found, read = files.find(name), files.cat_file(name)
+        files.rm(name)
+        if len(found) != 1 or read != b"alkit":
+            raise OSError(f"what was written came back as {read!r}, listed as {found}")
     except Exception as error:
         if isinstance(place, Path):
             raise
@@ -57,34 +65,19 @@ def reached(place: Place):
         ) from error
 
 
-def check(place: Place):
-    """Write a small file, list it, read it and delete it. Raises RuntimeError, or OSError for a
-    local folder, if that does not work."""
-    with reached(place):
-        files, path = _files(place)
-        name = f"{path}/alkit-{uuid.uuid4().hex}"
-        files.pipe_file(name, b"alkit")
-        found, read = files.find(name), files.cat_file(name)
-        files.rm(name)
-        if len(found) != 1 or read != b"alkit":
-            raise OSError(f"what was written came back as {read!r}, listed as {found}")
-
-
 def size(place: Place) -> int:
     """Bytes of all files under a place; 0 if there are none."""
-    with reached(place):
-        files, path = _files(place)
-        return sum(file["size"] for file in files.find(path, detail=True).values())
+    files, path = _files(place)
+    return sum(file["size"] for file in files.find(path, detail=True).values())
 
 
 def remove(place: Place):
     """Delete all under a place, if it is there; of a store the group's own file first, so that a
     store that is half deleted counts as none."""
-    with reached(place):
-        files, path = _files(place)
-        for name, recursive in ((f"{path}/zarr.json", False), (path, True)):
-            with contextlib.suppress(FileNotFoundError):
-                files.rm(name, recursive=recursive)
+    files, path = _files(place)
+    for name, recursive in ((f"{path}/zarr.json", False), (path, True)):
+        with contextlib.suppress(FileNotFoundError):
+            files.rm(name, recursive=recursive)
 
 
 def _files(place: Place):

@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 
 from alkit.detector import LEVELS
-from alkit.loop.storage import Place, reached, remove
+from alkit.loop.storage import Place, remove
 
 SHARD_FRAMES = 32
 COMPRESSOR = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
@@ -41,32 +41,30 @@ def create(place: Place, positions, arrays: dict, key: str):
     remove(place)  # also what is left of a store that was being made or deleted
     n = len(positions)
     shard = min(SHARD_FRAMES, max(1, n))
-    with reached(place):
-        group = zarr.create_group(place)
-        for name, (dimensions, shape, dtype) in arrays.items():
-            group.create_array(
-                name,
-                shape=(n, *shape),
-                chunks=(1, *shape),
-                shards=(shard, *shape),
-                dtype=dtype,
-                compressors=COMPRESSOR,
-                dimension_names=("frame", *dimensions),
-            )
-        line = {"shape": (n,), "chunks": (shard,), "dimension_names": ("frame",)}
-        group.create_array("position", dtype=np.int64, **line)[:] = positions
-        group.create_array("done", dtype=bool, fill_value=False, **line)
-        group.attrs.update({"unfinished": True, "key": key})  # last: without a key it is made anew
+    group = zarr.create_group(place)
+    for name, (dimensions, shape, dtype) in arrays.items():
+        group.create_array(
+            name,
+            shape=(n, *shape),
+            chunks=(1, *shape),
+            shards=(shard, *shape),
+            dtype=dtype,
+            compressors=COMPRESSOR,
+            dimension_names=("frame", *dimensions),
+        )
+    line = {"shape": (n,), "chunks": (shard,), "dimension_names": ("frame",)}
+    group.create_array("position", dtype=np.int64, **line)[:] = positions
+    group.create_array("done", dtype=bool, fill_value=False, **line)
+    group.attrs.update({"unfinished": True, "key": key})  # last: without a key it is made anew
     return group
 
 
 def _opened(place: Place, mode: str = "r"):
     """The group at a place; None if there is none, or one that was cut off while it was made."""
-    with reached(place):
-        try:
-            return zarr.open_group(place, mode=mode, zarr_format=3, use_consolidated=False)
-        except (FileNotFoundError, KeyError, ValueError):
-            return None
+    try:
+        return zarr.open_group(place, mode=mode, zarr_format=3, use_consolidated=False)
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
 
 
 def reopen(place: Place, key: str):
@@ -111,11 +109,6 @@ def shards(group) -> list:
     return [block for block in all_shards(group) if not done[block].all()]
 
 
-def is_done(group, block: slice) -> bool:
-    """Whether a shard is complete: a worker may be asked again for one whose answer got lost."""
-    return bool(group["done"][block].all())
-
-
 def write_shard(group, block: slice, arrays: dict):
     """Write one whole shard, and mark its frames as done afterwards. The marks of a shard are one
     chunk, so that processes can write shards of one store side by side."""
@@ -127,10 +120,8 @@ def write_shard(group, block: slice, arrays: dict):
 def open_dataset(place: Place) -> xr.Dataset:
     """A complete store as a lazy Dataset, a shard of frames in each dask chunk. Raises
     IncompleteStore if frames are missing."""
-    with reached(place):
-        data = xr.open_zarr(place, consolidated=False, chunks=None)
-        data = data.set_coords(("position", "done"))
-        missing = int((~data["done"].load().values).sum())
+    data = xr.open_zarr(place, consolidated=False, chunks=None).set_coords(("position", "done"))
+    missing = int((~data["done"].load().values).sum())
     if missing:
         raise IncompleteStore(
             f"{place}: {missing} of {data.sizes['frame']} frames are not complete; run the step "

@@ -53,7 +53,6 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     frames = run.frames(role)
     size = frames.image_size
     found = prediction.detect_all(detector, frames.unlabeled(), job.numbers.at(size), job.progress)
-    precision = average_precision(labels.to_coco(frames), found)
     result = evaluate(*as_evaluated(run, role, protocol, found), protocol=protocol)
     up_to_1 = result.scores[result.fppi <= 1.0]
     return {
@@ -66,26 +65,19 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
         "miss_rate_at_1": result.miss_rate_at(1.0),
         "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
         "lamr": result.lamr,
-        **precision,
+        **average_precision(labels.to_coco(frames), found),
     }, found
 
 
 def as_evaluated(run: Run, role: str, protocol: str, found: list) -> tuple[dict, list]:
     """Boxes and detections as a protocol takes them: under the data set's filter at the size of
-    the run, or, for a protocol that filters by class name, all boxes, in native pixels.
-
-    Raises ValueError for such a protocol on a data set whose images differ in size.
-    """
+    the run, or, for a protocol that filters by class name, all boxes, in native pixels, which takes
+    a data set of one image size."""
     frames = run.frames(role)
     if not PROTOCOLS[protocol].by_name:
         return labels.to_coco(frames), found
     entry = run.entry(role)
     native = entry.open_unfiltered(**run.data_arguments(entry.name))
-    if native.image_size is None:
-        raise ValueError(
-            f"protocol {protocol}: its heights are native pixels, but the images of {entry.name} "
-            "differ in size; choose protocol caltech, or a data set of one size"
-        )
     factor = fit_factor(native.image_size, frames.image_size)
     scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in found]
     return labels.to_coco(native, by_label=True), scaled

@@ -13,6 +13,8 @@ from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
 from alkit.loop.steps.shared import DETECTING
 
+PARTS = "pool_detections"
+
 
 def positions_to_score(run: Run, cycle: int) -> np.ndarray:
     """Positions of the pool that nobody has labeled before the cycle; all where the profile
@@ -33,16 +35,12 @@ def _predict(job: Job):
         found = chain.from_iterable(map(read_json, parts))  # of a long pool too many for memory
         write_json_list(job.folder / "pool_detections.json.gz", found)
         group.attrs["detections_collected"] = True  # before the parts go: a kill loses nothing
-    store.remove(_parts(job))
-
-
-def _parts(job: Job) -> Path:
-    return job.folder / "pool_detections"
+    store.remove(job.folder / PARTS)
 
 
 def _part(job: Job, block: slice) -> Path:
     """The file of the detections of one shard, until all are collected."""
-    return _parts(job) / f"{block.start:08d}.json"
+    return job.folder / PARTS / f"{block.start:08d}.json"
 
 
 def _open(job: Job):
@@ -51,7 +49,6 @@ def _open(job: Job):
     pool = job.run.frames("pool").unlabeled()
     positions = store.reopen(path, job.key)["position"][:]
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
-    names = prediction.logit_arrays(job.numbers)
 
     def use(position, maps):
         return maps, prediction.detect(maps, position + 1, job.numbers)
@@ -68,12 +65,10 @@ def _open(job: Job):
             yield partial(write, block, maps, found)
 
     def write(block, maps, found):
-        def stacked(name):
-            return np.stack([of_frame[name] for of_frame in maps])
-
         group = store.reopen(path, job.key)
         write_json(_part(job, block), found)
-        store.write_shard(group, block, {name: stacked(name) for name in names})
+        stacked = {name: np.stack([of_frame[name] for of_frame in maps]) for name in maps[0]}
+        store.write_shard(group, block, stacked)
 
     return work
 

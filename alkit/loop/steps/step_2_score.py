@@ -1,7 +1,7 @@
 """Step 2: a score for every pixel."""
 
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -23,19 +23,19 @@ def _score(job: Job):
 
 def _open(job: Job):
     """The work on shards: the score maps of their frames, then writes them."""
-    open_maps = _dropout_maps if job.run.strategy.score == "mutual_information" else _maps
-    radius = job.numbers.pixels(job.numbers.radius)
-    score = load_score(job.run.strategy.score, job.run.experiment.plugins, radius)
-    maps_of = open_maps(job, score)
+    name, numbers = job.run.strategy.score, job.numbers
+    score = load_score(name, job.run.experiment.plugins, numbers.pixels(numbers.radius))
+    passes = name == "mutual_information"
+    read, of_frame, threads = (_of_passes if passes else _of_logits)(job, score)
 
     def work(blocks, tick):
-        coming = maps_of(blocks)
+        coming = in_threads(of_frame, chain.from_iterable(map(read, blocks)), threads)
         for block in blocks:
-            maps = np.empty((block.stop - block.start, *job.numbers.image_size), store.STORED)
-            for i, stored in enumerate(islice(coming, len(maps))):
-                maps[i] = stored
+            maps = []
+            for stored in islice(coming, block.stop - block.start):
+                maps.append(stored)
                 tick()
-            yield partial(write, block, maps)
+            yield partial(write, block, np.stack(maps))
 
     def write(block, maps):
         group = store.reopen(job.place("scores.zarr"), job.key)
@@ -44,27 +44,24 @@ def _open(job: Job):
     return work
 
 
-def _maps(job: Job, score):
-    """Score maps of blocks of frames from their logits, one by one, as they are stored."""
+def _of_logits(job: Job, score):
+    """What reads a block of frames, what makes a frame's map of that, and in how many threads."""
     logits = job.run.logits(job.cycle)
     own = job.run.strategy.score in SCORES
     # a plugin's function may know nothing of GPUs, and not stand several threads at a time
     on, threads = (device(), None) if own else ("cpu", 1)
 
-    def read(blocks):
-        for block in blocks:
-            part = logits.isel(frame=block).load()
-            yield from zip(
-                part[prediction.COARSE].values, part[prediction.FINE].values, strict=True
-            )
+    def read(block):
+        part = logits.isel(frame=block).load()
+        return zip(part[prediction.COARSE].values, part[prediction.FINE].values, strict=True)
 
     def of_frame(maps):
         return store.quantize(prediction.pixel_scores(score, *maps, job.numbers, on))
 
-    return lambda blocks: in_threads(of_frame, read(blocks), threads)
+    return read, of_frame, threads
 
 
-def _dropout_maps(job: Job, score):
+def _of_passes(job: Job, score):
     """The same under MC dropout, whose passes share the features.
 
     Each frame has its own random numbers, so that it does not matter where a run was interrupted,
@@ -75,13 +72,8 @@ def _dropout_maps(job: Job, score):
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
     seeds = job.seed("dropout").generate_state(len(pool), np.uint64) >> np.uint64(1)
 
-    # the passes of several frames may be too much for a GPU's memory
-    threads = None if detector.device.type == "cpu" else 1
-
-    def read(blocks):
-        for block in blocks:
-            for position in positions[block].tolist():
-                yield position, pool.images(position)
+    def read(block):
+        return ((position, pool.images(position)) for position in positions[block].tolist())
 
     def of_frame(frame):
         position, image = frame
@@ -89,8 +81,12 @@ def _dropout_maps(job: Job, score):
         passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
         return store.quantize(to_numpy(score(passes)))
 
-    return lambda blocks: in_threads(of_frame, read(blocks), threads)
+    # the passes of several frames may be too much for a GPU's memory
+    return read, of_frame, None if detector.device.type == "cpu" else 1
 
+
+MAPS = ("image_size", "width", "half_pixel", "double_average")
+DROPOUT = ("mc_passes", "mc_ratio")
 
 score = Step(
     "2_score",
@@ -101,14 +97,6 @@ score = Step(
         "score": run.strategy.score,
         **({"seed": run.seed} if run.strategy.score == "mutual_information" else {}),
     },
-    parameters=(
-        "image_size",
-        "width",
-        "half_pixel",
-        "double_average",
-        "radius",
-        "mc_passes",
-        "mc_ratio",
-    ),
+    parameters=(*MAPS, "radius", *DROPOUT),
     open_shards=_open,
 )

@@ -1,43 +1,25 @@
 """Step 3: a score for every image."""
 
-from functools import partial
-
 import numpy as np
 
 from alkit.aggregation import image_score, region_maxima
-from alkit.loop import cluster, store
+from alkit.loop import store
 from alkit.loop.jsonfile import replacing
 from alkit.loop.step import Job, Step, key_of
 from alkit.loop.steps.shared import frame_table
+from alkit.threads import in_threads
 
 
 def _aggregate(job: Job):
-    positions = job.run.scores(job.cycle)["position"].values
-    n = len(positions)
-    found = cluster.over_shards(aggregate, job, store.blocks(n, store.SHARD_FRAMES), n)
-    z, regions = zip(*found, strict=True) if found else ((), (np.zeros((0, 0, 0), np.float16),))
-    with replacing(job.folder / "region_maxima.npy") as file:
-        np.save(file, np.concatenate(regions), allow_pickle=False)
-    pool = job.run.frames("pool").unlabeled()
-    table = frame_table(pool, positions).assign(z=np.concatenate([np.zeros(0), *z]))
-    with replacing(job.folder / "image_scores.csv") as file:
-        table.to_csv(file, index=False)
+    data = store.open_dataset(job.run.artifact(job.cycle, "2_score", "scores.zarr"))
+    stored, positions = data["score_root"], data["position"].values
+    region, grid = job.numbers.pixels(job.numbers.region), job.numbers.region_grid
+    how = job.run.aggregation(job.cycle)
 
-
-def _open(job: Job):
-    """The work on blocks of frames: their image scores, float64, and the maxima of their regions,
-    float16: enough to find the regions worth a look."""
-    stored = job.run.stored_scores(job.cycle)
-    region = job.numbers.pixels(job.numbers.region)
-    how, grid = job.run.aggregation(job.cycle), job.numbers.region_grid
-
-    def work(blocks, tick):
-        for block in blocks:
-            maps = stored.isel(frame=block).values
-            tick(len(maps))
-            yield partial(aggregated, maps)
-
-    def aggregated(maps):
+    def aggregated(block):
+        """z float64 of a block of frames, and the maxima of their regions, float16: enough to find
+        the regions worth a look."""
+        maps = stored.isel(frame=block).values  # whole numbers, as `store.quantize` makes them
         # a higher score is a higher number in the store, and of those there is less to go through
         highest = store.dequantize(region_maxima(maps, region, grid))
         # the mean of the regions' maxima is Eq. (5)
@@ -45,7 +27,16 @@ def _open(job: Job):
         z = image_score(store.dequantize(maps) if whole else highest, how=how if whole else "mean")
         return np.asarray(z, np.float64), highest.astype(np.float16)
 
-    return work
+    z, regions, n = [], [], len(positions)
+    for own, highest in in_threads(aggregated, store.blocks(n, store.SHARD_FRAMES)):
+        z.extend(own)
+        regions.append(highest)
+        job.progress(len(z), n)
+    with replacing(job.folder / "region_maxima.npy") as file:
+        np.save(file, np.concatenate(regions), allow_pickle=False)
+    table = frame_table(job.run.frames("pool").unlabeled(), positions).assign(z=z)
+    with replacing(job.folder / "image_scores.csv") as file:
+        table.to_csv(file, index=False)
 
 
 aggregate = Step(
@@ -57,5 +48,4 @@ aggregate = Step(
         "aggregation": run.aggregation(cycle),
     },
     parameters=("image_size", "region", "region_grid"),
-    open_shards=_open,
 )

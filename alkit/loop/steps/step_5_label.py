@@ -7,25 +7,16 @@ from alkit.loop.step import Job, Step, data_key, key_of
 
 
 def _label(job: Job):
-    write_json(job.folder / "labels.json", _asked(job) if _by_people(job.run) else _known(job))
-
-
-def _by_people(run: Run) -> bool:
-    return run.experiment.labels != "oracle"
-
-
-def _known(job: Job) -> dict:
-    """What the data set's hidden boxes say."""
-    pool = job.run.frames("pool")  # the oracle alone sees the hidden boxes
-    positions = [frame["position"] for frame in job.run.selection(job.cycle)["chosen"]]
-    answer = labels.to_coco(pool, positions)
-    seconds = len(positions) * job.numbers.label_seconds
-    return {"info": {"source": "oracle", "labeling_seconds": seconds}, **answer}
-
-
-def _asked(job: Job) -> dict:
-    """What people say. Raises `answers.LabelsWanted` until all frames are finished."""
-    return answers.labels(job.run, job.cycle, job.numbers.label_seconds)
+    """Raises `answers.LabelsWanted` until people have finished all frames, where they are asked."""
+    run, seconds = job.run, job.numbers.label_seconds
+    if run.experiment.labels == "oracle":
+        pool = run.frames("pool")  # the oracle alone sees the hidden boxes
+        positions = [frame["position"] for frame in run.selection(job.cycle)["chosen"]]
+        info = {"source": "oracle", "labeling_seconds": len(positions) * seconds}
+        found = {"info": info, **labels.to_coco(pool, positions)}
+    else:
+        found = answers.labels(run, job.cycle, seconds)
+    write_json(job.folder / "labels.json", found)
 
 
 def _inputs(run: Run, cycle: int) -> dict:
@@ -33,7 +24,7 @@ def _inputs(run: Run, cycle: int) -> dict:
         "input_selection": key_of(run, cycle, "4_select"),
         "input_X_u": data_key(run, "pool"),
     }
-    if _by_people(run):
+    if run.experiment.labels != "oracle":
         inputs["input_answers"] = answers.answers_digest(run, cycle)
     return inputs
 
