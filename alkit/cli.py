@@ -16,7 +16,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at, check and fetch the data sets of the catalog.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
-
 labels_app = typer.Typer(help="Have the chosen frames of a cycle labeled by people.")
 app.add_typer(labels_app, name="labels", no_args_is_help=True)
 

@@ -225,9 +225,9 @@ def _placed(detector: Detector) -> Detector:
 
 
 def save_weights(detector: Detector, path: Path):
-    """Write the weights as safetensors, atomically, with their number."""
+    """Write the weights as safetensors, atomically."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-    checkpoints.write(tensors, Path(path), parameters=str(count_parameters(detector)))
+    checkpoints.write(tensors, Path(path))
 
 
 def load_weights(path: Path, profile: Profile) -> Detector:
@@ -246,7 +246,3 @@ def load_weights(path: Path, profile: Profile) -> Detector:
             f"{profile.width}. {textwrap.shorten(str(error), 200)}"
         ) from None
     return _placed(detector).eval()
-
-
-def count_parameters(detector: Detector) -> int:
-    return sum(parameter.numel() for parameter in detector.parameters())

@@ -231,5 +231,5 @@ def measure(experiment: Experiment, scores) -> dict:
         "score": {name: scored(name) for name in scores},
         "aggregate": seconds(aggregated),
         "train": seconds(lambda: training.train(detector, batch, numbers, 1, seed)),
-        "weights": 4 * training.count_parameters(detector),
+        "weights": 4 * sum(each.numel() for each in detector.parameters()),
     }
