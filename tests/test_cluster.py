@@ -319,7 +319,7 @@ def test_no_scheduler_there(workers, alone, toy_copy, monkeypatch):
     run = open_run(toy_copy / "divergence/seed_0")
     forget(run)
     monkeypatch.setenv(cluster.SCHEDULER, "tcp://127.0.0.1:9")
-    with pytest.raises(OSError, match=r"connect to tcp://127.0.0.1:9"):
+    with pytest.raises(RuntimeError, match=r"answers at 'tcp://127.0.0.1:9'.* --scheduler local:N"):
         steps.predict(run, 1)
     assert records.read(run, 1, "1_predict") is None
     for wrong in ("local:", "local:0", "local:two", "local:-1"):

@@ -4,6 +4,8 @@ import ast
 from itertools import pairwise
 from pathlib import Path
 
+from faults.plant import read_faults
+
 ALKIT = Path(__file__).parents[1] / "alkit"
 # The ground comes first. A module imports from its own layer and from those before it. Names are
 # those right under alkit: of modules, or of folders with all that is in them.
@@ -19,7 +21,7 @@ LAYERS = [
     {"cli"},
 ]
 WINGS = {"data", "street", "loop", "labeling", "pages", "studies"}
-LINES, LINES_OF_TOP = 14_571, 3_000  # at most, of Python and JavaScript
+LINES, LINES_OF_TOP = 14_577, 3_000  # at most, of Python and JavaScript
 MODULES_OF_TOP, LINES_OF_MODULE = 19, 350  # at most
 
 
@@ -123,3 +125,7 @@ def test_alkit_grows_no_longer():
     assert sum(top) <= LINES_OF_TOP
     assert len(top) <= MODULES_OF_TOP
     assert not {str(file): n for file, n in lines.items() if n > LINES_OF_MODULE}
+
+
+def test_every_fault_has_its_place_in_the_code():
+    assert len(read_faults()) >= 25  # each of which `make faults` plants

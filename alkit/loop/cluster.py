@@ -65,9 +65,8 @@ def scheduler(where: str | None = None):
 def fill(step, job, group):
     """Write all shards of a step's store that are not done.
 
-    Raises what the work on a shard raises, OSError where no scheduler answers, and RuntimeError
-    where it is lost, workers die again and again on one shard, or their files do not come to be
-    seen here.
+    Raises what the work on a shard raises, and RuntimeError where no scheduler answers, it is lost,
+    workers die again and again on one shard, or their files do not come to be seen here.
     """
     blocks, total = store.shards(group), group["done"].size
     done = total - sum(block.stop - block.start for block in blocks)
@@ -110,9 +109,8 @@ def outcomes(address: str, what: str, submit):
     """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
     the exception that it raised).
 
-    Raises OSError where no scheduler answers, RuntimeError where it is lost. Who stops taking
-    outcomes drops the tasks that are left: workers do not begin them, and those that look stop
-    (`progress`).
+    Raises RuntimeError where no scheduler answers or it is lost. Who stops taking outcomes drops
+    the tasks that are left: workers do not begin them, and those that look stop (`progress`).
     """
     from distributed import as_completed
     from distributed.client import ClosedClientError
@@ -153,8 +151,14 @@ def _outcome(future):
 def _connect(address: str):
     from distributed import Client
 
-    # not the default client: arrays that this process computes stay in it
-    return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    try:
+        # not the default client: arrays that this process computes stay in it
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(
+            f"no Dask scheduler answers at {address!r} ({error}). Start one (`dask scheduler`) and "
+            "workers (`dask worker ADDRESS --nthreads 1`), or give --scheduler local:N"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -37,16 +37,20 @@ def copy_of_repository(folder: Path) -> Path:
     return folder
 
 
-def is_caught(fault: dict, copy: Path) -> tuple[bool, str]:
-    """Whether a test fails in the copy with the fault in it, and the last line that pytest said.
+def read_faults() -> list:
+    """The list. Raises ValueError where a text to replace is not in its file exactly once."""
+    faults = yaml.safe_load((ROOT / "tests/faults/faults.yaml").read_text())
+    for fault in faults:
+        if (n := (ROOT / fault["file"]).read_text().count(fault["old"])) != 1:
+            what = f"{fault['fault']}: {fault['file']}"
+            raise ValueError(f"{what} has {fault['old']!r} {n} times; expected it once")
+    return faults
 
-    Raises ValueError where the text to replace is not there exactly once.
-    """
+
+def is_caught(fault: dict, copy: Path) -> tuple[bool, str]:
+    """Whether a test fails in the copy with the fault in it, and the last line that pytest said."""
     file = copy / fault["file"]
     text = file.read_text()
-    if text.count(fault["old"]) != 1:
-        n = text.count(fault["old"])
-        raise ValueError(f"{fault['fault']}: {fault['file']} has {fault['old']!r} {n} times, not 1")
     file.write_text(text.replace(fault["old"], fault["new"]))
     try:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
@@ -62,8 +66,7 @@ def is_caught(fault: dict, copy: Path) -> tuple[bool, str]:
 
 
 def main(words: list) -> int:
-    faults = yaml.safe_load((ROOT / "tests/faults/faults.yaml").read_text())
-    faults = [f for f in faults if not words or any(w in f["fault"] + f["file"] for w in words)]
+    faults = [f for f in read_faults() if not words or any(w in f["fault"] + f["file"] for w in words)]
     copies, left = queue.Queue(), []
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -9,6 +9,8 @@ from alkit.loop.step import Job, Step, key_of
 from alkit.loop.steps.shared import frame_table
 from alkit.threads import in_threads
 
+NO_REGIONS = np.zeros((0, 0, 0), np.float16)  # where no frame is left to score
+
 
 def _aggregate(job: Job):
     data = store.open_dataset(job.run.artifact(job.cycle, "2_score", "scores.zarr"))
@@ -33,7 +35,7 @@ def _aggregate(job: Job):
         regions.append(highest)
         job.progress(len(z), n)
     with replacing(job.folder / "region_maxima.npy") as file:
-        np.save(file, np.concatenate(regions), allow_pickle=False)
+        np.save(file, np.concatenate(regions or [NO_REGIONS]), allow_pickle=False)
     table = frame_table(job.run.frames("pool").unlabeled(), positions).assign(z=z)
     with replacing(job.folder / "image_scores.csv") as file:
         table.to_csv(file, index=False)
