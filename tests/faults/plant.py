@@ -66,7 +66,8 @@ def is_caught(fault: dict, copy: Path) -> tuple[bool, str]:
 
 
 def main(words: list) -> int:
-    faults = [f for f in read_faults() if not words or any(w in f["fault"] + f["file"] for w in words)]
+    faults = read_faults()
+    faults = [f for f in faults if not words or any(w in f["fault"] + f["file"] for w in words)]
     copies, left = queue.Queue(), []
     with (
         tempfile.TemporaryDirectory() as folder,
