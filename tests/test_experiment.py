@@ -323,7 +323,7 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"bugdet": 3}, "bugdet: Extra inputs are not permitted (got 3); did you mean budget?"),
         (
             {"set": {"raduis": 4}},
-            "raduis: Extra inputs are not permitted (got 4); did you mean radius",
+            "raduis: Extra inputs are not permitted (got 4); did you mean r",
         ),
         ({"set": {"radius": "wide"}}, "radius"),
         ({"profile": "papper"}, "profile 'papper' is unknown"),
