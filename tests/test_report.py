@@ -8,7 +8,7 @@ import pytest
 import yaml
 from IPython.display import HTML
 
-from alkit.loop import runs
+from alkit.loop import experiment, runs
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.settings import checked, read_experiment
 from alkit.pages import report
@@ -52,6 +52,18 @@ def test_it_tells_what_a_reader_needs(page, toy_experiment):
     assert "24 of 24 steps complete" in text
     assert "from alkit" not in text  # the notebook's code
     assert "ledger: one row for each evaluated cycle" in text
+
+
+def test_its_curves_are_those_of_the_ledger(page, toy_experiment):
+    *of_cycles, by_cycle = report.curves(toy_experiment)
+    assert len(of_cycles) == 2
+    table = experiment.ledger(toy_experiment)
+    for line in by_cycle.axes[0].lines:
+        own = table[table["strategy"].isin(["W_l", line.get_label()])].sort_values("cycle")
+        assert line.get_ydata().tolist() == own["miss rate at FPPI 1"].tolist()
+    assert len(by_cycle.axes[0].lines) == 2
+    before, _ = markup(page).split('id="Ledger"')
+    assert before.count("<img ") == 3
 
 
 def test_its_settings_run_again(page):
