@@ -103,3 +103,9 @@ def two_threads():
     """What a process on two cores has."""
     with torch_threads(2):
         yield
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long come first, so that none of them is left to one process at the end."""
+    long = ("test_sweep", "test_experiment", "test_cluster", "test_stores_elsewhere")
+    items.sort(key=lambda item: not item.path.stem.startswith(long))

@@ -58,8 +58,8 @@ FIELDS = {
 }
 
 
-# Kernels and clusters of processes take long; a browser is in tests/browser.
-NOT_HERE = ("notebook_steps", "scaling", "sweep", "explorer")
+# Kernels and processes take long; a browser is in tests/browser.
+NOT_HERE = ("notebook_steps", "scaling", "sweep", "memory", "explorer")
 
 
 @pytest.fixture(scope="module")

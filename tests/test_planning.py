@@ -42,7 +42,7 @@ set:
   mc_passes: 2
 plugins: [twin.py]
 strategies: [divergence, twin, mean-aggregation, mc-dropout, random]
-seeds: [0, 3]
+seeds: [3]
 cycles: 2
 budget: 3
 """
@@ -125,8 +125,8 @@ def test_the_plan_is_what_was_done(sharing):
     table = planned(sharing)
     times, items, seconds, size = counted(sharing)
     assert table["times"].to_dict() == times
-    assert times["1_predict"] == 2 * (1 + 3)  # one for all; then divergence, mean, dropout
-    assert times["2_score"] == 2 * (2 + 3)  # divergence, dropout; then all three
+    assert times["1_predict"] == 1 + 3  # one for all; then divergence, mean, dropout
+    assert times["2_score"] == 2 + 3  # divergence, dropout; then all three
     assert table["images or iterations"].to_dict() == items
     for step in table.index:
         assert table["seconds"][step] == pytest.approx(seconds[step], rel=1e-12), step
