@@ -31,7 +31,7 @@ def released(toy_yaml, tmp_path_factory):
     settings = read_experiment(toy_yaml).model_dump(mode="json") | {
         "profile": "released",
         "set": {
-            "image_size": [96, 128],
+            "image_size": [64, 96],
             "width": 0.25,
             "pretrain_iterations": 12,
             "epochs": 1,
