@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from alkit.data.annotations import read
 from alkit.profiles import unknown
-from alkit.protocols import PROTOCOLS, Found, Protocol, Truth, area_of, prepare
+from alkit.protocols import PROTOCOLS, Detections, GroundTruth, Protocol, area_of, prepare
 
 REFERENCES = 10.0 ** np.arange(-2, 0.01, 0.25)  # FPPI of the log-average miss rate, nine points
 PAIRS = 1 << 13  # pairs of boxes compared in one step: their arrays fit a cache, at 64 kB each
@@ -104,7 +104,7 @@ def evaluate(ground_truth: dict, detections: list[dict], protocol: str = "caltec
     return curve(n_images, *prepare(rules, truth, found), rules)
 
 
-def curve(n_images: int, truth: Truth, found: Found, rules: Protocol) -> Evaluation:
+def curve(n_images: int, truth: GroundTruth, found: Detections, rules: Protocol) -> Evaluation:
     """The curve of arrays that `alkit.protocols.prepare` has made ready."""
     by_image = np.argsort(found.image, kind="stable")
     order = by_image[_descending(found.score[by_image])]  # by score, then by image
@@ -152,7 +152,7 @@ def _mean_over_images(image, first, points, n_images):
     return missed / n_images
 
 
-def hits(truth: Truth, found: Found, rules: Protocol, order: np.ndarray) -> tuple:
+def hits(truth: GroundTruth, found: Detections, rules: Protocol, order: np.ndarray) -> tuple:
     """Pairs of a detection and the real box that it hits, int64 (pairs,) each, and which detections
     an ignore box absorbs, bool (n,). `order` (n,) is that in which detections choose, by descending
     score, and that of the pairs. Where a protocol shares boxes, a detection may hit several."""
@@ -259,7 +259,7 @@ def average_precision(ground_truth: dict, detections: list[dict]) -> dict[str, f
     return {"ap": float(np.mean(precision)), "ap50": float(np.mean(precision[0]))}
 
 
-def _coco(n_images, boxes: Truth | Found, crowd, score) -> COCO:
+def _coco(n_images, boxes: GroundTruth | Detections, crowd, score) -> COCO:
     """Boxes as pycocotools wants them. All ids are our own, from 1: it would sort the images by
     their ids, which may be text, and take an annotation of id 0 for no match."""
     columns = boxes.image + 1, boxes.ltwh, area_of(boxes.ltwh), crowd.astype(int), score

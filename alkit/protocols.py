@@ -68,7 +68,7 @@ PROTOCOLS = {
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """All annotated boxes in file order: the image's position in the list of images (n,),
     [left, top, width, height] (n, 4), whether to ignore the box (n,), and the share of it that is
     visible (n,), where a protocol asks for it."""
@@ -80,7 +80,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """All detections in file order: image (n,), [left, top, width, height] (n, 4), score (n,)."""
 
     image: np.ndarray
@@ -88,8 +88,8 @@ class Found:
     score: np.ndarray
 
 
-def prepare(rules: Protocol, truth: Truth, found: Found) -> tuple[Truth, Found]:
-    """The boxes and detections that a protocol matches with each other."""
+def prepare(rules: Protocol, truth: GroundTruth, found: Detections) -> tuple:
+    """The boxes and detections that a protocol matches with each other: both as given."""
     boxes, detections = truth.ltwh, found.ltwh
     if rules.inside is not None:
         # The numbers of the toolbox's files come back exactly, and with them all its roundings.
@@ -111,8 +111,8 @@ def prepare(rules: Protocol, truth: Truth, found: Found) -> tuple[Truth, Found]:
     keep = (detections[:, 3] >= low / EXPANSION) & (detections[:, 3] < high * EXPANSION)
     truth = replace(truth, ltwh=boxes, ignore=ignore)
     if not rules.ignores:
-        truth = Truth(truth.image[~ignore], boxes[~ignore], ignore[~ignore])
-    return truth, Found(found.image[keep], detections[keep], found.score[keep])
+        truth = GroundTruth(truth.image[~ignore], boxes[~ignore], ignore[~ignore])
+    return truth, Detections(found.image[keep], detections[keep], found.score[keep])
 
 
 def with_aspect(ltwh: np.ndarray, aspect: float) -> np.ndarray:

@@ -65,7 +65,9 @@ def one_class(truth: dict) -> dict:
     return truth | {"annotations": [a | {"category_id": 1} for a in truth["annotations"]]}
 
 
-def by_image(n_images: int, truth: protocols.Truth, found: protocols.Found) -> tuple[list, list]:
+def by_image(
+    n_images: int, truth: protocols.GroundTruth, found: protocols.Detections
+) -> tuple[list, list]:
     """Lists of (box, ignore) and of (box, score), for each image."""
     boxes, detections = ([[] for _ in range(n_images)] for _ in range(2))
     columns = truth.image.tolist(), truth.ltwh.tolist(), truth.ignore.tolist()

@@ -6,7 +6,7 @@ from numbers import Real
 import numpy as np
 
 from alkit.data.records import unique
-from alkit.protocols import PERSON, PROTOCOLS, Found, Protocol, Truth, area_of
+from alkit.protocols import PERSON, PROTOCOLS, Detections, GroundTruth, Protocol, area_of
 
 # Where an annotation may have its visible box: our own name, which is also that of the CityPersons
 # ground truth, then the spellings of others.
@@ -16,7 +16,7 @@ VISIBLE_SHARE = "vis_ratio"  # a number, which goes before the boxes
 
 def read(
     ground_truth: dict, detections: list[dict], rules: Protocol = PROTOCOLS["caltech"]
-) -> tuple[int, Truth, Found]:
+) -> tuple[int, GroundTruth, Detections]:
     """The number of images, the annotated boxes and the detections for a protocol, all checked.
 
     Annotations with "ignore" or "iscrowd" are ignore boxes. Without `rules.by_name` all boxes and
@@ -52,8 +52,8 @@ def read(
     ignore = np.array(ignore, bool) | _other_class(ground_truth, detections, rules.by_name)
     image, ltwh = _placed(annotations, "annotations", position)
     visible = None if rules.visible is None else _visible_share(annotations, ltwh)
-    truth = Truth(image, ltwh, ignore, visible)
-    return len(images), truth, Found(*_placed(detections, "detections", position), score)
+    truth = GroundTruth(image, ltwh, ignore, visible)
+    return len(images), truth, Detections(*_placed(detections, "detections", position), score)
 
 
 def _other_class(ground_truth, detections, by_name) -> np.ndarray:

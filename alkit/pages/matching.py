@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from alkit.evaluation import hits
-from alkit.protocols import PROTOCOLS, Found, Truth
+from alkit.protocols import PROTOCOLS, Detections, GroundTruth
 
 HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an ignore box
 UNKNOWN = ""  # a detection where no boxes are known
@@ -44,7 +44,7 @@ def match(detections: dict, labels: dict, limit: float) -> pd.DataFrame:
     truth = np.concatenate([np.zeros((0, 4)), *(own.ltwh for own in known.values())])
     ignore = np.concatenate([np.zeros(0, bool), *(own.ignore for own in known.values())])
 
-    every = Truth(truth_at, truth, ignore), Found(found_at, found, score)
+    every = GroundTruth(truth_at, truth, ignore), Detections(found_at, found, score)
     detection, box, absorbed = hits(*every, PROTOCOLS["caltech"], np.arange(len(kept)))
     found_kind = np.where(absorbed, ABSORBED, FALSE).astype(object)
     found_kind[detection] = HIT
