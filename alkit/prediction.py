@@ -37,7 +37,7 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
 
 def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profile) -> np.ndarray:
     """How probable a pedestrian is at every pixel of one image uint8 (y, x, 3), for each of the
-    five default boxes: float32 (level, y, x) in [0, 1], as `probabilities` has it.
+    five default boxes: float32 (level, y, x), the same bits whatever the number of torch's threads.
 
     Raises ValueError for an image that is not uint8 or not of the profile's size.
     """
@@ -46,7 +46,7 @@ def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profil
             f"expected an image uint8 {(*profile.image_size, 3)}, the profile's size; got "
             f"{image.dtype} {image.shape}. Open the frames at that size, or give `profile.at(size)`"
         )
-    logits = predict(detector, image, profile)
+    (logits,) = in_threads(lambda image: predict(detector, image, profile), [image], 1)
     return probabilities(logits[COARSE], logits[FINE], profile)
 
 

@@ -78,6 +78,12 @@ def test_diff_says_what_differs(branched):
     assert "no difference" in same
 
 
+def test_nothing_is_deleted_while_a_run_works(toy_copy):
+    with runs.lock(toy_copy), pytest.raises(RuntimeError, match="works in this folder"):
+        branches.clean(toy_copy, delete=True)
+    assert (toy_copy / "divergence/seed_0/cycle_01/scores.zarr").exists()
+
+
 def test_clean_lists_first_and_keeps_what_a_branch_needs(branched):
     source, out = branched
     listed = branches.clean(source)

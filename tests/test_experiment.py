@@ -277,6 +277,8 @@ def test_other_words_change_nothing(toy_copy, edited):
     edited("cli.py", "Active learning", "Actively learning")
     edited("scores.py", '"""', '"""More about it. ')
     edited("training.py", "\nimport math", "\n# why\nimport math")
+    two_sides = "def _two_sides(exclude, name):\n"
+    edited("selection.py", two_sides, two_sides + '    """Before and after."""\n')
     assert set(status.table(toy_copy)["state"]) == {"complete"}
 
 

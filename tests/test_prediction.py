@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from torchthreads import torch_threads
 
 from alkit import catalog, prediction, training
 from alkit.frames import FrameSet
@@ -53,6 +54,14 @@ def test_probabilities_of_an_image_are_those_of_its_logits(detector, image):
     for wrong in (image[1:], image / 255):
         with pytest.raises(ValueError, match="expected an image uint8"):
             prediction.predict_probabilities(detector, wrong, numbers())
+
+
+def test_probabilities_are_the_same_bits_whatever_the_number_of_threads(detector, image):
+    found = []
+    for threads in (1, 3):
+        with torch_threads(threads):
+            found.append(prediction.predict_probabilities(detector, image, numbers()))
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_first_detector_is_trained_or_read_from_a_file(tmp_path, capsys):

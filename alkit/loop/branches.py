@@ -1,5 +1,6 @@
 """Runs that start from others, what differs between two runs, and what may be deleted."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -131,8 +132,14 @@ def _selections(a: Run, b: Run) -> list:
 def clean(out: Path, delete: bool = False) -> str:
     """List the maps and logits of an experiment with their sizes; with `delete`, delete them.
 
-    Kept is what a branch still refers to, and what no complete record could rebuild.
+    Kept is what a branch still refers to, and what no complete record could rebuild. Raises
+    RuntimeError where they were to be deleted while a run works in the folder.
     """
+    with runs.lock(out) if delete else contextlib.nullcontext():
+        return _clean(out, delete)
+
+
+def _clean(out: Path, delete: bool) -> str:
     needed = _needed_by_branches(out)
     lines, freed = [], 0
     for path, record in records.all_records(out):

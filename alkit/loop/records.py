@@ -74,7 +74,7 @@ def code_of(file: Path) -> str:
     for node in ast.walk(tree):
         match node:
             case ast.AST(body=[ast.Expr(value=ast.Constant()), *_]):
-                node.body[0] = ast.Pass()
+                node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
 

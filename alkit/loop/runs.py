@@ -242,8 +242,8 @@ class Run:
         place = place_of(folder, name)
         if not is_there(folder, name, record and record["key"]):
             raise FileNotFoundError(
-                f"{place}: not there. Step {step} of cycle {cycle} has not run, or `alkit clean` "
-                "deleted it; `alkit run` makes it again"
+                f"{place}: not there. Step {step} of cycle {cycle} has not run, which `alkit run` "
+                f"does, or `alkit clean` deleted it: notebooks/{step}.ipynb makes it again"
             )
         return place
 
