@@ -29,7 +29,7 @@ demo: $(READY)  ## Run three cycles of two strategies on street and write the re
 # Tests start processes of their own, which share the cores.
 test: export OMP_NUM_THREADS = 1
 test: $(READY)  ## Run all tests but those of the next two, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The packages of labeling tools pin other versions than ours, so that they have their own place.
 FORMATS := .venv-formats

@@ -107,5 +107,6 @@ def two_threads():
 
 def pytest_collection_modifyitems(items):
     """Files that take long come first, so that none of them is left to one process at the end."""
-    long = ("test_sweep", "test_experiment", "test_cluster", "test_stores_elsewhere")
-    items.sort(key=lambda item: not item.path.stem.startswith(long))
+    long = ["test_experiment", "test_sweep", "test_cluster", "test_stores_elsewhere"]
+    order = {name: k for k, name in enumerate(long)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(long)))
