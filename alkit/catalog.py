@@ -157,14 +157,16 @@ class Entry(_Model):
         return given
 
     def existing_root(self) -> Path | None:
-        """`folder()`, which must exist; None for data that lies nowhere."""
-        if self.root is None:
+        """`folder()`, which must exist; None for data that is drawn."""
+        if self.reader in GENERATORS:
             return None
+        if self.root is None:
+            raise CatalogError(f"{self.name}: reader {self.reader} needs `root`, the data's folder")
         folder = self.folder()
         if not folder.exists():
             raise CatalogError(
                 f"{self.name}: there is nothing at {folder}. `alkit data fetch {self.name}` "
-                f"downloads it or says how to get it; its home is {self.homepage}"
+                f"downloads it or says how to get it; its home is {self.homepage or '?'}"
             )
         return folder
 

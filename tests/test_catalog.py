@@ -291,7 +291,7 @@ def test_where_the_data_lies(toy, tmp_path, monkeypatch):
     assert len(entry(tmp_path, root=str(toy)).open()) == 3
     with pytest.raises(CatalogError, match=r"nothing at .*gone.*data fetch toy.*example\.org/toy"):
         entry(tmp_path, root=str(tmp_path / "gone")).open()
-    with pytest.raises(CatalogError, match=r"args: root: .*got None"):
+    with pytest.raises(CatalogError, match=r"toy: reader coco needs .root."):
         entry(tmp_path, root=None).open()
 
 

@@ -73,7 +73,9 @@ def test_pictures_have_their_own_names_through_all_folders(tmp_path):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"what a Mac adds")
     (root / "notes.txt").write_text("no picture")
-    frames = entry(root).open()
+    (root / "phone.HEIC").write_bytes(b"a picture that no library here decodes")
+    with pytest.warns(UserWarning, match=r"1 pictures like phone\.HEIC are passed over"):
+        frames = entry(root).open()
     assert frames.name == [
         *("img2.png", "img10.png", "gate north/a.jpg", "gate north/b.JPG", "zoë/東京.webp")
     ]

@@ -1,5 +1,6 @@
 """A folder of pictures, a folder of videos, or one video file: frames without boxes."""
 
+import warnings
 from collections import Counter
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from alkit.data.video import Video
 from alkit.frames import FrameSet
 
 VIDEOS = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".gif", ".dng", ".cr2", ".nef", ".arw")
 OPEN_VIDEOS = 4  # of many: each has a decoder, and keeps its latest frames
 
 
@@ -95,6 +97,9 @@ def sources(root: Path, **_) -> tuple[list, list]:
     """No annotations; the pictures, or the videos."""
     if root.is_file():
         return [], [root]
+    if unread := files_below(root, UNREAD):
+        said = f"{len(unread)} pictures like {unread[0].name} are passed over; convert them to JPEG"
+        warnings.warn(f"{root}: {said}", stacklevel=2)
     media = files_below(root, SUFFIXES + VIDEOS)
     pictures = [file for file in media if file.suffix.lower() in SUFFIXES]
     if not media or 0 < len(pictures) < len(media):
