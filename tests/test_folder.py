@@ -17,6 +17,9 @@ from alkit.data.imagefile import read_image
 from alkit.data.readers import folder, mot
 from alkit.data.remembered import remembered
 from alkit.data.video import Video
+from alkit.loop import answers, experiment, runs
+from alkit.loop.settings import checked
+from alkit.pages.explorer.cycle import Cycle
 from alkit.studies import survey
 
 N = 12
@@ -367,3 +370,29 @@ def test_a_file_counts_by_what_it_says(tmp_path, name):
         (tmp_path / name).write_bytes(text.encode())
         said.append(content(tmp_path / name))
     assert said[0] == said[1] != said[2]
+
+
+# --- a whole cycle
+
+
+def test_a_plain_folder_goes_through_a_cycle(tmp_path, toy_settings):
+    """Pictures of several sizes, each under two names, named by their folder's path alone."""
+    root, rng = tmp_path / "my photos", np.random.default_rng(0)
+    for k, size in enumerate([(96, 128), (120, 160), (100, 90)]):
+        image = rng.integers(0, 256, (*size, 3), np.uint8)
+        save(root / f"IMG_{k}.png", image)
+        save(root / "again" / f"copy of {k}.png", image)
+    settings = toy_settings | {"pool": str(root), "labels": "import", "cycles": 1, "budget": 4}
+    settings |= {"strategies": ["divergence", "guided-random"], "held_out": None}
+    del settings["data"]["street-pool"]
+    out = runs.create(tmp_path / "out", checked(settings, "toy"), runs.ROOT / "data_catalog.yaml")
+    with pytest.raises(answers.LabelsWanted, match="0 of 3 frames"):
+        experiment.run(out, notebooks=False)
+    for strategy in settings["strategies"]:
+        run = runs.open_run(out / strategy / "seed_0")
+        chosen = [frame["name"] for frame in run.selection(1)["chosen"]]
+        assert {name[-5] for name in chosen} == {"0", "1", "2"}
+        assert {*chosen} <= {*run.frames("pool").name}
+        cycle = Cycle(run, 1)
+        passed = [p for p in range(6) if p not in cycle.chosen]
+        assert ["the same image" in cycle.reason(p) for p in passed] == [True] * 3
