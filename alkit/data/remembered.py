@@ -19,36 +19,29 @@ from tqdm import tqdm
 
 from alkit.threads import in_threads
 
-CLOCK = 2.0  # seconds in which a file may be written twice without another time: some disks' clock
+CLOCK = 2e9  # nanoseconds: within a tick of a disk's clock a file may change without another time
 
 
 def remembered(what: str, files: Sequence[Path], find: Callable) -> list:
     """find(file), a JSON value, of each file; asked only where the cache does not say it under the
     name `what`. Threads do it, with a progress bar. Raises what `find` and a missing file raise.
     """
-    folders, found = {}, [None] * len(files)
-    for i, file in enumerate(files):
-        folders.setdefault(file.parent, []).append((i, file))
-    for folder, own in folders.items():
-        key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()
-        store = user_cache_path("alkit") / what / f"{key}.json"
-        known, new = _read(store), {}
-        for i, file in own:
-            stat = file.stat()
-            size, written, answer = known.get(file.name, (None,) * 3)
-            if (size, written) == (stat.st_size, stat.st_mtime_ns):
-                found[i] = answer
-            else:
-                new[i] = file, stat
-        bar = {"desc": f"{folder.name}: {what}", "total": len(new), "delay": 2, "leave": False}
-        answers = in_threads(lambda one: find(one[0]), new.values())
-        for i, answer in zip(new, tqdm(answers, **bar), strict=True):
-            found[i], (file, stat) = answer, new[i]
-            if abs(time.time() - stat.st_mtime) > CLOCK:
-                known[file.name] = stat.st_size, stat.st_mtime_ns, answer
-        if new:
-            _write(store, known)
-    return found
+    known = {folder: _read(_store(what, folder)) for folder in {file.parent for file in files}}
+    marks = [[stat.st_size, stat.st_mtime_ns] for stat in (file.stat() for file in files)]
+    own = list(zip(files, marks, strict=True))
+    new = [(f, mark) for f, mark in own if known[f.parent].get(f.name, [])[:2] != mark]
+    answers = in_threads(lambda one: find(one[0]), new)
+    answers = tqdm(answers, what, len(new), delay=2, leave=False)
+    for (file, mark), answer in zip(new, answers, strict=True):
+        known[file.parent][file.name] = [*mark, answer]
+    for folder in {file.parent for file, _ in new}:
+        _write(_store(what, folder), known[folder])
+    return [known[file.parent][file.name][2] for file in files]
+
+
+def _store(what: str, folder: Path) -> Path:
+    key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()
+    return user_cache_path("alkit") / what / f"{key}.json"
 
 
 def _read(store: Path) -> dict:
@@ -60,10 +53,11 @@ def _read(store: Path) -> dict:
 
 
 def _write(store: Path, known: dict):
+    settled = {name: own for name, own in known.items() if abs(time.time_ns() - own[1]) > CLOCK}
     with contextlib.suppress(OSError):  # no place to remember it: it is found out again next time
         store.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False) as file:
-            json.dump(known, file)
+            json.dump(settled, file)
         os.replace(file.name, store)
 
 
@@ -75,11 +69,11 @@ def content(file: Path) -> str:
         with contextlib.suppress(ValueError, RecursionError):  # its reader says what is wrong
             said = json.loads(data, parse_float=_number)
             if isinstance(said, dict):
-                said = {key: said[key] for key in said if key not in ("info", "licenses")}
+                said = said | dict.fromkeys(("info", "licenses"))
             data = json.dumps(said, sort_keys=True).encode()
     elif file.suffix in (".txt", ".ini"):
-        lines = [re.sub(rb"\s*([,=])\s*", rb"\1", line) for line in data.split(b"\n")]
-        lines = [line.strip() for line in lines if line.strip()]
+        lines = [re.sub(rb"\s*([,=])\s*", rb"\1", line.strip()) for line in data.splitlines()]
+        lines = [*filter(None, lines)]
         data = b"\n".join(sorted(lines) if file.suffix == ".ini" else lines)
     return hashlib.sha256(data).hexdigest()
 
