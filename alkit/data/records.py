@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Annotated
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -45,14 +46,15 @@ Box = Annotated[tuple[*LTWH], Strict(False)]
 Many = FailFast()  # of a list: a damaged one of a million records is told by its first error
 
 
-def read_json(text: bytes, where, without: str):
+def read_json(text: bytes, where, without: str, use=lambda record, value: None):
     """The content of a JSON text, objects without one key: polygons are most of a large file.
+    Before one goes, `use(object, its value)` may take from it what it needs.
 
     Raises ValueError that begins with `where`.
     """
 
     def lean(record: dict) -> dict:
-        record.pop(without, None)
+        use(record, record.pop(without, None))
         return record
 
     try:
@@ -76,3 +78,21 @@ def unique(where, what: str, values):
     twice = [value for value, times in Counter(values).items() if times > 1]
     if twice:
         raise ValueError(f"{where}: the {what} {twice[0]!r} comes twice")
+
+
+def check_pixels(where, ltwh, name):
+    """Raise ValueError where boxes [left, top, width, height] look like shares of an image's sides:
+    all of a file, or one under a pixel at the very corner, which `name(its position)` names. Boxes
+    without an area tell nothing."""
+    ltwh = np.reshape(ltwh, (-1, 4))
+    real = np.flatnonzero(ltwh[:, 2:].min(1) > 0)
+    box, far = ltwh[real], (ltwh[:, :2] + ltwh[:, 2:])[real]
+    got = "expected [left, top, width, height] in pixels, got"
+    if len(box) and np.abs(box).max() <= 1:
+        raise ValueError(
+            f"{where}: in pixels? No number of any box is over 1; {got} {box[0].tolist()}"
+        )
+    tiny = real[(box.min(1) >= 0) & (far.max(1) <= 1) & (box[:, 2:].min(1) < 1)]
+    if len(tiny):
+        what = f"{name(tiny[0])}: in pixels? The box is under one pixel"
+        raise ValueError(f"{where}: {what}; {got} {ltwh[tiny[0]].tolist()}")
