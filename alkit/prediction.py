@@ -29,9 +29,8 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back. This
-    is what step 1 stores; `predict_probabilities` gives what it means.
-
-    Raises ValueError for an image that is not uint8 or not of the profile's size.
+    is what step 1 stores; `predict_probabilities` gives what it means. Raises ValueError for an
+    image that is not uint8 or not of the profile's size.
     """
     (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
     return maps

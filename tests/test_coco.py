@@ -178,7 +178,7 @@ IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("
         (change(BOX, "bbox", ["1", 2, 3, 4]), r"annotations.3.bbox.0: .*number \(got '1'\)"),
         (change(BOX, "bbox", None), "annotations.3.bbox: "),
         (change(BOX, "bbox", []), "annotations.3.bbox.0: "),
-        (change(BOX, "bbox", [0.1, 0.2, 0.3, 0.4]), r"annotations.3: in pixels\?"),
+        (change(BOX, "bbox", [0.1, 0.2, 0.3, 0.4]), r"annotations.3: .*in pixels\?"),
         (change(BOX, "image_id", "03"), "annotations.3: none of the images has the id '03'"),
         (change(BOX, "rotation", 30), "annotations.3.rotation: the box is rotated"),
         (change(BOX, "attributes", {"rotation": "90"}), "annotations.3.attributes: the box is rot"),
@@ -281,11 +281,12 @@ def test_without_a_box_and_without_a_polygon_the_record_is_named(folder, outline
         read(folder, one_box(segmentation=outline, bbox=[]))
 
 
-@pytest.mark.parametrize("angle", [0, 0.0, 360, "0", "360.0", None, "", False])
+@pytest.mark.parametrize("angle", [0, 0.0, -0.0, 360, 360.0, "0", "360.0", None, "", False])
 def test_a_box_turned_by_nothing_is_upright(folder, angle):
     whole = one_box(attributes={"rotation": angle, "occluded": True}, rotation=angle)
     assert len(read(folder, whole).boxes[0]) == 1
-    assert len(read(folder, one_box(attributes=["a", 3])).boxes[0]) == 1
+    for others in (["a", 3], "front", {}, None, {"rotations": 90}):
+        assert len(read(folder, one_box(attributes=others)).boxes[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -300,7 +301,7 @@ def test_a_box_turned_by_nothing_is_upright(folder, angle):
 def test_boxes_given_as_shares_of_the_sides_are_refused(folder, boxes):
     data = one_box()
     data["annotations"] = [data["annotations"][0] | {"bbox": box} for box in boxes]
-    with pytest.raises(ValueError, match=r"labels\.json: in pixels\?"):
+    with pytest.raises(ValueError, match=r"labels\.json: .*in pixels\?"):
         read(folder, data)
 
 

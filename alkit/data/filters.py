@@ -137,8 +137,8 @@ def no_box_of(rule: BoxFilter, counts: dict) -> str:
         both = ((name.strip().casefold(), wanted.strip().casefold()) for wanted in rule.classes)
         return max(SequenceMatcher(None, *pair).ratio() for pair in both)
 
-    there = [f"{name!r} {counts[name]}" for name in sorted(counts, key=likeness, reverse=True)]
-    there = ", ".join(there[:NAMED] + ["…"] * (len(there) > NAMED)) or "no boxes at all"
+    nearest = sorted(counts, key=likeness, reverse=True)[:NAMED]
+    there = ", ".join(f"{name!r} {counts[name]}" for name in nearest) or "no boxes at all"
     wanted = " or ".join(map(repr, rule.classes))
     return f"no box of the filter's class {wanted}, which are exact names; there are {there}"
 

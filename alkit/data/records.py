@@ -82,17 +82,14 @@ def unique(where, what: str, values):
 
 def check_pixels(where, ltwh, name):
     """Raise ValueError where boxes [left, top, width, height] look like shares of an image's sides:
-    all of a file, or one under a pixel at the very corner, which `name(its position)` names. Boxes
-    without an area tell nothing."""
+    all of a file, or one under a pixel at the very corner; `name(i)` names the i-th. Boxes without
+    an area tell nothing."""
     ltwh = np.reshape(ltwh, (-1, 4))
-    real = np.flatnonzero(ltwh[:, 2:].min(1) > 0)
-    box, far = ltwh[real], (ltwh[:, :2] + ltwh[:, 2:])[real]
-    got = "expected [left, top, width, height] in pixels, got"
-    if len(box) and np.abs(box).max() <= 1:
-        raise ValueError(
-            f"{where}: in pixels? No number of any box is over 1; {got} {box[0].tolist()}"
-        )
-    tiny = real[(box.min(1) >= 0) & (far.max(1) <= 1) & (box[:, 2:].min(1) < 1)]
-    if len(tiny):
-        what = f"{name(tiny[0])}: in pixels? The box is under one pixel"
-        raise ValueError(f"{where}: {what}; {got} {ltwh[tiny[0]].tolist()}")
+    real = (ltwh[:, 2:] > 0).all(1)
+    shares = real & (np.abs(ltwh) <= 1).all(1)
+    if (real != shares).any():
+        far = ltwh[:, :2] + ltwh[:, 2:]
+        shares &= (ltwh >= 0).all(1) & (far <= 1).all(1) & (ltwh[:, 2:] < 1).any(1)
+    if shares.any():
+        box = f"{name(shares.argmax())}: the box {ltwh[shares.argmax()].tolist()}"
+        raise ValueError(f"{where}: {box}: in pixels? {shares.sum()} of {len(ltwh)} are that small")

@@ -42,8 +42,7 @@ def _load(files) -> tuple[dict, dict]:
 
 
 def _map(file, name: str, score, p: np.ndarray) -> np.ndarray:
-    """What a plugin's score gives, float32 (y, x). Raises ValueError naming the file, and the line
-    of an error in it."""
+    """What a plugin's score gives, float32 (y, x). Raises ValueError with the file and the line."""
     try:
         s = np.asarray(to_numpy(score(p)), np.float32)
     except Exception as error:

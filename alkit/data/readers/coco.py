@@ -1,9 +1,8 @@
 """COCO json: images with boxes in one file. This is how researchers bring their own data.
 
 An image record may carry `sequence` (the video's name) and `frame` (the raw frame number in it).
-As tools write it: the ids 1, 1.0 and "1" are the same one, annotations need none; an image's sides
-may be missing, null or −1, for unknown; the box of an annotation without one is that around its
-polygons.
+The ids 1, 1.0 and "1" are the same, annotations need none; an image's sides may be missing, null or
+−1, for unknown; an annotation without a box has that around its polygons.
 """
 
 import contextlib
@@ -28,22 +27,19 @@ def _one_id(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _upright(value):
-    """Refuse an angle, or attributes with one: CVAT's and Datumaro's boxes are those before they
-    are turned."""
-    angle = value.get("rotation") if isinstance(value, dict) else value
-    try:
-        upright = not isinstance(angle, int | float | str) or float(angle or 0) % 360 == 0
-    except ValueError:
-        upright = False
-    if not upright:
+def _upright(angle):
+    """Refuse a rotated box: CVAT's and Datumaro's are those before they are turned."""
+    if angle and not re.fullmatch(r"-?(0|360)?(\.0*)?", str(angle)):
         raise ValueError("the box is rotated; expected the upright box around it")
-    return value
+    return angle
 
 
 Id = Annotated[int | str, BeforeValidator(_one_id)]
 Size = Annotated[Pixels | None, BeforeValidator(lambda side: None if side == -1 else side)]
 Turn = Annotated[Any, AfterValidator(_upright)]
+Attributes = Annotated[
+    Any, AfterValidator(lambda own: isinstance(own, dict) and _upright(own.get("rotation")))
+]
 
 
 class Image(Record):
@@ -66,7 +62,7 @@ class Annotation(Record):
     iscrowd: Mark | None = None
     ignore: Mark | None = None
     rotation: Turn = None
-    attributes: Turn = None
+    attributes: Attributes = None
 
 
 class Category(Record):
