@@ -312,6 +312,19 @@ def test_small_boxes_and_none_are_no_shares(folder, boxes):
     assert read(folder, data).boxes[0].ltwh.tolist() == boxes
 
 
+def test_files_of_labels_are_read_alike():
+    """As `alkit labels import` does."""
+    data = one_box(image_id="7", bbox=None, segmentation=[[3, 4, 9, 4, 5, 12]])
+    data["images"][0].update(width=-1, height=None)
+    found = coco.load(json.dumps(data).encode(), "labels.json", coco.Coco)
+    (image,), (box,) = found.images, found.annotations
+    assert (image.id, image.width, image.height) == (box.image_id, None, None)
+    assert box.bbox == (3, 4, 6, 8)
+    for wrong in ({"rotation": 30}, {"attributes": {"rotation": 30}}, {"bbox": [0, 0, 0.5, 0.5]}):
+        with pytest.raises(ValueError, match=r"labels\.json: annotations\.0"):
+            coco.load(json.dumps(one_box(**wrong)).encode(), "labels.json", coco.Coco)
+
+
 def test_frames_of_a_sequence(folder):
     with pytest.raises(ValueError, match=r"the frame \('v', 30.0\) comes twice"):
         read(folder, video_data(folder, (("v", 30), ("u", 30), ("v", 30))))

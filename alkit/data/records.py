@@ -92,4 +92,5 @@ def check_pixels(where, ltwh, name):
         shares &= (ltwh >= 0).all(1) & (far <= 1).all(1) & (ltwh[:, 2:] < 1).any(1)
     if shares.any():
         box = f"{name(shares.argmax())}: the box {ltwh[shares.argmax()].tolist()}"
-        raise ValueError(f"{where}: {box}: in pixels? {shares.sum()} of {len(ltwh)} are that small")
+        few = f"{shares.sum()} of {len(ltwh)} boxes are as small"
+        raise ValueError(f"{where}: {box}: in pixels? {few}; expected no shares of the sides")
