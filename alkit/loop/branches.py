@@ -65,9 +65,8 @@ def _take_over(old: Run, new: Run, cycle: int):
                 f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "
                 "--from-cycle first, with `alkit run`"
             )
-        if step is steps.label and (given := answers.path_of(old, cycle)).exists():
-            new.cycle(cycle).mkdir(parents=True, exist_ok=True)
-            shutil.copy2(given, answers.path_of(new, cycle))
+        if step is steps.label:
+            answers.hand_over(old, new, cycle)
         plan = step.plan(new, cycle)
         holder = records.find_equal(new, plan, ())
         if holder is None:

@@ -1,12 +1,11 @@
 """What is to be labeled in a cycle: its chosen frames, at their own size, with proposals."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
 from alkit.frames import FrameSet, fit_factor
-from alkit.loop.records import digest
 from alkit.loop.runs import Run
-from alkit.loop.step import data_key
 
 IGNORE = "ignore"  # the class of a box that is neither a pedestrian nor background
 
@@ -33,10 +32,25 @@ class Task:
         return [frame["position"] for frame in self.chosen]
 
     @cached_property
+    def names(self) -> dict:
+        """Their names by position: what answers are answers to."""
+        return {frame["position"]: str(frame["name"]) for frame in self.chosen}
+
+    @cached_property
     def frames(self) -> FrameSet:
-        """The whole pool at native pixels, without boxes."""
+        """The whole pool at native pixels, without boxes. Raises ValueError if a chosen frame is
+        no longer at its place in it."""
         entry = self.run.entry("pool")
-        return entry.open_unfiltered(**self.run.data_arguments(entry.name)).unlabeled()
+        found = entry.open_unfiltered(**self.run.data_arguments(entry.name)).unlabeled()
+        for position, name in self.names.items():
+            now = str(found.name[position]) if position < len(found) else "none"
+            if now != name:
+                raise ValueError(
+                    f"{self.run.folder}, cycle {self.cycle}: position {position} of {entry.name} "
+                    f"was {name!r} when it was chosen, and is {now!r} now. `alkit run --redo` "
+                    "chooses anew; what people answered is kept by the frames' names"
+                )
+        return found
 
     @cached_property
     def classes(self) -> tuple:
@@ -45,16 +59,26 @@ class Task:
         return tuple(dict.fromkeys((*rule.classes, *rule.ignore_classes, IGNORE)))
 
     @cached_property
-    def id(self) -> str:
-        """A digest of the pool and the chosen positions: what answers are answers to."""
-        return digest([data_key(self.run, "pool"), self.positions])
-
-    @cached_property
     def sizes(self) -> dict:
         """(height, width) of each chosen frame in native pixels; where the images of a data set
         differ in size, only the image itself tells."""
         one = self.frames.image_size
         return {p: tuple(one or self.frames.images(p).shape[:2]) for p in self.positions}
+
+    def pixels(self, position: int) -> str:
+        """A digest of a frame's native pixels, uint8 RGB (y, x, 3); its image is read once."""
+        if position not in self._digests:
+            image = self.frames.images(position)
+            self._digests[position] = hashlib.sha256(image.tobytes()).hexdigest()
+        return self._digests[position]
+
+    @cached_property
+    def _digests(self) -> dict:
+        return {}
+
+    def title(self, position: int) -> str:
+        """A frame in words, for errors."""
+        return f"frame {self.names[position]} (position {position})"
 
     def factor(self, position: int) -> float:
         """The factor from a frame's native pixels to those of the run."""
