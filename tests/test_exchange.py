@@ -418,7 +418,7 @@ def test_frames_never_submitted_keep_no_boxes_to_accept(own, exported, refused):
 def test_one_frame_without_a_word_needs_somebody_to_say_it(own, exported, refused):
     folder, empty = exported("coco"), empty_frame(own)
     edit(folder / FILES["coco"], lambda d: [i.pop("looked_at") for i in d["images"]])
-    assert "`\"looked_at\": true` in the record of its image. If all" in refused(folder)
+    assert '`"looked_at": true` in the record of its image. If all' in refused(folder)
     exchange.take(own, folder, all_looked_at=True)
     assert answers.read(own)[empty].boxes == []
 

@@ -502,7 +502,10 @@ def test_a_write_that_fails_leaves_what_was_there(own, drawing, monkeypatch):
         ([BOX | {"bbox": [5, 6, 0, 50]}], "has no area in the 160×120 image"),
         ([BOX | {"bbox": [5, 6, 999, 50]}], r"box 1 \[5, 6, 999, 50\] reaches out of the 160×120"),
         ([BOX | {"bbox": [-0.9, 6, 0.5, 50]}], "has no area in the 160×120 image"),
-        ([BOX | {"bbox": [5, 6, 0.9, 0.7]}], r"box 1 \[5, 6, 0.9, 0.7\] is under one pixel in the 1"),
+        (
+            [BOX | {"bbox": [5, 6, 0.9, 0.7]}],
+            r"box 1 \[5, 6, 0.9, 0.7\] is under one pixel in the 1",
+        ),
         ([BOX, BOX | {"bbox": [0.2, 0.1, 0.5, 0.6]}], "box 2 .* is under one .*Is it in pixels"),
         ([BOX | {"bbox": [0, 0, 1, 1]}], "box 1 .*Is it in pixels, not in shares"),
         ([BOX, BOX], "box 2 stands there twice"),

@@ -43,11 +43,12 @@ def _bare(name: str) -> str:
     return stem if f"{point}{suffix}".lower() in SUFFIXES else name
 
 
-def _file(address: str) -> str:
-    """The path of a file within an address: `?d=` holds that of a local storage."""
-    place, _, query = address.partition("?")
-    path = parse_qs(query).get("d", [place])[0]
-    return unquote(path).replace("\\", "/")
+def _file(name: str) -> str:
+    """The path of the file that an address is of; `?d=` holds that of a local storage."""
+    if re.match(r"(\w+:/)?/", name):
+        name, _, query = name.partition("?")
+        name = parse_qs(query).get("d", [name])[0]
+    return unquote(name).replace("\\", "/")
 
 
 class Names:
