@@ -63,7 +63,7 @@ def write_coco(file, names, **more):
 def taken(task, file, **how):
     """Names of the frames in the order of the boxes of the file, and what was said."""
     _, notes = exchange.take(task, file, **how)
-    boxes = {a.boxes[0]["bbox"][0]: task.names[p] for p, a in answers.read(task).items()}
+    boxes = {a.boxes[0]["bbox"][0]: POOL[p] for p, a in answers.read(task).items()}
     return [boxes[k] for k in sorted(boxes)], notes
 
 
@@ -178,14 +178,16 @@ def test_names_that_may_be_two_or_another_are_refused(tmp_path, chosen, names, m
 def test_a_column_of_frames_csv_says_what_a_tool_calls_them(tmp_path, sign):
     task = made(tmp_path, ["5.png", "gate 5.png"])
     folder = exchange.export(task, "coco", tmp_path / "given")
-    file = folder / "annotations/instances_default.json"
+    write_coco(folder / "annotations/instances_default.json", ["images/b.png", "9.png"])
     table = (folder / "frames.csv").read_text().replace(",", sign).splitlines()
-    for cells, said in (("x/b.png", "9.png"), None), (("b", "b"), "'images/b.png' may be frame 5"):
+    for cells, said in (
+        (("x/b.png", "9.png"), None),
+        (("b.png", "b.png"), "'images/b.png' may be frame 5"),
+    ):
         lines = [*map(sign.join, zip(table, ["tool", *cells], strict=True))]
         (folder / "frames.csv").write_text("\n".join(lines), encoding="utf-8-sig")
-        write_coco(file, ["9.png", "images/b.png"])
         if said is None:
-            assert taken(task, folder) == (["gate 5.png", "5.png"], [])
+            assert taken(task, folder) == (["5.png", "gate 5.png"], [])
         else:
             with pytest.raises(ValueError, match=said):
                 exchange.take(task, folder, replace=True)
