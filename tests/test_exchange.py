@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from alkit.labeling import checking, exchange, session
-from alkit.loop import answers, steps
+from alkit.loop import answers, records, steps
 from alkit.loop.runs import open_run
 from alkit.loop.task import task
 
@@ -37,6 +37,12 @@ FILES = {
     "coco": "annotations/instances_default.json",
     "label-studio": "tasks.json",
     "cvat": "annotations.xml",
+}
+SAYS = {  # "looked at, nothing there"
+    "coco": '`"looked_at": true` in the record of its image',
+    "label-studio": "its task with a submitted annotation",
+    "cvat": "the image's tag `looked_at`",
+    "yolo": "an empty text file",
 }
 PIXELS = {"coco": 1e-9, "label-studio": 1e-9, "cvat": 0.011, "yolo": 3e-4}  # what digits leave
 EACH = pytest.mark.parametrize("format_", FORMATS)
@@ -347,6 +353,42 @@ def test_a_pixel_over_the_border_is_cut_off(own, exported):
     assert boxes_of(answers.read(own), position) == [(PERSON, [0, 0, width, 39.5])]
 
 
+@EACH
+def test_answers_are_exported_and_come_back(own, exported, tmp_path, format_):
+    """Also when they are in use: whoever needs them elsewhere has them as a file."""
+    exchange.take(own, exported("label-studio"))
+    kept = answers.read(own)
+    steps.label(own.run, 1)
+    folder = exchange.export(own, format_, tmp_path / "again")
+    answers.path_of(own.run, 1).unlink()
+    records.record_path(own.run, 1, "5_label").unlink()
+    exchange.take(own, folder)
+    found = answers.read(own)
+    for position in own.positions:
+        assert_same(boxes_of(found, position), boxes_of(kept, position), PIXELS[format_] + 0.011)
+        assert found[position].seconds == (12.5 if format_ == "label-studio" else None)
+
+
+@EACH
+def test_an_export_goes_on_from_the_answers(own, refused, tmp_path, format_):
+    """Finished, begun, and not yet seen."""
+    full, empty = full_frame(own), empty_frame(own)
+    begun = next(p for p in own.positions if p not in (full, empty) and PROPOSALS[p])
+    drawn = answers.Answer([{"bbox": [1, 2, 9, 30], "label": RIDER}], False, 3.0)
+    finished = answers.Answer([{"bbox": [3, 2, 9, 30], "label": IGNORE}], True, 3.0)
+    answers.write(own, {full: finished, begun: drawn}, "a test")
+    folder = exchange.export(own, format_, tmp_path / "given")
+    problems = refused(folder)
+    assert f"(position {full})" not in problems
+    assert (f"(position {begun})" in problems) == (format_ in ("coco", "label-studio"))
+    assert f"(position {empty})" in problems
+    if format_ != "label-studio":  # whose answers are those that were submitted
+        exchange.take(own, folder, all_looked_at=True, replace=True)
+        found = answers.read(own)
+        assert_same(boxes_of(found, full), [(IGNORE, [3, 2, 9, 30])], PIXELS[format_] + 0.005)
+        assert_same(boxes_of(found, begun), [(RIDER, [1, 2, 9, 30])], PIXELS[format_] + 0.005)
+
+
 # ---- looked at or not ----------------------------------------------------------------------------
 
 
@@ -356,6 +398,8 @@ def test_nothing_there_is_an_answer_and_not_looked_at_is_none(own, exported, ref
     unseen = TRUTH[:empty] + [None] + TRUTH[empty + 1 :]
     message = refused(exported(format_, unseen, "unseen"))
     assert "nothing was imported" in message
+    assert f": {SAYS[format_]}" in message
+    assert "--looked-at-all" in message
     said = {"yolo": "not in the file", "cvat": "does not say that it was looked at"}
     name = re.escape(f"{empty} <script>alert(1)&.png (position {empty})")
     assert re.search(f"{name}: .*{said.get(format_, 'not yet looked at')}", message)

@@ -11,7 +11,7 @@ from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 
 IMAGES = "images/train"
-SAYS = "an empty text file of its name"
+SAYS = "an empty text file of its name (with --looked-at-all: no file)"
 LABELS, DATA = "labels/train", "data.yaml"
 OTHERS = (  # text files that are no labels: lists of the images of a subset, and what tools add
     *("train.txt", "val.txt", "valid.txt", "test.txt", "classes.txt"),
