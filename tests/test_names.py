@@ -133,7 +133,7 @@ def test_exported_names_are_unique_and_can_be_read(tmp_path):
         ("cam1/gate north.jpg", "/data/local-files/?d=pool/cam1/gate%20north.jpg"),
         ("cam2/gate north.jpg", "pool/cam2/gate_north.png"),
         ("cam2/gate north.jpg", "cam2_gate north.jpg"),
-        ("gate north.jpg", "1a2b3c4d-gate north.jpg"),
+        ("gate north.jpg", "gate north.jpg"),
         ("東京.jpg", "a1b2c3d4-東京.jpg"),
         ("東京.jpg", quote("東京.jpg")),
         (CAFE, unicodedata.normalize("NFC", CAFE)),
@@ -156,6 +156,11 @@ def test_roboflow_keeps_the_name_that_it_spoilt(tmp_path):
     ("chosen", "names", "message"),
     [
         (["a/8.png", "b/8.png"], ["8.png", "x.png"], r"'8.png' may be frame a/8.png or b/8.png"),
+        (
+            ["gate north.jpg"],
+            ["0a-gate north.jpg"],
+            "cam1/gate north.jpg or cam2/gate north.jpg or",
+        ),
         (["9.png", "9.jpg"], ["0a1b__9.png"], r"may be frame 9.png or 9.jpg"),
         (["5.png"], ["5_9.png"], "may be frame 5.png or 9.png or 9.jpg"),
         (["5.png"], ["5.png", "0a1b2c3d__5.png"], "is there twice: '5.png' is frame 5.png, too"),

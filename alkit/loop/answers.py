@@ -4,17 +4,18 @@
 that the frame is finished, and the seconds spent on it. "Looked at, nothing there" is an answer
 without boxes; "not yet looked at" is a frame that is not finished.
 
-An answer holds as long as the frame's name and size do, whatever else changed: a frame that is
-chosen in another cycle when a run is made again finds it there, and one that is not chosen now
-keeps its own in the file.
+An answer holds as long as the frame's name and size do, whatever else changed. A frame that is
+chosen in another cycle when a run is made again finds its answer there; a file keeps those of
+frames that are not chosen now.
 """
 
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
+import numpy as np
 from pydantic import Strict
 
 from alkit.data import filters
@@ -27,6 +28,7 @@ from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
 
 SLACK = 1.0  # pixels that a box may reach over the border, cut off without a word
+SAME = 0.05  # pixels: boxes that differ by less in all sides are the same box
 
 
 class LabelsWanted(RuntimeError):
@@ -44,18 +46,19 @@ class LabeledBox(Record):
 class Answer:
     """What is known about one frame: boxes [{"bbox", "label"}]; `looked_at`: True for "finished",
     False for "not yet", None where a file does not say; `seconds` spent, `size` (height, width)
-    as a file states it, `pixels` a digest of the image that was answered, None where unknown."""
+    as a file states it, `pixels` a digest of the image that was answered, None where unknown;
+    `source` says in words where it is from."""
 
     boxes: list = field(default_factory=list)
     looked_at: bool | None = None
     seconds: float | None = None
     size: tuple[int, int] | None = None
     pixels: str | None = None
+    source: str = field(default="", compare=False)
 
 
 class StoredAnswer(Record):
-    """An answer in the file. Before frames went by their names they went by their positions, with
-    the `name` here, without size and pixels."""
+    """An answer in the file; in older files, which go by positions, with the frame's `name`."""
 
     boxes: list[LabeledBox]
     looked_at: bool
@@ -74,14 +77,6 @@ class Stored(Record):
     frames: dict[str, StoredAnswer]
 
 
-class Known(NamedTuple):
-    """What the files of a run hold about a frame: the answer as stored, the file, its `source`."""
-
-    answer: dict
-    file: Path
-    source: str
-
-
 def path_of(run: Run, cycle: int) -> Path:
     """Where the answers of a cycle lie."""
     return run.cycle(cycle) / "answers.json"
@@ -98,21 +93,18 @@ def stored(path: Path) -> dict:
 
 
 def known(task: Task) -> dict:
-    """What was answered about the chosen frames, by position: in the cycle's own file, else in
-    that of another cycle of the run. Raises ValueError if a file is damaged."""
-    own, found = path_of(task.run, task.cycle), {}
-    for path in [own, *sorted(task.run.folder.glob("cycle_*/answers.json"))]:
+    """What was answered about the chosen frames at whatever size: position → Answer, from the
+    cycle's own file, else from another cycle's. Raises ValueError if a file is damaged."""
+    first, found = path_of(task.run, task.cycle), {}
+    for path in [first, *sorted(task.run.folder.glob("cycle_*/answers.json"))]:
         if len(found) < len(task.names):
             content = stored(path)
-            for position, name in task.names.items():
-                if name in content["frames"] and position not in found:
-                    found[position] = Known(content["frames"][name], path, content["source"])
-    return found
-
-
-def _answer(frame: dict) -> Answer:
-    size = frame.get("size") and tuple(frame["size"])
-    return Answer(frame["boxes"], frame["looked_at"], frame["seconds"], size, frame.get("pixels"))
+            for position in task.names.keys() - found:
+                if frame := content["frames"].get(task.names[position]):
+                    own = {k: frame.get(k) for k in ("boxes", "looked_at", "seconds", "pixels")}
+                    size = frame.get("size") and tuple(frame["size"])
+                    found[position] = Answer(**own, size=size, source=content["source"])
+    return {position: found[position] for position in task.positions if position in found}
 
 
 def read(task: Task) -> dict:
@@ -120,41 +112,36 @@ def read(task: Task) -> dict:
 
     Raises ValueError if a file is damaged, or a frame was answered at another size than it has.
     """
-    found = known(task)
-    for position, (frame, path, _) in found.items():
-        if frame.get("size") and tuple(frame["size"]) != task.sizes[position]:
-            which = f"{task.run.folder} --cycle {task.cycle}"
+    found, which = known(task), f"{task.run.folder} --cycle {task.cycle}"
+    for position, answer in found.items():
+        if answer.size not in (None, task.sizes[position]):
             raise ValueError(
-                f"{path}: {task.title(position)} was labeled at {tuple(frame['size'])} pixels "
-                f"(height, width), its image has {task.sizes[position]} now. The answer is neither "
-                f"used nor overwritten. `alkit labels export {which} --format FORMAT` writes all "
-                "answers, with boxes scaled to the size that an image has now and such a frame as "
-                f"not looked at; `alkit labels import {which} FILE --replace` takes them, when "
-                "somebody has looked at those frames"
+                f"{_frame(task, position)} was labeled at {answer.size} pixels (height, width) and "
+                f"has {task.sizes[position]} now; its answer is neither used nor overwritten. "
+                f"`alkit labels export {which} --format FORMAT` writes it scaled and not looked at "
+                f"beside the others; look at it, then `alkit labels import {which} FILE --replace`"
             )
-    return {position: _answer(frame) for position, (frame, _, _) in found.items()}
+    return found
 
 
 def begun(task: Task) -> dict:
     """What labeling goes on from, by position: what is known about a frame, else the detector's
-    boxes, not looked at. Boxes of an answer at another size are scaled to that of the image now,
-    and count as not looked at."""
-    found = {position: _answer(frame) for position, (frame, _, _) in known(task).items()}
+    boxes, not looked at. An answer at another size is scaled, and not looked at either."""
+    found = known(task)
     for position, answer in found.items():
-        now, then = task.sizes[position], answer.size or task.sizes[position]
-        if now != then:
-            x, y = now[1] / then[1], now[0] / then[0]
+        now = task.sizes[position]
+        if answer.size not in (None, now):
+            factors = np.divide(now, answer.size)[[1, 0, 1, 0]]
             for box in answer.boxes:
-                left, top, width, height = box["bbox"]
-                box["bbox"] = inside((x * left, y * top, x * width, y * height), now)
+                box["bbox"] = inside((factors * box["bbox"]).tolist(), now)
             answer.looked_at = False
     return {p: found.get(p) or Answer(task.proposals[p], False) for p in task.positions}
 
 
 def write(task: Task, answers: dict, source: str):
-    """Keep the answers, atomically, and those in the file of frames that are not chosen now;
-    `source` says in words where they are from. An answer of unknown size or pixels gets those that
-    the frame has now. Raises ValueError if the file is damaged."""
+    """Keep the answers, atomically, and those in the file about frames that are not chosen now;
+    `source` says in words where they are from. Unknown sizes and pixels become those of now. Raises
+    ValueError if the file is damaged."""
     run, path = task.run, path_of(task.run, task.cycle)
     frames = stored(path)["frames"] | {
         task.names[position]: {
@@ -170,32 +157,17 @@ def write(task: Task, answers: dict, source: str):
     write_json(path, about | {"frames": frames})
 
 
-def hand_over(old: Run, new: Run, cycle: int):
-    """Give a branch the answers about a cycle's chosen frames."""
-    task = Task(old, cycle)
-    if found := known(task):
-        frames = {task.names[position]: frame for position, (frame, _, _) in found.items()}
-        about = {"run": str(old.folder.relative_to(old.out)), "cycle": cycle}
-        about |= {"source": _sources(found)}
-        write_json(path_of(new, cycle), about | {"frames": frames})
-
-
-def _sources(found: dict) -> str:
-    return ", ".join(dict.fromkeys(source for _, _, source in found.values()))
-
-
 def answers_digest(run: Run, cycle: int) -> str | None:
     """A digest of what was answered about a cycle's chosen frames, for the record of step 5; None
     before the first."""
-    parts = ("boxes", "looked_at", "seconds")
-    found = {p: [frame[k] for k in parts] for p, (frame, _, _) in known(Task(run, cycle)).items()}
-    return digest(sorted(found.items())) if found else None
+    found = known(Task(run, cycle)).items()
+    return digest([[p, a.boxes, a.looked_at, a.seconds] for p, a in found]) if found else None
 
 
 def progress(run: Run, cycle: int) -> tuple[int, int]:
     """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
-    finished = sum(frame["looked_at"] for frame, _, _ in known(task).values())
+    finished = sum(answer.looked_at for answer in known(task).values())
     return finished, len(task.positions)
 
 
@@ -224,13 +196,12 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
         raise LabelsWanted(missing)
     task = Task(run, cycle)
     answers = read(task)
-    changed = [p for p, a in answers.items() if a.pixels and a.pixels != task.pixels(p)]
+    changed = [p for p, a in answers.items() if a.pixels not in (None, task.pixels(p))]
     if changed:
         names = ", ".join(task.names[p] for p in changed[:5]) + ", …" * (len(changed) > 5)
         warnings.warn(
-            f"{run.folder}, cycle {cycle}: {len(changed)} of {len(answers)} frames show other "
-            f"pixels than people labeled, under the same name and size: {names}. Their boxes are "
-            "used; `alkit labels export` writes them, to be looked at",
+            f"{run.folder}, cycle {cycle}: {len(changed)} of {len(answers)} frames have other "
+            f"pixels than people saw, under the same name and size: {names}. Their boxes are used",
             stacklevel=2,
         )
     pool = run.frames("pool").unlabeled()
@@ -249,17 +220,65 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     frames = replace(pool, boxes=LazySequence(len(pool), boxes))
     times = [answers[p].seconds for p in task.positions]
     info = {
-        "source": _sources(known(task)),
+        "source": ", ".join(dict.fromkeys(answer.source for answer in answers.values())),
         "labeling_seconds": sum(seconds_each if t is None else t for t in times),
         "frames_timed": sum(t is not None for t in times),
     }
     return {"info": info, **coco.to_coco(frames, task.positions)}
 
 
+def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = False) -> dict:
+    """The answers of a file, by position, as they may be kept: every frame finished, boxes cut to
+    the image. `found` maps positions to Answers; `says` is how the file's format says "looked at,
+    nothing there".
+
+    Raises ValueError that lists what is wrong where; `all_looked_at` says that frames without
+    boxes and without a word were looked at and show nothing.
+    """
+    kept, problems, given = {}, [], begun(task)
+    for p in task.positions:
+        try:
+            kept[p] = _taken(task, p, found.get(p), len(given[p].boxes), all_looked_at, says)
+        except ValueError as error:
+            problems.append(str(error))
+    if not problems and not all_looked_at and _untouched(found, given):
+        problems.append(
+            "all boxes are exactly those that were exported, and nothing says that anybody looked "
+            "at them. If they are right as they are, give --looked-at-all"
+        )
+    if problems:
+        raise ValueError("\n  ".join([f"{where}: nothing was imported:", *problems]))
+    return kept
+
+
+def _taken(task, position: int, answer: Answer | None, given: int, all_looked_at, says) -> Answer:
+    """The answer of a file about one frame, finished; `given` boxes of it were exported."""
+    what = _frame(task, position)
+    if answer is None:
+        raise ValueError(f"{what}: not in the file; also one that shows nothing is to have {says}")
+    if answer.size is not None and answer.size != task.sizes[position]:
+        raise ValueError(
+            f"{what}: the file says {answer.size} pixels (height, width), the image has "
+            f"{task.sizes[position]}"
+        )
+    if answer.looked_at is False and all_looked_at and given and not answer.boxes:
+        raise ValueError(
+            f"{what}: not yet looked at, the file says, and it does not hold the boxes that were "
+            f"exported ({given}); mark this frame as finished by {says}"
+        )
+    if not all_looked_at and not (answer.looked_at or (answer.looked_at is None and answer.boxes)):
+        said = "the file says that it was not yet looked at"
+        if answer.looked_at is None:
+            said = "no boxes, and the file does not say that it was looked at"
+        raise ValueError(f"{what}: {said}; say so by {says}, or of all by --looked-at-all")
+    now = {"size": task.sizes[position], "pixels": task.pixels(position)}
+    return replace(cleaned(task, position, answer), looked_at=True, **now)
+
+
 def cleaned(task: Task, position: int, answer: Answer) -> Answer:
     """An answer with its boxes cut to the image. Raises ValueError for boxes that are wrong."""
     height, width = task.sizes[position]
-    what, boxes, seen = task.title(position), [], set()
+    what, boxes, seen = _frame(task, position), [], set()
     for k, box in enumerate(answer.boxes, 1):
         where = f"{what}: box {k}"
         box = check(LabeledBox, box, where)
@@ -283,8 +302,27 @@ def cleaned(task: Task, position: int, answer: Answer) -> Answer:
     return replace(answer, boxes=boxes)
 
 
+def _untouched(found: dict, given: dict) -> bool:
+    """Whether a file holds nothing but what was exported, and nobody says that it is right."""
+
+    def same(a, b):
+        near = np.allclose(a["bbox"], b["bbox"], rtol=0, atol=SAME)
+        return near and a["label"] == b["label"]
+
+    return all(
+        not (found[p].looked_at or given[p].looked_at)
+        and len(found[p].boxes) == len(given[p].boxes)
+        and all(any(same(own, box) for box in given[p].boxes) for own in found[p].boxes)
+        for p in given
+    )
+
+
 def count(answers: dict) -> Counter:
     """Frames that are finished, and their boxes by class."""
     counts = Counter(finished=sum(bool(a.looked_at) for a in answers.values()))
     counts.update(box["label"] for a in answers.values() for box in a.boxes)
     return counts
+
+
+def _frame(task: Task, position: int) -> str:
+    return f"frame {task.names[position]} (position {position})"

@@ -1,8 +1,9 @@
 """What is to be labeled in a cycle: its chosen frames, at their own size, with proposals."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from alkit.frames import FrameSet, fit_factor
 from alkit.loop.runs import Run
@@ -43,12 +44,11 @@ class Task:
         entry = self.run.entry("pool")
         found = entry.open_unfiltered(**self.run.data_arguments(entry.name)).unlabeled()
         for position, name in self.names.items():
-            now = str(found.name[position]) if position < len(found) else "none"
-            if now != name:
+            if position >= len(found) or str(found.name[position]) != name:
                 raise ValueError(
-                    f"{self.run.folder}, cycle {self.cycle}: position {position} of {entry.name} "
-                    f"was {name!r} when it was chosen, and is {now!r} now. `alkit run --redo` "
-                    "chooses anew; what people answered is kept by the frames' names"
+                    f"{self.run.folder}, cycle {self.cycle}: {name!r} is not where it was in "
+                    f"{entry.name} when it was chosen. `alkit run --redo` chooses anew, with what "
+                    "people answered"
                 )
         return found
 
@@ -65,20 +65,10 @@ class Task:
         one = self.frames.image_size
         return {p: tuple(one or self.frames.images(p).shape[:2]) for p in self.positions}
 
-    def pixels(self, position: int) -> str:
-        """A digest of a frame's native pixels, uint8 RGB (y, x, 3); its image is read once."""
-        if position not in self._digests:
-            image = self.frames.images(position)
-            self._digests[position] = hashlib.sha256(image.tobytes()).hexdigest()
-        return self._digests[position]
-
     @cached_property
-    def _digests(self) -> dict:
-        return {}
-
-    def title(self, position: int) -> str:
-        """A frame in words, for errors."""
-        return f"frame {self.names[position]} (position {position})"
+    def pixels(self) -> Callable:
+        """A digest of a frame's native pixels, by position; an image is read once."""
+        return cache(lambda p: hashlib.sha256(self.frames.images(p).tobytes()).hexdigest())
 
     def factor(self, position: int) -> float:
         """The factor from a frame's native pixels to those of the run."""

@@ -5,10 +5,10 @@ An image record may carry `sequence` (the video's name) and `frame` (the raw fra
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, PositiveFloat, validate_call
+from pydantic import AliasPath, Field, PositiveFloat, validate_call
 
 from alkit.data.imagefile import check_present, labeled_images
 from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, read_json, unique
@@ -25,6 +25,7 @@ class Image(Record):
     width: Pixels | None = None
     height: Pixels | None = None
     looked_at: bool | None = None  # our own: whether somebody labeled it; see `alkit.labeling`
+    original: Any = Field(None, validation_alias=AliasPath("extra", "name"))  # Roboflow's
 
 
 class Annotation(Record):

@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from alkit.data.records import read_json
-from alkit.labeling import checking, session
+from alkit.labeling import session
 from alkit.labeling.exchange import coco, cvat, label_studio, yolo
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.labeling.exchange.names import Names, image_name
@@ -84,15 +84,10 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
         kept = answers.path_of(task.run, task.cycle)
         asides = (kept.with_name(f"answers.replaced_{k}.json") for k in itertools.count(1))
         aside = next(file for file in asides if not file.exists())
-        if replace and kept.exists():
-            try:
-                answers.stored(kept)
-            except ValueError:
-                os.replace(kept, aside)  # damaged: none of it can be read
         found, notes = _by_position(task, format_.read(bundle), bundle)
         if name == "yolo" and all_looked_at:  # many tools leave no file where there are no boxes
             found = {p: answers.Answer() for p in task.positions} | found
-        checked = checking.checked(task, found, path, format_.SAYS, all_looked_at)
+        checked = answers.checked(task, found, path, format_.SAYS, all_looked_at)
         session.refuse(task)
         if (earlier := answers.known(task)) and not replace:
             raise ValueError(

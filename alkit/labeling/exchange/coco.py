@@ -4,12 +4,7 @@ COCO cannot say whether an image was looked at. Our images carry `looked_at`; wh
 an image with boxes counts as answered.
 """
 
-from typing import Annotated, Any
-
-from pydantic import AliasPath, Field
-
 from alkit.data.readers import coco
-from alkit.data.records import Many
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
@@ -19,18 +14,6 @@ IMAGES = "images"
 SAYS = '`"looked_at": true` in the record of its image'
 FILE = "annotations/instances_default.json"  # where CVAT and datumaro look for boxes
 BOXES = "instances_"  # other files of a COCO data set hold captions, key points and so on
-
-
-class Image(coco.Image):
-    """An image; Roboflow keeps in `extra` the name that it had."""
-
-    original: Any = Field(None, validation_alias=AliasPath("extra", "name"))
-
-
-class Coco(coco.Coco):
-    """The content of a tool's file."""
-
-    images: Annotated[list[Image], Many, Field(min_length=1)]
 
 
 def write(frames: list, classes: tuple, folder):
@@ -55,7 +38,7 @@ def write(frames: list, classes: tuple, folder):
 def read(bundle: Bundle) -> list:
     """(names, answer) of each image. Annotations with `ignore` or `iscrowd` are boxes to
     ignore."""
-    data = coco.load(*bundle.one(files(bundle), "one COCO json"), Coco)
+    data = coco.load(*bundle.one(files(bundle), "one COCO json"), coco.Coco)
     label = {category.id: category.name for category in data.categories}
     found = {}
     for image in data.images:

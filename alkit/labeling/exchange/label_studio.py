@@ -16,7 +16,7 @@ from alkit.loop.jsonfile import write_json
 
 IMAGES = "images"
 FILE, CONFIG = "tasks.json", "label_config.xml"
-SAYS = "its task with a submitted annotation, without regions if it shows nothing"
+SAYS = "a submitted annotation of its task, without regions if it shows nothing"
 LABEL, IMAGE = "label", "image"  # names of the control and of what it labels
 
 
