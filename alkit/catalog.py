@@ -1,9 +1,11 @@
 """The catalog: data_catalog.yaml as validated entries, each of which opens as a `FrameSet`.
 
 The file maps names to entries under `datasets:`; `Entry` lists the fields. Folders are under
-$ALKIT_DATA, which is absolute or relative to the project's root.
+$ALKIT_DATA, which is absolute or relative to the project's root. A folder of pictures or of videos
+is a data set by its path, without an entry.
 """
 
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -23,7 +25,8 @@ from alkit import street
 from alkit.data import filters
 from alkit.data.download import DataFile
 from alkit.data.filters import BoxFilter
-from alkit.data.imagefile import SUFFIXES, read_image
+from alkit.data.imagefile import Orientation
+from alkit.data.remembered import content, remembered
 from alkit.frames import FrameSet
 from alkit.text import problems
 
@@ -46,28 +49,34 @@ Count = Literal[
 
 
 class Entry(_Model):
-    """One data set. `name` is its key in the file. `args` go to the reader; `filter` says which
-    boxes are pedestrians, and `filters` are other ones, by the name that a profile's `box_filter`
-    gives. `image_size` is [height, width] in native pixels, null where images differ. `step` is the
-    distance of the pool's frames in raw frame numbers, `frame_rate` raw frames a second where
-    known. `expect` are known numbers, at native pixels under the filter: instances are the
-    positives, boxes the labeled boxes of the filter's classes before height, aspect and visibility,
-    identities the different objects among the positives."""
+    """One data set; `reader` and, but for what is drawn, `root` have to be given.
+
+    `name` is its key in the file. `args` go to the reader; `filter` says which boxes are
+    pedestrians, and `filters` are other ones, by the name that a profile's `box_filter` gives.
+    `kind` null is video where the reader finds sequences. `orientation` says whether images and
+    videos with a note to turn them are read as "stored", where their boxes are, or "upright"; null
+    is stored, with a warning, where there are annotations, else upright. `image_size` is [height,
+    width] in native pixels, null where images differ. `step` is the distance of the pool's frames
+    in raw frame numbers, `frame_rate` raw frames a second where known. `expect` are known numbers,
+    at native pixels under the filter: instances are the positives, boxes the labeled boxes of the
+    filter's classes before height, aspect and visibility, identities the different objects among
+    the positives."""
 
     name: str = ""
-    title: str
+    title: str = ""
     reader: Literal[READERS]
     root: str | None = None
     args: dict[str, Any] = {}
     filter: BoxFilter = filters.RULES["paper"]
     filters: dict[Literal["paper", "released"], BoxFilter] = {}
-    kind: Literal["stills", "video"]
+    kind: Literal["stills", "video"] | None = None
+    orientation: Orientation | None = None
     image_size: tuple[int, int] | None = None
     step: PositiveFloat = 1
     frame_rate: PositiveFloat | None = None
-    license: str
-    citation: str
-    homepage: str
+    license: str = ""
+    citation: str = ""
+    homepage: str = ""
     files: tuple[DataFile, ...] = ()
     expect: dict[Count, NonNegativeInt] = {}
 
@@ -114,15 +123,19 @@ class Entry(_Model):
         """As `open`, with all labeled objects."""
         read, call = self.reader_module().read, self.reader_args(**args)
         known = inspect.signature(read).parameters
-        if "image_size" in known:  # a reader that draws, at any size
-            call["image_size"] = image_size or self.image_size
+        # image_size is for a reader that draws, at any size
+        own = {"image_size": image_size or self.image_size, "kind": self.kind}
+        own |= {"orientation": self.orientation}
+        call |= {name: value for name, value in own.items() if name in known}
+        if self.orientation and "orientation" not in known:
+            raise CatalogError(f"{self.name}: reader {self.reader} knows no orientation")
         try:
             frames = read(root=self.existing_root(), **call)
         except ValidationError as error:
             raise CatalogError(f"{self.name}: args: {problems(error, known=known)}") from None
         if self.kind == "stills":
             frames = replace(frames, sequence=None, frame=None)
-        elif frames.sequence is None or frames.frame is None:
+        elif self.kind == "video" and (frames.sequence is None or frames.frame is None):
             raise CatalogError(
                 f"{self.name}: it is of kind video, but its frames have no sequence and frame "
                 "number; give them, or set kind: stills"
@@ -144,14 +157,16 @@ class Entry(_Model):
         return given
 
     def existing_root(self) -> Path | None:
-        """`folder()`, which must exist; None for data that lies nowhere."""
-        if self.root is None:
+        """`folder()`, which must exist; None for data that is drawn."""
+        if self.reader in GENERATORS:
             return None
+        if self.root is None:
+            raise CatalogError(f"{self.name}: reader {self.reader} needs `root`, the data's folder")
         folder = self.folder()
         if not folder.exists():
             raise CatalogError(
                 f"{self.name}: there is nothing at {folder}. `alkit data fetch {self.name}` "
-                f"downloads it or says how to get it; its home is {self.homepage}"
+                f"downloads it or says how to get it; its home is {self.homepage or '?'}"
             )
         return folder
 
@@ -163,9 +178,16 @@ class Catalog(dict):
         super().__init__(entries)
         self.path = path
 
-    def __missing__(self, name: str):
+    def __missing__(self, name: str) -> Entry:
+        with contextlib.suppress(CatalogError):
+            entry = Entry(name=str(name), title=str(name), reader="folder", root=str(name))
+            if entry.folder().exists():
+                return entry
         near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
-        raise CatalogError(f"there is no data set {name!r} in {self.path}; nearest names: {near}")
+        raise CatalogError(
+            f"there is no data set {name!r} in {self.path}, and nothing of this path under "
+            f"$ALKIT_DATA; nearest names: {near}"
+        )
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -207,47 +229,34 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
 
 def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
     """Frames at `image_size` = (height, width), in pixels: those of the catalog's data set of this
-    name, or the images in a folder, stills without boxes in the order of their names.
+    name, or the pictures or videos in a folder, without boxes, as the reader `folder` gives them.
 
-    Raises FileNotFoundError for what is neither, and for a folder without images.
+    Raises CatalogError for what is neither, and FileNotFoundError for a folder without any.
     """
-    known = load()
-    if source in known:
-        return known[source].open(image_size)
-    folder = Path(source).expanduser()
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if not files:
-        raise FileNotFoundError(
-            f"{source}: expected a data set of {known.path} or a folder with images "
-            f"({', '.join(SUFFIXES)}); got {'a folder without' if folder.is_dir() else 'neither'}"
-        )
-    names = [file.name for file in files]
-    return FrameSet(folder.name, names, lambda i: read_image(files[i])).resized(image_size)
+    known, folder = load(), Path(source).expanduser()
+    if source not in known and folder.exists():
+        source = folder.absolute()
+    return known[str(source)].open(image_size)
 
 
 def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     """A sha256 over what determines the data: the reader, its generator's version, its arguments
-    with `overrides`, filter, kind and size; the content of annotation files; the names and sizes
-    of images and videos, since hashing their content would take as long as reading the data set.
-    An image changed to another of the same size in bytes goes unnoticed."""
+    with `overrides`, filter, kind, orientation and size; what annotation files say; the names and
+    sizes of images and videos, since hashing their content would take as long as reading the data
+    set. An image changed to another of the same size in bytes goes unnoticed."""
     module = entry.reader_module()
     args = entry.reader_args(**(overrides or {}))
     facts = {
         "reader": [entry.reader, GENERATORS.get(entry.reader)],
         "args": args,
         "filter": entry.filter.model_dump(),
-        "kind": entry.kind,
+        "kind": [entry.kind, entry.orientation],
         "image_size": entry.image_size,
     }
     root = entry.existing_root()
     if root is not None:
         texts, media = module.sources(root, **args)
-        facts["texts"] = [[os.path.relpath(f, root), _digest(f)] for f in texts]
+        said = zip(texts, remembered("content", texts, content), strict=True)
+        facts["texts"] = [[os.path.relpath(file, root), own] for file, own in said]
         facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -35,7 +35,7 @@ def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
     entries = alkit.catalog.load(catalog)
     width = max(map(len, entries), default=0)
     for name, entry in entries.items():
-        print(f"{name:{width}}  {entry.reader:12} {entry.kind:6}  {entry.title}")
+        print(f"{name:{width}}  {entry.reader:12} {entry.kind or '–':6}  {entry.title}")
 
 
 @data_app.command("check")
@@ -44,9 +44,7 @@ def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
     from alkit.studies import survey
 
     findings = survey.check(alkit.catalog.load(catalog)[name])
-    for finding in findings:
-        mark = "ok   " if finding.ok else "WRONG"
-        print(f"{mark} {finding.what}: expected {finding.expected}, found {finding.found}")
+    print(*findings, sep="\n")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -68,6 +66,7 @@ def data_stats(
         limit = ceiling.of_data_set(found, numbers)
         said = "{:.3f} of {} frames".format(*limit) if limit else "–"
         table.loc[f"decoder ceiling, {profile}", found.name] = said
+        table.loc["same image as an earlier one", found.name] = survey.repeated(found.frames)
     print(table.to_string())
     for found in overlap.pairs(surveys):
         warning, to = ("warning: ", sys.stderr) if found.anything else ("", None)

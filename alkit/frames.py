@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -94,7 +95,8 @@ class FrameSet:
     is (height, width), or None where the images differ in size. `boxes[i]` are a `Boxes`, or
     `boxes` is None where nobody has labeled the frames. `sequence` (n,) names each frame's video
     and `frame` (n,) float64 is its position on the pool's sampled grid (raw number / step); both
-    are None for stills.
+    are None for stills. `files` are the image files, one for each frame; None for what is drawn or
+    lies in a video.
     """
 
     dataset: str
@@ -104,6 +106,7 @@ class FrameSet:
     boxes: Sequence[Boxes] | None = field(default=None, repr=False)
     sequence: np.ndarray | None = field(default=None, repr=False)
     frame: np.ndarray | None = field(default=None, repr=False)
+    files: Sequence[Path] | None = field(default=None, repr=False)
 
     def __len__(self):
         return len(self.name)
@@ -125,14 +128,17 @@ class FrameSet:
     def take(self, positions) -> "FrameSet":
         """The frames at the given positions, in that order."""
         positions = np.asarray(positions, np.int64)
-        boxes = None
-        if self.boxes is not None:
-            boxes = LazySequence(len(positions), lambda i: self.boxes[int(positions[i])])
+
+        def taken(items):
+            if items is not None:
+                return LazySequence(len(positions), lambda i: items[int(positions[i])])
+
         return replace(
             self,
             name=[self.name[i] for i in positions],
             read=lambda i: self.read(int(positions[i])),
-            boxes=boxes,
+            boxes=taken(self.boxes),
+            files=taken(self.files),
             sequence=None if self.sequence is None else self.sequence[positions],
             frame=None if self.frame is None else self.frame[positions],
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alkit.data.imagefile import identical
 from alkit.selection import Selection, select, smooth
 
 
@@ -32,16 +33,20 @@ STRATEGIES = {
 
 
 def selected(ranked, budget: int, pool, numbers, labeled, rules: bool = True) -> Selection:
-    """The frames that a profile's numbers choose by what they are ranked by."""
+    """The frames that a profile's numbers choose by what they are ranked by. Of stills that are the
+    same picture one is chosen, and none that shows what was labeled before."""
     sequence, frame = timeline(pool, numbers) if rules else (None, None)
+    now, later = numbers.exclude_now, numbers.exclude_later
+    if pool.sequence is None and pool.files is not None:  # equal pictures: at distance 0
+        sequence, frame, now, later = identical(pool.files), np.zeros(len(pool)), 0, 0
     return select(
         ranked,
         budget,
         sequence=sequence,
         frame=frame,
         labeled=labeled,
-        exclude_now=numbers.exclude_now,
-        exclude_later=numbers.exclude_later,
+        exclude_now=now,
+        exclude_later=later,
         fill=numbers.fill,
     )
 

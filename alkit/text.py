@@ -18,7 +18,8 @@ def problems(error, most: int = 5, known=()) -> str:
     said = []
     for problem in error.errors(include_url=False)[:most]:
         place = ".".join(map(str, problem["loc"]))
-        silent = problem["type"] == "missing" or (problem["type"] == "value_error" and not place)
+        silent = problem["type"].startswith("missing")
+        silent |= problem["type"] == "value_error" and not place
         got = "" if silent else f" (got {reprlib.repr(problem['input'])[:100]})"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import sys
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -18,6 +20,7 @@ from alkit.catalog import CatalogError, Entry
 from alkit.cli import main
 from alkit.frames import FrameSet
 from alkit.profiles import DEMO
+from alkit.strategies import selected
 from alkit.studies import overlap, samples, survey
 from alkit.studies.ceiling import ceiling, of_data_set
 from alkit.studies.overlap import Member, Shared
@@ -30,6 +33,12 @@ ABOUT = {"title": "Toy", "license": "none", "citation": "nobody", "homepage": "h
 BOX = [100, 100, 20, 50]
 
 
+def picture(path):
+    """Noise that no other path has."""
+    rng = np.random.default_rng(zlib.crc32(str(path).encode()))
+    cv2.imwrite(str(path), rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+
+
 def coco(folder, name, frames, images="."):
     """Write a COCO json of (file name, sequence or None, raw frame, boxes), and its images."""
     (folder / images).mkdir(parents=True, exist_ok=True)
@@ -37,7 +46,7 @@ def coco(folder, name, frames, images="."):
     for k, (file, sequence, frame, found) in enumerate(frames):
         path = folder / images / f"{file}.png"
         if not path.exists():
-            cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 200, np.uint8))
+            picture(path)
         time = {} if sequence is None else {"sequence": sequence, "frame": frame}
         records.append({"id": k, "file_name": path.name, "width": WIDTH, "height": HEIGHT} | time)
         boxes += [{"image_id": k, "category_id": 1, "bbox": box} for box in found]
@@ -56,9 +65,8 @@ def mot(folder, *lines, length=20):
     """A MOTChallenge folder with boxes (frame, id) that are all the same size."""
     (folder / "gt").mkdir(parents=True)
     (folder / "img1").mkdir()
-    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for k in range(1, length + 1):
-        cv2.imwrite(str(folder / "img1" / f"{k:06d}.jpg"), image)
+        picture(folder / "img1" / f"{k:06d}.jpg")
     info = {"name": folder.name, "imDir": "img1", "seqLength": length, "imWidth": WIDTH}
     info |= {"imHeight": HEIGHT, "imExt": ".jpg"}
     text = "\n".join(f"{key}={value}" for key, value in info.items())
@@ -143,7 +151,7 @@ def test_two_videos_share_nothing(tmp_path):
     video(tmp_path, "b.json", ("u", 0))
     found = pair(load(tmp_path, a=json_of("a.json"), b=json_of("b.json")))
     assert not found.anything
-    assert overlap.sentence(found) == "a and b: no frame, sequence or identity in common"
+    assert overlap.sentence(found) == "a and b: no frame, picture, sequence or identity in common"
 
 
 def test_a_frame_of_both_is_at_distance_zero(tmp_path):
@@ -427,18 +435,55 @@ def test_an_experiment_whose_test_set_leaks(tmp_path):
 
 
 def test_data_sets_that_cannot_share_are_not_opened(tmp_path, monkeypatch):
-    for images in ("train", "val"):
-        coco(tmp_path / images, "a.json", [("1", None, 0, [BOX])])
-    entries = load(
-        tmp_path,
-        source=street("source", 4),
-        pool=json_of("a.json", root=str(tmp_path / "train"), kind="stills"),
-        test=json_of("a.json", root=str(tmp_path / "val"), kind="stills"),
-    )
+    coco(tmp_path, "a.json", [("1", None, 0, [BOX])])
+    stills = json_of("a.json", kind="stills")
+    entries = load(tmp_path, source=street("source", 4), pool=street("pool", 20), test=stills)
     monkeypatch.setattr(Entry, "open_unfiltered", None)
     assert leaks(entries, "pool", "test") == []
     with pytest.raises(TypeError):
-        leaks(entries, "pool", "pool")
+        leaks(entries, "test", "test")
+
+
+# --- the same picture twice
+
+
+def test_a_test_set_of_copies_leaks_whatever_their_names(tmp_path):
+    coco(tmp_path, "pool.json", [(name, None, 0, [BOX]) for name in "abcd"], "train")
+    coco(tmp_path, "test.json", [(name, None, 0, [BOX]) for name in "ae"], "val")
+    shutil.copy(tmp_path / "train" / "d.png", tmp_path / "val" / "a.png")  # the same bytes
+    again = cv2.imread(str(tmp_path / "train" / "b.png"))  # the same pixels
+    cv2.imwrite(str(tmp_path / "val" / "e.png"), again, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    entries = load(
+        tmp_path,
+        source=street("source", 4),
+        pool={"kind": "stills", "args": {"annotations": "pool.json", "images": "train"}},
+        test={"kind": "stills", "args": {"annotations": "test.json", "images": "val"}},
+    )
+    (line,) = leaks(entries, "pool", "test")
+    assert line.startswith("pool and test share pictures: d.png = a.png, b.png = e.png. A test on")
+    assert survey.repeated(entries["pool"].open()) == "0"
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])
+def test_of_identical_pictures_one_is_chosen(tmp_path, suffix):
+    for k in range(5):
+        picture(tmp_path / f"p{k}.png")
+        image = cv2.imread(str(tmp_path / f"p{k}.png"))
+        for name in (f"p{k}", f"copy of {k}"):
+            cv2.imwrite(str(tmp_path / f"{name}.{suffix}"), image)
+        if suffix != "png":
+            (tmp_path / f"p{k}.png").unlink()
+    entry = catalog.Entry(name="pool", reader="folder", root=str(tmp_path))
+    pool = entry.open()
+    number = np.array([int(name.rpartition(".")[0][-1]) for name in pool.name])
+    ranked = np.array([10.0 * n + pool.name[i].startswith("p") for i, n in enumerate(number)])
+    first = selected(ranked, 3, pool, DEMO, [])
+    assert [pool.name[i] for i in first.indices] == [f"p{k}.{suffix}" for k in (4, 3, 2)]
+    second = selected(ranked, 3, pool, DEMO, first.indices)  # two pictures are left
+    assert [pool.name[i] for i in second.indices] == [f"p{k}.{suffix}" for k in (1, 0)]
+    assert survey.repeated(pool) == "5"
+    same = [line for line in survey.check(entry, progress=False) if not line.expected]
+    assert any("several names" in line.what and "5 times" in line.found for line in same)
 
 
 # --- the notebook's parts

@@ -105,6 +105,46 @@ def test_ten_columns(images):
     assert np.array_equal(boxes.visible, boxes.ltwh)
 
 
+def test_labels_txt_names_the_classes(images):
+    lines = ["1,1,1,1,10,20,1,1,1", "1,2,1,1,10,20,1,2,1"]
+    write_gt(images, *lines)
+    (images / "gt" / "labels.txt").write_text("car\nperson on foot \n", "utf-8-sig")
+    assert mot.read(images).boxes[0].label.tolist() == ["car", "person on foot"]
+    write_gt(images, *lines, "1,3,1,1,10,20,1,3,1")
+    with pytest.raises(ValueError, match=r"2\.7: .*less than or equal to 2 \(got 3"):
+        mot.read(images)
+
+
+@pytest.mark.parametrize("end", ["4,0,0", "1,0,1", "0,1,2"])
+def test_columns_of_visdrone_are_no_world_coordinates(images, end):
+    write_gt(images, "1,1,1,1,10,20,1,1,0,0", f"1,2,1,1,10,20,1,{end}")
+    with pytest.raises(ValueError, match=r"gt\.txt: expected three world coordinates .*VisDrone"):
+        mot.read(images)
+
+
+@pytest.mark.parametrize("end", ["-1,-1,-1", "3.2,1,0", "0,0,0"])
+def test_world_coordinates_may_be_unknown(images, end):
+    write_gt(images, f"1,2,1,1,10,20,1,{end}", f"2,2,1,1,10,20,1,{end}")
+    assert mot.read(images).boxes[0].label.tolist() == ["pedestrian"]
+
+
+@pytest.mark.parametrize(
+    ("digits", "first", "suffix"), [(8, 1, "jpg"), (6, 0, "jpg"), (6, 1, "png"), (1, 7, "bmp")]
+)
+def test_images_by_natural_order_whatever_their_digits(images, digits, first, suffix):
+    for file in (images / "img1").iterdir():
+        file.unlink()
+    for k in range(N, 0, -1):
+        cv2.imwrite(str(images / "img1" / f"{first + k - 1:0{digits}d}.{suffix}"), picture(k))
+    (images / "img1" / "._000001.jpg").write_bytes(b"what a Mac adds")
+    info = images / "seqinfo.ini"
+    info.write_text(info.read_text(), "utf-8-sig")  # as Notepad saves
+    write_gt(images, "3,1,1,1,10,20,1,1,1")
+    frames = mot.read(images)
+    assert [number_of(frames.images(i)) for i in range(N)] == list(range(1, N + 1))
+    assert [len(boxes) for boxes in frames.boxes][:4] == [0, 0, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -137,7 +177,7 @@ def test_a_wrong_number_of_columns_and_an_empty_file(images):
 def test_seqinfo_is_checked(images):
     info = images / "seqinfo.ini"
     (images / "img1" / "000007.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 12 files are missing.*000007\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"000006\.jpg is followed by 000008\.jpg"):
         mot.read(images)
     for media, said in [
         ("imDir=img1\nvideo=x.avi", "expected either imDir"),
@@ -149,6 +189,10 @@ def test_seqinfo_is_checked(images):
             mot.read(images)
     write_info(images, "imDir=img1", length="many")
     with pytest.raises(ValueError, match=r"seqlength: .*'many'"):
+        mot.read(images)
+    write_info(images, "imDir=img1", length=13)
+    cv2.imwrite(str(images / "img1" / "000007.jpg"), picture(7))
+    with pytest.raises(ValueError, match=r"seqLength is 13, but .*img1 holds 12"):
         mot.read(images)
     info.write_text("nothing")
     with pytest.raises(ValueError, match=r"\[Sequence\]"):
@@ -165,13 +209,13 @@ def test_a_plain_folder_is_in_natural_order(tmp_path):
     for k in (10, 9, 1):
         cv2.imwrite(str(tmp_path / f"frame{k}.png"), picture(k))
     (tmp_path / "notes.txt").write_text("no image")
-    frames = mot.read(tmp_path)
+    frames = mot.read(tmp_path, kind="video")
     assert [number_of(frames.images(i)) for i in range(3)] == [1, 9, 10]
     assert frames.frame.tolist() == [1, 2, 3]
     assert frames.image_size == (48, 64)
     assert frames.boxes is None
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty: expected a MOTChallenge folder"):
+    with pytest.raises(FileNotFoundError, match=r"empty: expected a folder of pictures"):
         mot.read(tmp_path / "empty")
 
 
@@ -196,15 +240,12 @@ def test_a_video_in_a_mot_folder(tmp_path):
     assert [file.name for file in texts + media] == ["seqinfo.ini", "gt.txt", "v.avi"]
 
 
-def test_a_video_shorter_than_stated(tmp_path):
+@pytest.mark.parametrize("stated", [N - 2, N + 8])
+def test_a_video_of_another_length_than_seqinfo_says(tmp_path, stated):
     write_video(tmp_path / "v.avi")
-    write_info(tmp_path, "video=v.avi", length=20)
-    frames = mot.read(tmp_path)
-    assert number_of(frames.images(N - 1)) == N
-    for i in (N, N + 3):
-        with pytest.raises(ValueError, match=r"v\.avi: the video ends after 12 frames, 20 were"):
-            frames.images(i)
-    assert number_of(frames.images(3)) == 4  # still readable afterwards
+    write_info(tmp_path, "video=v.avi", length=stated)
+    with pytest.raises(ValueError, match=rf"seqLength is {stated}, but .* 12 frames"):
+        mot.read(tmp_path)
 
 
 def test_not_a_video(tmp_path):

@@ -113,7 +113,7 @@ def test_settings_and_plugin_are_taken(tmp_path):
     assert (s <= 5 * np.log(2)).all()
 
     (tmp_path / "catalog.yaml").write_text(entry)
-    assert "my-video" in catalog.load(tmp_path / "catalog.yaml")
+    assert "my-street" in catalog.load(tmp_path / "catalog.yaml")
 
 
 def test_the_demo_of_readme_is_the_one_that_runs():

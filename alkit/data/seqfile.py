@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from alkit.data.imagefile import read_image
+from alkit.data.remembered import remembered
 from alkit.frames import LazySequence
 
 HEADER_BYTES = 1024
@@ -67,6 +68,10 @@ class SeqFile(LazySequence):
             )
         super().__init__(n, self._image)
 
+    def count(self) -> int:
+        """How many frames can be read, whatever the header states: counted once, and remembered."""
+        return remembered("seq frames", [self.path], lambda _: len(self._frames))[0]
+
     def _image(self, i: int) -> np.ndarray:
         where = f"{self.path}, frame {i} (from 0)"
         if i >= len(self._frames):
@@ -81,10 +86,11 @@ class SeqFile(LazySequence):
 
     @functools.cached_property
     def _frames(self) -> np.ndarray:
-        """Start and size in bytes of each frame up to the first that is damaged, int64 (n, 2)."""
+        """Start and size in bytes of each frame up to the first that is damaged, int64 (n, 2); also
+        of those behind the stated ones."""
         frames, start, footer = [], HEADER_BYTES, None
         with open(self.path, "rb", buffering=0) as file:
-            while start + 4 <= self._bytes and len(frames) < len(self):
+            while start + 4 <= self._bytes:
                 file.seek(start)
                 head = file.read(4 + len(SIGNATURE))
                 size = int.from_bytes(head[:4], "little")

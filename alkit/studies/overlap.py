@@ -6,6 +6,7 @@ data sets may just use the same words, though, so an equal name counts as follow
 - Two data sets are of one *origin* if their images come from the same folder, or if the same
   version of a generator drew both in the same world.
 - *Frames* are shared by name, within one origin.
+- *Pictures* are shared where two image files hold the same pixels, whatever their names.
 - *Sequences* are shared by name, within one origin. Two folders that each have a sequence of one
   name may hold the same video or not: that counts, and the sentence says "if". Of data that is
   drawn, another world or generator shares nothing.
@@ -25,6 +26,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from alkit.catalog import GENERATORS, Entry
+from alkit.data.imagefile import identical
 from alkit.frames import FrameSet
 from alkit.studies.survey import Survey
 
@@ -46,7 +48,8 @@ class Shared(NamedTuple):
     """What two data sets share.
 
     `frames`, `sequences` and `identities` are sorted names and numbers, `identities` None where
-    that cannot be told. `nearest` is the smallest distance in time of a frame of `first` and one of
+    that cannot be told; `pictures` says "name = name" of those that are not among `frames`.
+    `nearest` is the smallest distance in time of a frame of `first` and one of
     `second` within a shared sequence, in raw frames, and `seconds` the same; None without a shared
     sequence, or without a rate. With `certain` False the sequences share a name, maybe no more.
     """
@@ -59,10 +62,11 @@ class Shared(NamedTuple):
     nearest: float | None
     seconds: float | None
     certain: bool
+    pictures: tuple = ()
 
     @property
     def anything(self) -> bool:
-        return bool(self.frames or self.sequences or self.identities)
+        return bool(self.frames or self.sequences or self.identities or self.pictures)
 
 
 def origin(entry: Entry, **args) -> tuple:
@@ -92,8 +96,21 @@ def shared(first: Member, second: Member) -> Shared:
         seconds = nearest / rate if rate and rate == second.entry.frame_rate else None
     if first.numbering == second.numbering and first.identities and second.identities:
         identities = tuple(sorted(first.identities & second.identities))
-    found = tuple(sorted(frames)), tuple(sorted(sequences)), identities
-    return Shared(first.entry.name, second.entry.name, *found, nearest, seconds, certain)
+    found = tuple(sorted(frames)), tuple(sorted(sequences)), identities, nearest, seconds, certain
+    pictures = _pictures(first.frames, second.frames, frames)
+    return Shared(first.entry.name, second.entry.name, *found, pictures)
+
+
+def _pictures(first: FrameSet, second: FrameSet, known: set) -> tuple:
+    """ "name = name" of image files with the same pixels, without the `known` names."""
+    if first.files is None or second.files is None:
+        return ()
+    same = identical([*first.files, *second.files])
+    name_of = dict(zip(same.tolist(), first.name, strict=False))  # those of `first` come first
+    pairs = zip(same[len(first) :].tolist(), second.name, strict=True)
+    return tuple(
+        f"{name_of[k]} = {name}" for k, name in pairs if k in name_of and name not in known
+    )
 
 
 def pairs(surveys: list[Survey]) -> list[Shared]:
@@ -104,7 +121,7 @@ def pairs(surveys: list[Survey]) -> list[Shared]:
 
 def _may_share_videos(first: Entry, second: Entry) -> bool:
     """Whether videos from two places may be the same: not stills, and nothing that is drawn."""
-    return all(entry.kind == "video" and entry.root is not None for entry in (first, second))
+    return all(entry.kind != "stills" and entry.root is not None for entry in (first, second))
 
 
 def _times(part: Member, sequence: str) -> np.ndarray:
@@ -122,16 +139,16 @@ def sentence(found: Shared) -> str:
     """What a pair shares, and that then the one is no test of what was learnt on the other."""
     pair = f"{found.first} and {found.second}"
     if not found.anything:
-        return f"{pair}: no frame, sequence or identity in common"
+        return f"{pair}: no frame, picture, sequence or identity in common"
     parts = []
-    for what in ("sequences", "identities", "frames"):
+    for what in ("sequences", "identities", "frames", "pictures"):
         own = getattr(found, what) or ()
         more = f" and {len(own) - NAMED} more" if len(own) > NAMED else ""
         parts += [f"{what}: {', '.join(map(str, own[:NAMED]))}{more}"] if own else []
     if found.nearest is not None:
         seconds = "" if found.seconds is None else f" = {found.seconds:.3g} s"
         parts.append(f"the nearest are {found.nearest:g} raw frames{seconds} apart")
-    if not found.certain:
+    if found.sequences and not found.certain:
         parts.append("if videos of one name in two folders are the same")
     return (
         f"{pair} share {'; '.join(parts)}. A test on {found.second} is no test: it measures memory"
@@ -155,8 +172,8 @@ def leaks(experiment, catalog) -> list[str]:
         parts = [(catalog[name], arguments(name)) for name in (other, experiment.test)]
         places = [origin(entry, **args) for entry, args in parts]
         (first, _), (second, _) = parts
-        if places[0][0] != places[1][0] and not _may_share_videos(first, second):
-            continue  # nothing to share, and opening a large data set takes long
+        if places[0][0] != places[1][0] and None in (first.root, second.root):
+            continue  # what is drawn shares nothing, and opening a large data set takes long
         members = [
             Member(entry, *place, entry.open_unfiltered(**args), None)
             for (entry, args), place in zip(parts, places, strict=True)

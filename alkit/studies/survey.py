@@ -1,6 +1,8 @@
 """What one pass over a data set finds: its counts, and what is wrong with it."""
 
 import fnmatch
+import hashlib
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ from tqdm import tqdm
 
 from alkit.catalog import CatalogError, Entry
 from alkit.data import filters
+from alkit.data.imagefile import identical
 from alkit.frames import FrameSet
 from alkit.text import sentence
 
@@ -19,7 +22,7 @@ PATIENCE = 2.0  # seconds until a progress bar appears
 
 
 class Finding(NamedTuple):
-    """One line of a check."""
+    """One line of a check; with `expected` None it only says something."""
 
     what: str
     expected: Any
@@ -27,7 +30,13 @@ class Finding(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return self.found == self.expected
+        return self.expected is None or self.found == self.expected
+
+    def __str__(self):
+        if self.expected is None:
+            return f"note  {self.what}: {self.found}"
+        mark = "ok   " if self.ok else "WRONG"
+        return f"{mark} {self.what}: expected {self.expected}, found {self.found}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,22 +114,51 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
 
 
 def check(entry: Entry, progress: bool = True) -> list[Finding]:
-    """Read all of a data set, decode every image, and compare with what the entry expects.
+    """Read all of a data set, decode every image, and compare with what the entry expects; say what
+    was assumed, warned of, and found twice.
 
     Images that are missing or cannot be read are findings of their own; after `MAX_BAD_FILES` of
     them the rest is not read. Raises what opening the entry raises.
     """
-    found = survey(entry, progress)
-    frames, bad = found.frames, []
-    for i in tqdm(range(len(frames)), desc=f"{entry.name}: images", disable=not progress):
-        try:
-            frames.images(i)
-        except (ValueError, OSError) as error:
-            bad.append(Finding(f"image {frames.name[i]}", "readable", str(error)))
-            if len(bad) == MAX_BAD_FILES:
-                break
+    bad, names_of = [], {}  # names by the digest of the pixels
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        found = survey(entry, progress)
+        frames = found.frames
+        for i in tqdm(range(len(frames)), desc=f"{entry.name}: images", disable=not progress):
+            try:
+                digest = hashlib.sha256(frames.images(i).tobytes()).digest()
+                names_of.setdefault(digest, []).append(str(frames.name[i]))
+            except (ValueError, OSError) as error:
+                bad.append(Finding(f"image {frames.name[i]}", "readable", str(error)))
+                if len(bad) == MAX_BAD_FILES:
+                    break
     n = f"{len(bad)} or more" if len(bad) == MAX_BAD_FILES else len(bad)
-    return [Finding("unreadable images", 0, n), *bad, *compare_counts(found)]
+    findings = [Finding("unreadable images", 0, n), *bad, *compare_counts(found)]
+    notes = {str(warning.message): "warning" for warning in warned}
+    if twice := [" = ".join(names) for names in names_of.values() if len(names) > 1]:
+        notes[f"{len(twice)} times; {'; '.join(twice[:3])}"] = "the same image under several names"
+    return [*findings, *(Finding(what, None, said) for said, what in notes.items()), *_asked(found)]
+
+
+def _asked(found: Survey) -> list[Finding]:
+    """What the entry leaves open."""
+    entry, notes = found.entry, []
+    if entry.kind is None:
+        kind = "stills" if found.frames.sequence is None else "video"
+        notes.append(Finding("kind", None, f"{kind} is assumed; say kind: stills or kind: video"))
+    open_ = [name for name in ("title", "license", "citation", "homepage") if not vars(entry)[name]]
+    if open_:
+        said = "not given; whoever reads your results asks for them"
+        notes.append(Finding(", ".join(open_), None, said))
+    return notes
+
+
+def repeated(frames: FrameSet) -> str:
+    """How many image files hold the same pixels as an earlier one; "–" where there are no files."""
+    if frames.files is None:
+        return "–"
+    return str(len(frames) - len(np.unique(identical(frames.files))))
 
 
 def compare_counts(found: Survey) -> list[Finding]:

@@ -11,12 +11,14 @@ label, objInit, objStr, objEnd, objHide; then maxObj, altered, log, logLen.
 
 import functools
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, validate_call
+from tqdm import tqdm
 
 from alkit.data import filters
 from alkit.data.imagefile import check_present, files_of
@@ -62,14 +64,23 @@ def read(
     whole data set, the same in whatever part of it is read: (set · 10⁴ + video) · 10⁹ + id, or the
     video's position in place of set · 10⁴ + video where names are not as above.
 
-    Opening reads the videos' headers. A video's annotations are read when one of its boxes is first
-    asked for, and kept; `with_positives` reads all at once, with a progress bar.
+    Opening counts the videos' frames, once. A video's annotations are read when one of its boxes is
+    first asked for, and kept; `with_positives` reads all at once, with a progress bar.
 
     Raises as all readers do, also for a frame behind the last annotated one, and where no frame is
     left.
     """
     videos = _videos(root, sets)
     names, seqs = list(videos), [SeqFile(path) for path in videos.values()]
+    for seq in tqdm(seqs, f"{root.name}: counting frames", delay=2, leave=False):
+        if (n := seq.count()) < len(seq):
+            raise ValueError(
+                f"{seq.path}: the header states {len(seq)} frames, but the file ends, or is "
+                f"damaged, after {n}; copy or download it again"
+            )
+        if n > len(seq):
+            said = f"the header states {len(seq)} frames, which are used; the file holds {n}"
+            warnings.warn(f"{seq.path}: {said}", stacklevel=2)
     vbbs = None if annotations is None else _annotation_files(root / annotations, names)
     annotated = functools.cache(lambda v: read_vbb(vbbs[v]))
     number_of = _video_numbers(names)

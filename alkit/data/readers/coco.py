@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AliasPath, Field, PositiveFloat, validate_call
 
-from alkit.data.imagefile import check_present, labeled_images
+from alkit.data.imagefile import Orientation, check_present, labeled_images
 from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, read_json, unique
 from alkit.frames import Boxes, FrameSet
 
@@ -98,6 +98,7 @@ def read(
     sequences: list[Id] | Id | None = None,
     frames: tuple[int, int] | None = None,
     step: PositiveFloat = 1,
+    orientation: Orientation | None = None,
 ) -> FrameSet:
     """The frames of a COCO json at native pixels, with all its boxes; labels are category names.
 
@@ -153,7 +154,7 @@ def read(
     check_present(path, [root / images / name for name in names])
     sizes = [(image.height, image.width) for image in records]
     image_of = [position[a.image_id] for a in found]
-    opened = labeled_images(path.stem, root / images, names, sizes, image_of, boxes)
+    opened = labeled_images(path.stem, root / images, names, sizes, image_of, boxes, orientation)
     if not timed:
         return opened
     number = np.array([image.frame for image in records]) / step

@@ -1,15 +1,17 @@
-"""MOTChallenge: a folder with seqinfo.ini and gt/gt.txt; also a plain folder of images, or one
-video file, both without boxes."""
+"""MOTChallenge: a folder with seqinfo.ini and gt/gt.txt; what has no seqinfo.ini is read as
+`folder` does."""
 
 import configparser
 import re
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, validate_call
 
-from alkit.data.imagefile import SUFFIXES, check_present, read_image
+from alkit.data.imagefile import SUFFIXES, Orientation, files_below, read_image
+from alkit.data.readers import folder
 from alkit.data.records import LTWH, FileName, check, unique
 from alkit.data.video import Video
 from alkit.frames import Boxes, FrameSet, LazySequence, boxes_by_image
@@ -40,19 +42,23 @@ class Info(BaseModel):
     imwidth: PositiveInt
     imheight: PositiveInt
     imdir: FileName | None = None
-    imext: str = ".jpg"
     video: FileName | None = None
 
 
 @validate_call
 def read(
-    root: Path, *, frames: tuple[PositiveInt, PositiveInt] | None = None, step: PositiveInt = 1
+    root: Path,
+    *,
+    kind: Literal["stills", "video"] | None = None,
+    frames: tuple[PositiveInt, PositiveInt] | None = None,
+    step: PositiveInt = 1,
+    orientation: Orientation | None = None,
 ) -> FrameSet:
     """The frames of one video at native pixels.
 
     `root` is a MOTChallenge folder, whose seqinfo.ini names the image folder (`imDir`) or a video
-    file (`video`); or a folder of images, sorted by name with numbers in natural order; or a video
-    file. The last two, and a folder without gt/gt.txt, have no boxes.
+    file (`video`); anything else is read by `folder.read`, which `kind` is for. Images count in
+    natural order, whatever their digits, and have to be `seqLength` consecutive ones.
 
     `frames` = [first, last] takes only these frames, **counted from 1** as MOTChallenge does, both
     included; `step` then takes every step-th of them. `.frame` is the file's own number, from 1,
@@ -62,24 +68,33 @@ def read(
     left, top, width, height, confidence, three world coordinates; all are pedestrians, and
     confidence 0 is an ignore box. Nine columns (MOT16 and later): frame, id, left, top, width,
     height, active, class, visibility; active 0 is an ignore box, and labels are those of
-    `CLASSES`. The file gives the visible part as a fraction only, not its place: `visible` is the
-    box shrunk about its center, in both directions alike, to this fraction of its area.
+    `CLASSES`, or of gt/labels.txt (CVAT writes it), a name a line. The file gives the visible part
+    as a fraction only, not its place: `visible` is the box shrunk about its center, in both
+    directions alike, to this fraction of its area. Without gt/gt.txt there are no boxes.
 
-    Raises as all readers do, also for a frame outside the video and an id twice in a frame.
+    Raises as all readers do, also for a frame outside the video, an id twice in a frame, and ten
+    columns whose last three are no world coordinates, as of VisDrone.
     """
-    name, media, info = _media(root)
-    size = (info.imheight, info.imwidth) if info else None
-    if len(media) == 1 and media[0].suffix.lower() not in SUFFIXES:
-        images = Video(media[0], info and info.seqlength)
-        size = size or images.image_size
-    else:
-        size = size or read_image(media[0]).shape[:2]
-        images = LazySequence(len(media), lambda i: read_image(media[i], size))
+    if not (root / "seqinfo.ini").is_file():
+        return folder.read(root, kind=kind, frames=frames, step=step, orientation=orientation)
+    info, media = _media(root)
+    truth, size = root / "gt" / "gt.txt", (info.imheight, info.imwidth)
+    orientation = orientation or (None if truth.is_file() else "upright")
+    images = (
+        Video(media[0], orientation)
+        if info.video
+        else LazySequence(len(media), lambda i: read_image(media[i], size, None, orientation))
+    )
     n = len(images)
+    if n != info.seqlength:
+        raise ValueError(
+            f"{root / 'seqinfo.ini'}: seqLength is {info.seqlength}, but {media[0].parent} holds "
+            f"{n} frames; correct the one or complete the other"
+        )
     first, last = frames or (1, n)
     if not first <= last <= n:
         raise ValueError(f"{root}: expected frames [first, last] of 1 to {n}, got {frames}")
-    truth = root / "gt" / "gt.txt"
+    name = info.name
     video = FrameSet(
         dataset=name,
         name=[f"{name}/{k:06d}" for k in range(1, n + 1)],
@@ -88,33 +103,25 @@ def read(
         boxes=_ground_truth(truth, n) if truth.is_file() else None,
         sequence=np.full(n, name),
         frame=np.arange(1, n + 1) / step,
+        files=None if info.video else media,
     )
     return video.take(range(first - 1, last, step))
 
 
 def sources(root: Path, **_) -> tuple[list, list]:
-    """seqinfo.ini and gt.txt where they are there; the images, or the video."""
-    texts = [file for file in (root / "seqinfo.ini", root / "gt" / "gt.txt") if file.is_file()]
-    return texts, _media(root)[1]
+    """seqinfo.ini, and gt.txt and labels.txt where they are there; the images, or the video."""
+    if not (root / "seqinfo.ini").is_file():
+        return folder.sources(root)
+    texts = [root / "seqinfo.ini", root / "gt" / "gt.txt", root / "gt" / "labels.txt"]
+    return [file for file in texts if file.is_file()], _media(root)[1]
 
 
-def _media(root: Path) -> tuple[str, list[Path], Info | None]:
-    """The video's name, its media files (one video, or the images in order), and seqinfo.ini."""
-    if root.is_file():
-        return root.stem, [root], None
+def _media(root: Path) -> tuple[Info, list[Path]]:
+    """What seqinfo.ini says, and the media files: one video, or the images in order."""
     info_file = root / "seqinfo.ini"
-    if not info_file.is_file():
-        images = [f for f in root.iterdir() if f.suffix.lower() in SUFFIXES]
-        if not images:
-            raise FileNotFoundError(
-                f"{root}: expected a MOTChallenge folder, a folder of images or a video file; here "
-                "are no seqinfo.ini and no images"
-            )
-        return root.name, sorted(images, key=_natural), None
-
     parser = configparser.ConfigParser()
     try:
-        parser.read_string(info_file.read_text())
+        parser.read_string(info_file.read_text("utf-8-sig"))
         info = dict(parser["Sequence"])
     except (configparser.Error, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"{info_file}: no section [Sequence] can be read: {error}") from None
@@ -122,20 +129,23 @@ def _media(root: Path) -> tuple[str, list[Path], Info | None]:
     if (info.imdir is None) == (info.video is None):
         raise ValueError(f"{info_file}: expected either imDir (a folder) or video (a file)")
     if info.video is not None:
-        return info.name, [root / info.video], info
-    folder = root / info.imdir
-    files = [folder / f"{k:06d}{info.imext}" for k in range(1, info.seqlength + 1)]
-    check_present(info_file, files)
-    return info.name, files, info
-
-
-def _natural(file: Path) -> list:
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.name)]
+        return info, [root / info.video]
+    images = files_below(root / info.imdir, SUFFIXES)
+    if not images:
+        raise FileNotFoundError(f"{info_file}: expected images in {root / info.imdir}, got none")
+    numbers = [re.search(r"\d*$", file.stem)[0] for file in images]
+    for k, (one, other) in enumerate(pairwise(numbers if all(numbers) else ())):
+        if int(other) != int(one) + 1:  # the boxes of all images behind a gap would be others'
+            raise FileNotFoundError(
+                f"{info_file}: expected images with consecutive numbers, but {images[k]} is "
+                f"followed by {images[k + 1].name}"
+            )
+    return info, images
 
 
 def _ground_truth(path: Path, n_frames: int) -> LazySequence:
     """The `Boxes` of each frame of the video."""
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     table = np.ones((0, 9))
     try:
         table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2) if lines else table
@@ -145,11 +155,22 @@ def _ground_truth(path: Path, n_frames: int) -> LazySequence:
         raise ValueError(
             f"{path}: expected nine (MOT16 and later) or ten columns (MOT15), got {table.shape[1]}"
         )
+    names, classes = path.with_name("labels.txt"), CLASSES
+    if names.is_file():
+        classes = [*map(str.strip, names.read_text("utf-8-sig").rstrip().splitlines())]
     in_video = Annotated[int, Field(ge=1, le=n_frames)]
-    known = Annotated[int, Field(ge=1, le=len(CLASSES))], Annotated[float, Field(ge=0, le=1)]
+    known = Annotated[int, Field(ge=1, le=len(classes))], Annotated[float, Field(ge=0, le=1)]
     end = known if table.shape[1] == 9 else (FiniteFloat,) * 3
     row = tuple[in_video, int, *LTWH, FiniteFloat, *end]
     check(list[row], table.tolist(), f"{path}: row, column")
+    world = table[:, 7:10]
+    if table.shape[1] == 10 and np.all(world % 1 == 0) and not np.isin(world, (-1, 0)).all():
+        raise ValueError(
+            f"{path}: expected three world coordinates at the end of ten columns (MOT15), got "
+            f"{world[0].tolist()}, which are rather class, truncation and occlusion (VisDrone). "
+            "Write nine columns, with class and visibility, and the names of the classes, from 1, "
+            "in labels.txt beside it"
+        )
     frame, identity, _, _, _, _, active = table.T[:7]
     kind, visibility = table.T[7:] if table.shape[1] == 9 else np.ones((2, len(table)))
     known = identity >= 0
@@ -157,6 +178,7 @@ def _ground_truth(path: Path, n_frames: int) -> LazySequence:
     ltwh = table[:, 2:6] - (1, 1, 0, 0)  # the file counts pixels from 1
     size = ltwh[:, 2:] * np.sqrt(visibility)[:, None]
     visible = np.hstack([ltwh[:, :2] + (ltwh[:, 2:] - size) / 2, size])
-    labels = np.array(CLASSES)[kind.astype(int) - 1]
+    one = np.array(classes if table.shape[1] == 9 else CLASSES)
+    labels = one[kind.astype(int) - 1]
     boxes = Boxes(ltwh, labels, active == 0, visible, np.maximum(identity, -1))
     return boxes_by_image(n_frames, frame.astype(int) - 1, boxes)

@@ -193,6 +193,8 @@ class Cycle:
                 return f"labeled in cycle {self.labeled[position]}"
             case Reason.UNSCORED:
                 return "not scored"
+            case Reason.EXCLUDED_NOW | Reason.EXCLUDED_LATER if self.pool.sequence is None:
+                return f"rank {row['rank']}, passed over: the same image was chosen before"
             case Reason.EXCLUDED_NOW:
                 other, distance = self.near(position, self.chosen)[0]
                 rule, then = 1, f"chosen {self.table['order'][other]}."
