@@ -167,8 +167,7 @@ def answers_digest(run: Run, cycle: int) -> str | None:
 def progress(run: Run, cycle: int) -> tuple[int, int]:
     """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
-    finished = sum(answer.looked_at for answer in known(task).values())
-    return finished, len(task.positions)
+    return sum(answer.looked_at for answer in known(task).values()), len(task.positions)
 
 
 def wanted(run: Run, cycle: int) -> str:

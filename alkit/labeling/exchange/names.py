@@ -30,14 +30,8 @@ def image_name(name: str, position: int) -> str:
 
 
 def _words(name: str) -> list[str]:
-    """Runs of letters and digits, in one spelling."""
-    return re.findall(r"[^\W_]+", unicodedata.normalize("NFC", _unquoted(name)).casefold())
-
-
-def _unquoted(name: str) -> str:
-    while (plain := unquote(name)) != name:
-        name = plain
-    return name
+    """Runs of letters and digits, in one spelling, without quotes of addresses."""
+    return re.findall(r"[^\W_]+", unicodedata.normalize("NFC", unquote(name)).casefold())
 
 
 def _bare(name: str) -> str:
@@ -92,7 +86,7 @@ class Names:
     def _fitting(self, name: str) -> set:
         """Frames with the longest runs of words in the name that end in its last part."""
         signs = r"[/\\?=&]" if re.match(r"(\w+:/)?/", name) else r"[/\\]"  # of an address
-        parts = re.split(signs, _unquoted(name[:LONGEST]))
+        parts = re.split(signs, unquote(unquote(name[:LONGEST])))
         last = max(range(len(parts)), key=lambda k: (_bare(parts[k]) != parts[k], k))
         before, words = _words("/".join(parts[:last])), _words("/".join(parts[: last + 1]))
         runs = {
