@@ -80,6 +80,7 @@ RENAMED = {  # the name of an exported file or of the data set, by what happened
     "large letters": "{stem}.PNG",
     "underscores": "images/{underscores}.png",
     "a signed address": SIGNED,
+    "a copy": "Copy of {stem} (copy).png",
     "a quoted address": "https://example.org/o/images%2F{0}?alt=media",
 }
 
@@ -106,6 +107,12 @@ def test_what_tools_make_of_names(tmp_path, how, own):
     assert len(notes) == 5
     for name, frame in zip(names, found, strict=True):
         assert any(name in note and frame in note for note in notes)
+
+
+def test_digits_of_a_tool_take_no_frame_from_its_exported_name(tmp_path):
+    task = made(tmp_path, ["5.png", "IMG_0010.JPG"])
+    names = ["000005-5 (9).png", "images/000012-IMG-0010_5.png"]
+    assert taken(task, write_coco(tmp_path / "a.json", names))[0] == ["5.png", "IMG_0010.JPG"]
 
 
 @pytest.mark.parametrize("name", ["{}", "images/{}", "/data/local-files/?d=given/images/{}"])

@@ -58,16 +58,16 @@ class Names:
                         self._given[f"/{called}"].add(files[row["file"]])
 
     @cached_property
-    def _pool(self) -> dict:
-        """Positions by the words of exported names and of own names, in their folders and without.
+    def _pool(self) -> tuple[dict, dict]:
+        """Positions by the words of exported names, and of own names in their folders and without.
         Of all frames: what another one fits better is no chosen one's."""
-        found = defaultdict(set)
+        files, owns = defaultdict(set), defaultdict(set)
         for position, name in enumerate(map(str, self.task.frames.name)):
+            files["-".join(_words(_bare(image_name(name, position))))].add(position)
             parts = _bare(name).split("/")
-            paths = ["/".join(parts[k:]) for k in range(len(parts))]
-            for one in (_bare(image_name(name, position)), *paths):
-                found["-".join(_words(one))].add(position)
-        return found
+            for k in range(len(parts)):
+                owns["-".join(_words("/".join(parts[k:])))].add(position)
+        return files, owns
 
     def find(self, names: list[str]) -> tuple[int | None, bool]:
         """The position of the chosen frame that goes by one of these names, or None, and whether
@@ -89,11 +89,11 @@ class Names:
         parts = re.split(signs, unquote(unquote(name[:LONGEST])))
         last = max(range(len(parts)), key=lambda k: (_bare(parts[k]) != parts[k], k))
         before, words = _words("/".join(parts[:last])), _words("/".join(parts[: last + 1]))
-        runs = {
-            (i, j)
-            for j in range(len(before) + 1, len(words) + 1)
-            for i in range(max(0, j - MOST), j)
-            if "-".join(words[i:j]) in self._pool
-        }
-        inner = {r for r in runs for s in runs if r != s and s[0] <= r[0] and r[1] <= s[1]}
-        return {p for i, j in runs - inner for p in self._pool["-".join(words[i:j])]}
+        ends = range(len(before) + 1, len(words) + 1)
+        spans = {(i, j): "-".join(words[i:j]) for j in ends for i in range(max(0, j - MOST), j)}
+        for known in self._pool:  # an exported name says more than an own one, which may be "5"
+            runs = {span for span, run in spans.items() if run in known}
+            inner = {r for r in runs for s in runs if r != s and s[0] <= r[0] and r[1] <= s[1]}
+            if runs:
+                return {p for span in runs - inner for p in known[spans[span]]}
+        return set()
