@@ -227,7 +227,8 @@ def labels_export(
     format_: Annotated[str, typer.Option("--format", help="coco, label-studio, cvat or yolo")],
     to: Annotated[Path | None, typer.Option(help="a new folder; in the cycle's by default")] = None,
 ):
-    """Write the chosen frames with the detector's boxes to start from, and their scores."""
+    """Write the chosen frames with what people answered, else the detector's boxes to start from,
+    and their scores."""
     from alkit.labeling import exchange
 
     wanted = _to_label(run, cycle)
@@ -246,10 +247,12 @@ def labels_import(
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="set earlier answers aside")] = False,
 ):
-    """Check finished labels and take them; nothing changes if anything is wrong."""
+    """Check finished labels and take them; nothing changes if anything is wrong. Images that a tool
+    renamed are known by the words of their names, and said."""
     from alkit.labeling import exchange
 
-    counts = exchange.take(_to_label(run, cycle), file, format_, looked_at_all, replace)
+    counts, notes = exchange.take(_to_label(run, cycle), file, format_, looked_at_all, replace)
+    print(*[f"{note}\n" for note in notes], sep="", end="")
     frames = counts.pop("finished")
     boxes = ", ".join(f"{n} {name}" for name, n in counts.items()) or "none"
     print(f"{frames} frames; boxes: {boxes}. `alkit run` goes on with them")

@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from alkit.labeling import exchange, session
-from alkit.loop import answers, steps
+from alkit.loop import answers, records, steps
 from alkit.loop.runs import open_run
 from alkit.loop.task import task
 
@@ -37,6 +37,12 @@ FILES = {
     "coco": "annotations/instances_default.json",
     "label-studio": "tasks.json",
     "cvat": "annotations.xml",
+}
+SAYS = {  # "looked at, nothing there"
+    "coco": '`"looked_at": true` in the record of its image',
+    "label-studio": "a submitted annotation of its task",
+    "cvat": "the image's tag `looked_at`",
+    "yolo": "an empty text file",
 }
 PIXELS = {"coco": 1e-9, "label-studio": 1e-9, "cvat": 0.011, "yolo": 3e-4}  # what digits leave
 EACH = pytest.mark.parametrize("format_", FORMATS)
@@ -243,7 +249,8 @@ def test_answers_come_back_as_they_were_given(own, exported, tmp_path, format_, 
                 archive.writestr(f"some/folder/{name}" if format_ != "yolo" else name, data)
         if format_ == "cvat":  # labels.json is for the label constructor alone
             assert "labels.json" in contents(tmp_path / "given")
-    counts = exchange.take(own, path)
+    counts, notes = exchange.take(own, path)
+    assert notes == []
     found = answers.read(own)
     assert list(found) == own.positions
     assert counts["finished"] == 5
@@ -262,7 +269,8 @@ def read_back(wanted, path, format_=None) -> dict:
     """What an import does but for writing."""
     bundle = exchange.Bundle(path)
     module = exchange.FORMATS[format_ or exchange._guessed(bundle)]
-    return answers.checked(wanted, exchange._by_position(wanted, module.read(bundle), path), path)
+    found, _ = exchange._by_position(wanted, module.read(bundle), bundle)
+    return answers.checked(wanted, found, path, module.SAYS)
 
 
 BOXES = st.lists(
@@ -345,6 +353,42 @@ def test_a_pixel_over_the_border_is_cut_off(own, exported):
     assert boxes_of(answers.read(own), position) == [(PERSON, [0, 0, width, 39.5])]
 
 
+@EACH
+def test_answers_are_exported_and_come_back(own, exported, tmp_path, format_):
+    """Also when they are in use: whoever needs them elsewhere has them as a file."""
+    exchange.take(own, exported("label-studio"))
+    kept = answers.read(own)
+    steps.label(own.run, 1)
+    folder = exchange.export(own, format_, tmp_path / "again")
+    answers.path_of(own.run, 1).unlink()
+    records.record_path(own.run, 1, "5_label").unlink()
+    exchange.take(own, folder)
+    found = answers.read(own)
+    for position in own.positions:
+        assert_same(boxes_of(found, position), boxes_of(kept, position), PIXELS[format_] + 0.011)
+        assert found[position].seconds == (12.5 if format_ == "label-studio" else None)
+
+
+@EACH
+def test_an_export_goes_on_from_the_answers(own, refused, tmp_path, format_):
+    """Finished, begun, and not yet seen."""
+    full, empty = full_frame(own), empty_frame(own)
+    begun = next(p for p in own.positions if p not in (full, empty) and PROPOSALS[p])
+    drawn = answers.Answer([{"bbox": [1, 2, 9, 30], "label": RIDER}], False, 3.0)
+    finished = answers.Answer([{"bbox": [3, 2, 9, 30], "label": IGNORE}], True, 3.0)
+    answers.write(own, {full: finished, begun: drawn}, "a test")
+    folder = exchange.export(own, format_, tmp_path / "given")
+    problems = refused(folder)
+    assert f"(position {full})" not in problems
+    assert (f"(position {begun})" in problems) == (format_ in ("coco", "label-studio"))
+    assert f"(position {empty})" in problems
+    if format_ != "label-studio":  # whose answers are those that were submitted
+        exchange.take(own, folder, all_looked_at=True, replace=True)
+        found = answers.read(own)
+        assert_same(boxes_of(found, full), [(IGNORE, [3, 2, 9, 30])], PIXELS[format_] + 0.005)
+        assert_same(boxes_of(found, begun), [(RIDER, [1, 2, 9, 30])], PIXELS[format_] + 0.005)
+
+
 # ---- looked at or not ----------------------------------------------------------------------------
 
 
@@ -354,14 +398,16 @@ def test_nothing_there_is_an_answer_and_not_looked_at_is_none(own, exported, ref
     unseen = TRUTH[:empty] + [None] + TRUTH[empty + 1 :]
     message = refused(exported(format_, unseen, "unseen"))
     assert "nothing was imported" in message
+    assert SAYS[format_] in message
+    assert "--looked-at-all" in message
     said = {"yolo": "not in the file", "cvat": "does not say that it was looked at"}
     name = re.escape(f"{empty} <script>alert(1)&.png (position {empty})")
     assert re.search(f"{name}: .*{said.get(format_, 'not yet looked at')}", message)
     assert message.count("\n") == 1  # and of the others nothing
     exchange.take(own, exported(format_))
-    assert answers.read(own)[empty] == answers.Answer(
-        [], True, 12.5 if format_ == "label-studio" else None
-    )
+    kept = answers.read(own)[empty]
+    assert (kept.boxes, kept.looked_at) == ([], True)
+    assert kept.seconds == (12.5 if format_ == "label-studio" else None)
 
 
 @EACH
@@ -416,7 +462,7 @@ def test_frames_never_submitted_keep_no_boxes_to_accept(own, exported, refused):
 def test_one_frame_without_a_word_needs_somebody_to_say_it(own, exported, refused):
     folder, empty = exported("coco"), empty_frame(own)
     edit(folder / FILES["coco"], lambda d: [i.pop("looked_at") for i in d["images"]])
-    assert "does not say that it was looked at. If all frames were, give" in refused(folder)
+    assert '`"looked_at": true` in the record of its image, or of all' in refused(folder)
     exchange.take(own, folder, all_looked_at=True)
     assert answers.read(own)[empty].boxes == []
 
@@ -551,7 +597,7 @@ def test_what_is_wrong_in_label_studio_is_said_with_where(exported, refused, cha
         (r"(<image .*?</image>)", r"\1\1", "image '00000.*' is there twice"),
         (r'<image id="\d" name="[^"]*"', "<image", "image None: name: Field required"),
         (r'name="0000\d\d-', 'name="000017-<script>', "not XML as CVAT writes it, or cut off"),
-        (r'name="0000\d\d-', 'name="000017-&lt;script>', "1 of 5 images are not among the chosen"),
+        (r'name="[^"]*"', 'name="000017-&lt;script>"', "1 of 5 images are not among the chosen"),
         (r'width="\d+"', 'width="7"', r"the file says \(\d+, 7\) pixels"),
         (r'width="\d+"', 'width="1e999"', "width: .*1e999"),
         (r'xtl="[^"]*"', 'xtl="left"', "xtl: .*left"),
@@ -649,7 +695,7 @@ def test_a_label_file_twice(exported, refused):
     file = min((folder / "labels/train").iterdir())
     (folder / "labels/val").mkdir()
     (folder / "labels/val" / file.name).write_bytes(file.read_bytes())
-    assert f"image '{file.stem}' is there twice" in refused(folder)
+    assert f"image 'labels/val/{file.stem}' is there twice" in refused(folder)
 
 
 def test_a_frame_under_two_names(own, exported, refused):
@@ -850,15 +896,18 @@ def test_earlier_answers_are_set_aside_one_and_all(own, exported, refused):
         exchange.take(own, folder, replace=True)
         kept.append(stored.read_bytes())
     message = refused(folder)
-    assert "there are answers for this cycle already; --replace sets them aside as" in message
+    assert "there are answers for 5 of these frames already; --replace takes those of" in message
     exchange.take(own, folder, replace=True)
     aside = sorted(stored.parent.glob("answers.replaced_*.json"))
     assert [file.read_bytes() for file in aside] == kept
 
 
-def test_damaged_answers_can_be_replaced(own, exported):
+def test_damaged_answers_are_left_to_whoever_can_read_them(own, exported, refused):
+    folder = exported("coco")
     answers.path_of(own.run, 1).write_text("{")
-    exchange.take(own, exported("coco"), replace=True)
+    assert "damaged" in refused(folder, replace=True)
+    answers.path_of(own.run, 1).unlink()  # as the message says, but for a copy
+    exchange.take(own, folder)
     assert len(answers.read(own)) == 5
 
 

@@ -5,13 +5,19 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from answering import (
@@ -315,7 +321,7 @@ STORED = {"run": "", "cycle": 1, "source": "", "frames": {"1": FRAME}}
     [
         {},
         STORED | {"frames": []},
-        STORED | {"frames": {"x": FRAME}},
+        STORED | {"frames": {"1": FRAME | {"size": [120]}}},
         STORED | {"frames": {"1": FRAME | {"looked_at": "yes"}}},
         STORED | {"frames": {"1": FRAME | {"seconds": "long"}}},
         STORED | {"frames": {"1": FRAME | {"boxes": [None]}}},
@@ -324,7 +330,7 @@ STORED = {"run": "", "cycle": 1, "source": "", "frames": {"1": FRAME}}
 )
 def test_damaged_answers_are_refused_with_where(own, content):
     path = answers.path_of(own.run, 1)
-    for text in ("{", json.dumps({"task": own.id} | content)):
+    for text in ("{", json.dumps(content)):
         path.write_text(text)
         for read in (lambda: answers.read(own), lambda: wanted(own.run, 1), lambda: Session(own)):
             with pytest.raises(ValueError, match=rf"{path}: damaged"):
@@ -339,18 +345,184 @@ def test_answers_edited_by_hand_are_checked(own):
         steps.label(own.run, 1)
 
 
-def test_answers_to_another_choice_of_frames(asked, own):
-    answer_all(own, [BOX])
-    file = own.run.artifact(1, "4_select", "selection.json")
-    selection = read_json(file)
-    change(file, chosen=selection["chosen"][::-1])
-    now = task(open_run(own.run.folder), 1)
-    said = "answers are about divergence/seed_0, cycle 1, with other chosen frames than .*Move the"
-    for read in (lambda: answers.read(now), lambda: Session(now), lambda: wanted(now.run, 1)):
-        with pytest.raises(ValueError, match=said):
-            read()
-    with pytest.raises(ValueError, match=said):
+# ---- answers that hold ---------------------------------------------------------------------------
+
+
+def elsewhere(asked, folder, change=lambda content: None, picture=None):
+    """What is to be labeled when the experiment's pool lies in another folder, its json written
+    anew and changed, and `picture` in the place of the first chosen frame."""
+    file = asked / "experiment.json"
+    pool = folder / "crossing"
+    shutil.copytree(Path(read_json(file)["catalog"]).parent / "crossing", pool)
+    content = read_json(pool / "boxes.json")
+    change(content)
+    (pool / "boxes.json").write_text(json.dumps(content, indent=3, sort_keys=True))
+    catalog = write_catalog(folder, reader="coco", args={"annotations": "boxes.json"})
+    file.write_text(json.dumps(read_json(file) | {"catalog": str(catalog)}))
+    now = task(open_run(asked / "divergence/seed_0"), 1)
+    if picture is not None:
+        cv2.imwrite(str(pool / now.chosen[0]["name"]), picture)
+    return now
+
+
+def test_answers_hold_when_all_is_made_again(asked, own, tmp_path):
+    """The pool's file says something else about boxes, for which nobody asks it."""
+    tasks = [task(open_run(asked / name / "seed_0"), 1) for name in SETTINGS["strategies"]]
+    for k, one in enumerate(tasks):
+        answer_all(one, [BOX | {"bbox": [5 + k, 6, 20, 50]}])
+    experiment.run(asked, notebooks=False)
+    before = [one.run.labels(1)["annotations"] for one in tasks]
+    changed = elsewhere(asked, tmp_path / "b", lambda content: content["annotations"].pop())
+    with pytest.raises(records.StaleStep, match="is stale: input X_"):
         experiment.run(asked, notebooks=False)
+    assert answers.read(changed) == answers.read(own)
+    experiment.run(asked, notebooks=False, redo=True)
+    assert [open_run(one.run.folder).labels(1)["annotations"] for one in tasks] == before
+
+
+def test_answers_go_by_the_frames_names(asked, own, tmp_path):
+    """A frame more shifts the positions, and others are chosen in another order."""
+    found = {p: Answer([BOX | {"bbox": [5, 6, 20, 50 + p]}], True, 1.5) for p in own.positions}
+    answers.write(own, found, "a test")
+    by_name = {own.chosen[k]["name"]: found[p].boxes for k, p in enumerate(own.positions)}
+
+    def add(content):
+        content["images"].insert(0, content["images"][0] | {"id": 99, "file_name": "new.png"})
+
+    now, pool = elsewhere(asked, tmp_path / "b", add), tmp_path / "b/crossing"
+    shutil.copy(pool / own.chosen[0]["name"], pool / "new.png")
+    with pytest.raises(ValueError, match=r"is not where it was in crossing .*redo` chooses anew"):
+        now.frames  # noqa: B018
+    file = own.run.artifact(1, "4_select", "selection.json")
+    chosen = read_json(file)["chosen"][:0:-1]
+    new = chosen[0] | {"position": 0, "name": "new.png"}
+    change(file, chosen=[*(c | {"position": c["position"] + 1} for c in chosen), new])
+    now = task(open_run(now.run.folder), 1)
+    assert now.positions == [p + 1 for p in own.positions[:0:-1]] + [0]
+    kept = answers.read(now)
+    assert {now.chosen[k]["name"]: kept[p].boxes for k, p in enumerate(now.positions[:-1])} == {
+        name: boxes for name, boxes in by_name.items() if name != own.chosen[0]["name"]
+    }
+    assert "4 of 5 frames are finished" in wanted(now.run, 1)
+    drawing = Session(now)  # what it does not choose stays in the file
+    drawing.keep(0, [], True)
+    drawing.close()
+    frames = read_json(answers.path_of(now.run, 1))["frames"]
+    assert {name: frames[name]["boxes"] for name in by_name} == by_name
+
+
+def test_frames_that_people_of_another_cycle_labeled(own):
+    answer_all(own, [BOX])
+    before, other = answers.read(own), answers.path_of(own.run, 2)
+    given = answers.answers_digest(own.run, 1)
+    other.parent.mkdir(exist_ok=True)
+    answers.path_of(own.run, 1).rename(other)
+    stored = other.read_bytes()
+    assert answers.read(own) == before
+    assert answers.answers_digest(own.run, 1) == given
+    drawing = Session(own)
+    drawing.keep(own.positions[0], [], True)  # the cycle's own word counts
+    drawing.close()
+    assert answers.read(own)[own.positions[0]].boxes == []
+    assert answers.read(own)[own.positions[1]] == before[own.positions[1]]
+    assert other.read_bytes() == stored
+
+
+def test_an_answer_elsewhere_makes_nothing_stale(own):
+    answer_all(own, [BOX])
+    steps.label(own.run, 1)
+    file = answers.path_of(own.run, 1)
+    content = read_json(file)
+    content["frames"]["other.png"] = {"boxes": [BOX], "looked_at": True, "seconds": None}
+    file.write_text(json.dumps(content, sort_keys=True))
+    assert steps.label.state(own.run, 1).kind == "complete"
+
+
+def test_answers_of_before_are_read_and_kept(own):
+    """By position, each with its name, and without a size."""
+    names = {c["position"]: c["name"] for c in own.chosen} | {77: "gone.png"}
+    frames = {
+        str(p): {"name": name, "looked_at": True, "seconds": 1.5, "boxes": [BOX]}
+        for p, name in names.items()
+    }
+    about = {"task": "0a" * 32, "run": "divergence/seed_0", "cycle": 1, "source": "interactive"}
+    answers.path_of(own.run, 1).write_text(json.dumps(about | {"frames": frames}))
+    assert answers.read(own) == {p: Answer([BOX], True, 1.5) for p in own.positions}
+    drawing = Session(own)
+    drawing.keep(own.positions[0], [], True)
+    drawing.close()
+    frames = read_json(answers.path_of(own.run, 1))["frames"]
+    assert frames[names.pop(own.positions[0])]["boxes"] == []
+    assert [frames[name]["boxes"] for name in names.values()] == [[BOX]] * 5
+    assert len(steps.label(own.run, 1).labels(1)["annotations"]) == 4
+
+
+def test_other_pixels_under_a_name_are_said(asked, own, tmp_path):
+    drawing = Session(own)
+    for position in own.positions:
+        drawing.keep(position, [BOX], True)
+    drawing.close()
+    first = own.positions[0]
+    now = elsewhere(asked, tmp_path / "b", picture=np.zeros((*SIZES[first], 3), np.uint8))
+    drawing = Session(now)
+    drawing.keep(own.positions[1], [BOX], True)  # which says nothing about the first
+    drawing.close()
+    with pytest.warns(UserWarning, match=rf"1 of 5 .*other pixels.*: {first} <script>"):
+        found = answers.labels(now.run, 1, 35.0)
+    assert len(found["annotations"]) == 5
+    drawing = Session(now)
+    drawing.keep(first, [BOX], True)  # somebody saw it
+    drawing.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answers.labels(now.run, 1, 35.0)
+
+
+@pytest.mark.parametrize("format_", ["coco", "cvat", "yolo"])
+def test_another_size_is_refused_and_can_be_taken_over(asked, own, tmp_path, format_):
+    """The image is twice as wide and high; the others' answers stay as they are."""
+    answer_all(own, [BOX], 2.5)
+    first, name = own.positions[0], own.chosen[0]["name"]
+    height, width = SIZES[first]
+
+    def resize(content):
+        next(i for i in content["images"] if i["file_name"] == name).update(
+            height=2 * height, width=2 * width
+        )
+
+    picture = np.zeros((2 * height, 2 * width, 3), np.uint8)
+    now, file = elsewhere(asked, tmp_path / "b", resize, picture), answers.path_of(own.run, 1)
+    before = file.read_bytes()
+    said = rf"frame {first} .*labeled at \({height}, {width}\).* has \({2 * height}, {2 * width}"
+    for attempt in (lambda: Session(now), lambda: steps.label(now.run, 1)):
+        with pytest.raises(ValueError, match=f"{said}.*alkit labels export .*labels import"):
+            attempt()
+    folder = exchange.export(now, format_, tmp_path / "given")
+    with pytest.raises(ValueError, match="--replace takes those of given"):
+        exchange.take(now, folder, all_looked_at=True)
+    assert file.read_bytes() == before
+    if format_ == "coco":  # the others cannot say of a frame with boxes that nobody looked
+        with pytest.raises(ValueError, match=f"imported:\n.*position {first}.*looked at[^\n]*$"):
+            exchange.take(now, folder, replace=True)
+    exchange.take(now, folder, all_looked_at=True, replace=True)
+    kept = answers.read(now)
+    boxes = [answer.boxes[0]["bbox"] for answer in kept.values()]
+    assert boxes[0] == pytest.approx([10, 12, 40, 100], abs=0.01)
+    np.testing.assert_allclose(boxes[1:], [BOX["bbox"]] * 4, atol=0.02)
+    assert file.with_name("answers.replaced_1.json").read_bytes() == before
+    assert len(steps.label(now.run, 1).labels(1)["annotations"]) == 5
+
+
+def test_taking_answers_anew_keeps_those_of_other_frames(own, tmp_path):
+    answer_all(own, [BOX])
+    file = answers.path_of(own.run, 1)
+    other = {"boxes": [BOX], "looked_at": True, "seconds": None, "size": [9, 9], "pixels": "0a"}
+    change(file, frames=read_json(file)["frames"] | {"other.png": other})
+    given = exchange.export(own, "coco", tmp_path / "given")
+    with pytest.raises(ValueError, match="answers for 5 of these frames already; --replace"):
+        exchange.take(own, given)
+    exchange.take(own, given, replace=True)
+    assert read_json(file)["frames"]["other.png"] == other
 
 
 def test_boxes_are_in_the_images_own_pixels(own):
@@ -473,12 +645,13 @@ def test_what_is_kept_is_on_disk(own, drawing):
     for k, position in enumerate(own.positions):
         drawing.keep(position, [BOX] * (k % 2), True)
         assert len(answers.read(own)) == k + 1
-        assert answers.read(own) == {p: rounded(a) for p, a in drawing.answers.items()}
+        assert answers.read(own) == {p: stored(own, p, a) for p, a in drawing.answers.items()}
     assert answers.progress(own.run, 1) == (5, 5)
 
 
-def rounded(answer):
-    return Answer(answer.boxes, answer.looked_at, round(answer.seconds, 1))
+def stored(own, position, answer):
+    about = {"size": own.sizes[position], "pixels": own.pixels(position)}
+    return replace(answer, seconds=round(answer.seconds, 1), **about)
 
 
 def test_a_write_that_fails_leaves_what_was_there(own, drawing, monkeypatch):
@@ -514,6 +687,12 @@ def test_a_write_that_fails_leaves_what_was_there(own, drawing, monkeypatch):
         ([BOX | {"bbox": [5, 6, 0, 50]}], "has no area in the 160×120 image"),
         ([BOX | {"bbox": [5, 6, 999, 50]}], r"box 1 \[5, 6, 999, 50\] reaches out of the 160×120"),
         ([BOX | {"bbox": [-0.9, 6, 0.5, 50]}], "has no area in the 160×120 image"),
+        (
+            [BOX | {"bbox": [5, 6, 0.9, 0.7]}],
+            r"box 1 \[5, 6, 0.9, 0.7\] is under one pixel in the 1",
+        ),
+        ([BOX, BOX | {"bbox": [0.2, 0.1, 0.5, 0.6]}], "box 2 .* is under one .*Is it in pixels"),
+        ([BOX | {"bbox": [0, 0, 1, 1]}], "box 1 .*Is it in pixels, not in shares"),
         ([BOX, BOX], "box 2 stands there twice"),
     ],
 )
@@ -645,7 +824,7 @@ def test_looked_at_all_and_replace(alkit, run, own, tmp_path):
     count = sum(len(PROPOSALS[p]) for p in own.positions)
     assert code == 0
     assert printed == f"5 frames; boxes: {count} person. `alkit run` goes on with them\n"
-    assert "--replace sets them aside" in alkit(*command, "--looked-at-all")[2]
+    assert "--replace takes those of given" in alkit(*command, "--looked-at-all")[2]
     assert alkit(*command, "--looked-at-all", "--replace")[0] == 0
 
 

@@ -36,6 +36,12 @@ def _inside(name: str) -> str:
     return name
 
 
+def _upright(angle: float) -> float:
+    if angle % 360:
+        raise ValueError("the box is rotated; expected the upright box around it")
+    return angle
+
+
 FileName = Annotated[str, AfterValidator(_inside)]
 Pixels = Annotated[int, Field(gt=0, strict=False)]  # also 640.0
 Mark = Annotated[bool, Field(strict=False)]  # true, false, 1 or 0
@@ -43,6 +49,7 @@ Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE, allow
 Side = Annotated[Coordinate, Field(ge=0)]
 LTWH = (Coordinate, Coordinate, Side, Side)  # left, top, width, height
 Box = Annotated[tuple[*LTWH], Strict(False)]
+Upright = Annotated[float, Strict(False), AfterValidator(_upright)]  # an angle in degrees
 Many = FailFast()  # of a list: a damaged one of a million records is told by its first error
 
 
@@ -81,16 +88,11 @@ def unique(where, what: str, values):
 
 
 def check_pixels(where, ltwh, name):
-    """Raise ValueError where boxes [left, top, width, height] look like shares of an image's sides:
-    all of a file, or one under a pixel at the very corner; `name(i)` names the i-th. Boxes without
-    an area tell nothing."""
+    """Raise ValueError where boxes [left, top, width, height] look like shares of an image's sides,
+    no number over 1; `name(i)` names the i-th. Boxes without an area tell nothing."""
     ltwh = np.reshape(ltwh, (-1, 4))
-    real = (ltwh[:, 2:] > 0).all(1)
-    shares = real & (np.abs(ltwh) <= 1).all(1)
-    if (real != shares).any():
-        far = ltwh[:, :2] + ltwh[:, 2:]
-        shares &= (ltwh >= 0).all(1) & (far <= 1).all(1) & (ltwh[:, 2:] < 1).any(1)
-    if shares.any():
-        box = f"{name(shares.argmax())}: the box {ltwh[shares.argmax()].tolist()}"
-        few = f"{shares.sum()} of {len(ltwh)} boxes are as small"
+    shares = np.flatnonzero((ltwh[:, 2:] > 0).all(1) & (np.abs(ltwh) <= 1).all(1))
+    if len(shares):
+        box = f"{name(shares[0])}: the box {ltwh[shares[0]].tolist()}"
+        few = f"{len(shares)} of {len(ltwh)} boxes are as small"
         raise ValueError(f"{where}: {box}: in pixels? {few}; expected no shares of the sides")

@@ -1,10 +1,15 @@
 """What people answer about the chosen frames of a cycle: one file, whole at every moment.
 
-`cycle_01/answers.json` holds the boxes of every frame in native pixels, whether somebody said that
-the frame is finished, and the seconds spent on it. "Looked at, nothing there" is an answer without
-boxes; "not yet looked at" is a frame that is not finished.
+`cycle_01/answers.json` holds by the frame's name its boxes in native pixels, whether somebody said
+that the frame is finished, and the seconds spent on it. "Looked at, nothing there" is an answer
+without boxes; "not yet looked at" is a frame that is not finished.
+
+An answer holds as long as the frame's name and size do, whatever else changed. A frame that is
+chosen in another cycle when a run is made again finds its answer there; a file keeps those of
+frames that are not chosen now.
 """
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,30 +46,35 @@ class LabeledBox(Record):
 class Answer:
     """What is known about one frame: boxes [{"bbox", "label"}]; `looked_at`: True for "finished",
     False for "not yet", None where a file does not say; `seconds` spent, `size` (height, width)
-    as a file states it, None where unknown."""
+    as a file states it, `pixels` a digest of the image that was answered, None where unknown;
+    `source` says in words where it is from."""
 
     boxes: list = field(default_factory=list)
     looked_at: bool | None = None
     seconds: float | None = None
     size: tuple[int, int] | None = None
+    pixels: str | None = None
+    source: str = field(default="", compare=False)
 
 
 class StoredAnswer(Record):
-    """An answer in the file."""
+    """An answer in the file; in older files, which go by positions, with the frame's `name`."""
 
     boxes: list[LabeledBox]
     looked_at: bool
     seconds: float | None
+    size: Annotated[tuple[int, int], Strict(False)] | None = None
+    pixels: str | None = None
+    name: str | None = None
 
 
 class Stored(Record):
-    """The file: answers by position, what they are answers to, and in words where they are from."""
+    """The file: answers by the frame's name, and in words where they are from."""
 
-    task: str
     run: str
     cycle: int
     source: str
-    frames: dict[Annotated[int, Strict(False)], StoredAnswer]
+    frames: dict[str, StoredAnswer]
 
 
 def path_of(run: Run, cycle: int) -> Path:
@@ -72,61 +82,92 @@ def path_of(run: Run, cycle: int) -> Path:
     return run.cycle(cycle) / "answers.json"
 
 
-def _stored(run: Run, cycle: int) -> dict:
-    """The content of the file, empty where there is none. Raises ValueError if it is damaged."""
-    path = path_of(run, cycle)
+def stored(path: Path) -> dict:
+    """The content of a file of answers. Raises ValueError if it is damaged."""
     if not path.exists():
-        return {}
-    stored = read_json(path)
-    check(Stored, stored, f"{path}: damaged; move it away, or put a copy of it in its place")
-    return stored
+        return {"frames": {}}
+    content = read_json(path)
+    check(Stored, content, f"{path}: damaged; move it away, or put a copy of it in its place")
+    frames = {answer.pop("name", None) or key: answer for key, answer in content["frames"].items()}
+    return content | {"frames": frames}
+
+
+def known(task: Task) -> dict:
+    """What was answered about the chosen frames at whatever size: position → Answer, from the
+    cycle's own file, else from another cycle's. Raises ValueError if a file is damaged."""
+    first, found = path_of(task.run, task.cycle), {}
+    for path in [first, *sorted(task.run.folder.glob("cycle_*/answers.json"))]:
+        if len(found) < len(task.names):
+            content = stored(path)
+            for position in task.names.keys() - found:
+                if frame := content["frames"].get(task.names[position]):
+                    own = {k: frame.get(k) for k in ("boxes", "looked_at", "seconds", "pixels")}
+                    size = frame.get("size") and tuple(frame["size"])
+                    found[position] = Answer(**own, size=size, source=content["source"])
+    return {position: found[position] for position in task.positions if position in found}
 
 
 def read(task: Task) -> dict:
     """The answers so far: position → Answer; empty before the first.
 
-    Raises ValueError if the file is damaged or answers another choice of frames.
+    Raises ValueError if a file is damaged, or a frame was answered at another size than it has.
     """
-    stored = _stored(task.run, task.cycle)
-    if stored and stored["task"] != task.id:
-        raise ValueError(
-            f"{path_of(task.run, task.cycle)}: these answers are about {stored['run']}, cycle "
-            f"{stored['cycle']}, with other chosen frames than {task.run.folder} now has in cycle "
-            f"{task.cycle}. Move the file away to label the frames chosen now"
-        )
-    return {
-        int(position): Answer(frame["boxes"], frame["looked_at"], frame["seconds"])
-        for position, frame in stored.get("frames", {}).items()
-    }
+    found, which = known(task), f"{task.run.folder} --cycle {task.cycle}"
+    for position, answer in found.items():
+        if answer.size not in (None, task.sizes[position]):
+            raise ValueError(
+                f"{_frame(task, position)} was labeled at {answer.size} pixels (height, width) and "
+                f"has {task.sizes[position]} now; its answer is neither used nor overwritten. "
+                f"`alkit labels export {which} --format FORMAT` writes it scaled and not looked at "
+                f"beside the others; look at it, then `alkit labels import {which} FILE --replace`"
+            )
+    return found
+
+
+def begun(task: Task) -> dict:
+    """What labeling goes on from, by position: what is known about a frame, else the detector's
+    boxes, not looked at. An answer at another size is scaled, and not looked at either."""
+    found = known(task)
+    for position, answer in found.items():
+        now = task.sizes[position]
+        if answer.size not in (None, now):
+            factors = np.divide(now, answer.size)[[1, 0, 1, 0]]
+            for box in answer.boxes:
+                box["bbox"] = inside((factors * box["bbox"]).tolist(), now)
+            answer.looked_at = False
+    return {p: found.get(p) or Answer(task.proposals[p], False) for p in task.positions}
 
 
 def write(task: Task, answers: dict, source: str):
-    """Keep the answers, atomically; `source` says in words where they are from."""
-    run = task.run
-    frames = {
-        str(position): {
-            "name": str(task.frames.name[position]),
+    """Keep the answers, atomically, and those in the file about frames that are not chosen now;
+    `source` says in words where they are from. Unknown sizes and pixels become those of now. Raises
+    ValueError if the file is damaged."""
+    run, path = task.run, path_of(task.run, task.cycle)
+    frames = stored(path)["frames"] | {
+        task.names[position]: {
+            "size": answer.size or task.sizes[position],
+            "pixels": answer.pixels or task.pixels(position),
             "looked_at": bool(answer.looked_at),
             "seconds": None if answer.seconds is None else round(answer.seconds, 1),
             "boxes": answer.boxes,
         }
         for position, answer in answers.items()
     }
-    about = {"task": task.id, "run": str(run.folder.relative_to(run.out)), "cycle": task.cycle}
-    write_json(path_of(run, task.cycle), about | {"source": source, "frames": frames})
+    about = {"run": str(run.folder.relative_to(run.out)), "cycle": task.cycle, "source": source}
+    write_json(path, about | {"frames": frames})
 
 
 def answers_digest(run: Run, cycle: int) -> str | None:
-    """A digest of a cycle's answers, for the record of step 5; None before the first."""
-    stored = _stored(run, cycle)
-    return digest(stored["frames"]) if stored else None
+    """A digest of what was answered about a cycle's chosen frames, for the record of step 5; None
+    before the first."""
+    found = known(Task(run, cycle)).items()
+    return digest([[p, a.boxes, a.looked_at, a.seconds] for p, a in found]) if found else None
 
 
 def progress(run: Run, cycle: int) -> tuple[int, int]:
     """How many of a cycle's chosen frames are finished, and how many there are."""
     task = Task(run, cycle)
-    found = read(task)
-    return sum(p in found and found[p].looked_at for p in task.positions), len(task.positions)
+    return sum(answer.looked_at for answer in known(task).values()), len(task.positions)
 
 
 def wanted(run: Run, cycle: int) -> str:
@@ -147,12 +188,21 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     """The answers as the COCO dict of step 5, under the pool's filter at the run's image size, as
     the oracle's boxes are. A frame whose time is unknown counts `seconds_each`.
 
-    Raises LabelsWanted if a frame is not finished.
+    Warns of frames whose pixels are others than those that people saw. Raises LabelsWanted if a
+    frame is not finished, and what `read` raises.
     """
     if missing := wanted(run, cycle):
         raise LabelsWanted(missing)
     task = Task(run, cycle)
-    answers, source = read(task), _stored(run, cycle)["source"]
+    answers = read(task)
+    changed = [p for p, a in answers.items() if a.pixels not in (None, task.pixels(p))]
+    if changed:
+        names = ", ".join(task.names[p] for p in changed[:5]) + ", …" * (len(changed) > 5)
+        warnings.warn(
+            f"{run.folder}, cycle {cycle}: {len(changed)} of {len(answers)} frames have other "
+            f"pixels than people saw, under the same name and size: {names}. Their boxes are used",
+            stacklevel=2,
+        )
     pool = run.frames("pool").unlabeled()
     # Not cut to whole pixels, as numbers of a data set's files may be.
     rule = run.entry("pool").filter.model_copy(update={"whole": None})
@@ -169,27 +219,28 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     frames = replace(pool, boxes=LazySequence(len(pool), boxes))
     times = [answers[p].seconds for p in task.positions]
     info = {
-        "source": source,
+        "source": ", ".join(dict.fromkeys(answer.source for answer in answers.values())),
         "labeling_seconds": sum(seconds_each if t is None else t for t in times),
         "frames_timed": sum(t is not None for t in times),
     }
     return {"info": info, **coco.to_coco(frames, task.positions)}
 
 
-def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict:
+def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = False) -> dict:
     """The answers of a file, by position, as they may be kept: every frame finished, boxes cut to
-    the image. `found` maps positions to Answers.
+    the image. `found` maps positions to Answers; `says` is how the file's format says "looked at,
+    nothing there".
 
     Raises ValueError that lists what is wrong where; `all_looked_at` says that frames without
     boxes and without a word were looked at and show nothing.
     """
-    kept, problems = {}, []
-    for position in task.positions:
+    kept, problems, given = {}, [], begun(task)
+    for p in task.positions:
         try:
-            kept[position] = _taken(task, position, found.get(position), all_looked_at)
+            kept[p] = _taken(task, p, found.get(p), len(given[p].boxes), all_looked_at, says)
         except ValueError as error:
             problems.append(str(error))
-    if not problems and not all_looked_at and _untouched(task, found):
+    if not problems and not all_looked_at and _untouched(found, given):
         problems.append(
             "all boxes are exactly those that were exported, and nothing says that anybody looked "
             "at them. If they are right as they are, give --looked-at-all"
@@ -199,31 +250,28 @@ def checked(task: Task, found: dict, where, all_looked_at: bool = False) -> dict
     return kept
 
 
-def _taken(task: Task, position: int, answer: Answer | None, all_looked_at: bool) -> Answer:
-    """The answer of a file about one frame, finished."""
+def _taken(task, position: int, answer: Answer | None, given: int, all_looked_at, says) -> Answer:
+    """The answer of a file about one frame, finished; `given` boxes of it were exported."""
     what = _frame(task, position)
     if answer is None:
-        raise ValueError(
-            f"{what}: not in the file. One that shows nothing has to be there too, without boxes "
-            "(YOLO: an empty text file)"
-        )
+        raise ValueError(f"{what}: not in the file; also one that shows nothing is to have {says}")
     if answer.size is not None and answer.size != task.sizes[position]:
         raise ValueError(
             f"{what}: the file says {answer.size} pixels (height, width), the image has "
             f"{task.sizes[position]}"
         )
-    proposed = len(task.proposals[position])
-    if answer.looked_at is False and all_looked_at and proposed and not answer.boxes:
+    if answer.looked_at is False and all_looked_at and given and not answer.boxes:
         raise ValueError(
             f"{what}: not yet looked at, the file says, and it does not hold the boxes that were "
-            f"exported ({proposed}); mark this frame as finished"
+            f"exported ({given}); mark this frame as finished by {says}"
         )
     if not all_looked_at and not (answer.looked_at or (answer.looked_at is None and answer.boxes)):
         said = "the file says that it was not yet looked at"
         if answer.looked_at is None:
             said = "no boxes, and the file does not say that it was looked at"
-        raise ValueError(f"{what}: {said}. If all frames were, give --looked-at-all")
-    return replace(cleaned(task, position, answer), looked_at=True)
+        raise ValueError(f"{what}: {said}; say so by {says}, or of all by --looked-at-all")
+    now = {"size": task.sizes[position], "pixels": task.pixels(position)}
+    return replace(cleaned(task, position, answer), looked_at=True, **now)
 
 
 def cleaned(task: Task, position: int, answer: Answer) -> Answer:
@@ -239,10 +287,13 @@ def cleaned(task: Task, position: int, answer: Answer) -> Answer:
         left, top, w, h = box.bbox
         bbox = inside(box.bbox, (height, width))
         out = min(left, top, width - left - w, height - top - h) < -SLACK
-        if out or min(bbox[2:]) <= 0:
+        shares = max(left + w, top + h) <= 1
+        if out or shares or min(bbox[2:]) <= 0 or max(bbox[2:]) < 1:
             numbers = ", ".join(f"{v:g}" for v in box.bbox)
-            what_is = "reaches out of" if out else "has no area in"
-            raise ValueError(f"{where} [{numbers}] {what_is} the {width}×{height} image")
+            what_is = "is under one pixel in" if min(bbox[2:]) > 0 else "has no area in"
+            what_is = "reaches out of" if out else what_is
+            ask = ". Is it in pixels, not in shares of the sides?" if shares and not out else ""
+            raise ValueError(f"{where} [{numbers}] {what_is} the {width}×{height} image{ask}")
         if (same := (box.label, *(round(v, 1) for v in bbox))) in seen:
             raise ValueError(f"{where} stands there twice")
         seen.add(same)
@@ -250,18 +301,18 @@ def cleaned(task: Task, position: int, answer: Answer) -> Answer:
     return replace(answer, boxes=boxes)
 
 
-def _untouched(task: Task, found: dict) -> bool:
-    """Whether a file holds nothing but the proposals, and nobody says that they are right."""
+def _untouched(found: dict, given: dict) -> bool:
+    """Whether a file holds nothing but what was exported, and nobody says that it is right."""
 
     def same(a, b):
         near = np.allclose(a["bbox"], b["bbox"], rtol=0, atol=SAME)
         return near and a["label"] == b["label"]
 
     return all(
-        not found[p].looked_at
-        and len(found[p].boxes) == len(task.proposals[p])
-        and all(any(same(own, box) for box in task.proposals[p]) for own in found[p].boxes)
-        for p in task.positions
+        not (found[p].looked_at or given[p].looked_at)
+        and len(found[p].boxes) == len(given[p].boxes)
+        and all(any(same(own, box) for box in given[p].boxes) for own in found[p].boxes)
+        for p in given
     )
 
 
@@ -273,4 +324,4 @@ def count(answers: dict) -> Counter:
 
 
 def _frame(task: Task, position: int) -> str:
-    return f"frame {task.frames.name[position]} (position {position})"
+    return f"frame {task.names[position]} (position {position})"

@@ -10,6 +10,7 @@ from alkit.loop import answers, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked
+from alkit.loop.task import Task
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
 
@@ -65,9 +66,8 @@ def _take_over(old: Run, new: Run, cycle: int):
                 f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "
                 "--from-cycle first, with `alkit run`"
             )
-        if step is steps.label and (given := answers.path_of(old, cycle)).exists():
-            new.cycle(cycle).mkdir(parents=True, exist_ok=True)
-            shutil.copy2(given, answers.path_of(new, cycle))
+        if step is steps.label and (given := answers.read(Task(old, cycle))):
+            answers.write(Task(new, cycle), given, f"taken over from {old.folder}")
         plan = step.plan(new, cycle)
         holder = records.find_equal(new, plan, ())
         if holder is None:

@@ -1,12 +1,12 @@
 """What is to be labeled in a cycle: its chosen frames, at their own size, with proposals."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from alkit.frames import FrameSet, fit_factor
-from alkit.loop.records import digest
 from alkit.loop.runs import Run
-from alkit.loop.step import data_key
 
 IGNORE = "ignore"  # the class of a box that is neither a pedestrian nor background
 
@@ -33,10 +33,24 @@ class Task:
         return [frame["position"] for frame in self.chosen]
 
     @cached_property
+    def names(self) -> dict:
+        """Their names by position: what answers are answers to."""
+        return {frame["position"]: str(frame["name"]) for frame in self.chosen}
+
+    @cached_property
     def frames(self) -> FrameSet:
-        """The whole pool at native pixels, without boxes."""
+        """The whole pool at native pixels, without boxes. Raises ValueError if a chosen frame is
+        no longer at its place in it."""
         entry = self.run.entry("pool")
-        return entry.open_unfiltered(**self.run.data_arguments(entry.name)).unlabeled()
+        found = entry.open_unfiltered(**self.run.data_arguments(entry.name)).unlabeled()
+        for position, name in self.names.items():
+            if position >= len(found) or str(found.name[position]) != name:
+                raise ValueError(
+                    f"{self.run.folder}, cycle {self.cycle}: {name!r} is not where it was in "
+                    f"{entry.name} when it was chosen. `alkit run --redo` chooses anew, with what "
+                    "people answered"
+                )
+        return found
 
     @cached_property
     def classes(self) -> tuple:
@@ -45,16 +59,16 @@ class Task:
         return tuple(dict.fromkeys((*rule.classes, *rule.ignore_classes, IGNORE)))
 
     @cached_property
-    def id(self) -> str:
-        """A digest of the pool and the chosen positions: what answers are answers to."""
-        return digest([data_key(self.run, "pool"), self.positions])
-
-    @cached_property
     def sizes(self) -> dict:
         """(height, width) of each chosen frame in native pixels; where the images of a data set
         differ in size, only the image itself tells."""
         one = self.frames.image_size
         return {p: tuple(one or self.frames.images(p).shape[:2]) for p in self.positions}
+
+    @cached_property
+    def pixels(self) -> Callable:
+        """A digest of a frame's native pixels, by position; an image is read once."""
+        return cache(lambda p: hashlib.sha256(self.frames.images(p).tobytes()).hexdigest())
 
     def factor(self, position: int) -> float:
         """The factor from a frame's native pixels to those of the run."""

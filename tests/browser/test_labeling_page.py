@@ -67,7 +67,7 @@ def close_to(box, wanted, within=3):
 
 def test_a_box_is_drawn_kept_and_found_again_after_a_kill(browser, to_label, keep_screenshot):
     task = Task(Run(to_label), 1)
-    first = str(task.positions[0])
+    first = task.names[task.positions[0]]
     with serving("labels", "draw", to_label, "--cycle", 1, "--port", 0) as (process, address):
         browser.get(address)
         one(browser, CANVAS)
@@ -124,7 +124,7 @@ def test_an_enter_that_is_held_down_finishes_one_frame(browser, to_label):
 
 
 def test_a_finished_frame_is_taken_back_and_stays_so(browser, to_label):
-    position = str(Task(Run(to_label), 1).positions[0])
+    position = Task(Run(to_label), 1).chosen[0]["name"]
     with serving("labels", "draw", to_label, "--cycle", 1, "--port", 0) as (_, address):
         browser.get(address)
         one(browser, CANVAS)
@@ -270,7 +270,7 @@ def test_in_jupyterlab_a_box_outlives_its_kernel(browser, to_label, tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     (folder / "label.ipynb").write_text(json.dumps(notebook))
-    first = str(Task(Run(to_label), 1).positions[0])
+    first = Task(Run(to_label), 1).chosen[0]["name"]
     with jupyter(folder) as (_, address):
         run_all(browser, address, "label.ipynb")
         waits = until(

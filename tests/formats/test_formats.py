@@ -58,7 +58,6 @@ def task(tmp_path):
     )
     made = Task(run, 1)
     made.__dict__.update(  # what a run would say
-        id="made by hand",
         chosen=[
             {
                 "position": p,
@@ -70,7 +69,9 @@ def task(tmp_path):
             }
             for p in FRAMES
         ],
-        frames=SimpleNamespace(name=names, image_size=None, images=_image),
+        frames=SimpleNamespace(
+            name=[names.get(p, f"other {p}") for p in range(13)], image_size=None, images=_image
+        ),
         classes=CLASSES,
         proposals={
             p: [

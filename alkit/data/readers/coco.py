@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, validate_call
+from pydantic import AliasPath, BeforeValidator, Field, PositiveFloat, validate_call
 
-from alkit.data import records
-from alkit.data.imagefile import Orientation, check_present, labeled_images, size_of
-from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, read_json, unique
+from alkit.data.imagefile import Orientation, check_present, files_of, labeled_images, size_of
+from alkit.data.records import (
+    Box,
+    FileName,
+    Many,
+    Mark,
+    Pixels,
+    Record,
+    Upright,
+    check,
+    check_pixels,
+    read_json,
+    unique,
+)
 from alkit.frames import Boxes, FrameSet
 
 
@@ -27,19 +38,8 @@ def _one_id(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _upright(angle):
-    """Refuse a rotated box: CVAT's and Datumaro's are those before they are turned."""
-    if angle and not re.fullmatch(r"-?(0|360)?(\.0*)?", str(angle)):
-        raise ValueError("the box is rotated; expected the upright box around it")
-    return angle
-
-
 Id = Annotated[int | str, BeforeValidator(_one_id)]
 Size = Annotated[Pixels | None, BeforeValidator(lambda side: None if side == -1 else side)]
-Turn = Annotated[Any, AfterValidator(_upright)]
-Attributes = Annotated[
-    Any, AfterValidator(lambda own: isinstance(own, dict) and _upright(own.get("rotation")))
-]
 
 
 class Image(Record):
@@ -50,6 +50,7 @@ class Image(Record):
     width: Size = None
     height: Size = None
     looked_at: bool | None = None  # our own: whether somebody labeled it; see `alkit.labeling`
+    original: Any = Field(None, validation_alias=AliasPath("extra", "name"))  # Roboflow's
 
 
 class Annotation(Record):
@@ -61,8 +62,8 @@ class Annotation(Record):
     bbox: Box
     iscrowd: Mark | None = None
     ignore: Mark | None = None
-    rotation: Turn = None
-    attributes: Attributes = None
+    rotation: Upright | None = None
+    turned: Upright | None = Field(None, validation_alias=AliasPath("attributes", "rotation"))
 
 
 class Category(Record):
@@ -111,7 +112,7 @@ def load(text: bytes, where, model=DataSet):
         for kind, id_ in (("images", a.image_id), ("categories", a.category_id)):
             if id_ not in known[kind]:
                 raise ValueError(f"{where}: annotations.{i}: none of the {kind} has the id {id_!r}")
-    records.check_pixels(where, [a.bbox for a in data.annotations], lambda i: f"annotations.{i}")
+    check_pixels(where, [a.bbox for a in data.annotations], lambda i: f"annotations.{i}")
     return data
 
 
@@ -131,7 +132,7 @@ def _outlined(record: dict, outline):
 def read(
     root: Path,
     *,
-    annotations: str,
+    annotations: str | None = None,
     images: str = ".",
     sequences: list[Id] | Id | None = None,
     frames: tuple[int, int] | None = None,
@@ -140,10 +141,10 @@ def read(
 ) -> FrameSet:
     """The frames of a COCO json at native pixels, with all its boxes; labels are category names.
 
-    `annotations` is the json and `images` the folder that its file names start from, both under
-    `root`. `sequences` takes only these values of `sequence`; `frames` = [first, last] then takes
-    only the frames at these positions (from 0, both included). `step` is the distance of the
-    pool's frames in raw frame numbers: `.frame` = raw number / step.
+    `annotations` is the json, by default the only one in `root`, and `images` the folder that its
+    file names start from, both under `root`. `sequences` takes only these values of `sequence`;
+    `frames` = [first, last] then takes only the frames at these positions (from 0, both included).
+    `step` is the distance of the pool's frames in raw frame numbers: `.frame` = raw number / step.
 
     Stills keep the file's order. Video frames are in order of time within a sequence, sequences
     in the order in which the file first names them. Boxes keep the file's order within an image.
@@ -152,7 +153,7 @@ def read(
     Raises as all readers do: ids, file names and frame numbers of a sequence come once, and all
     images are there on opening.
     """
-    path = root / annotations
+    path = _json_in(root, annotations)
     data = load(path.read_bytes(), path)
     chosen = data.images
     timed = any(image.sequence is not None for image in chosen)
@@ -204,8 +205,19 @@ def read(
     return replace(opened, sequence=np.array([str(r.sequence) for r in chosen]), frame=number)
 
 
-def sources(root: Path, *, annotations: str, images: str = ".", **_) -> tuple[list, list]:
+def _json_in(root: Path, annotations: str | None) -> Path:
+    if annotations is not None:
+        return root / annotations
+    found = files_of(root, "*.json")
+    if len(found) > 1:
+        raise ValueError(f"{root}: expected args: {{annotations: …}}, one of {[*map(str, found)]}")
+    return found[0]
+
+
+def sources(
+    root: Path, *, annotations: str | None = None, images: str = ".", **_
+) -> tuple[list, list]:
     """The json and its images."""
-    path = root / annotations
+    path = _json_in(root, annotations)
     data = load(path.read_bytes(), path)
     return [path], [root / images / image.file_name for image in data.images]

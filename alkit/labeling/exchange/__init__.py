@@ -1,18 +1,18 @@
 """The files of labeling tools: chosen frames out, finished labels back in.
 
-Each format is a module with `write(frames, classes, folder)`, which writes the annotations of the
-proposals beside the images, and `read(bundle)`, which gives a list of (name of an image, Answer).
-A frame to write is what the selection says of it (`position`, `z`, …), with its `rank`, `file`
-name, `height` and `width`, and `boxes`, the proposals.
+Each format is a module with `write(frames, classes, folder)`, which writes annotations beside the
+images, and `read(bundle)`, which gives a list of (names of an image, Answer); `SAYS` is how the
+format says "looked at, nothing there". A frame to write is what the selection says of it
+(`position`, `z`, …), with its `rank`, `file` name, `height` and `width`, and what labeling goes on
+from: `boxes`, those of the detector with their `score`, whether it was `looked_at`, and `seconds`.
 What a format cannot say itself is agreed on in the same way for all: a box to ignore has the class
 "ignore", and the name of an exported image starts with its position in the pool.
 """
 
 import itertools
 import os
-import re
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import pandas as pd
@@ -22,6 +22,7 @@ from alkit.data.records import read_json
 from alkit.labeling import session
 from alkit.labeling.exchange import coco, cvat, label_studio, yolo
 from alkit.labeling.exchange.bundle import Bundle
+from alkit.labeling.exchange.names import Names, image_name
 from alkit.loop import answers
 from alkit.loop.task import Task
 from alkit.profiles import unknown
@@ -30,8 +31,9 @@ FORMATS = {"coco": coco, "label-studio": label_studio, "cvat": cvat, "yolo": yol
 
 
 def export(task: Task, format_: str, folder: Path) -> Path:
-    """Write a folder with the chosen frames as PNG, the detector's boxes as annotations to start
-    from, and `frames.csv` with ranks and scores; it appears under its name when it is whole.
+    """Write a folder with the chosen frames as PNG, the answers so far as annotations, the
+    detector's boxes where there is none, and `frames.csv` with ranks and scores; it appears under
+    its name when it is whole.
 
     Raises ValueError for an unknown format and for a folder that is not empty.
     """
@@ -40,18 +42,21 @@ def export(task: Task, format_: str, folder: Path) -> Path:
     module, folder = FORMATS[format_], Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: the folder is not empty; choose another one with --to")
+    frames, begun = [], answers.begun(task)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / module.IMAGES).mkdir(parents=True)
-    frames = []
     for rank, chosen in enumerate(tqdm(task.chosen, desc="writing frames", unit="frame"), 1):
         position = chosen["position"]
-        image, file = task.frames.images(position), image_name(task, position)
+        image = task.frames.images(position)
+        file = image_name(task.names[position], position)
         if not cv2.imwrite(str(partial / module.IMAGES / file), image[..., ::-1]):
             raise OSError(f"{partial / module.IMAGES / file}: the image could not be written")
         own = {"rank": rank, "file": file} | chosen
         own |= {"height": image.shape[0], "width": image.shape[1]}
-        frames.append(own | {"boxes": task.proposals[position]})
+        frames.append(
+            own | {k: getattr(begun[position], k) for k in ("looked_at", "seconds", "boxes")}
+        )
     module.write(frames, task.classes, partial)
     pd.DataFrame(frames).drop(columns="boxes").to_csv(partial / "frames.csv", index=False)
     if folder.exists():
@@ -61,8 +66,10 @@ def export(task: Task, format_: str, folder: Path) -> Path:
 
 
 def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False, replace=False):
-    """Check the finished labels in a file, folder or zip file, and keep them; the number of boxes
-    comes back. Nothing changes unless all of it is right. `replace` sets earlier answers aside.
+    """Check the finished labels in a file, folder or zip file, and keep them. The number of boxes
+    comes back, and a list that says which images were known by no exact name and which text files
+    were passed over. Nothing changes unless all of it is right. `replace` takes these answers in
+    the place of earlier ones, whose file is set aside.
 
     Raises ValueError that says what is wrong where, and RuntimeError while somebody draws labels.
     """
@@ -73,29 +80,24 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
         name = format_ or _guessed(bundle)
         if name not in FORMATS:
             raise ValueError(f"format: {unknown(name, FORMATS)}")
-        found = _by_position(task, FORMATS[name].read(bundle), path)
+        format_ = FORMATS[name]
+        kept = answers.path_of(task.run, task.cycle)
+        asides = (kept.with_name(f"answers.replaced_{k}.json") for k in itertools.count(1))
+        aside = next(file for file in asides if not file.exists())
+        found, notes = _by_position(task, format_.read(bundle), bundle)
         if name == "yolo" and all_looked_at:  # many tools leave no file where there are no boxes
             found = {p: answers.Answer() for p in task.positions} | found
-        checked = answers.checked(task, found, path, all_looked_at)
+        checked = answers.checked(task, found, path, format_.SAYS, all_looked_at)
         session.refuse(task)
-        stored = answers.path_of(task.run, task.cycle)
-        if stored.exists():
-            names = (f"answers.replaced_{k}.json" for k in itertools.count(1))
-            aside = next(file for file in map(stored.with_name, names) if not file.exists())
-            if not replace:
-                raise ValueError(
-                    f"{stored}: there are answers for this cycle already; --replace sets them "
-                    f"aside as {aside.name}"
-                )
-            shutil.copy2(stored, aside)
+        if (earlier := answers.known(task)) and not replace:
+            raise ValueError(
+                f"{kept}: there are answers for {len(earlier)} of these frames already; --replace "
+                f"takes those of {path.name} in their place, and keeps them as {aside.name}"
+            )
+        if replace and kept.exists():
+            shutil.copy2(kept, aside)
         answers.write(task, checked, f"import of {name}")
-    return answers.count(checked)
-
-
-def image_name(task: Task, position: int) -> str:
-    """The file name of an exported frame: its position, and its name in plain letters."""
-    words = re.sub(r"[^A-Za-z0-9]+", "-", Path(str(task.frames.name[position])).stem).strip("-")
-    return f"{position:06d}-{words}"[:80].rstrip("-") + ".png"
+    return answers.count(checked), notes
 
 
 def _guessed(bundle: Bundle) -> str:
@@ -117,34 +119,44 @@ def _guessed(bundle: Bundle) -> str:
     )
 
 
-def _by_position(task: Task, found: list, where) -> dict:
-    """Answers by position. Images are known by the name of their exported file, or by their own.
+def _by_position(task: Task, found: list, bundle: Bundle) -> tuple[dict, list]:
+    """Answers by position, and what is to be said about names. What is no answer, an error in its
+    place, is passed over where it is of no chosen frame.
 
-    Raises ValueError for images that are none of the chosen ones, or come twice.
+    Raises ValueError for images that are none of the chosen ones, may be several, or come twice.
     """
-    known = {Path(image_name(task, p)).stem: p for p in task.positions}
-    own = {str(task.frames.name[p]): p for p in task.positions}
-    of, strangers = {}, []
-    for name, answer in found:
-        # tools put things before the name of a file: a folder, an address, eight digits
-        stem = PurePosixPath(name).stem
-        ours = (position for end, position in known.items() if stem.endswith(end))
-        position = own.get(name, next(ours, None))
-        if position is None:
+    names, of, by, strangers, notes = Names(task, bundle), {}, {}, [], []
+    wrong = f"{bundle.path}: nothing was imported"
+    for own, answer in found:
+        name = own[0]
+        try:
+            position, exact = names.find(own)
+        except ValueError as error:
+            raise ValueError(f"{wrong}: {error}") from None
+        if isinstance(answer, ValueError):
+            if position is not None:
+                raise answer
+            notes.append(f"{name} is passed over: no labels of a chosen frame")
+        elif position is None:
             strangers.append(name)
         elif position in of:
-            raise ValueError(f"{where}: nothing was imported: image {name!r} is there twice")
+            raise ValueError(
+                f"{wrong}: image {name!r} is there twice: {by[position]!r} is frame "
+                f"{task.names[position]}, too"
+            )
         else:
             height, width = task.sizes[position]
             for box in answer.boxes:
                 if "shares" in box:  # of the image's sides
                     sides = zip(box.pop("shares"), (width, height, width, height), strict=True)
                     box["bbox"] = [share * side for share, side in sides]
-            of[position] = answer
+            of[position], by[position] = answer, name
+            notes += [] if exact else [f"{name} is taken for frame {task.names[position]}"]
     if strangers:
         raise ValueError(
-            f"{where}: nothing was imported: {len(strangers)} of {len(found)} images are not among "
-            f"the chosen frames of {task.run.folder}, cycle {task.cycle}; the first is "
-            f"{strangers[0]!r}. Are these the labels of another run or cycle?"
+            f"{wrong}: {len(strangers)} of {len(found)} images are not among the chosen frames of "
+            f"{task.run.folder}, cycle {task.cycle}; the first is {strangers[0]!r}. Are these the "
+            "labels of another run or cycle? Whatever a tool calls an image, a further column of "
+            "frames.csv beside its file may say so"
         )
-    return of
+    return of, notes

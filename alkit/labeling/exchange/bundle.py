@@ -3,17 +3,17 @@
 import lzma
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 LARGEST = 64_000_000  # bytes of all annotation files: some hundred frames take a few million
-SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data")
+SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data", "frames.csv")
 # What reading a damaged zip file raises.
 BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError)
 
 
 class Bundle:
     """The content of annotation files by name, in the order of the names; images beside them are
-    passed over.
+    passed over, and what a system puts beside files: `__MACOSX`, names that begin with a dot.
 
     Raises FileNotFoundError, and ValueError for what is no regular file, a damaged zip file, and
     annotation files of more than `LARGEST` together.
@@ -41,7 +41,8 @@ class Bundle:
             self.files = self._read({path.name: path.stat().st_size}, lambda _: path.read_bytes())
 
     def _read(self, sizes: dict, read) -> dict:
-        sizes = {name: n for name, n in sizes.items() if name.lower().endswith(SUFFIXES)}
+        ours = (name for name in sizes if name.lower().endswith(SUFFIXES) and not _hidden(name))
+        sizes = {name: sizes[name] for name in ours}
         if (total := sum(sizes.values())) > LARGEST:
             raise ValueError(
                 f"{self.path}: expected annotation files of {LARGEST / 1e6:.0f} MB together at "
@@ -66,3 +67,9 @@ class Bundle:
         if len(names) != 1:
             raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
         return self.files[names[0]], f"{self.path}: {names[0]}"
+
+
+def _hidden(name: str) -> bool:
+    """Whether the system put a file there, not the tool."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return any(part == "__MACOSX" or (part[0] == "." and part != "..") for part in parts)

@@ -1,7 +1,7 @@
 """COCO json: one file of images, annotations and categories.
 
-COCO cannot say whether an image was looked at. Our images carry `looked_at`, which is false in an
-export; where a tool drops it, an image with boxes counts as answered.
+COCO cannot say whether an image was looked at. Our images carry `looked_at`; where a tool drops it,
+an image with boxes counts as answered.
 """
 
 from alkit.data.readers import coco
@@ -11,30 +11,32 @@ from alkit.loop.jsonfile import write_json
 from alkit.loop.task import IGNORE
 
 IMAGES = "images"
+SAYS = '`"looked_at": true` in the record of its image'
 FILE = "annotations/instances_default.json"  # where CVAT and datumaro look for boxes
 BOXES = "instances_"  # other files of a COCO data set hold captions, key points and so on
 
 
 def write(frames: list, classes: tuple, folder):
-    """Write `annotations/instances_default.json`: proposals as annotations with their `score`, and
-    of each image its `rank`, `z` and `ranked_by`."""
+    """Write `annotations/instances_default.json`: boxes as annotations, the detector's with their
+    `score`, and of each image its `rank`, `z`, `ranked_by` and `looked_at`."""
     category = {name: k for k, name in enumerate(classes, 1)}
     images, annotations = [], []
     for frame in frames:
-        image = {"id": frame["rank"], "file_name": frame["file"], "looked_at": False}
-        images.append(image | {k: frame[k] for k in ("height", "width", "rank", "z", "ranked_by")})
+        about = ("looked_at", "height", "width", "rank", "z", "ranked_by")
+        image = {"id": frame["rank"], "file_name": frame["file"]}
+        images.append(image | {k: frame[k] for k in about})
         for box in frame["boxes"]:
             own = {"id": len(annotations) + 1, "image_id": frame["rank"], "bbox": box["bbox"]}
             area = round(box["bbox"][2] * box["bbox"][3], 2)
             own |= {"category_id": category[box["label"]], "area": area, "iscrowd": 0}
-            annotations.append(own | {"score": box["score"]})
+            annotations.append(own | {k: box[k] for k in ("score",) if k in box})
     categories = [{"id": k, "name": name, "supercategory": ""} for name, k in category.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_json(folder / FILE, content)
 
 
 def read(bundle: Bundle) -> list:
-    """(file name, answer) of each image. Annotations with `ignore` or `iscrowd` are boxes to
+    """(names, answer) of each image. Annotations with `ignore` or `iscrowd` are boxes to
     ignore."""
     data = coco.load(*bundle.one(files(bundle), "one COCO json"), coco.Coco)
     label = {category.id: category.name for category in data.categories}
@@ -46,7 +48,8 @@ def read(bundle: Bundle) -> list:
     for a in data.annotations:
         name = IGNORE if a.ignore or a.iscrowd else label[a.category_id]
         found[a.image_id].boxes.append({"bbox": a.bbox, "label": name})
-    return [(image.file_name, found[image.id]) for image in data.images]
+    named = ([n for n in (i.file_name, i.original) if isinstance(n, str)] for i in data.images)
+    return [(names, found[image.id]) for names, image in zip(named, data.images, strict=True)]
 
 
 def files(bundle: Bundle) -> list:

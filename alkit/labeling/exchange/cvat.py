@@ -8,9 +8,9 @@ says so.
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from alkit.data.records import Coordinate, Pixels, check
+from alkit.data.records import Coordinate, Pixels, Upright, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
@@ -18,6 +18,7 @@ from alkit.loop.jsonfile import write_json
 IMAGES = "images"
 FILE, LABELS = "annotations.xml", "labels.json"
 LOOKED_AT = "looked_at"  # the tag of a finished image
+SAYS = f"the image's tag `{LOOKED_AT}`"
 SCORE = {"name": "score", "mutable": False, "input_type": "text", "default_value": ""}
 
 
@@ -37,7 +38,7 @@ class Shape(BaseModel):
     ytl: Coordinate
     xbr: Coordinate
     ybr: Coordinate
-    rotation: float = Field(0, ge=0, le=0)  # only upright boxes
+    rotation: Upright = 0
 
 
 def write(frames: list, classes: tuple, folder):
@@ -68,7 +69,10 @@ def write(frames: list, classes: tuple, folder):
             sides = {side: f"{value:.2f}" for side, value in sides.items()}
             about = {"label": box["label"], "source": "auto", "occluded": 0, "z_order": 0}
             own = _add(image, "box", **about, **sides)
-            _add(own, "attribute", f"{box['score']:.4f}", name="score")
+            if "score" in box:
+                _add(own, "attribute", f"{box['score']:.4f}", name="score")
+        if frame["looked_at"]:
+            _add(image, "tag", label=LOOKED_AT, source="manual")
     ElementTree.indent(root)
     ElementTree.ElementTree(root).write(folder / FILE, encoding="utf-8", xml_declaration=True)
 
@@ -85,7 +89,7 @@ class _Plain(ElementTree.TreeBuilder):
 
 
 def read(bundle: Bundle) -> list:
-    """(name, answer) of each image."""
+    """(names, answer) of each image."""
     data, where = bundle.one(bundle.ending(".xml"), "one XML file")
     try:
         root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Plain()))
@@ -99,7 +103,7 @@ def read(bundle: Bundle) -> list:
     return [_answer(image, f"{where}: image {image.get('name')!r}") for image in root.iter("image")]
 
 
-def _answer(image: Element, where: str) -> tuple[str, Answer]:
+def _answer(image: Element, where: str) -> tuple[list, Answer]:
     own, boxes = check(Image, image.attrib, where), []
     for shape in image:
         if shape.tag == "tag":
@@ -110,4 +114,4 @@ def _answer(image: Element, where: str) -> tuple[str, Answer]:
         bbox = [box.xtl, box.ytl, box.xbr - box.xtl, box.ybr - box.ytl]
         boxes.append({"bbox": bbox, "label": box.label})
     looked_at = any(tag.get("label") == LOOKED_AT for tag in image.iter("tag")) or None
-    return own.name, Answer(boxes, looked_at, size=(own.height, own.width))
+    return [own.name], Answer(boxes, looked_at, size=(own.height, own.width))

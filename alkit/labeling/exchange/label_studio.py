@@ -1,4 +1,4 @@
-"""Label Studio's JSON: proposals are `predictions`, answers are `annotations`.
+"""Label Studio's JSON: what was not looked at is in `predictions`, answers are `annotations`.
 
 A task without annotations, or whose only ones were canceled (skipped), was not yet looked at; an
 annotation without regions says that there is nothing. `lead_time` is the time spent.
@@ -9,13 +9,14 @@ from xml.sax.saxutils import quoteattr
 
 from pydantic import AliasPath, Field
 
-from alkit.data.records import Coordinate, Pixels, Record, check
+from alkit.data.records import Coordinate, Pixels, Record, Upright, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
 
 IMAGES = "images"
 FILE, CONFIG = "tasks.json", "label_config.xml"
+SAYS = "a submitted annotation of its task, without regions if it shows nothing"
 LABEL, IMAGE = "label", "image"  # names of the control and of what it labels
 
 
@@ -33,7 +34,7 @@ class Region(Record):
     y: Coordinate = _in("value", "y")
     width: Coordinate = _in("value", "width")
     height: Coordinate = _in("value", "height")
-    rotation: Annotated[float, Field(ge=0, le=0)] | None = _in("value", "rotation", default=None)
+    rotation: Upright | None = _in("value", "rotation", default=None)
     label: tuple[str] = _in("value", "rectanglelabels", strict=False)
 
 
@@ -59,16 +60,14 @@ def write(frames: list, classes: tuple, folder):
     images, tasks = f"/data/local-files/?d={folder.name.removesuffix('.partial')}/{IMAGES}", []
     for frame in frames:
         boxes = frame["boxes"]
-        prediction = {
-            "model_version": "alkit",
-            "score": sum(box["score"] for box in boxes) / max(1, len(boxes)),
-            "result": [
-                _region(k, box, frame["height"], frame["width"]) for k, box in enumerate(boxes)
-            ],
-        }
+        regions = [_region(k, b, frame["height"], frame["width"]) for k, b in enumerate(boxes)]
+        score = sum(box.get("score", 1) for box in boxes) / max(1, len(boxes))
+        prediction = {"model_version": "alkit", "score": score, "result": regions}
         data = {IMAGE: f"{images}/{frame['file']}"}
         data |= {key: frame[key] for key in ("file", "rank", "z", "ranked_by")}
-        tasks.append({"data": data, "predictions": [prediction]})
+        answer = {"result": regions} | ({"lead_time": frame["seconds"]} if frame["seconds"] else {})
+        own = {"annotations": [answer]} if frame["looked_at"] else {"predictions": [prediction]}
+        tasks.append({"data": data} | own)
     write_json(folder / FILE, tasks)
     labels = "".join(f"\n    <Label value={quoteattr(name)}/>" for name in classes)
     (folder / CONFIG).write_text(
@@ -91,18 +90,17 @@ def _region(k: int, box: dict, height: int, width: int) -> dict:
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "score": box["score"],
+        **{key: box[key] for key in ("score",) if key in box},
         "value": percent | {"rotation": 0, "rectanglelabels": [box["label"]]},
     }
 
 
 def read(bundle: Bundle) -> list:
-    """(file name, answer) of each image, from Label Studio's JSON export (not JSON-MIN)."""
+    """([name or address], answer) of each image, from Label Studio's JSON export (not JSON-MIN)."""
     data, where = bundle.one(bundle.ending(".json"), "one JSON export")
     items = check(list[Item], data, where)
     return [
-        (item.file or item.image.rpartition("/")[2], _answer(item, f"{where}: {i}"))
-        for i, item in enumerate(items)
+        ([item.file or item.image], _answer(item, f"{where}: {i}")) for i, item in enumerate(items)
     ]
 
 

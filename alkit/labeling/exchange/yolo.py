@@ -11,6 +11,7 @@ from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 
 IMAGES = "images/train"
+SAYS = "an empty text file of its name (with --looked-at-all: no file)"
 LABELS, DATA = "labels/train", "data.yaml"
 OTHERS = (  # text files that are no labels: lists of the images of a subset, and what tools add
     *("train.txt", "val.txt", "valid.txt", "test.txt", "classes.txt"),
@@ -20,8 +21,8 @@ Line = tuple[int, Coordinate, Coordinate, Coordinate, Coordinate]  # class, x, y
 
 
 def write(frames: list, classes: tuple, folder):
-    """Write `labels/train/*.txt` of the frames with proposals, and `data.yaml` (Ultralytics'
-    layout). A line of YOLO has no place for a score."""
+    """Write `labels/train/*.txt` of the frames with boxes or looked at, and `data.yaml`
+    (Ultralytics' layout). A line of YOLO has no place for a score."""
     (folder / LABELS).mkdir(parents=True)
     for frame in frames:
         height, width, lines = frame["height"], frame["width"], []
@@ -30,32 +31,39 @@ def write(frames: list, classes: tuple, folder):
             shares = (left + w / 2) / width, (top + h / 2) / height, w / width, h / height
             number = classes.index(box["label"])
             lines.append(" ".join([str(number), *(f"{v:.7f}" for v in shares)]) + "\n")
-        if lines:
+        if lines or frame["looked_at"]:
             (folder / LABELS / frame["file"]).with_suffix(".txt").write_text("".join(lines))
     data = {"path": ".", "train": IMAGES, "val": IMAGES, "names": dict(enumerate(classes))}
     (folder / DATA).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
 def read(bundle: Bundle) -> list:
-    """(stem of the text file, answer) of each image. Class names are those of `data.yaml` or
-    `classes.txt` (also `obj.names`). Sizes are not in the files; boxes come back as shares, for
-    whoever knows the image."""
+    """([name of the text file without `.txt`], answer) of each image; a ValueError in the answer's
+    place says what is wrong in a text file, which may be none of labels. Class names are those of
+    `data.yaml` or `classes.txt` (also `obj.names`). Sizes are not in the files; boxes come back as
+    shares, for whoever knows the image."""
     classes, found = _classes(bundle), []
     for name in bundle.ending(".txt"):
-        file = name.rpartition("/")[2]
-        if file in OTHERS:
-            continue
-        boxes = []
-        for k, line in enumerate(bundle.text(name).splitlines(), 1):
-            if not line.strip():
-                continue
-            where = f"{bundle.path}: {name}, line {k}"
-            number, x, y, w, h = check(Line, line.split(), where)
-            if number not in classes:
-                raise ValueError(f"{where}: class {number} has no name in {sorted(classes)}")
-            boxes.append({"shares": [x - w / 2, y - h / 2, w, h], "label": classes[number]})
-        found.append((file.removesuffix(".txt"), Answer(boxes, True if not boxes else None)))
+        if name.rpartition("/")[2].lower() not in OTHERS:
+            try:
+                answer = _answer(bundle, name, classes)
+            except ValueError as error:
+                answer = error
+            found.append(([name[: -len(".txt")]], answer))
     return found
+
+
+def _answer(bundle: Bundle, name: str, classes: dict) -> Answer:
+    boxes = []
+    for k, line in enumerate(bundle.text(name).splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{bundle.path}: {name}, line {k}"
+        number, x, y, w, h = check(Line, line.split(), where)
+        if number not in classes:
+            raise ValueError(f"{where}: class {number} has no name in {sorted(classes)}")
+        boxes.append({"shares": [x - w / 2, y - h / 2, w, h], "label": classes[number]})
+    return Answer(boxes, True if not boxes else None)
 
 
 def _classes(bundle: Bundle) -> dict:

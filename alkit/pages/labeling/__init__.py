@@ -36,8 +36,8 @@ def ask(run: str, cycle: int, source: str = "", file: str = "", save: bool = Tru
     if not save:
         return "save is False: nothing is drawn or imported."
     if source == "import" and file:
-        counts = exchange.take(task(opened, cycle), ROOT / Path(file))
-        return f"Imported: {counts['finished']} frames."
+        counts, notes = exchange.take(task(opened, cycle), ROOT / Path(file))
+        return "\n".join([f"Imported: {counts['finished']} frames.", *notes])
     missing = answers.wanted(opened, cycle)
     if source == "import" or not missing:
         return missing or "All chosen frames are finished."

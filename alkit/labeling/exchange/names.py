@@ -1,0 +1,99 @@
+"""Which frame an image of a tool's file is. Tools put things before and behind a name, quote it,
+change its suffix, the spelling of its letters or the signs between its words, and move it to other
+folders. What stays are its words."""
+
+import csv
+import re
+import unicodedata
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote
+
+from alkit.data.imagefile import SUFFIXES
+from alkit.labeling.exchange.bundle import Bundle
+from alkit.loop.task import Task
+
+TABLE = "frames.csv"
+OURS = {"rank", "file", "height", "width", "looked_at", "seconds"}  # columns beside a selection's
+LONGEST = 4000  # letters of a name that are looked at: signed addresses take a thousand
+
+MOST = 40  # words of a name: its longest exported one has so many
+
+
+def image_name(name: str, position: int) -> str:
+    """The file name of an exported frame: its position, and its name in plain letters; in its own
+    letters where it has no plain ones."""
+    stem = Path(name).stem
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-") or "-".join(_words(stem))
+    return f"{position:06d}-{plain}"[:80].rstrip("-") + ".png"
+
+
+def _words(name: str) -> list[str]:
+    """Runs of letters and digits, in one spelling, without quotes of addresses."""
+    return re.findall(r"[^\W_]+", unicodedata.normalize("NFC", unquote(name)).casefold())
+
+
+def _bare(name: str) -> str:
+    """A name without the suffix of an image."""
+    return name[: name.rindex(".")] if name.lower().endswith(SUFFIXES) else name
+
+
+class Names:
+    """The names by which the frames of a task may come back."""
+
+    def __init__(self, task: Task, bundle: Bundle):
+        self.task, self._given = task, defaultdict(set)  # positions by names; of files after a "/"
+        files = {image_name(name, position): position for position, name in task.names.items()}
+        for file, position in files.items():
+            own = task.names[position]
+            for name in (own, _bare(own), f"/{file}", f"/{_bare(file)}"):
+                self._given[name].add(position)
+        for table in bundle.ending(TABLE):  # further columns hold a tool's names
+            head, *_ = text = bundle.text(table).splitlines() or [""]
+            for row in csv.DictReader(text, delimiter=max(",;\t", key=head.count)):
+                for column in {*row} - OURS - {*task.chosen[0]}:
+                    if row.get("file") in files and row[column]:
+                        called = f"/{row[column]}".rpartition("/")[2]
+                        self._given[f"/{called}"].add(files[row["file"]])
+
+    @cached_property
+    def _pool(self) -> tuple[dict, dict]:
+        """Positions by the words of exported names, and of own names in their folders and without.
+        Of all frames: what another one fits better is no chosen one's."""
+        files, owns = defaultdict(set), defaultdict(set)
+        for position, name in enumerate(map(str, self.task.frames.name)):
+            files["-".join(_words(_bare(image_name(name, position))))].add(position)
+            parts = _bare(name).split("/")
+            for k in range(len(parts)):
+                owns["-".join(_words("/".join(parts[k:])))].add(position)
+        return files, owns
+
+    def find(self, names: list[str]) -> tuple[int | None, bool]:
+        """The position of the chosen frame that goes by one of these names, or None, and whether
+        it was given that name. Raises ValueError where it may be two."""
+        given = [self._given.get(n) or self._given.get("/" + n.rpartition("/")[2]) for n in names]
+        exact = any(given)
+        found = next(filter(None, given if exact else map(self._fitting, names)), set())
+        if len(found) > 1:
+            both = " or ".join(str(self.task.frames.name[p]) for p in sorted(found)[:5])
+            raise ValueError(
+                f"image {names[0]!r} may be frame {both}. Rename it, or write its name into a "
+                f"further column of {TABLE}, beside the frame that it is"
+            )
+        return next((p for p in found if p in self.task.names), None), exact
+
+    def _fitting(self, name: str) -> set:
+        """Frames with the longest runs of words in the name that end in its last part."""
+        signs = r"[/\\?=&]" if re.match(r"(\w+:/)?/", name) else r"[/\\]"  # of an address
+        parts = re.split(signs, unquote(unquote(name[:LONGEST])))
+        last = max(range(len(parts)), key=lambda k: (_bare(parts[k]) != parts[k], k))
+        before, words = _words("/".join(parts[:last])), _words("/".join(parts[: last + 1]))
+        ends = range(len(before) + 1, len(words) + 1)
+        spans = {(i, j): "-".join(words[i:j]) for j in ends for i in range(max(0, j - MOST), j)}
+        for known in self._pool:  # an exported name says more than an own one, which may be "5"
+            runs = {span for span, run in spans.items() if run in known}
+            inner = {r for r in runs for s in runs if r != s and s[0] <= r[0] and r[1] <= s[1]}
+            if runs:
+                return {p for span in runs - inner for p in known[spans[span]]}
+        return set()
