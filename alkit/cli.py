@@ -1,6 +1,7 @@
 """The command `alkit`."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -289,7 +290,8 @@ def _assignment(text: str):
 
 def main():
     """Run the command; an error is one message, without a traceback, and exit status 1."""
-    progress.begin()
+    progress.tell.cache_clear()
+    warnings.showwarning = lambda message, *_, **__: progress.tell(str(message))
     try:
         app(standalone_mode=True)
     except (ValueError, KeyError, RuntimeError, OSError, FloatingPointError) as error:

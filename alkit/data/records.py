@@ -89,10 +89,14 @@ def unique(where, what: str, values):
 
 def check_pixels(where, ltwh, name):
     """Raise ValueError where boxes [left, top, width, height] look like shares of an image's sides,
-    no number over 1; `name(i)` names the i-th. Boxes without an area tell nothing."""
+    no number over 1: all of them, or one under a pixel; `name(i)` names the i-th. Boxes without an
+    area tell nothing."""
     ltwh = np.reshape(ltwh, (-1, 4))
-    shares = np.flatnonzero((ltwh[:, 2:] > 0).all(1) & (np.abs(ltwh) <= 1).all(1))
-    if len(shares):
+    real = (ltwh[:, 2:] > 0).all(1)
+    shares = real & (np.abs(ltwh) <= 1).all(1)
+    if (real != shares).any():
+        shares &= (ltwh[:, 2:] < 1).any(1)
+    if len(shares := np.flatnonzero(shares)):
         box = f"{name(shares[0])}: the box {ltwh[shares[0]].tolist()}"
         few = f"{len(shares)} of {len(ltwh)} boxes are as small"
         raise ValueError(f"{where}: {box}: in pixels? {few}; expected no shares of the sides")

@@ -203,7 +203,7 @@ def alone():
 def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
     """The work of a step on a block of frames; what it warns of comes back. The model is loaded
     once for a `call`."""
-    with alone(), heard(step.name) as said:
+    with alone(), heard() as said:
         place, work = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
         if not store.reopen(place, key)["done"][block].all():

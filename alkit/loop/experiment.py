@@ -146,16 +146,9 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     write_ledger(out)
 
 
-def _tell_warnings(task: Task, before: dict | None = None):
-    """Print what a step warned of, if its record is another than `before`."""
-    record = records.read(task.run, task.cycle, task.step.name)
-    for text in record.get("warnings", []) if record != before else []:
-        progress.tell(text, str(task))
-
-
-def do(planned: list, notebooks: bool, redo: bool, bar, tell=_tell_warnings):
+def do(planned: list, notebooks: bool, redo: bool, bar):
     """Do tasks in order, in this process or its kernels. A run that waits for labels is left there,
-    and the others go on. `tell(task)` says what one has warned of. Raises as `run` does."""
+    and the others go on. Raises as `run` does."""
     waiting = {}
     with Notebooks() if notebooks else contextlib.nullcontext() as kernels:
         for i, task in enumerate(planned):
@@ -165,7 +158,9 @@ def do(planned: list, notebooks: bool, redo: bool, bar, tell=_tell_warnings):
             try:
                 if not is_done(task, planned[i + 1 :], redo):
                     _do_one(task, kernels, last=i + 1 == len(planned))
-                    tell(task)
+                    record = records.read(task.run, task.cycle, task.step.name)
+                    for text in record["warnings"] if notebooks else ():  # else they were shown
+                        progress.tell(f"{task}: {text}")
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
@@ -231,14 +226,10 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
             futures[seed, name] = client.submit(do_on_worker, *arguments, key=key, pure=False)
         return [*futures.values()]
 
-    own = [*parts.values()]
-    before = {task: records.read(task.run, task.cycle, task.step.name) for task in planned}
     waiting, failed = [], []
     with tqdm(total=len(parts), desc=planned[0].run.out.name, unit="run") as bar:
-        for i, outcome in cluster.outcomes(address, "the sweep", submit):
+        for _, outcome in cluster.outcomes(address, "the sweep", submit):
             bar.update()
-            for task in own[i]:
-                _tell_warnings(task, before[task])
             if isinstance(outcome, Exception):
                 if str(outcome) not in map(str, failed):  # runs that come after fail with it
                     bar.write(f"{outcome}; the other runs go on", sys.stderr)
@@ -278,7 +269,7 @@ def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) 
         secede()
     with dask.config.set(scheduler="synchronous") if alone else cluster.alone():
         try:
-            do(planned, notebooks, redo, tqdm(disable=True), tell=lambda task: None)
+            do(planned, notebooks, redo, tqdm(disable=True))
         except answers.LabelsWanted as wanted:
             return str(wanted)
     return ""

@@ -162,8 +162,7 @@ def find_equal(run: Run, plan: Plan, artifacts) -> Path | None:
 
 
 def write(run, cycle, plan: Plan, artifacts, seconds: float, reused=None, warnings=()):
-    """Write a record, which completes its step. An equal one in the folder `reused` has its own
-    warnings."""
+    """Write a record, which completes its step."""
     folder = run.cycle(cycle)
     folder.mkdir(parents=True, exist_ok=True)
     holder = reused or folder
@@ -178,6 +177,5 @@ def write(run, cycle, plan: Plan, artifacts, seconds: float, reused=None, warnin
     }
     if reused:
         # relative, so that an experiment folder can be moved as a whole
-        record["warnings"] = read_json(reused / f"{plan.step}.json").get("warnings", [])
         record["reused"] = os.path.relpath(reused.resolve(), folder.resolve())
     write_json(record_path(run, cycle, plan.step), record)

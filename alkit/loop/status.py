@@ -23,6 +23,7 @@ def table(out: Path) -> pd.DataFrame:
                 "state": kind,
                 "seconds": record["seconds"] if record else None,
                 "note": why or _labels_wanted(task),
+                "warnings": record["warnings"] if record else [],
             }
         )
     return pd.DataFrame(rows)
@@ -37,17 +38,6 @@ def _labels_wanted(task: Task) -> str:
     finished, total = answers.progress(run, cycle)
     goes_on = ": `alkit run` goes on" if finished == total else ""
     return f"labels by people: {finished} of {total} frames are finished{goes_on}"
-
-
-def _warnings(out: Path) -> list:
-    """What steps warned of: a line for each text, with the first step that had it."""
-    of = {}
-    for task in tasks(out):
-        record = records.read(task.run, task.cycle, task.step.name) or {}
-        for text in record.get("warnings", []):
-            of.setdefault(text, []).append(task)
-    more = {text: f" and {len(own) - 1} more" if own[1:] else "" for text, own in of.items()}
-    return [f"warning: {text} ({own[0]}{more[text]})" for text, own in of.items()]
 
 
 def format_status(out: Path) -> str:
@@ -67,7 +57,10 @@ def format_status(out: Path) -> str:
     lines += ["", wide.to_string(), "", legend]
     notes = states[(states.note != "") & (states.state != "complete")]
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
-    lines += _warnings(out)
+    warned = states.explode("warnings").dropna(subset="warnings")
+    for text, own in warned.groupby("warnings", sort=False):
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        lines.append(f"warning: {text} ({own.run.iloc[0]} cycle {own.cycle.iloc[0]}{more})")
     results = ledger(out)
     if len(results):
         narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])

@@ -159,14 +159,11 @@ class _InNats:
     def __init__(self, group: zarr.Group):
         self.stored = group["score_root"]
         self.shape, self.ndim, self.dtype = self.stored.shape, 3, np.dtype(np.float32)
-        whole = np.full(self.shape[0], HIGHEST_SCORE, np.float32)
-        self.highest = group["highest"][:] if "highest" in group else whole  # of older stores
+        self.highest = group["highest"][:]
 
     def __getitem__(self, key):
         found, highest = self.stored.oindex[key], self.highest[key[0]]
-        return dequantize(
-            found, highest.reshape(highest.shape + (1,) * (found.ndim - highest.ndim))
-        )
+        return dequantize(found, np.expand_dims(highest, (*range(highest.ndim, found.ndim),)))
 
 
 def open_scores(place: Place) -> xr.DataArray:

@@ -5,6 +5,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from alkit.data.imagefile import visible
+
 LARGEST = 64_000_000  # bytes of all annotation files: some hundred frames take a few million
 SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".yml", ".names", ".data", "frames.csv")
 # What reading a damaged zip file raises.
@@ -41,7 +43,11 @@ class Bundle:
             self.files = self._read({path.name: path.stat().st_size}, lambda _: path.read_bytes())
 
     def _read(self, sizes: dict, read) -> dict:
-        ours = (name for name in sizes if name.lower().endswith(SUFFIXES) and not _hidden(name))
+        ours = (
+            name
+            for name in sizes
+            if name.lower().endswith(SUFFIXES) and visible(PurePosixPath(name))
+        )
         sizes = {name: sizes[name] for name in ours}
         if (total := sum(sizes.values())) > LARGEST:
             raise ValueError(
@@ -67,9 +73,3 @@ class Bundle:
         if len(names) != 1:
             raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
         return self.files[names[0]], f"{self.path}: {names[0]}"
-
-
-def _hidden(name: str) -> bool:
-    """Whether the system put a file there, not the tool."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    return any(part == "__MACOSX" or (part[0] == "." and part != "..") for part in parts)
