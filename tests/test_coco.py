@@ -181,8 +181,14 @@ IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("
         (change(BOX, "bbox", [0.1, 0.2, 0.3, 0.4]), r"annotations.3: .*in pixels\?"),
         (change(BOX, "image_id", "03"), "annotations.3: none of the images has the id '03'"),
         (change(BOX, "rotation", 30), "annotations.3.rotation: the box is rotated"),
-        (change(BOX, "attributes", {"rotation": "90"}), "annotations.3.attributes.rotation: the box is rot"),
-        (change(BOX, "attributes", {"rotation": -1e-3}), "annotations.3.attributes.rotation: the box is r"),
+        (
+            change(BOX, "attributes", {"rotation": "90"}),
+            "annotations.3.attributes.rotation: the box is rot",
+        ),
+        (
+            change(BOX, "attributes", {"rotation": -1e-3}),
+            "annotations.3.attributes.rotation: the box is r",
+        ),
         (change(BOX, "iscrowd", 2), "annotations.3.iscrowd: "),
         (change(CLASS, "id", 5), "the id in categories 5 comes twice"),
         (change(CLASS, "name", DELETE), "categories.1.name: Field required"),
