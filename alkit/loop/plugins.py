@@ -59,7 +59,7 @@ def _map(file, name: str, score, p: np.ndarray) -> np.ndarray:
 def _said(file, error: Exception) -> str:
     """An error in a plugin, with the last line of its file that it came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [f", line {frame.lineno}" for frame in frames if frame.filename == file]
+    lines = [f", line {frame.lineno}" for frame in frames if frame.filename == str(file)]
     return f"plugins: {file}{lines[-1] if lines else ''}: {type(error).__name__}: {error}"
 
 
