@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import alkit
+from alkit.loop import progress
 
 app = typer.Typer(
     help="Active learning for object detectors.",
@@ -288,6 +289,7 @@ def _assignment(text: str):
 
 def main():
     """Run the command; an error is one message, without a traceback, and exit status 1."""
+    progress.begin()
     try:
         app(standalone_mode=True)
     except (ValueError, KeyError, RuntimeError, OSError, FloatingPointError) as error:

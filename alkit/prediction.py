@@ -29,7 +29,8 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back. This
-    is what step 1 stores; `predict_probabilities` gives what it means.
+    is what step 1 stores; `predict_probabilities` gives what it means. Raises ValueError for an
+    image that is not uint8 or not of the profile's size.
     """
     (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
     return maps
@@ -38,14 +39,7 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
 def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profile) -> np.ndarray:
     """How probable a pedestrian is at every pixel of one image uint8 (y, x, 3), for each of the
     five default boxes: float32 (level, y, x), the same bits whatever the number of torch's threads.
-
-    Raises ValueError for an image that is not uint8 or not of the profile's size.
-    """
-    if image.dtype != np.uint8 or image.shape != (*profile.image_size, 3):
-        raise ValueError(
-            f"expected an image uint8 {(*profile.image_size, 3)}, the profile's size; got "
-            f"{image.dtype} {image.shape}. Open the frames at that size, or give `profile.at(size)`"
-        )
+    Raises as `predict`."""
     (logits,) = in_threads(lambda image: predict(detector, image, profile), [image], 1)
     return probabilities(logits[COARSE], logits[FINE], profile)
 
@@ -55,9 +49,20 @@ def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
 
+def _channels_first(images: torch.Tensor, profile: Profile) -> torch.Tensor:
+    """Images (n, y, x, 3) as (n, 3, y, x). Raises as `predict`."""
+    size, found = (*profile.image_size, 3), tuple(images.shape[1:])
+    if images.dtype != torch.uint8 or found != size:
+        raise ValueError(
+            f"expected an image uint8 {size}, the profile's size; got {images.dtype} {found}. Open "
+            "the frames at that size, or give `profile.at(size)`"
+        )
+    return images.permute(0, 3, 1, 2)
+
+
 def predict_batch(detector: Detector, images: torch.Tensor, profile: Profile) -> list[dict]:
     """The same for several images uint8 (n, y, x, 3), whatever number of them: one dict each."""
-    x = images.permute(0, 3, 1, 2)
+    x = _channels_first(images, profile)
     views = [x, x.flip(-1)] if profile.double_evaluation else [x]
     with torch.inference_mode(), autocast(detector):
         # one after the other: on a processor faster than together
@@ -130,7 +135,7 @@ def pixel_scores(
 def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generator):
     """Probabilities float32 (pass, level, y, x) of one image under MC dropout, a torch tensor on
     the detector's device. `generator` is the processor's."""
-    x = uploaded(image[None], detector.device).permute(0, 3, 1, 2)
+    x = _channels_first(uploaded(image[None], detector.device), profile)
     with torch.inference_mode(), autocast(detector):
         maps = detector.dropout_passes(x, profile.mc_passes, profile.mc_ratio, generator)
         # the passes are a batch of images to the resizing

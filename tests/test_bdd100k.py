@@ -305,3 +305,12 @@ def test_the_real_records_against_a_plain_loop(split, name):
     for ltwh, found in zip(boxes.ltwh.tolist(), wanted, strict=True):
         x1, y1, x2, y2 = (found["box2d"][key] for key in ("x1", "y1", "x2", "y2"))
         assert ltwh == [x1, y1, x2 - x1, y2 - y1]
+
+
+def test_boxes_given_as_shares_of_the_sides_are_refused(tmp_path):
+    shares = label("person", 0.1, 0.2, 0.3, 0.9)
+    with pytest.raises(ValueError, match=r"labels\.json: .*b\.jpg: .*in pixels\?"):
+        read(tmp_path, [{"name": "a.jpg"}, {"name": "b.jpg", "labels": [shares]}])
+    with pytest.raises(ValueError, match=r"labels\.json: .*c\.jpg: .*in pixels\?"):
+        read(tmp_path, [*labels_2018()[:2], {"name": "c.jpg", "labels": [LANE, shares]}])
+    assert len(read(tmp_path, [{"name": "a.jpg", "labels": [label("rider", 0, 0, 0, 0)]}])) == 1

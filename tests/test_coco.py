@@ -159,7 +159,9 @@ IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("
         (change(None, "images", ["a.png"]), "images.0: .*'a.png'"),
         (change(IMAGE, "id", DELETE), "images.0.id: Field required"),
         (change(IMAGE, "id", 3), "the id in images 3 comes twice"),
-        (change(IMAGE, "width", DELETE), "images.0.width: Field required"),
+        (change(IMAGE, "id", 1.5), "images.0.id.int: .*1.5"),
+        (change(IMAGE, "id", "3"), "the id in images 3 comes twice"),
+        (change(IMAGE, "width", 40.5), r"images.0.width: .*\(got 40.5\)"),
         (change(IMAGE, "height", 0), r"images.0.height: .*\(got 0\)"),
         (change(IMAGE, "file_name", "sub/b.jpg"), "the file name 'sub/b.jpg' comes twice"),
         (change(IMAGE, "file_name", "../../etc/a.png"), "images.0.file_name: it leads out"),
@@ -175,6 +177,12 @@ IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("
         (change(BOX, "bbox", [1, 2, 3]), "annotations.3.bbox.3: Field required"),
         (change(BOX, "bbox", ["1", 2, 3, 4]), r"annotations.3.bbox.0: .*number \(got '1'\)"),
         (change(BOX, "bbox", None), "annotations.3.bbox: "),
+        (change(BOX, "bbox", []), "annotations.3.bbox.0: "),
+        (change(BOX, "bbox", [0.1, 0.2, 0.3, 0.4]), r"annotations.3: .*in pixels\?"),
+        (change(BOX, "image_id", "03"), "annotations.3: none of the images has the id '03'"),
+        (change(BOX, "rotation", 30), "annotations.3.rotation: the box is rotated"),
+        (change(BOX, "attributes", {"rotation": "90"}), "annotations.3.attributes: the box is rot"),
+        (change(BOX, "attributes", {"rotation": -1e-3}), "annotations.3.attributes: the box is r"),
         (change(BOX, "iscrowd", 2), "annotations.3.iscrowd: "),
         (change(CLASS, "id", 5), "the id in categories 5 comes twice"),
         (change(CLASS, "name", DELETE), "categories.1.name: Field required"),
@@ -187,11 +195,141 @@ def test_a_damaged_file_names_the_record(folder, damage, said):
         read(folder, data)
 
 
+def one_box(**changes):
+    """One image with one box of a person, some of the annotation's keys changed."""
+    data = small_data()
+    return data | {
+        "images": data["images"][:1],
+        "annotations": [{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4]} | changes],
+    }
+
+
+@pytest.mark.parametrize("ids", [str, float, int])
+def test_an_id_is_the_same_as_number_and_as_text(folder, ids):
+    data = small_data()
+    for a in data["annotations"]:
+        a.update(id=ids(a["id"]), image_id=ids(a["image_id"]), category_id=ids(a["category_id"]))
+    data["images"][1]["id"] = float(3)
+    data["categories"][0]["id"] = "5"
+    assert [boxes.label.tolist() for boxes in read(folder, data).boxes] == [
+        ["car"],
+        ["person", "car", "person"],
+    ]
+
+
+def test_an_id_with_a_leading_zero_is_its_own(folder):
+    data = small_data()
+    data["images"][0]["id"] = "03"
+    data["annotations"][1]["image_id"] = "03"
+    assert [len(boxes) for boxes in read(folder, data).boxes] == [1, 3]
+
+
+def test_annotations_need_no_id_and_no_mark(folder):
+    data = small_data()
+    for a in data["annotations"]:
+        a["id"] = a["iscrowd"] = a["ignore"] = None
+    del data["annotations"][0]["id"]
+    assert [boxes.ignore.tolist() for boxes in read(folder, data).boxes] == [[False], [False] * 3]
+
+
+@pytest.mark.parametrize("unknown", [-1, -1.0, None, DELETE])
+def test_sizes_that_a_file_does_not_say_are_those_of_the_images(folder, unknown):
+    data = small_data()
+    change(IMAGE, "width", unknown)(data)
+    change(IMAGE, "height", unknown)(data)
+    data["images"][1]["width"] = 20.0
+    frames = read(folder, data)
+    assert frames.images(0).shape == (30, 40, 3)
+    assert frames.images(1).shape == (24, 20, 3)
+    change(IMAGE, "width", 41)(data)
+    with pytest.raises(ValueError, match=r"a\.png: the image is \(30, 40\)"):
+        read(folder, data).images(0)
+    (folder / "a.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"a\.png: the image cannot be read"):
+        read(folder, data)
+
+
+@pytest.mark.parametrize("empty", [[], None, [0, 0, 0, 0], DELETE])
+@pytest.mark.parametrize(
+    "polygons",
+    [
+        [[3, 4, 9, 4.5, 5, 12]],
+        [[3, 6, 5, 6, 5, 12], [9, 4, 9, 5, 8, 5]],
+        [3, 4, 9, 4.5, 5, 12],
+    ],
+)
+def test_a_polygon_without_a_box_has_the_box_around_it(folder, empty, polygons):
+    data = one_box(segmentation=polygons)
+    change(("annotations", 0), "bbox", empty)(data)
+    assert read(folder, data).boxes[0].ltwh.tolist() == [[3, 4, 6, 8]]
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        [],
+        {"size": [30, 40], "counts": [1, 2, 3]},
+        {"size": [30, 40], "counts": "ab"},
+        [[1, 2, 3]],
+        [[1, 2]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        [["x", "y"] * 3],
+    ],
+)
+def test_without_a_box_and_without_a_polygon_the_record_is_named(folder, outline):
+    with pytest.raises(ValueError, match=r"annotations\.0\.bbox"):
+        read(folder, one_box(segmentation=outline, bbox=[]))
+
+
+@pytest.mark.parametrize("angle", [0, 0.0, -0.0, 360, 360.0, "0", "360.0", None, "", False])
+def test_a_box_turned_by_nothing_is_upright(folder, angle):
+    whole = one_box(attributes={"rotation": angle, "occluded": True}, rotation=angle)
+    assert len(read(folder, whole).boxes[0]) == 1
+    for others in (["a", 3], "front", {}, None, {"rotations": 90}):
+        assert len(read(folder, one_box(attributes=others)).boxes[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[0.1, 0.2, 0.3, 0.4]],
+        [[0, 0, 1, 1]],
+        [[0.5, 0.5, 0.9, 0.2], [0, 0, 0, 0]],  # a center, it seems
+        [[-0.01, 0.5, 0.2, 0.2], [0.5, 0.5, 0.5, 0.5]],
+    ],
+)
+def test_boxes_given_as_shares_of_the_sides_are_refused(folder, boxes):
+    data = one_box()
+    data["annotations"] = [data["annotations"][0] | {"bbox": box} for box in boxes]
+    with pytest.raises(ValueError, match=r"labels\.json: .*in pixels\?"):
+        read(folder, data)
+
+
+@pytest.mark.parametrize("boxes", [[], [[0, 0, 0, 0]], [[0, 0, 0.5, 9]], [[3, 3, 0.5, 0.5]]])
+def test_small_boxes_and_none_are_no_shares(folder, boxes):
+    data = one_box()
+    data["annotations"] = [data["annotations"][0] | {"bbox": box} for box in boxes]
+    assert read(folder, data).boxes[0].ltwh.tolist() == boxes
+
+
+def test_files_of_labels_are_read_alike():
+    """As `alkit labels import` does."""
+    data = one_box(image_id="7", bbox=None, segmentation=[[3, 4, 9, 4, 5, 12]])
+    data["images"][0].update(width=-1, height=None)
+    found = coco.load(json.dumps(data).encode(), "labels.json", coco.Coco)
+    (image,), (box,) = found.images, found.annotations
+    assert (image.id, image.width, image.height) == (box.image_id, None, None)
+    assert box.bbox == (3, 4, 6, 8)
+    for wrong in ({"rotation": 30}, {"attributes": {"rotation": 30}}, {"bbox": [0, 0, 0.5, 0.5]}):
+        with pytest.raises(ValueError, match=r"labels\.json: annotations\.0"):
+            coco.load(json.dumps(one_box(**wrong)).encode(), "labels.json", coco.Coco)
+
+
 def test_frames_of_a_sequence(folder):
     with pytest.raises(ValueError, match=r"the frame \('v', 30.0\) comes twice"):
         read(folder, video_data(folder, (("v", 30), ("u", 30), ("v", 30))))
     with pytest.raises(ValueError, match="image 1 has no sequence or no frame number"):
-        read(folder, video_data(folder, (("v", 30), ("u", None))))
+        read(folder, video_data(folder, (("v", 30), ("u", None), ("v", 31))))
 
 
 def test_not_json(folder):

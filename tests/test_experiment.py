@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -234,7 +235,8 @@ def test_a_failed_step_names_step_notebook_and_error(toy_experiment, toy_setting
     with pytest.raises(experiment.StepFailed) as failed:
         experiment.run(out)
     said = str(failed.value)
-    assert "broken/seed_0 cycle 1 2_score failed: ArithmeticError: no score today" in said
+    assert "broken/seed_0 cycle 1 2_score failed: " in said
+    assert "broken.py, line 3: ArithmeticError: no score today" in said
     notebook = out / "broken/seed_0/cycle_01/2_score.ipynb"
     assert str(notebook) in said
     assert "no score today" in notebook.read_text()
@@ -400,6 +402,82 @@ def test_a_test_set_that_nothing_can_be_measured_on(toy_settings, tmp_path):
     out = runs.create(tmp_path / "out", settings, tmp_path / "catalog.yaml")
     with pytest.raises(ValueError, match="no frame holds a pedestrian"):
         experiment.run(out, notebooks=False)
+
+
+@pytest.mark.parametrize("role", ["source", "pool", "test"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_data_set_without_a_box_of_its_classes(toy_settings, tmp_path, alkit_here, role, there):
+    """It stops a run before step 0, but for a pool that people label."""
+    catalog = yaml.safe_load(Path("data_catalog.yaml").read_text())
+    entry = catalog["datasets"][f"street-{role}"]
+    entry["filter"] = {"rule": "paper", "classes": ["Pedestrian"], "min_height": 5000 * there}
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(catalog))
+    file = write_experiment(tmp_path, toy_settings)
+    for options in ([], ["--dry-run"]):
+        ended = alkit_here(
+            "run", file, "--out", tmp_path / "out", "--catalog", tmp_path / "catalog.yaml", *options
+        )
+        said = ended.stdout if options else ended.stderr
+        assert re.search(rf"street-{role}: no box of .*'Pedestrian'.*'pedestrian' \d+", said)
+    assert not list(tmp_path.glob("out/*/*/*.json"))
+    by_people = read_experiment(write_experiment(tmp_path, toy_settings, labels="import"))
+    out = runs.create(tmp_path / "asked", by_people, tmp_path / "catalog.yaml")
+    if role == "pool":
+        experiment.check_data(out)
+    else:
+        with pytest.raises(ValueError, match="no box of"):
+            experiment.check_data(out)
+
+
+WARNING_PLUGIN = """
+import threading, warnings
+from alkit.scores import divergence
+from alkit.strategies import Strategy
+
+def said(p):
+    warnings.warn("this score is a draft", RuntimeWarning)
+    warnings.warn("old", DeprecationWarning)
+    warnings.warn("new", FutureWarning)
+    beside = threading.Thread(target=warnings.warn, args=("from a thread",))
+    beside.start()
+    beside.join()
+    return divergence(p, 2)
+
+scores = {"said": said}
+strategies = {"warned": Strategy("said")}
+"""
+
+
+def test_what_a_step_warns_of_is_recorded_and_said(
+    toy_experiment, toy_settings, tmp_path, alkit_here
+):
+    (tmp_path / "warned.py").write_text(WARNING_PLUGIN)
+    changes = {"plugins": ["warned.py"], "strategies": ["warned", "guided-random"]}
+    changes["set"] = toy_settings["set"] | {"exclude_now": 0, "exclude_later": 0}
+    file = write_experiment(tmp_path, toy_settings, **changes)
+    out = runs.create(tmp_path / "out", read_experiment(file), "data_catalog.yaml")
+    shutil.copytree(toy_experiment / "pretrain", out / "pretrain")
+    done = alkit_here("run", file, "--out", out, "--no-notebooks")
+    assert done.returncode == 0, done.stderr
+    texts = ["this score is a draft", "from a thread"]
+    run = Run(out / "warned/seed_0")
+    for cycle in (1, 2):
+        assert records.read(run, cycle, "2_score")["warnings"] == texts
+    assert records.read(run, 1, "7_evaluate")["warnings"] == []
+    for text in texts:
+        assert done.stderr.count(text) == 1
+        assert f"warning: warned/seed_0 cycle 1 2_score: {text}\n" in done.stderr
+    rules = "warning: warned/seed_0 cycle 1 4_select: the temporal rules exclude no frame"
+    assert done.stderr.count("the temporal rules exclude no frame") == done.stderr.count(rules) == 1
+    told = alkit_here("status", out).stdout
+    for text in texts:
+        assert f"warning: {text} (warned/seed_0 cycle 1 2_score and 1 more)" in told
+    assert told.count("the temporal rules exclude no frame") == 1
+    assert "draft" not in alkit_here("run", file, "--out", out, "--no-notebooks").stderr
+    records.record_path(run, 2, "2_score").unlink()
+    shutil.rmtree(run.cycle(2) / "scores.zarr")
+    with pytest.warns(RuntimeWarning, match="this score is a draft"):  # as a notebook shows it
+        steps.score(run, 2)
 
 
 def test_a_folder_of_another_experiment_is_refused(toy_copy, toy_settings, tmp_path, alkit_here):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from alkit.data.filters import RULES, BoxFilter, apply
+from alkit.data.filters import RULES, BoxFilter, apply, no_box_of
 from alkit.frames import NO_BOXES, Boxes
 
 PAPER = RULES["paper"]
@@ -140,6 +140,37 @@ def test_visible_share_at_the_minimum(strict, wanted):
     assert fate(rule, boxes) == wanted
     assert fate(rule, one(40, 100, visible=[[10, 20, 40, 64]])) == "ignore"
     assert fate(rule, one(40, 100, visible=[[10, 20, 40, 66]])) == "positive"
+
+
+def test_a_limit_that_nobody_set_does_not_act():
+    """Of CityPersons' validation boxes one has a visible part of no area."""
+    boxes = one(40, 100, visible=[[10, 20, 0, 30]])
+    assert fate(RULES["released-citypersons"], boxes) == "positive"
+    for strict in (False, True):
+        rule = BoxFilter(classes=["pedestrian"], strict=strict)
+        assert fate(rule, boxes) == "positive"
+        assert fate(rule, one(1e-3, 1e-3)) == "positive"
+        assert fate(rule, one(1e-3, 1e5)) == "positive"
+    # set to 0 it means what it says
+    limit = {"classes": ["pedestrian"], "min_visible": 0}
+    assert fate(BoxFilter(**limit), boxes) == "positive"
+    assert fate(BoxFilter(**limit, strict=True), boxes) == "ignore"
+    assert fate(BoxFilter(rule="released-caltech", min_visible=None), one(16, 41, "person")) == (
+        "positive"
+    )
+
+
+def test_names_that_are_there_come_with_the_nearest_first():
+    rule = BoxFilter(classes=["pedestrian", "Person"])
+    counts = {"car": 900, "pedestrain": 2, "bicycle": 5, "person ": 1}
+    said = no_box_of(rule, counts)
+    places = [said.index(name) for name in ("'person ' 1", "'pedestrain' 2", "'bicycle' 5")]
+    assert places == sorted(places)
+    assert said.index("'car' 900") > places[1]
+    assert no_box_of(rule, counts | {"Person": 1}) == ""
+    assert no_box_of(rule, {"Person": 0})
+    assert "no boxes at all" in no_box_of(rule, {})
+    assert len(no_box_of(rule, {f"class {k}": 1 for k in range(1000)})) < 500
 
 
 def test_nothing_to_filter():

@@ -289,3 +289,16 @@ def test_random_access_equals_reading_in_order_on_pets():
     assert boxes.identity.tolist() == [int(fields[1]) for fields in first]
     assert np.allclose(boxes.ltwh[:, 0], [float(fields[2]) - 1 for fields in first])
     assert sum(len(boxes) for boxes in frames.boxes) == 4650
+
+
+def test_boxes_given_as_shares_of_the_sides_are_refused(images):
+    """Of a file, and a single one; a pixel in the corner counts from 1."""
+    shares = "1,1,0.1,0.2,0.3,0.4,1,1,1", "2,1,0.5,0.5,0.9,0.4,1,1,1"
+    write_gt(images, *shares)
+    with pytest.raises(ValueError, match=r"gt\.txt: row 0: .*in pixels\?"):
+        mot.read(images)
+    write_gt(images, "1,1,1,1,1,1,1,1,1", "1,2,9,9,9,9,1,1,1", shares[0].replace("1,1", "1,3", 1))
+    with pytest.raises(ValueError, match=r"gt\.txt: row 2: .*in pixels\?"):
+        mot.read(images)
+    write_gt(images, "1,1,1,1,0.5,0.5,1,1,1", "1,2,9,9,9,9,1,1,1", "1,3,0,0,0,0,1,1,1")
+    assert len(mot.read(images).boxes[0]) == 3

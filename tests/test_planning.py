@@ -245,7 +245,7 @@ def test_images_that_are_not_there(without_test_set, dry_run, catalog, tmp_path)
     assert files == (
         f"MISSING test half: 3 of 5 image files, the first is {tmp_path}/half/images/1.jpg"
     )
-    assert "test half: no frame holds a pedestrian" in pedestrians  # as the run itself would say
+    assert "test half: no box of the filter's class" in pedestrians  # as the run itself would say
     assert "half: 5 images" in text
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from torchthreads import torch_threads
 
 from alkit import catalog, prediction, training
@@ -51,9 +52,33 @@ def test_probabilities_of_an_image_are_those_of_its_logits(detector, image):
     logits = prediction.predict(detector, image, numbers())
     np.testing.assert_array_equal(p, prediction.probabilities(*maps(logits), numbers()))
     assert (p.shape, p.dtype) == ((5, *SIZE), np.float32)
-    for wrong in (image[1:], image / 255):
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image[1:],
+        lambda image: image / 255,
+        lambda image: image.astype(np.float32),
+        lambda image: image.astype(np.int8),
+        lambda image: image[..., 0],
+        lambda image: image.transpose(2, 0, 1),
+        lambda image: image.transpose(1, 0, 2),
+        lambda image: np.dstack([image, image[..., :1]]),
+        lambda image: np.repeat(np.repeat(image, 2, 0), 2, 1),
+    ],
+)
+def test_an_image_of_another_type_or_size_is_refused(detector, image, change):
+    wrong, profile = change(image), numbers(mc_passes=2)
+    batch = prediction.uploaded(wrong[None], detector.device)
+    for call in (
+        lambda: prediction.predict(detector, wrong, profile),
+        lambda: prediction.predict_batch(detector, batch, profile),
+        lambda: prediction.predict_probabilities(detector, wrong, profile),
+        lambda: prediction.dropout_probabilities(detector, wrong, profile, torch.Generator()),
+    ):
         with pytest.raises(ValueError, match="expected an image uint8"):
-            prediction.predict_probabilities(detector, wrong, numbers())
+            call()
 
 
 def test_probabilities_are_the_same_bits_whatever_the_number_of_threads(detector, image):

@@ -1,5 +1,6 @@
 """Box filters: which labeled boxes are positives, which are ignored, which are dropped."""
 
+from difflib import SequenceMatcher
 from typing import Literal
 
 import numpy as np
@@ -8,6 +9,8 @@ from tqdm import tqdm
 
 from alkit.frames import Boxes, FrameSet, cut_to_pixels
 from alkit.profiles import unknown
+
+NAMED = 8  # class names in a message
 
 
 class BoxFilter(BaseModel):
@@ -18,7 +21,8 @@ class BoxFilter(BaseModel):
     class are dropped. With box = "visible" the visible part takes the place of the full box before
     anything is measured; where nothing of it is visible it is an ignore box of its full size. A
     positive must have height ≥ min_height, width/height within `aspect` (null: any), and visible
-    area / full area ≥ min_visible; all limits belong to the allowed, none of them with `strict`.
+    area / full area ≥ min_visible (null: any); all limits belong to the allowed, none of them with
+    `strict`.
     `whole` makes the box's numbers whole pixels before it is measured: "up" left, top, width and
     height, counted from 1 as in Caltech's files and then taken as they are; "down" the corners.
     `scale` is the factor from the data set's native pixels to the paper's scale.
@@ -31,7 +35,7 @@ class BoxFilter(BaseModel):
     box: Literal["full", "visible"] = "full"
     min_height: float = Field(0.0, ge=0)
     aspect: tuple[float, float] | None = None
-    min_visible: float = Field(0.0, ge=0, le=1)
+    min_visible: float | None = Field(None, ge=0, le=1)
     strict: bool = False
     whole: Literal["up", "down"] | None = None
     scale: float = Field(1.0, gt=0)
@@ -117,9 +121,26 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     if rule.aspect is not None:
         low, high = rule.aspect
         keep &= (width >= (low - slack) * height) & (width <= (high + slack) * height)
-    # Compared as areas: a box of no area then needs no division.
-    keep &= visible_area >= (rule.min_visible - slack) * full_area
+    if rule.min_visible is not None:
+        # Compared as areas: a box of no area then needs no division.
+        keep &= visible_area >= (rule.min_visible - slack) * full_area
     return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)
+
+
+def no_box_of(rule: BoxFilter, counts: dict) -> str:
+    """What is wrong where no box is of the rule's classes: `counts` of the boxes by class name, the
+    names nearest to the wanted first. "" where there is one."""
+    if any(counts.get(name) for name in rule.classes):
+        return ""
+
+    def likeness(name):
+        both = ((name.strip().casefold(), wanted.strip().casefold()) for wanted in rule.classes)
+        return max(SequenceMatcher(None, *pair).ratio() for pair in both)
+
+    nearest = sorted(counts, key=likeness, reverse=True)[:NAMED]
+    there = ", ".join(f"{name!r} {counts[name]}" for name in nearest) or "no boxes at all"
+    wanted = " or ".join(map(repr, rule.classes))
+    return f"no box of the filter's class {wanted}, which are exact names; there are {there}"
 
 
 def with_positives(frames: FrameSet, rule: RuleName) -> FrameSet:

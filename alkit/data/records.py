@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Annotated
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -35,6 +36,12 @@ def _inside(name: str) -> str:
     return name
 
 
+def _upright(angle: float) -> float:
+    if angle % 360:
+        raise ValueError("the box is rotated; expected the upright box around it")
+    return angle
+
+
 FileName = Annotated[str, AfterValidator(_inside)]
 Pixels = Annotated[int, Field(gt=0, strict=False)]  # also 640.0
 Mark = Annotated[bool, Field(strict=False)]  # true, false, 1 or 0
@@ -42,17 +49,19 @@ Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE, allow
 Side = Annotated[Coordinate, Field(ge=0)]
 LTWH = (Coordinate, Coordinate, Side, Side)  # left, top, width, height
 Box = Annotated[tuple[*LTWH], Strict(False)]
+Upright = Annotated[float, Strict(False), AfterValidator(_upright)]  # an angle in degrees
 Many = FailFast()  # of a list: a damaged one of a million records is told by its first error
 
 
-def read_json(text: bytes, where, without: str):
+def read_json(text: bytes, where, without: str, use=lambda record, value: None):
     """The content of a JSON text, objects without one key: polygons are most of a large file.
+    Before one goes, `use(object, its value)` may take from it what it needs.
 
     Raises ValueError that begins with `where`.
     """
 
     def lean(record: dict) -> dict:
-        record.pop(without, None)
+        use(record, record.pop(without, None))
         return record
 
     try:
@@ -76,3 +85,14 @@ def unique(where, what: str, values):
     twice = [value for value, times in Counter(values).items() if times > 1]
     if twice:
         raise ValueError(f"{where}: the {what} {twice[0]!r} comes twice")
+
+
+def check_pixels(where, ltwh, name):
+    """Raise ValueError where boxes [left, top, width, height] look like shares of an image's sides,
+    no number over 1; `name(i)` names the i-th. Boxes without an area tell nothing."""
+    ltwh = np.reshape(ltwh, (-1, 4))
+    shares = np.flatnonzero((ltwh[:, 2:] > 0).all(1) & (np.abs(ltwh) <= 1).all(1))
+    if len(shares):
+        box = f"{name(shares[0])}: the box {ltwh[shares[0]].tolist()}"
+        few = f"{len(shares)} of {len(ltwh)} boxes are as small"
+        raise ValueError(f"{where}: {box}: in pixels? {few}; expected no shares of the sides")

@@ -21,11 +21,13 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from concurrent.futures import CancelledError
 
 import dask
 
 from alkit.loop import store
+from alkit.loop.progress import heard
 from alkit.loop.runs import Run, open_run
 from alkit.threads import made_ahead
 
@@ -88,6 +90,8 @@ def fill(step, job, group):
         for i, outcome in outcomes(where, f"step {step.name}", submit):
             if isinstance(outcome, Exception):
                 raise outcome
+            for text in outcome:
+                warnings.warn(text, stacklevel=2)
             tick(blocks[i].stop - blocks[i].start)
     elif blocks:
         # a thread writes a shard while the next one is computed
@@ -197,13 +201,15 @@ def alone():
 
 
 def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
-    """The work of a step on a block of frames. The model is loaded once for a `call`."""
-    with alone():
+    """The work of a step on a block of frames; what it warns of comes back. The model is loaded
+    once for a `call`."""
+    with alone(), heard(step.name) as said:
         place, work = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
         if not store.reopen(place, key)["done"][block].all():
             (write,) = work([block], _nothing)
             write()
+    return said
 
 
 @functools.lru_cache(maxsize=1)

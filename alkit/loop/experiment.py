@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from alkit.loop import answers, cluster, labels, records, runs, steps, storage
+from alkit.data import filters
+from alkit.frames import FrameSet
+from alkit.loop import answers, cluster, labels, progress, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, replacing
 from alkit.loop.notebooks import NotebookFailed, Notebooks
 from alkit.loop.runs import Run
@@ -79,8 +82,9 @@ def data_roles(run: Run) -> list:
 
 def data_problems(run: Run, frames: dict) -> list:
     """What is wrong with the data sets of an experiment, each by its role: a budget that the pool
-    cannot meet, a data set without boxes, a test set without a pedestrian or, for a protocol in
-    native pixels, without one image size."""
+    cannot meet; a data set without boxes, or without one of its filter's classes, but for a pool
+    that people label; a test set without a pedestrian or, for a protocol in native pixels, without
+    one image size."""
     experiment, problems = run.experiment, []
     wanted = experiment.budget * experiment.cycles
     if "pool" in frames and wanted > len(frames["pool"]):
@@ -89,15 +93,9 @@ def data_problems(run: Run, frames: dict) -> list:
             f"each of {experiment.cycles} cycles, but it has {len(frames['pool'])}"
         )
     for role, opened in frames.items():
-        if opened.boxes is None and (role != "pool" or experiment.labels == "oracle"):
-            hint = "; let people label it with `labels: import`" if role == "pool" else ""
-            problems.append(f"{role} {getattr(experiment, role)}: it has no boxes{hint}")
-    test = frames["test"].boxes if "test" in frames else None
-    if test is not None and all(np.all(boxes.ignore) for boxes in test):
-        problems.append(
-            f"test {experiment.test}: no frame holds a pedestrian that passes the filter, so no "
-            "miss rate can be measured"
-        )
+        by_people = role == "pool" and experiment.labels != "oracle"
+        if not by_people and (lack := _lack(run, role, opened)):
+            problems.append(f"{role} {getattr(experiment, role)}: {lack}")
     protocol = experiment.numbers.protocol
     if PROTOCOLS[protocol].by_name and run.entry("test").image_size is None:
         problems.append(
@@ -105,6 +103,22 @@ def data_problems(run: Run, frames: dict) -> list:
             "image_size in the catalog; choose protocol caltech, or a data set of one size"
         )
     return problems
+
+
+def _lack(run: Run, role: str, frames: FrameSet) -> str:
+    """What the boxes of a data set lack to be learned from or to measure by; "" if nothing."""
+    if frames.boxes is None:
+        hint = "; let people label it with `labels: import`" if role == "pool" else ""
+        return f"it has no boxes{hint}"
+    entry = run.entry(role)
+    if not any(np.isin(boxes.label, entry.filter.classes).any() for boxes in frames.boxes):
+        everything = entry.open_unfiltered(**run.data_arguments(entry.name)).boxes
+        counts = Counter(label for boxes in everything for label in boxes.label.tolist())
+        if other := filters.no_box_of(entry.filter, counts):
+            return other
+    if role == "test" and all(np.all(boxes.ignore) for boxes in frames.boxes):
+        return "no frame holds a pedestrian that passes the filter, so no miss rate can be measured"
+    return ""
 
 
 def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
@@ -132,9 +146,16 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     write_ledger(out)
 
 
-def do(planned: list, notebooks: bool, redo: bool, bar):
+def _tell_warnings(task: Task, before: dict | None = None):
+    """Print what a step warned of, if its record is another than `before`."""
+    record = records.read(task.run, task.cycle, task.step.name)
+    for text in record.get("warnings", []) if record != before else []:
+        progress.tell(text, str(task))
+
+
+def do(planned: list, notebooks: bool, redo: bool, bar, tell=_tell_warnings):
     """Do tasks in order, in this process or its kernels. A run that waits for labels is left there,
-    and the others go on. Raises as `run` does."""
+    and the others go on. `tell(task)` says what one has warned of. Raises as `run` does."""
     waiting = {}
     with Notebooks() if notebooks else contextlib.nullcontext() as kernels:
         for i, task in enumerate(planned):
@@ -144,6 +165,7 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
             try:
                 if not is_done(task, planned[i + 1 :], redo):
                     _do_one(task, kernels, last=i + 1 == len(planned))
+                    tell(task)
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
@@ -209,10 +231,14 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
             futures[seed, name] = client.submit(do_on_worker, *arguments, key=key, pure=False)
         return [*futures.values()]
 
+    own = [*parts.values()]
+    before = {task: records.read(task.run, task.cycle, task.step.name) for task in planned}
     waiting, failed = [], []
     with tqdm(total=len(parts), desc=planned[0].run.out.name, unit="run") as bar:
-        for _, outcome in cluster.outcomes(address, "the sweep", submit):
+        for i, outcome in cluster.outcomes(address, "the sweep", submit):
             bar.update()
+            for task in own[i]:
+                _tell_warnings(task, before[task])
             if isinstance(outcome, Exception):
                 if str(outcome) not in map(str, failed):  # runs that come after fail with it
                     bar.write(f"{outcome}; the other runs go on", sys.stderr)
@@ -252,7 +278,7 @@ def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) 
         secede()
     with dask.config.set(scheduler="synchronous") if alone else cluster.alone():
         try:
-            do(planned, notebooks, redo, tqdm(disable=True))
+            do(planned, notebooks, redo, tqdm(disable=True), tell=lambda task: None)
         except answers.LabelsWanted as wanted:
             return str(wanted)
     return ""

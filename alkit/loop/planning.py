@@ -26,6 +26,7 @@ from alkit.loop.experiment import Task
 from alkit.loop.plugins import SCORES, load_score
 from alkit.loop.runs import Run
 from alkit.loop.settings import Experiment
+from alkit.loop.steps.step_2_score import stored
 from alkit.threads import in_threads
 
 # The share of its bytes that a store keeps when compressed, in runs of experiments/demo.yaml at
@@ -209,9 +210,9 @@ def measure(experiment: Experiment, scores) -> dict:
             if name == "mutual_information":
                 generator = torch.Generator().manual_seed(k)
                 passes = prediction.dropout_probabilities(detector, image, numbers, generator)
-                return store.quantize(to_numpy(score(passes)))
+                return stored(name, to_numpy(score(passes)))
             maps = logits[prediction.COARSE], logits[prediction.FINE]
-            return store.quantize(prediction.pixel_scores(score, *maps, numbers, device))
+            return stored(name, prediction.pixel_scores(score, *maps, numbers, device))
 
         return seconds(lambda: list(in_threads(a_map, range(threads), side_by_side))) / threads
 

@@ -2,11 +2,15 @@
 
 A plugin file may define `scores = {"name": function}` and `strategies = {"name": Strategy(...)}`.
 A score's function takes probabilities, NumPy float32 (level, y, x) in [0, 1], and gives a score map
-(y, x) in nats, in [0, 5·ln 2] and without NaN, the higher the more a frame is wanted. It depends on
+(y, x) of finite numbers ≥ 0, of any magnitude, the higher the more a frame is wanted. It depends on
 its argument alone. `notebooks/your_own_score.ipynb` writes one.
 """
 
 import runpy
+import traceback
+from functools import partial
+
+import numpy as np
 
 from alkit import scores
 from alkit.aggregation import HOW
@@ -29,10 +33,34 @@ def _load(files) -> tuple[dict, dict]:
                 if twice := {*own} & {*taken}:
                     name = f"{what}[{min(twice)!r}]"
                     raise ValueError(f"{name} has the name of alkit's own; choose another")
+                if what == "scores":
+                    own = {name: partial(_map, file, name, score) for name, score in own.items()}
                 found[what] |= own
         except Exception as error:
-            raise ValueError(f"plugins: {file}: {type(error).__name__}: {error}") from error
+            raise ValueError(_said(file, error)) from error
     return found["scores"], found["strategies"]
+
+
+def _map(file, name: str, score, p: np.ndarray) -> np.ndarray:
+    """What a plugin's score gives, float32 (y, x). Raises ValueError with the file and the line."""
+    try:
+        s = np.asarray(to_numpy(score(p)), np.float32)
+    except Exception as error:
+        raise ValueError(_said(file, error)) from error
+    low, high = s.min(initial=np.inf), s.max(initial=-np.inf)
+    if s.shape != p.shape[1:] or not (low >= 0 and high < np.inf):  # NaN fails the first
+        raise ValueError(
+            f"plugins: {file}: scores[{name!r}]: expected a map (y, x) of {p.shape[1:]} finite "
+            f"numbers ≥ 0; got {s.shape}, from {low} to {high}"
+        )
+    return s
+
+
+def _said(file, error: Exception) -> str:
+    """An error in a plugin, with the last line of its file that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f", line {frame.lineno}" for frame in frames if frame.filename == file]
+    return f"plugins: {file}{lines[-1] if lines else ''}: {type(error).__name__}: {error}"
 
 
 def load_strategies(files) -> dict:

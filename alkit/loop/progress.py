@@ -1,15 +1,17 @@
-"""Progress of a running step: a bar for people, and a log that `alkit status` follows."""
+"""Progress of a running step: a bar for people, a log that `alkit status` follows, its warnings."""
 
 import contextlib
 import json
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 from tqdm import tqdm
 
 LOG_SECONDS = 1.0  # between two lines of the log
+_told = set()  # texts of warnings
 
 
 @contextlib.contextmanager
@@ -43,6 +45,46 @@ def follow(folder: Path, step: str):
             log.flush()
 
         yield report
+
+
+def begin():
+    """What a command does first: it shows warnings by `tell`."""
+    _told.clear()
+    warnings.showwarning = _show
+
+
+def tell(text: str, step: str = ""):
+    """Print a warning beside the bars, each text once."""
+    if text not in _told:
+        _told.add(text)
+        tqdm.write(f"warning: {step and f'{step}: '}{text}", sys.stderr)
+
+
+def _show(message, category, filename, lineno, file=None, line=None):
+    if issubclass(category, UserWarning):
+        tell(str(message))
+    else:
+        tqdm.write(warnings.formatwarning(message, category, filename, lineno), sys.stderr, "")
+
+
+@contextlib.contextmanager
+def heard(step: str):
+    """A list of what the work inside warns of, in threads too, each text once. The warnings are
+    shown as before; where a command shows them, with the name of the step."""
+    texts, before = [], warnings.showwarning
+
+    def hear(message, category, *where, **more):
+        kept = issubclass(category, UserWarning | RuntimeWarning)
+        if kept and str(message) not in texts:
+            texts.append(str(message))
+        if kept and before is _show:
+            tell(str(message), step)
+        else:
+            before(message, category, *where, **more)
+
+    with warnings.catch_warnings():  # which also forgets what was warned of before
+        warnings.showwarning = hear
+        yield texts
 
 
 def is_wanted() -> bool:

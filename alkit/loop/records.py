@@ -161,8 +161,9 @@ def find_equal(run: Run, plan: Plan, artifacts) -> Path | None:
     return None
 
 
-def write(run, cycle, plan: Plan, artifacts, seconds: float, reused: Path | None = None):
-    """Write a record, which completes its step."""
+def write(run, cycle, plan: Plan, artifacts, seconds: float, reused=None, warnings=()):
+    """Write a record, which completes its step. An equal one in the folder `reused` has its own
+    warnings."""
     folder = run.cycle(cycle)
     folder.mkdir(parents=True, exist_ok=True)
     holder = reused or folder
@@ -173,8 +174,10 @@ def write(run, cycle, plan: Plan, artifacts, seconds: float, reused: Path | None
         "environment": environment(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
+        "warnings": [*warnings],
     }
     if reused:
         # relative, so that an experiment folder can be moved as a whole
+        record["warnings"] = read_json(reused / f"{plan.step}.json").get("warnings", [])
         record["reused"] = os.path.relpath(reused.resolve(), folder.resolve())
     write_json(record_path(run, cycle, plan.step), record)

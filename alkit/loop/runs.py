@@ -262,8 +262,9 @@ class Run:
         return pd.read_csv(path, dtype={"name": str, "sequence": str}, converters={"z": float})
 
     def region_maxima(self, cycle: int) -> np.ndarray:
-        """Step 3: the highest score in each region of every unlabeled frame, in nats: float16
-        (frame, row, column), mapped from the file, so that only what is used is read."""
+        """Step 3: the highest score in each region of every unlabeled frame: float16
+        (frame, row, column), of a plugin's score float32, mapped from the file, so that only what
+        is used is read."""
         path = self.artifact(cycle, "3_aggregate", "region_maxima.npy")
         return np.load(path, mmap_mode="r", allow_pickle=False)
 

@@ -39,6 +39,17 @@ def _labels_wanted(task: Task) -> str:
     return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
+def _warnings(out: Path) -> list:
+    """What steps warned of: a line for each text, with the first step that had it."""
+    of = {}
+    for task in tasks(out):
+        record = records.read(task.run, task.cycle, task.step.name) or {}
+        for text in record.get("warnings", []):
+            of.setdefault(text, []).append(task)
+    more = {text: f" and {len(own) - 1} more" if own[1:] else "" for text, own in of.items()}
+    return [f"warning: {text} ({own[0]}{more[text]})" for text, own in of.items()]
+
+
 def format_status(out: Path) -> str:
     """The tables that `alkit status` prints: steps by cycle, and the ledger."""
     states = table(out)
@@ -56,6 +67,7 @@ def format_status(out: Path) -> str:
     lines += ["", wide.to_string(), "", legend]
     notes = states[(states.note != "") & (states.state != "complete")]
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
+    lines += _warnings(out)
     results = ledger(out)
     if len(results):
         narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])

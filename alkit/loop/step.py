@@ -141,12 +141,13 @@ class Step:
                 "`alkit run` the experiment"
             )
         plan = self.plan(run, cycle)
-        start = time.monotonic()
+        start, said = time.monotonic(), []
+        at = f"{run.folder.relative_to(run.out)} cycle {cycle} {self.name}"
         equal = records.find_equal(run, plan, self.artifacts)
         if equal is None:
-            with progress.follow(run.cycle(cycle), self.name) as report:
+            with progress.follow(run.cycle(cycle), self.name) as report, progress.heard(at) as said:
                 self.work(self.job(run, cycle, plan.key, report))
-        records.write(run, cycle, plan, self.artifacts, time.monotonic() - start, equal)
+        records.write(run, cycle, plan, self.artifacts, time.monotonic() - start, equal, said)
         return run
 
 

@@ -19,7 +19,8 @@ SHARD_FRAMES = 32
 COMPRESSOR = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
 HIGHEST_SCORE = LEVELS * math.log(2)  # nats: no sum of five binary entropies is higher
 # Score maps are stored as round(511 · √(s / highest)): nine bits, which bitshuffle packs. With
-# eight, up to six of a hundred selected frames are not those that float32 maps select.
+# eight, up to six of a hundred selected frames are not those that float32 maps select. `highest` is
+# HIGHEST_SCORE for alkit's scores, and for a plugin's, of any magnitude, that of each map.
 QUANTA, STORED = 511, np.uint16
 
 
@@ -46,8 +47,8 @@ def create(place: Place, positions, arrays: dict, key: str):
         group.create_array(
             name,
             shape=(n, *shape),
-            chunks=(1, *shape),
-            shards=(shard, *shape),
+            chunks=(1, *shape) if shape else (shard,),
+            shards=(shard, *shape) if shape else None,
             dtype=dtype,
             compressors=COMPRESSOR,
             dimension_names=("frame", *dimensions),
@@ -130,36 +131,42 @@ def open_dataset(place: Place) -> xr.Dataset:
     return data.chunk(frame=data["done"].encoding["chunks"][0])
 
 
-def quantize(scores: np.ndarray) -> np.ndarray:
-    """Score maps in nats to `QUANTA` steps of a square-root scale, fine where small differences
+def quantize(scores: np.ndarray, highest: float = HIGHEST_SCORE) -> np.ndarray:
+    """Score maps to `QUANTA` steps of a square-root scale, fine where small differences
     matter: STORED. The largest error is √(s · highest) / 511, at small s highest / 4 / 511²."""
     low, high = scores.min(initial=0), scores.max(initial=0)
-    if not (low >= 0 and high <= HIGHEST_SCORE * (1 + 1e-6)):  # NaN fails both
+    if not (low >= 0 and high <= float(highest) * (1 + 1e-6)):  # NaN fails both
         raise ValueError(
-            f"scores range over [{low}, {high}]; a score map lies in [0, {HIGHEST_SCORE:.3f}] "
-            f"nats, the sum of {LEVELS} binary entropies, and has no NaN"
+            f"scores range over [{low}, {high}]; a score map lies in [0, {highest:.3f}]: none of "
+            f"alkit's is over {HIGHEST_SCORE:.3f} nats, the sum of {LEVELS} binary entropies"
         )
-    return np.rint(np.sqrt(scores / HIGHEST_SCORE) * QUANTA).clip(0, QUANTA).astype(STORED)
+    return np.rint(np.sqrt(scores / highest) * QUANTA).clip(0, QUANTA).astype(STORED)
 
 
-def dequantize(stored):
-    """What `quantize` gives to float32 nats; NumPy or dask."""
+def dequantize(stored, highest=HIGHEST_SCORE):
+    """What `quantize` gives to float32 scores; NumPy or dask. `highest` is a number, or an array
+    that fits beside the maps."""
     scores = stored.astype(np.float32)
     scores /= np.float32(QUANTA)
     scores *= scores
-    scores *= np.float32(HIGHEST_SCORE)
+    scores *= np.asarray(highest, np.float32)
     return scores
 
 
 class _InNats:
     """A stored array as scores in nats: reads and dequantizes what is asked for, no more."""
 
-    def __init__(self, stored: zarr.Array):
-        self.stored, self.shape, self.ndim = stored, stored.shape, stored.ndim
-        self.dtype = np.dtype(np.float32)
+    def __init__(self, group: zarr.Group):
+        self.stored = group["score_root"]
+        self.shape, self.ndim, self.dtype = self.stored.shape, 3, np.dtype(np.float32)
+        whole = np.full(self.shape[0], HIGHEST_SCORE, np.float32)
+        self.highest = group["highest"][:] if "highest" in group else whole  # of older stores
 
     def __getitem__(self, key):
-        return dequantize(self.stored.oindex[key])
+        found, highest = self.stored.oindex[key], self.highest[key[0]]
+        return dequantize(
+            found, highest.reshape(highest.shape + (1,) * (found.ndim - highest.ndim))
+        )
 
 
 def open_scores(place: Place) -> xr.DataArray:
@@ -168,7 +175,7 @@ def open_scores(place: Place) -> xr.DataArray:
     Dask hands a slice of frames down to the read, so that one map is one chunk of the store.
     """
     stored = open_dataset(place)["score_root"]
-    maps = _InNats(_opened(place)["score_root"])
+    maps = _InNats(_opened(place))
     lazy = da.from_array(maps, stored.chunks, name=False, meta=np.ndarray)
     attributes = {"long_name": "score", "units": "nat"}
     return xr.DataArray(lazy, stored.coords, stored.dims, name="score", attrs=attributes)

@@ -119,7 +119,7 @@ def score_maps(run, cycle: int, count: int = 3):
     sample = maps.isel(frame=looked).values
     mean = sample.mean((1, 2))
     best = np.argsort(-mean, kind="stable")[:count].tolist()
-    highest = max(float(sample[best].max(initial=0)), 1e-6)
+    highest = float(sample[best].max(initial=0)) or 1.0
     caption = (
         f"Score of every pixel ({run.strategy.score}), clear at 0, brightest at {highest:.3g} "
         f"nats. Frames: those of the highest mean score among {len(looked)} of the "

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, validate_call
 
-from alkit.data import filters
+from alkit.data import filters, records
 from alkit.data.imagefile import SUFFIXES, files_of, labeled_images
 from alkit.data.records import Coordinate, FileName, Mark, Record, check, read_json, unique
 from alkit.frames import Boxes, FrameSet
@@ -105,6 +105,7 @@ def read(
     if not names:
         raise ValueError(f"{path}: expected frames, there are none")
     unique(path, "name", names)
+    records.check_pixels(path, ltwh, lambda i: f"a label of {names[image[i]]}")
     boxes = Boxes(np.array(ltwh).reshape(-1, 4), label, ignore)
     sizes = [IMAGE_SIZE] * len(names)
     frames = labeled_images(path.stem, root / images, names, sizes, image, boxes)

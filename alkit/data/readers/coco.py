@@ -1,20 +1,45 @@
 """COCO json: images with boxes in one file. This is how researchers bring their own data.
 
 An image record may carry `sequence` (the video's name) and `frame` (the raw frame number in it).
+The ids 1, 1.0 and "1" are the same, annotations need none; an image's sides may be missing, null or
+−1, for unknown; an annotation without a box has that around its polygons.
 """
 
+import contextlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AliasPath, Field, PositiveFloat, validate_call
+from pydantic import AliasPath, BeforeValidator, Field, PositiveFloat, validate_call
 
-from alkit.data.imagefile import Orientation, check_present, labeled_images
-from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, check, read_json, unique
+from alkit.data.imagefile import Orientation, check_present, files_of, labeled_images, size_of
+from alkit.data.records import (
+    Box,
+    FileName,
+    Many,
+    Mark,
+    Pixels,
+    Record,
+    Upright,
+    check,
+    check_pixels,
+    read_json,
+    unique,
+)
 from alkit.frames import Boxes, FrameSet
 
-Id = int | str
+
+def _one_id(value):
+    """A whole number in all its spellings as an int; "01" is a text of its own."""
+    if isinstance(value, str) and re.fullmatch(r"0|-?[1-9]\d{0,17}", value, re.ASCII):
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Id = Annotated[int | str, BeforeValidator(_one_id)]
+Size = Annotated[Pixels | None, BeforeValidator(lambda side: None if side == -1 else side)]
 
 
 class Image(Record):
@@ -22,8 +47,8 @@ class Image(Record):
 
     id: Id
     file_name: str = Field(min_length=1)
-    width: Pixels | None = None
-    height: Pixels | None = None
+    width: Size = None
+    height: Size = None
     looked_at: bool | None = None  # our own: whether somebody labeled it; see `alkit.labeling`
     original: Any = Field(None, validation_alias=AliasPath("extra", "name"))  # Roboflow's
 
@@ -37,6 +62,8 @@ class Annotation(Record):
     bbox: Box
     iscrowd: Mark | None = None
     ignore: Mark | None = None
+    rotation: Upright | None = None
+    turned: Upright | None = Field(None, validation_alias=AliasPath("attributes", "rotation"))
 
 
 class Category(Record):
@@ -58,8 +85,6 @@ class OwnImage(Image):
     """An image of a data set."""
 
     file_name: FileName
-    width: Pixels
-    height: Pixels
     sequence: Id | None = None
     frame: float | None = None
 
@@ -71,11 +96,12 @@ class DataSet(Coco):
 
 
 def load(text: bytes, where, model=DataSet):
-    """The content of a COCO json as `DataSet` or `Coco`; all ids are known, and come once.
+    """The content of a COCO json as `DataSet` or `Coco`. All ids are known, and come once;
+    boxes are upright and in pixels.
 
     Raises ValueError that begins with `where` and names the record.
     """
-    data = check(model, read_json(text, where, without="segmentation"), where)
+    data = check(model, read_json(text, where, "segmentation", _outlined), where)
     known = {}
     for name in ("images", "categories", "annotations"):
         ids = [record.id for record in getattr(data, name) if record.id is not None]
@@ -86,14 +112,27 @@ def load(text: bytes, where, model=DataSet):
         for kind, id_ in (("images", a.image_id), ("categories", a.category_id)):
             if id_ not in known[kind]:
                 raise ValueError(f"{where}: annotations.{i}: none of the {kind} has the id {id_!r}")
+    check_pixels(where, [a.bbox for a in data.annotations], lambda i: f"annotations.{i}")
     return data
+
+
+def _outlined(record: dict, outline):
+    """Give a record without a box that around its polygons x, y, x, y, …, a list of them or one."""
+    if not outline or record.get("bbox") not in (None, [], [0, 0, 0, 0]):
+        return
+    one = isinstance(outline, list) and not isinstance(outline[0], list)
+    with contextlib.suppress(TypeError, ValueError):  # RLE, say
+        points = [np.reshape(polygon, (-1, 2)) for polygon in ([outline] if one else outline)]
+        points = np.concatenate(points).astype(np.float64)
+        if len(points) > 2 and np.isfinite(points).all():
+            record["bbox"] = [*points.min(0).tolist(), *np.ptp(points, 0).tolist()]
 
 
 @validate_call
 def read(
     root: Path,
     *,
-    annotations: str,
+    annotations: str | None = None,
     images: str = ".",
     sequences: list[Id] | Id | None = None,
     frames: tuple[int, int] | None = None,
@@ -102,10 +141,10 @@ def read(
 ) -> FrameSet:
     """The frames of a COCO json at native pixels, with all its boxes; labels are category names.
 
-    `annotations` is the json and `images` the folder that its file names start from, both under
-    `root`. `sequences` takes only these values of `sequence`; `frames` = [first, last] then takes
-    only the frames at these positions (from 0, both included). `step` is the distance of the
-    pool's frames in raw frame numbers: `.frame` = raw number / step.
+    `annotations` is the json, by default the only one in `root`, and `images` the folder that its
+    file names start from, both under `root`. `sequences` takes only these values of `sequence`;
+    `frames` = [first, last] then takes only the frames at these positions (from 0, both included).
+    `step` is the distance of the pool's frames in raw frame numbers: `.frame` = raw number / step.
 
     Stills keep the file's order. Video frames are in order of time within a sequence, sequences
     in the order in which the file first names them. Boxes keep the file's order within an image.
@@ -114,35 +153,35 @@ def read(
     Raises as all readers do: ids, file names and frame numbers of a sequence come once, and all
     images are there on opening.
     """
-    path = root / annotations
+    path = _json_in(root, annotations)
     data = load(path.read_bytes(), path)
-    records = data.images
-    timed = any(image.sequence is not None for image in records)
+    chosen = data.images
+    timed = any(image.sequence is not None for image in chosen)
     if timed:
-        bare = [image.id for image in records if image.sequence is None or image.frame is None]
+        bare = [image.id for image in chosen if image.sequence is None or image.frame is None]
         if bare:
             raise ValueError(
                 f"{path}: image {bare[0]!r} has no sequence or no frame number, which others have; "
                 "expected all or none"
             )
-        unique(path, "frame", [(str(image.sequence), image.frame) for image in records])
-        names = dict.fromkeys(str(image.sequence) for image in records)
+        unique(path, "frame", [(str(image.sequence), image.frame) for image in chosen])
+        names = dict.fromkeys(str(image.sequence) for image in chosen)
         rank = {name: k for k, name in enumerate(names)}
-        records = sorted(records, key=lambda image: (rank[str(image.sequence)], image.frame))
+        chosen = sorted(chosen, key=lambda image: (rank[str(image.sequence)], image.frame))
     if sequences is not None:
         wanted = [str(name) for name in (sequences if isinstance(sequences, list) else [sequences])]
         known = sorted(rank) if timed else []
         if not wanted or not set(wanted) <= set(known):
             raise ValueError(f"{path}: expected sequences of {known}, got {wanted}")
-        records = [image for image in records if str(image.sequence) in wanted]
+        chosen = [image for image in chosen if str(image.sequence) in wanted]
     if frames is not None:
-        if not 0 <= frames[0] <= frames[1] < len(records):
+        if not 0 <= frames[0] <= frames[1] < len(chosen):
             raise ValueError(
-                f"{path}: expected frames [first, last] of 0 to {len(records) - 1}, got {frames}"
+                f"{path}: expected frames [first, last] of 0 to {len(chosen) - 1}, got {frames}"
             )
-        records = records[frames[0] : frames[1] + 1]
+        chosen = chosen[frames[0] : frames[1] + 1]
 
-    position = {image.id: i for i, image in enumerate(records)}
+    position = {image.id: i for i, image in enumerate(chosen)}
     label = {category.id: category.name for category in data.categories}
     found = [a for a in data.annotations if a.image_id in position]
     boxes = Boxes(
@@ -150,19 +189,35 @@ def read(
         [label[a.category_id] for a in found],
         [bool(a.iscrowd or a.ignore) for a in found],
     )
-    names = [image.file_name for image in records]
-    check_present(path, [root / images / name for name in names])
-    sizes = [(image.height, image.width) for image in records]
+    names = [image.file_name for image in chosen]
+    files = [root / images / name for name in names]
+    check_present(path, files)
+    sizes = [(image.height, image.width) for image in chosen]
+    for i, size in enumerate(sizes):
+        if None in size:
+            header = size_of(files[i], orientation == "upright")
+            sizes[i] = tuple(a or b for a, b in zip(size, header, strict=True))
     image_of = [position[a.image_id] for a in found]
     opened = labeled_images(path.stem, root / images, names, sizes, image_of, boxes, orientation)
     if not timed:
         return opened
-    number = np.array([image.frame for image in records]) / step
-    return replace(opened, sequence=np.array([str(r.sequence) for r in records]), frame=number)
+    number = np.array([image.frame for image in chosen]) / step
+    return replace(opened, sequence=np.array([str(r.sequence) for r in chosen]), frame=number)
 
 
-def sources(root: Path, *, annotations: str, images: str = ".", **_) -> tuple[list, list]:
+def _json_in(root: Path, annotations: str | None) -> Path:
+    if annotations is not None:
+        return root / annotations
+    found = files_of(root, "*.json")
+    if len(found) > 1:
+        raise ValueError(f"{root}: expected args: {{annotations: …}}, one of {[*map(str, found)]}")
+    return found[0]
+
+
+def sources(
+    root: Path, *, annotations: str | None = None, images: str = ".", **_
+) -> tuple[list, list]:
     """The json and its images."""
-    path = root / annotations
+    path = _json_in(root, annotations)
     data = load(path.read_bytes(), path)
     return [path], [root / images / image.file_name for image in data.images]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, validate_call
 
 from alkit.data.imagefile import SUFFIXES, Orientation, files_below, read_image
 from alkit.data.readers import folder
-from alkit.data.records import LTWH, FileName, check, unique
+from alkit.data.records import LTWH, FileName, check, check_pixels, unique
 from alkit.data.video import Video
 from alkit.frames import Boxes, FrameSet, LazySequence, boxes_by_image
 
@@ -175,6 +175,7 @@ def _ground_truth(path: Path, n_frames: int) -> LazySequence:
     kind, visibility = table.T[7:] if table.shape[1] == 9 else np.ones((2, len(table)))
     known = identity >= 0
     unique(path, "frame and id", zip(frame[known].tolist(), identity[known].tolist(), strict=True))
+    check_pixels(path, table[:, 2:6], lambda i: f"row {i}")
     ltwh = table[:, 2:6] - (1, 1, 0, 0)  # the file counts pixels from 1
     size = ltwh[:, 2:] * np.sqrt(visibility)[:, None]
     visible = np.hstack([ltwh[:, :2] + (ltwh[:, 2:] - size) / 2, size])

@@ -8,9 +8,9 @@ says so.
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from alkit.data.records import Coordinate, Pixels, check
+from alkit.data.records import Coordinate, Pixels, Upright, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
@@ -38,7 +38,7 @@ class Shape(BaseModel):
     ytl: Coordinate
     xbr: Coordinate
     ybr: Coordinate
-    rotation: float = Field(0, ge=0, le=0)  # only upright boxes
+    rotation: Upright = 0
 
 
 def write(frames: list, classes: tuple, folder):

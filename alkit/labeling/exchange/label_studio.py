@@ -9,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 
 from pydantic import AliasPath, Field
 
-from alkit.data.records import Coordinate, Pixels, Record, check
+from alkit.data.records import Coordinate, Pixels, Record, Upright, check
 from alkit.labeling.exchange.bundle import Bundle
 from alkit.loop.answers import Answer
 from alkit.loop.jsonfile import write_json
@@ -34,7 +34,7 @@ class Region(Record):
     y: Coordinate = _in("value", "y")
     width: Coordinate = _in("value", "width")
     height: Coordinate = _in("value", "height")
-    rotation: Annotated[float, Field(ge=0, le=0)] | None = _in("value", "rotation", default=None)
+    rotation: Upright | None = _in("value", "rotation", default=None)
     label: tuple[str] = _in("value", "rectanglelabels", strict=False)
 
 

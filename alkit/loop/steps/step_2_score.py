@@ -18,6 +18,7 @@ from alkit.threads import in_threads
 def _score(job: Job):
     positions = job.run.logits(job.cycle)["position"].values
     arrays = {"score_root": (("y", "x"), job.numbers.image_size, store.STORED)}
+    arrays["highest"] = (), (), np.float32
     cluster.fill(score, job, store.create(job.place("scores.zarr"), positions, arrays, job.key))
 
 
@@ -31,32 +32,39 @@ def _open(job: Job):
     def work(blocks, tick):
         coming = in_threads(of_frame, chain.from_iterable(map(read, blocks)), threads)
         for block in blocks:
-            maps = []
-            for stored in islice(coming, block.stop - block.start):
-                maps.append(stored)
+            maps, highest = [], []
+            for own, its_highest in islice(coming, block.stop - block.start):
+                maps.append(own)
+                highest.append(its_highest)
                 tick()
-            yield partial(write, block, np.stack(maps))
+            yield partial(write, block, np.stack(maps), np.array(highest))
 
-    def write(block, maps):
+    def write(block, maps, highest):
         group = store.reopen(job.place("scores.zarr"), job.key)
-        store.write_shard(group, block, {"score_root": maps})
+        store.write_shard(group, block, {"score_root": maps, "highest": highest})
 
     return work
+
+
+def stored(name: str, scores: np.ndarray) -> tuple:
+    """A map of the score of this name as the store holds it, and what its highest quantum means."""
+    highest = store.HIGHEST_SCORE if name in SCORES else float(scores.max()) or 1.0
+    return store.quantize(scores, highest), highest
 
 
 def _of_logits(job: Job, score):
     """What reads a block of frames, what makes a frame's map of that, and in how many threads."""
     logits = job.run.logits(job.cycle)
-    own = job.run.strategy.score in SCORES
+    name = job.run.strategy.score
     # a plugin's function may know nothing of GPUs, and not stand several threads at a time
-    on, threads = (device(), None) if own else ("cpu", 1)
+    on, threads = (device(), None) if name in SCORES else ("cpu", 1)
 
     def read(block):
         part = logits.isel(frame=block).load()
         return zip(part[prediction.COARSE].values, part[prediction.FINE].values, strict=True)
 
     def of_frame(maps):
-        return store.quantize(prediction.pixel_scores(score, *maps, job.numbers, on))
+        return stored(name, prediction.pixel_scores(score, *maps, job.numbers, on))
 
     return read, of_frame, threads
 
@@ -79,7 +87,7 @@ def _of_passes(job: Job, score):
         position, image = frame
         generator = torch.Generator().manual_seed(int(seeds[position]))
         passes = prediction.dropout_probabilities(detector, image, job.numbers, generator)
-        return store.quantize(to_numpy(score(passes)))
+        return stored(job.run.strategy.score, to_numpy(score(passes)))
 
     # the passes of several frames may be too much for a GPU's memory
     return read, of_frame, None if detector.device.type == "cpu" else 1

@@ -1,39 +1,53 @@
 """Step 3: a score for every image."""
 
+import warnings
+
 import numpy as np
 
 from alkit.aggregation import image_score, region_maxima
 from alkit.loop import store
 from alkit.loop.jsonfile import replacing
+from alkit.loop.plugins import SCORES
 from alkit.loop.step import Job, Step, key_of
 from alkit.loop.steps.shared import frame_table
 from alkit.threads import in_threads
 
 NO_REGIONS = np.zeros((0, 0, 0), np.float16)  # where no frame is left to score
+HANDFUL = 5  # of frames may well have equal scores
 
 
 def _aggregate(job: Job):
     data = store.open_dataset(job.run.artifact(job.cycle, "2_score", "scores.zarr"))
     stored, positions = data["score_root"], data["position"].values
+    scales = data["highest"].values[:, None, None]
     region, grid = job.numbers.pixels(job.numbers.region), job.numbers.region_grid
     how = job.run.aggregation(job.cycle)
+    kind = np.float16 if job.run.strategy.score in SCORES else np.float32  # of any magnitude
 
     def aggregated(block):
-        """z float64 of a block of frames, and the maxima of their regions, float16: enough to find
-        the regions worth a look."""
+        """z float64 of a block of frames, and the maxima of their regions: float16 is enough to
+        find those of alkit's scores that are worth a look."""
         maps = stored.isel(frame=block).values  # whole numbers, as `store.quantize` makes them
         # a higher score is a higher number in the store, and of those there is less to go through
-        highest = store.dequantize(region_maxima(maps, region, grid))
+        highest = store.dequantize(region_maxima(maps, region, grid), scales[block])
         # the mean of the regions' maxima is Eq. (5)
         whole = how != "max"
-        z = image_score(store.dequantize(maps) if whole else highest, how=how if whole else "mean")
-        return np.asarray(z, np.float64), highest.astype(np.float16)
+        maps = store.dequantize(maps, scales[block]) if whole else highest
+        z = image_score(maps, how=how if whole else "mean")
+        return np.asarray(z, np.float64), highest.astype(kind)
 
     z, regions, n = [], [], len(positions)
     for own, highest in in_threads(aggregated, store.blocks(n, store.SHARD_FRAMES)):
         z.extend(own)
         regions.append(highest)
         job.progress(len(z), n)
+    values, times = np.unique(z, return_counts=True)
+    if n > HANDFUL and times.max() > n / 2:
+        warnings.warn(
+            f"{times.max()} of {n} frames have the same z, {values[times.argmax()]:.6g}: the score "
+            "does not choose among them",
+            stacklevel=2,
+        )
     with replacing(job.folder / "region_maxima.npy") as file:
         np.save(file, np.concatenate(regions or [NO_REGIONS]), allow_pickle=False)
     table = frame_table(job.run.frames("pool").unlabeled(), positions).assign(z=z)
