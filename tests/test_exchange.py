@@ -578,7 +578,7 @@ def in_answer(**changes):
         (in_region(original_width=8), r"the file says \(\d+, 8\) pixels"),
         (in_value(rectanglelabels=["a", "b"]), "result.0.value.rectanglelabels: .*at most 1"),
         (in_value(rectanglelabels=["car"]), "box 1: class 'car' is unknown"),
-        (in_value(rotation=30), "value.rotation: .*less than or equal to 0"),
+        (in_value(rotation=30), "value.rotation: .*rotated.*30"),
         (in_value(x="left"), "result.0.value.x: .*left"),
         (in_value(width=float("nan")), "result.0.value.width: .*finite"),
         (in_value(width=99), "box 1 .* reaches out of"),
