@@ -149,7 +149,7 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
 def _tell_warnings(task: Task, before: dict | None = None):
     """Print what a step warned of, if its record is another than `before`."""
     record = records.read(task.run, task.cycle, task.step.name)
-    for text in record.get("warnings", []) if record != before else []:
+    for text in record.get("warnings", []) if record and record != before else []:
         progress.tell(text, str(task))
 
 
