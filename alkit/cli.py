@@ -290,7 +290,7 @@ def _assignment(text: str):
 
 def main():
     """Run the command; an error is one message, without a traceback, and exit status 1."""
-    progress.tell.cache_clear()
+    progress.told.clear()
     warnings.showwarning = lambda message, *_, **__: progress.tell(str(message))
     try:
         app(standalone_mode=True)

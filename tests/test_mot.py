@@ -300,5 +300,5 @@ def test_boxes_given_as_shares_of_the_sides_are_refused(images):
     write_gt(images, "1,1,1,1,1,1,1,1,1", "1,2,9,9,9,9,1,1,1", shares[0].replace("1,1", "1,3", 1))
     with pytest.raises(ValueError, match=r"gt\.txt: row 2: .*in pixels\?"):
         mot.read(images)
-    write_gt(images, "1,1,1,1,0.5,0.5,1,1,1", "1,2,9,9,9,9,1,1,1", "1,3,0,0,0,0,1,1,1")
+    write_gt(images, "1,1,1,1,1,1,1,1,1", "1,2,9,9,9,9,1,1,1", "1,3,0,0,0,0,1,1,1")
     assert len(mot.read(images).boxes[0]) == 3

@@ -9,10 +9,11 @@ from hypothesis.extra.numpy import arrays
 from zarr.storage import LocalStore
 
 from alkit.loop import store
+from alkit.loop.store import HIGHEST_SCORE
 from benchmarks.one_map import Counting
 
 FRAMES = 70  # three shards
-LAYOUT = {"score_root": (("y", "x"), (6, 5), np.uint16)}
+LAYOUT = {"score_root": (("y", "x"), (6, 5), np.uint16), "highest": ((), (), np.float32)}
 
 
 def maps_of(block):
@@ -22,7 +23,7 @@ def maps_of(block):
 
 def fill(group, blocks):
     for block in blocks:
-        store.write_shard(group, block, {"score_root": maps_of(block)})
+        store.write_shard(group, block, {"score_root": maps_of(block), "highest": HIGHEST_SCORE})
 
 
 def test_a_store_is_read_only_when_complete(tmp_path):
@@ -79,10 +80,10 @@ def noise(tmp_path):
     """Stored maps that cannot be compressed, and the path of their store."""
     rng = np.random.default_rng(0)
     values = rng.integers(0, 1 << 16, (FRAMES, 50, 40), np.uint16)
-    layout = {"score_root": (("y", "x"), (50, 40), np.uint16)}
+    layout = LAYOUT | {"score_root": (("y", "x"), (50, 40), np.uint16)}
     group = store.create(tmp_path / "noise.zarr", np.arange(FRAMES), layout, "key")
     for block in store.shards(group):
-        store.write_shard(group, block, {"score_root": values[block]})
+        store.write_shard(group, block, {"score_root": values[block], "highest": HIGHEST_SCORE})
     return values, tmp_path / "noise.zarr"
 
 

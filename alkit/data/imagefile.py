@@ -158,7 +158,8 @@ def check_present(where, files: list[Path]):
 
 def visible(path: PurePath) -> bool:
     """Whether a file is somebody's: not one of those that some systems add when they pack."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    hidden = (part for part in path.parts if part[0] == "." and part != "..")
+    return not any(hidden) and "__MACOSX" not in path.parts
 
 
 def files_of(path: Path, pattern: str) -> list[Path]:

@@ -61,6 +61,7 @@ class Session:
 
     def __init__(self, task: Task):
         refuse(task)
+        _ = task.frames  # what is wrong with the pool is said now, not on the page
         self.task = task
         self._lock = hold(task.run, task.cycle, "drawing labels").lock
         try:

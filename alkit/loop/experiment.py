@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import uuid
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +160,8 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
                 if not is_done(task, planned[i + 1 :], redo):
                     _do_one(task, kernels, last=i + 1 == len(planned))
                     record = records.read(task.run, task.cycle, task.step.name)
-                    for text in record["warnings"] if notebooks else ():  # else they were shown
-                        progress.tell(f"{task}: {text}")
+                    for text in record["warnings"]:
+                        progress.tell(text, f"{task}: ")
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
@@ -173,7 +174,8 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
     run, cycle = task.run, task.cycle
     try:
         if kernels is None:
-            task.step(run, cycle)
+            with warnings.catch_warnings(record=True):  # they are told from the record
+                task.step(run, cycle)
         else:
             given = {"run": str(run.folder), "cycle": cycle}
             kernels.execute(task.step.name, given, run.cycle(cycle), last)

@@ -1,7 +1,6 @@
 """Progress of a running step: a bar for people, a log that `alkit status` follows, its warnings."""
 
 import contextlib
-import functools
 import json
 import sys
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+told = set()  # texts of warnings
 LOG_SECONDS = 1.0  # between two lines of the log
 
 
@@ -47,10 +47,11 @@ def follow(folder: Path, step: str):
         yield report
 
 
-@functools.cache
-def tell(text: str):
+def tell(text: str, where: str = ""):
     """Print a warning beside the bars, each text once."""
-    tqdm.write(f"warning: {text}", sys.stderr)
+    if text not in told:
+        told.add(text)
+        tqdm.write(f"warning: {where}{text}", sys.stderr)
 
 
 @contextlib.contextmanager
@@ -63,9 +64,10 @@ def heard():
             yield texts
     finally:
         kept = [w for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
-        texts += dict.fromkeys(str(w.message) for w in kept)
-        for text in texts:
-            warnings.warn(text, stacklevel=3)
+        once = {str(w.message): w for w in kept}
+        texts += once
+        for w in once.values():
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
 
 
 def is_wanted() -> bool:

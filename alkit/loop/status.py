@@ -59,8 +59,8 @@ def format_status(out: Path) -> str:
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
     warned = states.explode("warnings").dropna(subset="warnings")
     for text, own in warned.groupby("warnings", sort=False):
-        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-        lines.append(f"warning: {text} ({own.run.iloc[0]} cycle {own.cycle.iloc[0]}{more})")
+        first, more = own.iloc[0], f" and {len(own) - 1} more" if len(own) > 1 else ""
+        lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
     results = ledger(out)
     if len(results):
         narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])

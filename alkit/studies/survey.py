@@ -135,6 +135,9 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
                     break
     n = f"{len(bad)} or more" if len(bad) == MAX_BAD_FILES else len(bad)
     findings = [Finding("unreadable images", 0, n), *bad, *compare_counts(found)]
+    labels = found.counts["labels"]
+    if labels is not None and (said := filters.no_box_of(entry.filter, labels)):
+        findings.append(Finding("boxes to learn from", "some", said))
     notes = {str(warning.message): "warning" for warning in warned}
     if twice := [" = ".join(names) for names in names_of.values() if len(names) > 1]:
         notes[f"{len(twice)} times; {'; '.join(twice[:3])}"] = "the same image under several names"

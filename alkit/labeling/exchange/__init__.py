@@ -52,13 +52,11 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         file = image_name(task.names[position], position)
         if not cv2.imwrite(str(partial / module.IMAGES / file), image[..., ::-1]):
             raise OSError(f"{partial / module.IMAGES / file}: the image could not be written")
-        own = {"rank": rank, "file": file} | chosen
-        own |= {"height": image.shape[0], "width": image.shape[1]}
-        frames.append(
-            own | {k: getattr(begun[position], k) for k in ("looked_at", "seconds", "boxes")}
-        )
+        size = {"height": image.shape[0], "width": image.shape[1]}
+        frames.append({"rank": rank, "file": file} | chosen | vars(begun[position]) | size)
     module.write(frames, task.classes, partial)
-    pd.DataFrame(frames).drop(columns="boxes").to_csv(partial / "frames.csv", index=False)
+    table = pd.DataFrame(frames).drop(columns=["boxes", "size", "pixels", "source"])
+    table.to_csv(partial / "frames.csv", index=False)
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)

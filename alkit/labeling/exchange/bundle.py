@@ -43,11 +43,8 @@ class Bundle:
             self.files = self._read({path.name: path.stat().st_size}, lambda _: path.read_bytes())
 
     def _read(self, sizes: dict, read) -> dict:
-        ours = (
-            name
-            for name in sizes
-            if name.lower().endswith(SUFFIXES) and visible(PurePosixPath(name))
-        )
+        paths = {name: PurePosixPath(name.replace("\\", "/")) for name in sizes}
+        ours = [name for name in sizes if name.lower().endswith(SUFFIXES) and visible(paths[name])]
         sizes = {name: sizes[name] for name in ours}
         if (total := sum(sizes.values())) > LARGEST:
             raise ValueError(
