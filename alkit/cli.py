@@ -68,7 +68,7 @@ def data_stats(
         limit = ceiling.of_data_set(found, numbers)
         said = "{:.3f} of {} frames".format(*limit) if limit else "–"
         table.loc[f"decoder ceiling, {profile}", found.name] = said
-        table.loc["same image as an earlier one", found.name] = survey.repeated(found.frames)
+        table.loc["images under several names", found.name] = str(len(survey.copies(found.frames)))
     print(table.to_string())
     for found in overlap.pairs(surveys):
         warning, to = ("warning: ", sys.stderr) if found.anything else ("", None)

@@ -254,7 +254,9 @@ def test_args_replace_the_entrys(toy, tmp_path):
         entry(tmp_path).open(frame=[1, 2])
     with pytest.raises(CatalogError, match=r"toy: args: frames\.1: Field required"):
         entry(tmp_path).open(frames=[1])
-    with pytest.raises(CatalogError, match=r"toy: args: annotations: Missing required"):
+    assert len(entry(tmp_path, args={}).open()) == 3  # the only json
+    (toy / "more.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"toy: expected args: .*labels\.json.*more\.json"):
         entry(tmp_path, args={}).open()
 
 

@@ -102,7 +102,7 @@ def shared(first: Member, second: Member) -> Shared:
 
 
 def _pictures(first: FrameSet, second: FrameSet, known: set) -> tuple:
-    """ "name = name" of image files with the same pixels, without the `known` names."""
+    """`name = name` of image files with the same pixels, without the `known` names."""
     if first.files is None or second.files is None:
         return ()
     same = identical([*first.files, *second.files])

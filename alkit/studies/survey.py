@@ -1,7 +1,6 @@
 """What one pass over a data set finds: its counts, and what is wrong with it."""
 
 import fnmatch
-import hashlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from alkit.frames import FrameSet
 from alkit.text import sentence
 
 MAX_BAD_FILES = 20  # so many are named, then the check stops reading
+ASKED = "kind", "title", "license", "citation", "homepage"  # what a reader of results asks for
 PATIENCE = 2.0  # seconds until a progress bar appears
 
 
@@ -120,15 +120,14 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
     Images that are missing or cannot be read are findings of their own; after `MAX_BAD_FILES` of
     them the rest is not read. Raises what opening the entry raises.
     """
-    bad, names_of = [], {}  # names by the digest of the pixels
+    bad = []
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         found = survey(entry, progress)
         frames = found.frames
         for i in tqdm(range(len(frames)), desc=f"{entry.name}: images", disable=not progress):
             try:
-                digest = hashlib.sha256(frames.images(i).tobytes()).digest()
-                names_of.setdefault(digest, []).append(str(frames.name[i]))
+                frames.images(i)
             except (ValueError, OSError) as error:
                 bad.append(Finding(f"image {frames.name[i]}", "readable", str(error)))
                 if len(bad) == MAX_BAD_FILES:
@@ -139,29 +138,21 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
     if labels is not None and (said := filters.no_box_of(entry.filter, labels)):
         findings.append(Finding("boxes to learn from", "some", said))
     notes = {str(warning.message): "warning" for warning in warned}
-    if twice := [" = ".join(names) for names in names_of.values() if len(names) > 1]:
+    if twice := copies(frames):
         notes[f"{len(twice)} times; {'; '.join(twice[:3])}"] = "the same image under several names"
-    return [*findings, *(Finding(what, None, said) for said, what in notes.items()), *_asked(found)]
+    if open_ := [name for name in ASKED if not vars(entry)[name]]:
+        kind = "stills" if frames.sequence is None else "video"
+        notes[f"{', '.join(open_)}; its frames are taken for {kind}"] = "the entry does not say"
+    return [*findings, *(Finding(what, None, said) for said, what in notes.items())]
 
 
-def _asked(found: Survey) -> list[Finding]:
-    """What the entry leaves open."""
-    entry, notes = found.entry, []
-    if entry.kind is None:
-        kind = "stills" if found.frames.sequence is None else "video"
-        notes.append(Finding("kind", None, f"{kind} is assumed; say kind: stills or kind: video"))
-    open_ = [name for name in ("title", "license", "citation", "homepage") if not vars(entry)[name]]
-    if open_:
-        said = "not given; whoever reads your results asks for them"
-        notes.append(Finding(", ".join(open_), None, said))
-    return notes
-
-
-def repeated(frames: FrameSet) -> str:
-    """How many image files hold the same pixels as an earlier one; "–" where there are no files."""
-    if frames.files is None:
-        return "–"
-    return str(len(frames) - len(np.unique(identical(frames.files))))
+def copies(frames: FrameSet) -> list[str]:
+    """`name = name` of the image files with the same pixels; none where there are no files."""
+    names = {}
+    same = [] if frames.files is None else identical(frames.files).tolist()
+    for number, name in zip(same, frames.name, strict=False):
+        names.setdefault(number, []).append(str(name))
+    return [" = ".join(own) for own in names.values() if len(own) > 1]
 
 
 def compare_counts(found: Survey) -> list[Finding]:
