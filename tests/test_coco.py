@@ -80,6 +80,10 @@ def test_images_and_boxes_as_in_the_file(folder):
     assert second.ignore.tolist() == [False, True, False]
 
 
+def test_images_alone_are_unlabeled(folder):
+    assert read(folder, {"images": small_data()["images"]}).boxes is None
+
+
 def test_an_image_without_annotations_has_no_boxes(folder):
     data = small_data()
     data["annotations"] = data["annotations"][:1]

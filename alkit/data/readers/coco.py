@@ -77,8 +77,8 @@ class Coco(Record):
     """The content of a COCO json. Segmentations and other keys are passed over."""
 
     images: Annotated[list[Image], Many, Field(min_length=1)]
-    annotations: Annotated[list[Annotation], Many]
-    categories: Annotated[list[Category], Many]
+    annotations: Annotated[list[Annotation], Many] = Field([])
+    categories: Annotated[list[Category], Many] = Field([])
 
 
 class OwnImage(Image):
@@ -148,13 +148,16 @@ def read(
 
     Stills keep the file's order. Video frames are in order of time within a sequence, sequences
     in the order in which the file first names them. Boxes keep the file's order within an image.
-    `iscrowd: 1` and `ignore: 1` are ignore boxes; boxes may reach over the image's border.
+    `iscrowd: 1` and `ignore: 1` are ignore boxes; boxes may reach over the image's border. A file
+    without a list of annotations has no boxes.
 
     Raises as all readers do: ids, file names and frame numbers of a sequence come once, and all
     images are there on opening.
     """
     path = _json_in(root, annotations)
     data = load(path.read_bytes(), path)
+    labeled = "annotations" in data.model_fields_set  # else as COCO's test images
+    orientation = orientation or (None if labeled else "upright")
     chosen = data.images
     timed = any(image.sequence is not None for image in chosen)
     if timed:
@@ -199,6 +202,7 @@ def read(
             sizes[i] = tuple(a or b for a, b in zip(size, header, strict=True))
     image_of = [position[a.image_id] for a in found]
     opened = labeled_images(path.stem, root / images, names, sizes, image_of, boxes, orientation)
+    opened = opened if labeled else opened.unlabeled()
     if not timed:
         return opened
     number = np.array([image.frame for image in chosen]) / step
