@@ -66,6 +66,8 @@ class Video(LazySequence):
                 )
             self._next += 1
         found, image = self._capture.retrieve()
+        if self._next == len(self):
+            self._capture = None  # many videos read to their end keep no decoder
         if not found:
             raise ValueError(f"{self.path}: frame {i} (from 0) cannot be decoded")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -2,21 +2,21 @@
 
 import warnings
 from collections import Counter
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import PositiveInt, validate_call
 
 from alkit.data.imagefile import SUFFIXES, Orientation, files_below, read_image, size_of
 from alkit.data.remembered import remembered
-from alkit.data.video import Video
+from alkit.data.video import CACHE_BYTES, Video
 from alkit.frames import FrameSet
 
 VIDEOS = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".gif", ".dng", ".cr2", ".nef", ".arw")
-OPEN_VIDEOS = 4  # of many: each has a decoder, and keeps its latest frames
 
 
 @validate_call
@@ -44,24 +44,18 @@ def read(
     _, media = sources(root)
     names, sequence, sizes, image = _of_files(root, media, orientation or "upright")
     still = kind != "video" and media[0].suffix.lower() in SUFFIXES
-    passed, number = Counter(), []
-    for name in [root.name] * len(names) if still else sequence:
-        passed[name] += 1
-        number.append(passed[name])
-    first, last = frames or (1, max(number))
-    if not first <= last <= max(number) or (frames and last > min(passed.values())):
-        shortest = min(passed, key=passed.get)
-        raise ValueError(
-            f"{root}: expected frames [first, last] of 1 to {passed[shortest]}, the length of "
-            f"{shortest}, got {frames}"
-        )
-    number = np.array(number)
+    owner = np.array([root.name] * len(names) if still else sequence)
+    number = pd.Series(owner).groupby(owner).cumcount().to_numpy() + 1
+    shortest = min(Counter(owner).values())
+    first, last = frames or (1, len(names))
+    if frames and not first <= last <= shortest:
+        raise ValueError(f"{root}: expected frames [first, last] of 1 to {shortest}, got {frames}")
     found = FrameSet(
         dataset=root.stem,
         name=names,
         read=image,
         image_size=sizes.pop() if len(sizes) == 1 else None,
-        sequence=None if still else np.array(sequence),
+        sequence=None if still else owner,
         frame=None if still else number / step,
         files=media if len(media) == len(names) else None,
     )
@@ -85,12 +79,11 @@ def _of_files(root: Path, media: list[Path], orientation: Orientation) -> tuple:
     short = [path.with_suffix("").as_posix() for path in paths]
     if len({*short}) < len(short):
         short = [path.as_posix() for path in paths]
-    videos = [Video(file, orientation) for file in media]
-    opened = lru_cache(OPEN_VIDEOS)(lambda v: Video(media[v], orientation))
+    videos = [Video(file, orientation, CACHE_BYTES // len(media)) for file in media]
     pairs = [(v, k) for v, video in enumerate(videos) for k in range(len(video))]
     names = [f"{short[v]}/{k + 1:06d}" for v, k in pairs]
     sizes = {video.image_size for video in videos}
-    return names, [short[v] for v, _ in pairs], sizes, lambda i: opened(pairs[i][0])[pairs[i][1]]
+    return names, [short[v] for v, _ in pairs], sizes, lambda i: videos[pairs[i][0]][pairs[i][1]]
 
 
 def sources(root: Path, **_) -> tuple[list, list]:
