@@ -100,11 +100,15 @@ def seconds_of_writing(path: Path, maps) -> float:
 def write(path: Path, maps, n: int):
     """A store of n frames, as step 2 writes it; the maps again and again."""
     size = maps.shape[1:]
-    arrays = {"score_root": (("y", "x"), size, store.STORED)}
+    arrays = {"score_root": (("y", "x"), size, store.STORED), "highest": ((), (), np.float32)}
     group = store.create(path, np.arange(n), arrays, "a benchmark")
     for block in store.shards(group):
         chosen = np.arange(block.start, block.stop) % len(maps)
-        store.write_shard(group, block, {"score_root": store.quantize(maps[chosen])})
+        store.write_shard(
+            group,
+            block,
+            {"score_root": store.quantize(maps[chosen]), "highest": store.HIGHEST_SCORE},
+        )
 
 
 def bytes_of(folder: Path) -> int:

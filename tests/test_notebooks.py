@@ -292,9 +292,10 @@ def test_a_folder_of_images_is_ranked(w_l, tmp_path):
     names = run_here(GETTING_STARTED, images=str(tmp_path), weights=str(w_l))
     assert sorted(names["ranks"]["frame"]) == ["a.jpg", "b.png", "c.jpeg"]
     assert len(names["chosen"].indices) == 3
-    with pytest.raises(FileNotFoundError, match="got a folder without"):
-        alkit.open_frames(tmp_path / "..", (48, 64))
-    with pytest.raises(FileNotFoundError, match="got neither"):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: expected .*here are 0 pictures"):
+        alkit.open_frames(tmp_path / "empty", (48, 64))
+    with pytest.raises(alkit.catalog.CatalogError, match=r"'street-poll'.*nearest.*street-pool"):
         alkit.open_frames("street-poll", (48, 64))
 
 
