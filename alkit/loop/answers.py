@@ -10,19 +10,16 @@ frames that are not chosen now.
 """
 
 import warnings
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from pydantic import Strict
 
 from alkit.data import filters
 from alkit.data.records import Box, Record, check
 from alkit.frames import Boxes, LazySequence
 from alkit.loop import labels as coco
-from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.jsonfile import write_json
 from alkit.loop.records import digest
 from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
@@ -63,7 +60,7 @@ class StoredAnswer(Record):
     boxes: list[LabeledBox]
     looked_at: bool
     seconds: float | None
-    size: Annotated[tuple[int, int], Strict(False)] | None = None
+    size: tuple[int, int] | None = None
     pixels: str | None = None
     name: str | None = None
 
@@ -83,28 +80,25 @@ def path_of(run: Run, cycle: int) -> Path:
 
 
 def stored(path: Path) -> dict:
-    """The content of a file of answers. Raises ValueError if it is damaged."""
+    """The answers in a file by the frame's name. Raises ValueError if it is damaged."""
     if not path.exists():
-        return {"frames": {}}
-    content = read_json(path)
-    check(Stored, content, f"{path}: damaged; move it away, or put a copy of it in its place")
-    frames = {answer.pop("name", None) or key: answer for key, answer in content["frames"].items()}
-    return content | {"frames": frames}
+        return {}
+    damaged = f"{path}: damaged; move it away, or put a copy of it in its place"
+    content, found = check(Stored, path.read_bytes(), damaged).model_dump(mode="json"), {}
+    for key, own in content["frames"].items():
+        name, size = own.pop("name") or key, own.pop("size")
+        found[name] = Answer(**own, size=size and tuple(size), source=content["source"])
+    return found
 
 
 def known(task: Task) -> dict:
     """What was answered about the chosen frames at whatever size: position → Answer, from the
     cycle's own file, else from another cycle's. Raises ValueError if a file is damaged."""
-    first, found = path_of(task.run, task.cycle), {}
-    for path in [first, *sorted(task.run.folder.glob("cycle_*/answers.json"))]:
-        if len(found) < len(task.names):
-            content = stored(path)
-            for position in task.names.keys() - found:
-                if frame := content["frames"].get(task.names[position]):
-                    own = {k: frame.get(k) for k in ("boxes", "looked_at", "seconds", "pixels")}
-                    size = frame.get("size") and tuple(frame["size"])
-                    found[position] = Answer(**own, size=size, source=content["source"])
-    return {position: found[position] for position in task.positions if position in found}
+    found = stored(path_of(task.run, task.cycle))
+    for path in sorted(task.run.folder.glob("cycle_*/answers.json")):
+        if {*task.names.values()} - found.keys():
+            found = stored(path) | found
+    return {p: found[name] for p, name in task.names.items() if name in found}
 
 
 def read(task: Task) -> dict:
@@ -143,18 +137,14 @@ def write(task: Task, answers: dict, source: str):
     `source` says in words where they are from. Unknown sizes and pixels become those of now. Raises
     ValueError if the file is damaged."""
     run, path = task.run, path_of(task.run, task.cycle)
-    frames = stored(path)["frames"] | {
-        task.names[position]: {
-            "size": answer.size or task.sizes[position],
-            "pixels": answer.pixels or task.pixels(position),
-            "looked_at": bool(answer.looked_at),
-            "seconds": None if answer.seconds is None else round(answer.seconds, 1),
-            "boxes": answer.boxes,
-        }
-        for position, answer in answers.items()
-    }
+    frames = stored(path)
+    for p, a in answers.items():
+        at = {"size": a.size or task.sizes[p], "pixels": a.pixels or task.pixels(p)}
+        spent = None if a.seconds is None else round(a.seconds, 1)
+        frames[task.names[p]] = replace(a, looked_at=bool(a.looked_at), seconds=spent, **at)
+    kept = {n: {k: v for k, v in vars(a).items() if k != "source"} for n, a in frames.items()}
     about = {"run": str(run.folder.relative_to(run.out)), "cycle": task.cycle, "source": source}
-    write_json(path, about | {"frames": frames})
+    write_json(path, about | {"frames": kept})
 
 
 def answers_digest(run: Run, cycle: int) -> str | None:
@@ -235,12 +225,16 @@ def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = Fal
     boxes and without a word were looked at and show nothing.
     """
     kept, problems, given = {}, [], begun(task)
-    for p in task.positions:
+    for p, size in task.sizes.items():
+        answer = found.get(p)
         try:
-            kept[p] = _taken(task, p, found.get(p), len(given[p].boxes), all_looked_at, says)
+            if wrong := _lack(answer, size, len(given[p].boxes), says, all_looked_at):
+                raise ValueError(f"{_frame(task, p)}: {wrong}")
+            now = {"size": size, "pixels": task.pixels(p)}
+            kept[p] = replace(cleaned(task, p, answer), looked_at=True, **now)
         except ValueError as error:
             problems.append(str(error))
-    if not problems and not all_looked_at and _untouched(found, given):
+    if not problems and not all_looked_at and all(_same(found[p], given[p]) for p in given):
         problems.append(
             "all boxes are exactly those that were exported, and nothing says that anybody looked "
             "at them. If they are right as they are, give --looked-at-all"
@@ -250,28 +244,34 @@ def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = Fal
     return kept
 
 
-def _taken(task, position: int, answer: Answer | None, given: int, all_looked_at, says) -> Answer:
-    """The answer of a file about one frame, finished; `given` boxes of it were exported."""
-    what = _frame(task, position)
+def _lack(answer: Answer | None, size: tuple, given: int, says: str, all_looked_at: bool) -> str:
+    """Why what a file says of a frame, of which `given` boxes were exported, finishes it not."""
     if answer is None:
-        raise ValueError(f"{what}: not in the file; also one that shows nothing is to have {says}")
-    if answer.size is not None and answer.size != task.sizes[position]:
-        raise ValueError(
-            f"{what}: the file says {answer.size} pixels (height, width), the image has "
-            f"{task.sizes[position]}"
-        )
-    if answer.looked_at is False and all_looked_at and given and not answer.boxes:
-        raise ValueError(
-            f"{what}: not yet looked at, the file says, and it does not hold the boxes that were "
-            f"exported ({given}); mark this frame as finished by {says}"
-        )
-    if not all_looked_at and not (answer.looked_at or (answer.looked_at is None and answer.boxes)):
-        said = "the file says that it was not yet looked at"
-        if answer.looked_at is None:
-            said = "no boxes, and the file does not say that it was looked at"
-        raise ValueError(f"{what}: {said}; say so by {says}, or of all by --looked-at-all")
-    now = {"size": task.sizes[position], "pixels": task.pixels(position)}
-    return replace(cleaned(task, position, answer), looked_at=True, **now)
+        return f"not in the file; also one that shows nothing is to have {says}"
+    if answer.size not in (None, size):
+        return f"the file says {answer.size} pixels (height, width), the image has {size}"
+    lost = answer.looked_at is False and given and not answer.boxes
+    seen = answer.looked_at or (answer.looked_at is None and answer.boxes)
+    if seen or (all_looked_at and not lost):
+        return ""
+    said, how = "the file says that it was not yet looked at", f"; say so by {says}"
+    if all_looked_at:
+        said += f", and it does not hold the boxes that were exported ({given})"
+        return f"{said}; mark this frame as finished by {says}"
+    if answer.looked_at is None:
+        said = "no boxes, and the file does not say that it was looked at"
+    return f"{said}; say so by {says}, or of all by --looked-at-all"
+
+
+def _same(found: Answer, given: Answer) -> bool:
+    """Whether a frame came back as it was exported, and nobody says that it is right."""
+
+    def is_given(box):
+        same = [b["bbox"] for b in given.boxes if b["label"] == box["label"]]
+        return any(np.allclose(box["bbox"], bbox, rtol=0, atol=SAME) for bbox in same)
+
+    said = found.looked_at or given.looked_at or len(found.boxes) != len(given.boxes)
+    return not said and all(map(is_given, found.boxes))
 
 
 def cleaned(task: Task, position: int, answer: Answer) -> Answer:
@@ -285,15 +285,17 @@ def cleaned(task: Task, position: int, answer: Answer) -> Answer:
             known = ", ".join(task.classes)
             raise ValueError(f"{where}: class {box.label!r} is unknown; the classes are {known}")
         left, top, w, h = box.bbox
-        bbox = inside(box.bbox, (height, width))
-        out = min(left, top, width - left - w, height - top - h) < -SLACK
-        shares = max(left + w, top + h) <= 1
-        if out or shares or min(bbox[2:]) <= 0 or max(bbox[2:]) < 1:
+        bbox, wrong, ask = inside(box.bbox, (height, width)), "", ""
+        if min(left, top, width - left - w, height - top - h) < -SLACK:
+            wrong = "reaches out of"
+        elif min(bbox[2:]) <= 0:
+            wrong = "has no area in"
+        elif max(bbox[2:]) < 1 or max(left + w, top + h) <= 1:
+            wrong = "is under one pixel in"
+            ask = ". Is it in pixels, not in shares of the sides?"
+        if wrong:
             numbers = ", ".join(f"{v:g}" for v in box.bbox)
-            what_is = "is under one pixel in" if min(bbox[2:]) > 0 else "has no area in"
-            what_is = "reaches out of" if out else what_is
-            ask = ". Is it in pixels, not in shares of the sides?" if shares and not out else ""
-            raise ValueError(f"{where} [{numbers}] {what_is} the {width}×{height} image{ask}")
+            raise ValueError(f"{where} [{numbers}] {wrong} the {width}×{height} image{ask}")
         if (same := (box.label, *(round(v, 1) for v in bbox))) in seen:
             raise ValueError(f"{where} stands there twice")
         seen.add(same)
@@ -314,13 +316,6 @@ def _untouched(found: dict, given: dict) -> bool:
         and all(any(same(own, box) for box in given[p].boxes) for own in found[p].boxes)
         for p in given
     )
-
-
-def count(answers: dict) -> Counter:
-    """Frames that are finished, and their boxes by class."""
-    counts = Counter(finished=sum(bool(a.looked_at) for a in answers.values()))
-    counts.update(box["label"] for a in answers.values() for box in a.boxes)
-    return counts
 
 
 def _frame(task: Task, position: int) -> str:

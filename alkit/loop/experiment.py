@@ -159,8 +159,7 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
             try:
                 if not is_done(task, planned[i + 1 :], redo):
                     _do_one(task, kernels, last=i + 1 == len(planned))
-                    record = records.read(task.run, task.cycle, task.step.name)
-                    for text in record["warnings"]:
+                    for text in records.read(task.run, task.cycle, task.step.name)["warnings"]:
                         progress.tell(text, f"{task}: ")
                 bar.update()
             except answers.LabelsWanted as wanted:
@@ -224,7 +223,9 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
             alone = sum((name is None) == (other is None) for _, other in parts) == 1
             before = [] if name is None else [futures[seed, None]]
             key = f"{name or 'shared'}_seed_{seed}-{uuid.uuid4().hex}"
-            arguments = _names(part), *asked, alone, *before
+            # the worker opens runs, and takes steps of its own code
+            names = [(str(t.run.folder.absolute()), t.cycle, t.step.name) for t in part]
+            arguments = names, *asked, alone, *before
             futures[seed, name] = client.submit(do_on_worker, *arguments, key=key, pure=False)
         return [*futures.values()]
 
@@ -242,11 +243,6 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
         raise failed[0]
     if waiting:
         raise answers.LabelsWanted("\n".join(waiting))
-
-
-def _names(planned: list) -> list:
-    """Tasks as they travel: the worker opens runs, and takes steps of its own code."""
-    return [(str(task.run.folder.absolute()), task.cycle, task.step.name) for task in planned]
 
 
 def fingerprint(run: Run) -> str:

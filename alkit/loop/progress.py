@@ -63,8 +63,8 @@ def heard():
         with warnings.catch_warnings(record=True) as caught:
             yield texts
     finally:
-        kept = [w for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
-        once = {str(w.message): w for w in kept}
+        heeded = UserWarning | RuntimeWarning
+        once = {str(w.message): w for w in caught if issubclass(w.category, heeded)}
         texts += once
         for w in once.values():
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)

@@ -12,6 +12,7 @@ What a format cannot say itself is agreed on in the same way for all: a box to i
 import itertools
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from alkit.data.records import read_json
 from alkit.labeling import session
 from alkit.labeling.exchange import coco, cvat, label_studio, yolo
 from alkit.labeling.exchange.bundle import Bundle
-from alkit.labeling.exchange.names import Names, image_name
+from alkit.labeling.exchange.names import TABLE, Names, image_name
 from alkit.loop import answers
 from alkit.loop.task import Task
 from alkit.profiles import unknown
@@ -56,7 +57,7 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         frames.append({"rank": rank, "file": file} | chosen | vars(begun[position]) | size)
     module.write(frames, task.classes, partial)
     table = pd.DataFrame(frames).drop(columns=["boxes", "size", "pixels", "source"])
-    table.to_csv(partial / "frames.csv", index=False)
+    table.to_csv(partial / TABLE, index=False)
     if folder.exists():
         folder.rmdir()
     os.replace(partial, folder)
@@ -95,7 +96,9 @@ def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False
         if replace and kept.exists():
             shutil.copy2(kept, aside)
         answers.write(task, checked, f"import of {name}")
-    return answers.count(checked), notes
+    counts = Counter(finished=len(checked))
+    counts.update(box["label"] for answer in checked.values() for box in answer.boxes)
+    return counts, notes
 
 
 def _guessed(bundle: Bundle) -> str:
@@ -125,12 +128,15 @@ def _by_position(task: Task, found: list, bundle: Bundle) -> tuple[dict, list]:
     """
     names, of, by, strangers, notes = Names(task, bundle), {}, {}, [], []
     wrong = f"{bundle.path}: nothing was imported"
-    for own, answer in found:
-        name = own[0]
-        try:
-            position, exact = names.find(own)
-        except ValueError as error:
-            raise ValueError(f"{wrong}: {error}") from None
+    for (name, *others), answer in found:
+        positions, exact = names.find([name, *others])
+        if len(positions) > 1:
+            both = " or ".join(str(task.frames.name[p]) for p in sorted(positions)[:5])
+            raise ValueError(
+                f"{wrong}: image {name!r} may be frame {both}. Rename it, or write its name into a "
+                f"further column of {TABLE}, beside the frame that it is"
+            )
+        position = next(iter(positions & task.names.keys()), None)
         if isinstance(answer, ValueError):
             if position is not None:
                 raise answer
@@ -155,6 +161,6 @@ def _by_position(task: Task, found: list, bundle: Bundle) -> tuple[dict, list]:
             f"{wrong}: {len(strangers)} of {len(found)} images are not among the chosen frames of "
             f"{task.run.folder}, cycle {task.cycle}; the first is {strangers[0]!r}. Are these the "
             "labels of another run or cycle? Whatever a tool calls an image, a further column of "
-            "frames.csv beside its file may say so"
+            f"{TABLE} beside its file may say so"
         )
     return of, notes

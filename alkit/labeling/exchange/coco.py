@@ -40,16 +40,17 @@ def read(bundle: Bundle) -> list:
     ignore."""
     data = coco.load(*bundle.one(files(bundle), "one COCO json"), coco.Coco)
     label = {category.id: category.name for category in data.categories}
-    found = {}
+    boxes = {image.id: [] for image in data.images}
+    for a in data.annotations:
+        name = IGNORE if a.ignore or a.iscrowd else label[a.category_id]
+        boxes[a.image_id].append({"bbox": a.bbox, "label": name})
+    found = []
     for image in data.images:
         # Label Studio gives null for both sides where an image has no boxes and cannot be opened
         size = (image.height, image.width) if image.height and image.width else None
-        found[image.id] = Answer([], image.looked_at, size=size)
-    for a in data.annotations:
-        name = IGNORE if a.ignore or a.iscrowd else label[a.category_id]
-        found[a.image_id].boxes.append({"bbox": a.bbox, "label": name})
-    named = ([n for n in (i.file_name, i.original) if isinstance(n, str)] for i in data.images)
-    return [(names, found[image.id]) for names, image in zip(named, data.images, strict=True)]
+        names = [name for name in (image.file_name, image.original) if isinstance(name, str)]
+        found.append((names, Answer(boxes[image.id], image.looked_at, size=size)))
+    return found
 
 
 def files(bundle: Bundle) -> list:

@@ -17,7 +17,6 @@ from alkit.loop.task import Task
 TABLE = "frames.csv"
 OURS = {"rank", "file", "height", "width", "looked_at", "seconds"}  # columns beside a selection's
 LONGEST = 4000  # letters of a name that are looked at: signed addresses take a thousand
-
 MOST = 40  # words of a name: its longest exported one has so many
 
 
@@ -43,8 +42,8 @@ class Names:
     """The names by which the frames of a task may come back."""
 
     def __init__(self, task: Task, bundle: Bundle):
-        self.task, self._given = task, defaultdict(set)  # positions by names; of files after a "/"
-        files = {image_name(name, position): position for position, name in task.names.items()}
+        self._task, self._given = task, defaultdict(set)  # positions by names; of files after a "/"
+        files = {image_name(own, position): position for position, own in task.names.items()}
         for file, position in files.items():
             own = task.names[position]
             for name in (own, _bare(own), f"/{file}", f"/{_bare(file)}"):
@@ -54,34 +53,26 @@ class Names:
             for row in csv.DictReader(text, delimiter=max(",;\t", key=head.count)):
                 for column in {*row} - OURS - {*task.chosen[0]}:
                     if row.get("file") in files and row[column]:
-                        called = f"/{row[column]}".rpartition("/")[2]
-                        self._given[f"/{called}"].add(files[row["file"]])
+                        self._given["/" + _last(row[column])].add(files[row["file"]])
 
     @cached_property
     def _pool(self) -> tuple[dict, dict]:
         """Positions by the words of exported names, and of own names in their folders and without.
         Of all frames: what another one fits better is no chosen one's."""
         files, owns = defaultdict(set), defaultdict(set)
-        for position, name in enumerate(map(str, self.task.frames.name)):
+        for position, name in enumerate(map(str, self._task.frames.name)):
             files["-".join(_words(_bare(image_name(name, position))))].add(position)
             parts = _bare(name).split("/")
             for k in range(len(parts)):
                 owns["-".join(_words("/".join(parts[k:])))].add(position)
         return files, owns
 
-    def find(self, names: list[str]) -> tuple[int | None, bool]:
-        """The position of the chosen frame that goes by one of these names, or None, and whether
-        it was given that name. Raises ValueError where it may be two."""
-        given = [self._given.get(n) or self._given.get("/" + n.rpartition("/")[2]) for n in names]
+    def find(self, names: list[str]) -> tuple[set, bool]:
+        """Positions of the frames, also not chosen ones, that may go by one of these names, and
+        whether they were given it."""
+        given = [self._given.get(n) or self._given.get("/" + _last(n)) for n in names]
         exact = any(given)
-        found = next(filter(None, given if exact else map(self._fitting, names)), set())
-        if len(found) > 1:
-            both = " or ".join(str(self.task.frames.name[p]) for p in sorted(found)[:5])
-            raise ValueError(
-                f"image {names[0]!r} may be frame {both}. Rename it, or write its name into a "
-                f"further column of {TABLE}, beside the frame that it is"
-            )
-        return next((p for p in found if p in self.task.names), None), exact
+        return next(filter(None, given if exact else map(self._fitting, names)), set()), exact
 
     def _fitting(self, name: str) -> set:
         """Frames with the longest runs of words in the name that end in its last part."""
@@ -97,3 +88,7 @@ class Names:
             if runs:
                 return {p for span in runs - inner for p in known[spans[span]]}
         return set()
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]

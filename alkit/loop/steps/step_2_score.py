@@ -32,12 +32,11 @@ def _open(job: Job):
     def work(blocks, tick):
         coming = in_threads(of_frame, chain.from_iterable(map(read, blocks)), threads)
         for block in blocks:
-            maps, highest = [], []
-            for own, its_highest in islice(coming, block.stop - block.start):
-                maps.append(own)
-                highest.append(its_highest)
+            own = []
+            for of_one in islice(coming, block.stop - block.start):
+                own.append(of_one)
                 tick()
-            yield partial(write, block, np.stack(maps), np.array(highest))
+            yield partial(write, block, *map(np.stack, zip(*own, strict=True)))
 
     def write(block, maps, highest):
         group = store.reopen(job.place("scores.zarr"), job.key)

@@ -30,10 +30,10 @@ def _aggregate(job: Job):
         maps = stored.isel(frame=block).values  # whole numbers, as `store.quantize` makes them
         # a higher score is a higher number in the store, and of those there is less to go through
         highest = store.dequantize(region_maxima(maps, region, grid), scales[block])
-        # the mean of the regions' maxima is Eq. (5)
-        whole = how != "max"
-        maps = store.dequantize(maps, scales[block]) if whole else highest
-        z = image_score(maps, how=how if whole else "mean")
+        if how == "max":  # the mean of the regions' maxima is Eq. (5)
+            z = image_score(highest, how="mean")
+        else:
+            z = image_score(store.dequantize(maps, scales[block]), how=how)
         return np.asarray(z, np.float64), highest.astype(kind)
 
     z, regions, n = [], [], len(positions)
