@@ -254,7 +254,7 @@ def _lack(answer: Answer | None, size: tuple, given: int, says: str, all_looked_
     seen = answer.looked_at or (answer.looked_at is None and answer.boxes)
     if seen or (all_looked_at and not lost):
         return ""
-    said, how = "the file says that it was not yet looked at", f"; say so by {says}"
+    said = "the file says that it was not yet looked at"
     if all_looked_at:
         said += f", and it does not hold the boxes that were exported ({given})"
         return f"{said}; mark this frame as finished by {says}"

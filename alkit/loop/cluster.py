@@ -207,7 +207,7 @@ def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
         place, work = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
         if not store.reopen(place, key)["done"][block].all():
-            (write,) = work([block], _nothing)
+            (write,) = work([block], lambda: None)  # whoever gave it out counts
             write()
     return said
 
@@ -217,7 +217,7 @@ def _opened(step, folder: str, cycle: int, key: str, call: str):
     """The store that a step's shards are written to, and the work on them."""
     run = find_run(folder)
     check_same(key, step.plan(run, cycle).key, f"step {step.name} of {run.cycle(cycle)}")
-    job = step.job(run, cycle, key, _nothing)
+    job = step.job(run, cycle, key, progress=lambda *_: None)
     (place,) = [job.place(name) for name in step.artifacts if name.endswith(".zarr")]
     return place, step.open_shards(job)
 
@@ -241,7 +241,3 @@ def check_same(asked: str, own: str, what: str):
             "alkit, plugins, catalog or data are not those of `alkit run`. Give all machines the "
             "same, and restart the workers, which keep the code that they have read"
         )
-
-
-def _nothing(*_):
-    """The progress of a worker: whoever gave out the shards counts them."""

@@ -73,21 +73,16 @@ def print_status(out: Path):
     folders = runs.experiments(out)
     for folder in folders:
         print(format_status(folder), end="\n\n")
-    if len(folders) > 1:
-        print(format_folds(folders))
-
-
-def format_folds(folders: list) -> str:
-    """Miss rate at FPPI 1 of every cycle, a column for each fold."""
+    if len(folders) == 1:
+        return
     columns = {}
     for folder in folders:
         results = ledger(folder)
         if len(results):
             by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
             columns[folder.name] = by.mean()
-    if not columns:
-        return "no cycle is evaluated yet"
-    return "miss rate at FPPI 1, mean over seeds\n" + pd.DataFrame(columns).round(3).to_string()
+    table = f", mean over seeds\n{pd.DataFrame(columns).round(3).to_string()}"
+    print(f"miss rate at FPPI 1{table}" if columns else "no cycle is evaluated yet")
 
 
 def watch(out: Path, seconds: float = 2.0):

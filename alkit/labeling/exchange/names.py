@@ -17,20 +17,20 @@ from alkit.loop.task import Task
 TABLE = "frames.csv"
 OURS = {"rank", "file", "height", "width", "looked_at", "seconds"}  # columns beside a selection's
 LONGEST = 4000  # letters of a name that are looked at: signed addresses take a thousand
-MOST = 40  # words of a name: its longest exported one has so many
 
 
 def image_name(name: str, position: int) -> str:
     """The file name of an exported frame: its position, and its name in plain letters; in its own
     letters where it has no plain ones."""
     stem = Path(name).stem
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-") or "-".join(_words(stem))
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-") or _words(stem).strip("-")
     return f"{position:06d}-{plain}"[:80].rstrip("-") + ".png"
 
 
-def _words(name: str) -> list[str]:
-    """Runs of letters and digits, in one spelling, without quotes of addresses."""
-    return re.findall(r"[^\W_]+", unicodedata.normalize("NFC", unquote(name)).casefold())
+def _words(name: str) -> str:
+    """Its runs of letters and digits as "-a-b-", in one spelling, without quotes of addresses."""
+    plain = unicodedata.normalize("NFC", unquote(name)).casefold()
+    return "-" + "-".join(re.findall(r"[^\W_]+", plain)) + "-"
 
 
 def _bare(name: str) -> str:
@@ -61,10 +61,10 @@ class Names:
         Of all frames: what another one fits better is no chosen one's."""
         files, owns = defaultdict(set), defaultdict(set)
         for position, name in enumerate(map(str, self._task.frames.name)):
-            files["-".join(_words(_bare(image_name(name, position))))].add(position)
+            files[_words(_bare(image_name(name, position)))].add(position)
             parts = _bare(name).split("/")
             for k in range(len(parts)):
-                owns["-".join(_words("/".join(parts[k:])))].add(position)
+                owns[_words("/".join(parts[k:]))].add(position)
         return files, owns
 
     def find(self, names: list[str]) -> tuple[set, bool]:
@@ -75,18 +75,15 @@ class Names:
         return next(filter(None, given if exact else map(self._fitting, names)), set()), exact
 
     def _fitting(self, name: str) -> set:
-        """Frames with the longest runs of words in the name that end in its last part."""
-        signs = r"[/\\?=&]" if re.match(r"(\w+:/)?/", name) else r"[/\\]"  # of an address
-        parts = re.split(signs, unquote(unquote(name[:LONGEST])))
+        """Frames whose words stand in the name and end in its last part, within no other's."""
+        parts = re.split(r"[/\\?=&]", unquote(unquote(name[:LONGEST])))
         last = max(range(len(parts)), key=lambda k: (_bare(parts[k]) != parts[k], k))
-        before, words = _words("/".join(parts[:last])), _words("/".join(parts[: last + 1]))
-        ends = range(len(before) + 1, len(words) + 1)
-        spans = {(i, j): "-".join(words[i:j]) for j in ends for i in range(max(0, j - MOST), j)}
+        words, before = (_words("/".join(parts[:n])) for n in (last + 1, last))
         for known in self._pool:  # an exported name says more than an own one, which may be "5"
-            runs = {span for span, run in spans.items() if run in known}
-            inner = {r for r in runs for s in runs if r != s and s[0] <= r[0] and r[1] <= s[1]}
+            runs = [r for r in known if r in words and words.rindex(r) + len(r) > len(before)]
+            inner = {r for r in runs for other in runs if r != other and r in other}
             if runs:
-                return {p for span in runs - inner for p in known[spans[span]]}
+                return {position for r in {*runs} - inner for position in known[r]}
         return set()
 
 
