@@ -339,6 +339,10 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
     }
     assert next(f for f in findings if f.what == "instances")[1:3] == (9, 2)
 
+    wrong = survey.check(entry(tmp_path, filter={"rule": "paper", "classes": ["Person"]}), False)
+    assert [line.ok for line in wrong if line.expected is not None] == [True, False]
+    assert "'person' 4" in wrong[1].found
+
     broken = toy / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-200])
     findings = survey.check(entry(tmp_path), progress=False)

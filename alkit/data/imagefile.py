@@ -48,8 +48,8 @@ def read_image(
                 f"{where}: expected 8 bits a channel, got {kind}; convert the image, and choose "
                 "which range of its values becomes 0 to 255"
             )
-        value, turned = image.getexif().get(ORIENTATION), orientation == "upright"
-        note = f"its EXIF orientation is {value}" if value in range(2, 9) else ""
+        value, turned = _noted(image), orientation == "upright"
+        note = f"its EXIF orientation is {value}" if value > 1 else ""
         found = _size(image, turned)
         if size is not None and found != tuple(size):  # before any pixel is decoded
             raise ValueError(
@@ -60,7 +60,7 @@ def read_image(
             raise ValueError(f"{where}: {note}; expected `orientation: upright` for a TIFF")
         if note and orientation is None:
             _say_once(file, note)
-        if turned:
+        if note and turned:
             image = ImageOps.exif_transpose(image)
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
@@ -91,10 +91,18 @@ def _say_once(file, note: str):
         )
 
 
+def _noted(image: Image.Image) -> int:
+    """The orientation that a file notes, 1 to 8; 1, upright, where it notes none."""
+    # behind the pixels of a PNG Pillow would look, too, but decode them for it
+    late = image.format == "PNG" and "exif" not in image.info
+    value = 1 if late else image.getexif().get(ORIENTATION)
+    return value if value in range(1, 9) else 1
+
+
 def _size(image: Image.Image, upright: bool) -> tuple[int, int]:
     size = image.height, image.width
     # Pillow gives a TIFF's size upright already
-    sideways = upright and image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS
+    sideways = upright and image.format != "TIFF" and _noted(image) in SIDEWAYS
     return size[::-1] if sideways else size
 
 

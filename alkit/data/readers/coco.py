@@ -14,20 +14,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AliasPath, BeforeValidator, Field, PositiveFloat, validate_call
 
+from alkit.data import records
 from alkit.data.imagefile import Orientation, check_present, files_of, labeled_images, size_of
-from alkit.data.records import (
-    Box,
-    FileName,
-    Many,
-    Mark,
-    Pixels,
-    Record,
-    Upright,
-    check,
-    check_pixels,
-    read_json,
-    unique,
-)
+from alkit.data.records import Box, FileName, Many, Mark, Pixels, Record, Upright
 from alkit.frames import Boxes, FrameSet
 
 
@@ -101,18 +90,18 @@ def load(text: bytes, where, model=DataSet):
 
     Raises ValueError that begins with `where` and names the record.
     """
-    data = check(model, read_json(text, where, "segmentation", _outlined), where)
+    data = records.check(model, records.read_json(text, where, "segmentation", _outlined), where)
     known = {}
     for name in ("images", "categories", "annotations"):
         ids = [record.id for record in getattr(data, name) if record.id is not None]
-        unique(where, f"id in {name}", ids)
+        records.unique(where, f"id in {name}", ids)
         known[name] = {*ids}
-    unique(where, "file name", [image.file_name for image in data.images])
+    records.unique(where, "file name", [image.file_name for image in data.images])
     for i, a in enumerate(data.annotations):
         for kind, id_ in (("images", a.image_id), ("categories", a.category_id)):
             if id_ not in known[kind]:
                 raise ValueError(f"{where}: annotations.{i}: none of the {kind} has the id {id_!r}")
-    check_pixels(where, [a.bbox for a in data.annotations], lambda i: f"annotations.{i}")
+    records.check_pixels(where, [a.bbox for a in data.annotations], lambda i: f"annotations.{i}")
     return data
 
 
@@ -167,7 +156,7 @@ def read(
                 f"{path}: image {bare[0]!r} has no sequence or no frame number, which others have; "
                 "expected all or none"
             )
-        unique(path, "frame", [(str(image.sequence), image.frame) for image in chosen])
+        records.unique(path, "frame", [(str(image.sequence), image.frame) for image in chosen])
         names = dict.fromkeys(str(image.sequence) for image in chosen)
         rank = {name: k for k, name in enumerate(names)}
         chosen = sorted(chosen, key=lambda image: (rank[str(image.sequence)], image.frame))
