@@ -12,14 +12,16 @@ frames that are not chosen now.
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Strict
 
 from alkit.data import filters
 from alkit.data.records import Box, Record, check
 from alkit.frames import Boxes, LazySequence
 from alkit.loop import labels as coco
-from alkit.loop.jsonfile import write_json
+from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.records import digest
 from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
@@ -60,16 +62,14 @@ class StoredAnswer(Record):
     boxes: list[LabeledBox]
     looked_at: bool
     seconds: float | None
-    size: tuple[int, int] | None = None
+    size: Annotated[tuple[int, int], Strict(False)] | None = None
     pixels: str | None = None
     name: str | None = None
 
 
 class Stored(Record):
-    """The file: answers by the frame's name, and in words where they are from."""
+    """What is read of the file: answers by the frame's name, and in words where they are from."""
 
-    run: str
-    cycle: int
     source: str
     frames: dict[str, StoredAnswer]
 
@@ -84,10 +84,11 @@ def stored(path: Path) -> dict:
     if not path.exists():
         return {}
     damaged = f"{path}: damaged; move it away, or put a copy of it in its place"
-    content, found = check(Stored, path.read_bytes(), damaged).model_dump(mode="json"), {}
-    for key, own in content["frames"].items():
-        name, size = own.pop("name") or key, own.pop("size")
-        found[name] = Answer(**own, size=size and tuple(size), source=content["source"])
+    content, found = check(Stored, read_json(path), damaged), {}
+    for key, own in content.frames.items():
+        boxes = [{"bbox": [*box.bbox], "label": box.label} for box in own.boxes]
+        about = own.looked_at, own.seconds, own.size, own.pixels, content.source
+        found[own.name or key] = Answer(boxes, *about)
     return found
 
 
@@ -111,9 +112,9 @@ def read(task: Task) -> dict:
         if answer.size not in (None, task.sizes[position]):
             raise ValueError(
                 f"{_frame(task, position)} was labeled at {answer.size} pixels (height, width) and "
-                f"has {task.sizes[position]} now; its answer is neither used nor overwritten. "
-                f"`alkit labels export {which} --format FORMAT` writes it scaled and not looked at "
-                f"beside the others; look at it, then `alkit labels import {which} FILE --replace`"
+                f"has {task.sizes[position]} now; its answer is neither used nor overwritten. Look "
+                f"at it scaled, as `alkit labels export {which} --format FORMAT` writes it, then "
+                f"`alkit labels import {which} FILE --replace`"
             )
     return found
 
@@ -230,8 +231,7 @@ def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = Fal
         try:
             if wrong := _lack(answer, size, len(given[p].boxes), says, all_looked_at):
                 raise ValueError(f"{_frame(task, p)}: {wrong}")
-            now = {"size": size, "pixels": task.pixels(p)}
-            kept[p] = replace(cleaned(task, p, answer), looked_at=True, **now)
+            kept[p] = replace(cleaned(task, p, answer), looked_at=True)
         except ValueError as error:
             problems.append(str(error))
     if not problems and not all_looked_at and all(_same(found[p], given[p]) for p in given):

@@ -84,8 +84,7 @@ def reopen(place: Place, key: str):
 
 def finish(group):
     """Say of a store, all of whose frames are done, that it is whole."""
-    if "unfinished" in group.attrs:
-        del group.attrs["unfinished"]
+    group.attrs.pop("unfinished", None)
 
 
 def made_from(place: Place) -> str | None:
