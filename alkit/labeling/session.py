@@ -55,8 +55,7 @@ class Session:
     """The labeling of a cycle by one person: answers in memory and on disk, the clock.
 
     A frame that was never opened starts from the detector's proposals. Every `keep` is on disk
-    when it returns. Raises Held while somebody else labels, and ValueError where the experiment's
-    labels are the oracle's or step 5 is complete.
+    when it returns. Raises Held while somebody else labels, and ValueError as `refuse` does.
     """
 
     def __init__(self, task: Task):
@@ -73,8 +72,7 @@ class Session:
 
     def answer(self, position: int) -> Answer:
         """What is known about a frame: its answer, or the proposals, not yet looked at."""
-        new = Answer(self.task.proposals[position], False, 0.0)
-        return self.answers.get(position, new)
+        return self.answers.get(position) or Answer(self.task.proposals[position], False, 0.0)
 
     def begin(self):
         """Start the clock anew, as a frame comes up."""

@@ -219,12 +219,8 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
 
 def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = False) -> dict:
     """The answers of a file, by position, as they may be kept: every frame finished, boxes cut to
-    the image. `found` maps positions to Answers; `says` is how the file's format says "looked at,
-    nothing there".
-
-    Raises ValueError that lists what is wrong where; `all_looked_at` says that frames without
-    boxes and without a word were looked at and show nothing.
-    """
+    the image. `says` is how the file's format says "looked at, nothing there"; `all_looked_at` says
+    it of all frames without boxes. Raises ValueError that lists what is wrong where."""
     kept, problems, given = {}, [], begun(task)
     for p, size in task.sizes.items():
         answer = found.get(p)
@@ -245,7 +241,7 @@ def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = Fal
 
 
 def _lack(answer: Answer | None, size: tuple, given: int, says: str, all_looked_at: bool) -> str:
-    """Why what a file says of a frame, of which `given` boxes were exported, finishes it not."""
+    """Why an answer, to a frame exported with `given` boxes, does not finish it; "" if it does."""
     if answer is None:
         return f"not in the file; also one that shows nothing is to have {says}"
     if answer.size not in (None, size):

@@ -40,7 +40,7 @@ def export(task: Task, format_: str, folder: Path) -> Path:
     """
     if format_ not in FORMATS:
         raise ValueError(f"format: {unknown(format_, FORMATS)}")
-    module, folder = FORMATS[format_], Path(folder)
+    module = FORMATS[format_]
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: the folder is not empty; choose another one with --to")
     frames, begun = [], answers.begun(task)
@@ -66,13 +66,11 @@ def export(task: Task, format_: str, folder: Path) -> Path:
 
 def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False, replace=False):
     """Check the finished labels in a file, folder or zip file, and keep them. The number of boxes
-    comes back, and a list that says which images were known by no exact name and which text files
-    were passed over. Nothing changes unless all of it is right. `replace` takes these answers in
-    the place of earlier ones, whose file is set aside.
+    comes back, and what is to be said about names. Nothing changes unless all of it is right.
+    `replace` takes these answers in the place of earlier ones, whose file is set aside.
 
     Raises ValueError that says what is wrong where, and RuntimeError while somebody draws labels.
     """
-    path = Path(path)
     session.refuse(task)
     with session.hold(task.run, task.cycle, f"importing {path.name}"):
         bundle = Bundle(path)

@@ -21,10 +21,10 @@ def write(frames: list, classes: tuple, folder):
     `score`, and of each image its `rank`, `z`, `ranked_by` and `looked_at`."""
     category = {name: k for k, name in enumerate(classes, 1)}
     images, annotations = [], []
+    about = ("looked_at", "height", "width", "rank", "z", "ranked_by")
     for frame in frames:
-        about = ("looked_at", "height", "width", "rank", "z", "ranked_by")
-        image = {"id": frame["rank"], "file_name": frame["file"]}
-        images.append(image | {k: frame[k] for k in about})
+        image = {"id": frame["rank"], "file_name": frame["file"]} | {k: frame[k] for k in about}
+        images.append(image)
         for box in frame["boxes"]:
             own = {"id": len(annotations) + 1, "image_id": frame["rank"], "bbox": box["bbox"]}
             area = round(box["bbox"][2] * box["bbox"][3], 2)

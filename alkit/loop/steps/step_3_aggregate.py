@@ -12,7 +12,6 @@ from alkit.loop.step import Job, Step, key_of
 from alkit.loop.steps.shared import frame_table
 from alkit.threads import in_threads
 
-NO_REGIONS = np.zeros((0, 0, 0), np.float16)  # where no frame is left to score
 HANDFUL = 5  # of frames may well have equal scores
 
 
@@ -49,7 +48,8 @@ def _aggregate(job: Job):
             stacklevel=2,
         )
     with replacing(job.folder / "region_maxima.npy") as file:
-        np.save(file, np.concatenate(regions or [NO_REGIONS]), allow_pickle=False)
+        found = np.concatenate(regions) if regions else np.zeros((0, 0, 0), kind)
+        np.save(file, found, allow_pickle=False)
     table = frame_table(job.run.frames("pool").unlabeled(), positions).assign(z=z)
     with replacing(job.folder / "image_scores.csv") as file:
         table.to_csv(file, index=False)
