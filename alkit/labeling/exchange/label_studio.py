@@ -99,9 +99,7 @@ def read(bundle: Bundle) -> list:
     """([name or address], answer) of each image, from Label Studio's JSON export (not JSON-MIN)."""
     data, where = bundle.one(bundle.ending(".json"), "one JSON export")
     items = check(list[Item], data, where)
-    return [
-        ([item.file or item.image], _answer(item, f"{where}: {i}")) for i, item in enumerate(items)
-    ]
+    return [([t.file or t.image], _answer(t, f"{where}: {k}")) for k, t in enumerate(items)]
 
 
 def _answer(item: Item, where: str) -> Answer:

@@ -53,7 +53,7 @@ class Names:
             for row in csv.DictReader(text, delimiter=max(",;\t", key=head.count)):
                 for column in {*row} - OURS - {*task.chosen[0]}:
                     if row.get("file") in files and row[column]:
-                        self._given["/" + _last(row[column])].add(files[row["file"]])
+                        self._given["/" + row[column].split("/")[-1]].add(files[row["file"]])
 
     @cached_property
     def _pool(self) -> tuple[dict, dict]:
@@ -70,7 +70,7 @@ class Names:
     def find(self, names: list[str]) -> tuple[set, bool]:
         """Positions of the frames, also not chosen ones, that may go by one of these names, and
         whether they were given it."""
-        given = [self._given.get(n) or self._given.get("/" + _last(n)) for n in names]
+        given = [self._given.get(n) or self._given.get("/" + n.split("/")[-1]) for n in names]
         exact = any(given)
         return next(filter(None, given if exact else map(self._fitting, names)), set()), exact
 
@@ -85,7 +85,3 @@ class Names:
             if runs:
                 return {position for r in {*runs} - inner for position in known[r]}
         return set()
-
-
-def _last(name: str) -> str:
-    return name.rpartition("/")[2]
