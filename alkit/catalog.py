@@ -1,8 +1,8 @@
 """The catalog: data_catalog.yaml as validated entries, each of which opens as a `FrameSet`.
 
 The file maps names to entries under `datasets:`; `Entry` lists the fields. Folders are under
-$ALKIT_DATA, which is absolute or relative to the project's root. A folder of pictures or of videos
-is a data set by its path, without an entry.
+$ALKIT_DATA, which is absolute or relative to the project's root. A folder of pictures, of videos,
+or of MOTChallenge is a data set by its path, without an entry.
 """
 
 import contextlib
@@ -180,7 +180,7 @@ class Catalog(dict):
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
-            entry = Entry(name=str(name), title=str(name), reader="folder", root=str(name))
+            entry = Entry(name=str(name), title=str(name), reader="mot", root=str(name))
             if entry.folder().exists():
                 return entry
         near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
@@ -250,10 +250,13 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
         "reader": [entry.reader, GENERATORS.get(entry.reader)],
         "args": args,
         "filter": entry.filter.model_dump(),
-        "kind": [entry.kind, entry.orientation],
         "image_size": entry.image_size,
     }
-    root = entry.existing_root()
+    frames, root = entry.open_unfiltered(**(overrides or {})), entry.existing_root()
+    # what an entry says that was assumed before changes nothing
+    labeled = frames.boxes is not None
+    facts["video"] = frames.sequence is not None
+    facts["orientation"] = entry.orientation or ("stored" if labeled else "upright")
     if root is not None:
         texts, media = module.sources(root, **args)
         said = zip(texts, remembered("content", texts, content), strict=True)

@@ -128,8 +128,10 @@ def run(
     for fold, settings in folds.items():
         others = [out / other for other in folds if other != fold]
         runs.create(out / fold, settings, known.path, others)
-        for line in overlap.leaks(settings, known):
-            print(f"warning: {line}", file=sys.stderr)
+        leaks = overlap.leaks(settings, known)
+        write_json(out / fold / "leaks.json", leaks)  # for status and report
+        for line in leaks:
+            progress.tell(line)
     if "" not in folds:
         write_json(out / "folds.json", list(folds))
     waiting = []

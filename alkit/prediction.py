@@ -32,7 +32,7 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     is what step 1 stores; `predict_probabilities` gives what it means. Raises ValueError for an
     image that is not uint8 or not of the profile's size.
     """
-    (maps,) = predict_batch(detector, uploaded(image[None], detector.device), profile)
+    (maps,) = predict_batch(detector, uploaded(np.asarray(image)[None], detector.device), profile)
     return maps
 
 

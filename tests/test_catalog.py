@@ -336,12 +336,19 @@ def test_check_compares_and_names_bad_files(toy, tmp_path):
         "instances": False,
         "boxes": True,
         "image_size": True,
+        "boxes outside of their image": True,
     }
     assert next(f for f in findings if f.what == "instances")[1:3] == (9, 2)
 
     wrong = survey.check(entry(tmp_path, filter={"rule": "paper", "classes": ["Person"]}), False)
-    assert [line.ok for line in wrong if line.expected is not None] == [True, False]
-    assert "'person' 4" in wrong[1].found
+    assert [line.ok for line in wrong if line.expected is not None] == [True, True, False]
+    assert "'person' 4" in wrong[2].found
+
+    labels = json.loads((toy / "labels.json").read_text())
+    labels["annotations"][0]["bbox"][0] = 160  # one pixel behind the right border
+    (toy / "elsewhere.json").write_text(json.dumps(labels))
+    other = survey.check(entry(tmp_path, args={"annotations": "elsewhere.json"}), progress=False)
+    assert ["[160" in str(line.found) for line in other if not line.ok] == [True]
 
     broken = toy / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:-200])
@@ -358,6 +365,8 @@ def test_fingerprint_changes_with_the_data_only(toy, tmp_path):
     first = catalog.fingerprint(entry(tmp_path))
     assert len(first) == 64
     assert catalog.fingerprint(entry(tmp_path, title="Other", license="other")) == first
+    assert catalog.fingerprint(entry(tmp_path, orientation="stored")) == first  # as assumed
+    assert catalog.fingerprint(entry(tmp_path, kind=None)) == first
     os.utime(toy / "0.jpg", (1, 1))
     moved = toy.rename(tmp_path / "moved")
     assert catalog.fingerprint(entry(tmp_path, root="moved")) == first

@@ -455,11 +455,13 @@ def test_what_a_step_warns_of_is_recorded_and_said(
     (tmp_path / "warned.py").write_text(WARNING_PLUGIN)
     changes = {"plugins": ["warned.py"], "strategies": ["warned", "guided-random"]}
     changes["set"] = toy_settings["set"] | {"exclude_now": 0, "exclude_later": 0}
+    toy_settings["data"]["street-pool"]["world"] = 0  # that of the test set
     file = write_experiment(tmp_path, toy_settings, **changes)
     out = runs.create(tmp_path / "out", read_experiment(file), "data_catalog.yaml")
     shutil.copytree(toy_experiment / "pretrain", out / "pretrain")
     done = alkit_here("run", file, "--out", out, "--no-notebooks")
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("it measures memory") == 1
     texts = ["this score is a draft", "from a thread"]
     run = Run(out / "warned/seed_0")
     for cycle in (1, 2):
@@ -471,6 +473,7 @@ def test_what_a_step_warns_of_is_recorded_and_said(
     rules = "warning: warned/seed_0 cycle 1 4_select: the temporal rules exclude no frame"
     assert done.stderr.count("the temporal rules exclude no frame") == done.stderr.count(rules) == 1
     told = alkit_here("status", out).stdout
+    assert told.count("it measures memory") == 1
     for text in texts:
         assert f"warning: {text} (warned/seed_0 cycle 1 2_score and 1 more)" in told
     assert told.count("the temporal rules exclude no frame") == 1

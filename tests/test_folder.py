@@ -77,7 +77,7 @@ def test_pictures_have_their_own_names_through_all_folders(tmp_path):
         (root / name).write_bytes(b"what a Mac adds")
     (root / "notes.txt").write_text("no picture")
     (root / "phone.HEIC").write_bytes(b"a picture that no library here decodes")
-    with pytest.warns(UserWarning, match=r"1 pictures like phone\.HEIC are passed over"):
+    with pytest.warns(UserWarning, match=r"1 files like phone\.HEIC are passed over"):
         frames = entry(root).open()
     assert frames.name == [
         *("img2.png", "img10.png", "gate north/a.jpg", "gate north/b.JPG", "zoë/東京.webp")
@@ -123,6 +123,15 @@ def test_neither_or_both_is_refused(tmp_path, files, error, said):
         (video if name.endswith("avi") else save)(tmp_path / name)
     with pytest.raises(error, match=said):
         folder.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["seqinfo.ini", "A/seqinfo.ini", "gt/gt.txt"])
+def test_labels_of_mot_are_not_passed_over(tmp_path, name):
+    save(tmp_path / "A" / "img1" / "000001.png")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("of somebody who labeled it")
+    with pytest.raises(ValueError, match=rf"{name}"):
+        entry(tmp_path, reader="folder").open()
 
 
 def test_a_damaged_picture_is_named_on_opening(tmp_path):
@@ -274,6 +283,12 @@ def test_sixteen_bits_are_refused(tmp_path, suffix, channels):
     assert cv2.imwrite(str(tmp_path / f"a.{suffix}"), deep)
     with pytest.raises(ValueError, match=rf"a\.{suffix}: expected 8 bits a channel, got"):
         read_image(tmp_path / f"a.{suffix}")
+
+
+def test_formats_of_unknown_depth_are_refused(tmp_path):
+    assert cv2.imwrite(str(tmp_path / "a.ppm"), np.full((8, 9, 3), 300, np.uint16))
+    with pytest.raises(ValueError, match=r"a\.ppm: .*one that is none of JPEG.* converted"):
+        read_image(tmp_path / "a.ppm")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])

@@ -18,7 +18,8 @@ from alkit.data.remembered import remembered
 from alkit.frames import Boxes, FrameSet, LazySequence, boxes_by_image
 
 QUALITY = 78  # of JPEG
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # of which is known how deep they are
 ORIENTATION, SIDEWAYS = 274, (5, 6, 7, 8)  # EXIF's note, and its values that swap the sides
 # Whether images and videos are read as they are stored, or turned as a note in the file says; None:
 # as stored, with a warning where there is such a note.
@@ -69,14 +70,14 @@ def read_image(
 def _opened(file, where):
     """An image whose pixels are decoded when they are asked for; errors name it."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             yield image
     except FileNotFoundError:
         raise FileNotFoundError(f"{where}: there is no such image file") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{where}: the image cannot be read whole ({error}); a truncated or damaged file has "
-            f"to be copied or downloaded again"
+            f"to be copied or downloaded again, one that is none of {', '.join(FORMATS)} converted"
         ) from error
 
 
@@ -167,7 +168,7 @@ def check_present(where, files: list[Path]):
 def visible(path: PurePath) -> bool:
     """Whether a file is somebody's: not one of those that some systems add when they pack."""
     hidden = (part for part in path.parts if part[0] == "." and part != "..")
-    return not any(hidden) and "__MACOSX" not in path.parts
+    return not any(hidden) and not {"__MACOSX", "@eaDir"} & {*path.parts}
 
 
 def files_of(path: Path, pattern: str) -> list[Path]:

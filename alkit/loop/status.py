@@ -7,6 +7,7 @@ import pandas as pd
 
 from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
+from alkit.loop.jsonfile import read_json
 
 
 def table(out: Path) -> pd.DataFrame:
@@ -57,6 +58,8 @@ def format_status(out: Path) -> str:
     lines += ["", wide.to_string(), "", legend]
     notes = states[(states.note != "") & (states.state != "complete")]
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
+    leaks = out / "leaks.json"
+    lines += [f"warning: {line}" for line in (read_json(leaks) if leaks.exists() else ())]
     warned = states.explode("warnings").dropna(subset="warnings")
     for text, own in warned.groupby("warnings", sort=False):
         first, more = own.iloc[0], f" and {len(own) - 1} more" if len(own) > 1 else ""

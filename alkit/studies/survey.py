@@ -120,14 +120,14 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
     Images that are missing or cannot be read are findings of their own; after `MAX_BAD_FILES` of
     them the rest is not read. Raises what opening the entry raises.
     """
-    bad = []
+    bad, outside = [], []
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         found = survey(entry, progress)
         frames = found.frames
         for i in tqdm(range(len(frames)), desc=f"{entry.name}: images", disable=not progress):
             try:
-                frames.images(i)
+                outside += _outside(frames, i)
             except (ValueError, OSError) as error:
                 bad.append(Finding(f"image {frames.name[i]}", "readable", str(error)))
                 if len(bad) == MAX_BAD_FILES:
@@ -135,8 +135,13 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
     n = f"{len(bad)} or more" if len(bad) == MAX_BAD_FILES else len(bad)
     findings = [Finding("unreadable images", 0, n), *bad, *compare_counts(found)]
     labels = found.counts["labels"]
-    if labels is not None and (said := filters.no_box_of(entry.filter, labels)):
-        findings.append(Finding("boxes to learn from", "some", said))
+    if labels is not None:
+        findings.append(Finding("boxes outside of their image", [], outside[:3]))
+        said = filters.no_box_of(entry.filter, labels)
+        if not found.positives.any():
+            findings.append(
+                Finding("boxes to learn from", "some", said or "none passes the filter")
+            )
     notes = {str(warning.message): "warning" for warning in warned}
     if twice := copies(frames):
         notes[f"{len(twice)} times; {'; '.join(twice[:3])}"] = "the same image under several names"
@@ -144,6 +149,14 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
         kind = "stills" if frames.sequence is None else "video"
         notes[f"{', '.join(open_)}; its frames are taken for {kind}"] = "the entry does not say"
     return [*findings, *(Finding(what, None, said) for said, what in notes.items())]
+
+
+def _outside(frames: FrameSet, i: int) -> list[str]:
+    """The boxes of image i, which is read, that do not touch it."""
+    height, width = frames.images(i).shape[:2]
+    boxes = frames.boxes[i].ltwh if frames.boxes is not None else np.zeros((0, 4))
+    near = (boxes[:, :2] < (width, height)).all(1) & (boxes[:, :2] + boxes[:, 2:] > 0).all(1)
+    return [f"{frames.name[i]} {box}" for box in boxes[~near].tolist()]
 
 
 def copies(frames: FrameSet) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AliasPath, BeforeValidator, Field, PositiveFloat, validate_call
+from pydantic import AliasChoices, AliasPath, BeforeValidator, Field, PositiveFloat, validate_call
 
 from alkit.data import records
 from alkit.data.imagefile import Orientation, check_present, files_of, labeled_images, size_of
@@ -29,6 +29,11 @@ def _one_id(value):
 
 Id = Annotated[int | str, BeforeValidator(_one_id)]
 Size = Annotated[Pixels | None, BeforeValidator(lambda side: None if side == -1 else side)]
+
+
+ANGLES = AliasChoices(
+    *(AliasPath(*at, name) for at in ((), ("attributes",)) for name in ("rotation", "angle"))
+)
 
 
 class Image(Record):
@@ -51,8 +56,7 @@ class Annotation(Record):
     bbox: Box
     iscrowd: Mark | None = None
     ignore: Mark | None = None
-    rotation: Upright | None = None
-    turned: Upright | None = Field(None, validation_alias=AliasPath("attributes", "rotation"))
+    rotation: Upright | None = Field(None, validation_alias=ANGLES)
 
 
 class Category(Record):

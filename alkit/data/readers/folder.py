@@ -15,8 +15,14 @@ from alkit.data.remembered import remembered
 from alkit.data.video import CACHE_BYTES, Video
 from alkit.frames import FrameSet
 
-VIDEOS = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
-UNREAD = (".heic", ".heif", ".avif", ".jxl", ".gif", ".dng", ".cr2", ".nef", ".arw")
+VIDEOS = (
+    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".flv", ".mpg", ".mpeg", ".ts", ".wmv"),
+    *(".3gp", ".mts", ".m2ts", ".ogv", ".vob", ".asf"),
+)
+UNREAD = (
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".ppm", ".pgm", ".tga", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".nef", ".arw", ".seq", ".h264", ".y4m"),
+)
 
 
 @validate_call
@@ -90,8 +96,13 @@ def sources(root: Path, **_) -> tuple[list, list]:
     """No annotations; the pictures, or the videos."""
     if root.is_file():
         return [], [root]
+    if labeled := files_below(root, ("seqinfo.ini", "gt.txt")):
+        raise ValueError(
+            f"{root}: expected pictures or videos that nobody labeled, but here is {labeled[0]}; "
+            "name the folder that holds its seqinfo.ini, with reader: mot"
+        )
     if unread := files_below(root, UNREAD):
-        said = f"{len(unread)} pictures like {unread[0].name} are passed over; convert them to JPEG"
+        said = f"{len(unread)} files like {unread[0].name} are passed over; convert them to JPEG"
         warnings.warn(f"{root}: {said}", stacklevel=2)
     media = files_below(root, SUFFIXES + VIDEOS)
     pictures = [file for file in media if file.suffix.lower() in SUFFIXES]

@@ -34,6 +34,12 @@ def _select(job: Job):
             "`step` of its catalog entry",
             stacklevel=2,
         )
+    if len(chosen.indices) < run.experiment.budget:
+        warnings.warn(
+            f"{len(chosen.indices)} of {run.experiment.budget} frames could be chosen; the pool's "
+            f"frames are {chosen.counts}",
+            stacklevel=2,
+        )
     table = frame_table(pool, chosen.indices).assign(
         z=z[chosen.indices], ranked_by=ranked[chosen.indices]
     )
