@@ -6,7 +6,6 @@ A score's function takes probabilities, NumPy float32 (level, y, x) in [0, 1], a
 its argument alone. `notebooks/your_own_score.ipynb` writes one.
 """
 
-import contextlib
 import runpy
 import traceback
 from functools import partial
@@ -27,7 +26,7 @@ def _load(files) -> tuple[dict, dict]:
     names the plugin only where its score is not alkit's. Raises ValueError naming the file."""
     found = {"scores": {}, "strategies": {}}
     for file in files:
-        with _blamed(file):
+        try:
             defined = runpy.run_path(file)
             for what, taken in (("scores", SCORES), ("strategies", STRATEGIES)):
                 own = dict(defined.get(what, {}))
@@ -37,32 +36,31 @@ def _load(files) -> tuple[dict, dict]:
                 if what == "scores":
                     own = {name: partial(_map, file, name, score) for name, score in own.items()}
                 found[what] |= own
+        except Exception as error:
+            raise ValueError(_said(file, error)) from error
     return found["scores"], found["strategies"]
 
 
-@contextlib.contextmanager
-def _blamed(file):
-    """Turn an error into a ValueError with the file and its last line that the error came from."""
-    try:
-        yield
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == str(file)]
-        where = f"plugins: {file}{lines[-1] if lines else ''}"
-        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
-
-
 def _map(file, name: str, score, p: np.ndarray) -> np.ndarray:
-    """What a plugin's score gives, float32 (y, x)."""
-    with _blamed(file):
+    """What a plugin's score gives, float32 (y, x). Raises ValueError with the file and the line."""
+    try:
         s = np.asarray(to_numpy(score(p)), np.float32)
-        low, high = s.min(initial=np.inf), s.max(initial=-np.inf)
-        if s.shape != p.shape[1:] or not (low >= 0 and high < np.inf):  # NaN fails the first
-            raise ValueError(
-                f"scores[{name!r}]: expected a map (y, x) of {p.shape[1:]} finite numbers ≥ 0; "
-                f"got {s.shape}, from {low} to {high}"
-            )
-        return s
+    except Exception as error:
+        raise ValueError(_said(file, error)) from error
+    low, high = s.min(initial=np.inf), s.max(initial=-np.inf)
+    if s.shape != p.shape[1:] or not (low >= 0 and high < np.inf):  # NaN fails the first
+        raise ValueError(
+            f"plugins: {file}: scores[{name!r}]: expected a map (y, x) of {p.shape[1:]} finite "
+            f"numbers ≥ 0; got {s.shape}, from {low} to {high}"
+        )
+    return s
+
+
+def _said(file, error: Exception) -> str:
+    """An error in a plugin, with the last line of its file that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f", line {frame.lineno}" for frame in frames if frame.filename == str(file)]
+    return f"plugins: {file}{lines[-1] if lines else ''}: {type(error).__name__}: {error}"
 
 
 def load_strategies(files) -> dict:

@@ -76,7 +76,7 @@ def print_status(out: Path):
     folders = runs.experiments(out)
     for folder in folders:
         print(format_status(folder), end="\n\n")
-    if len(folders) == 1:
+    if len(folders) < 2:
         return
     columns = {}
     for folder in folders:
@@ -84,8 +84,9 @@ def print_status(out: Path):
         if len(results):
             by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
             columns[folder.name] = by.mean()
-    table = f", mean over seeds\n{pd.DataFrame(columns).round(3).to_string()}"
-    print(f"miss rate at FPPI 1{table}" if columns else "no cycle is evaluated yet")
+    table = pd.DataFrame(columns).round(3).to_string()
+    said = f"miss rate at FPPI 1, mean over seeds\n{table}"
+    print(said if columns else "no cycle is evaluated yet")
 
 
 def watch(out: Path, seconds: float = 2.0):

@@ -21,10 +21,10 @@ def write(frames: list, classes: tuple, folder):
     `score`, and of each image its `rank`, `z`, `ranked_by` and `looked_at`."""
     category = {name: k for k, name in enumerate(classes, 1)}
     images, annotations = [], []
-    about = ("looked_at", "height", "width", "rank", "z", "ranked_by")
     for frame in frames:
-        image = {"id": frame["rank"], "file_name": frame["file"]} | {k: frame[k] for k in about}
-        images.append(image)
+        about = ("looked_at", "height", "width", "rank", "z", "ranked_by")
+        image = {"id": frame["rank"], "file_name": frame["file"]}
+        images.append(image | {k: frame[k] for k in about})
         for box in frame["boxes"]:
             own = {"id": len(annotations) + 1, "image_id": frame["rank"], "bbox": box["bbox"]}
             area = round(box["bbox"][2] * box["bbox"][3], 2)
@@ -40,17 +40,16 @@ def read(bundle: Bundle) -> list:
     ignore."""
     data = coco.load(*bundle.one(files(bundle), "one COCO json"), coco.Coco)
     label = {category.id: category.name for category in data.categories}
-    boxes = {image.id: [] for image in data.images}
-    for a in data.annotations:
-        name = IGNORE if a.ignore or a.iscrowd else label[a.category_id]
-        boxes[a.image_id].append({"bbox": a.bbox, "label": name})
-    found = []
+    found = {}
     for image in data.images:
         # Label Studio gives null for both sides where an image has no boxes and cannot be opened
         size = (image.height, image.width) if image.height and image.width else None
-        names = [name for name in (image.file_name, image.original) if isinstance(name, str)]
-        found.append((names, Answer(boxes[image.id], image.looked_at, size=size)))
-    return found
+        found[image.id] = Answer([], image.looked_at, size=size)
+    for a in data.annotations:
+        name = IGNORE if a.ignore or a.iscrowd else label[a.category_id]
+        found[a.image_id].boxes.append({"bbox": a.bbox, "label": name})
+    named = ([n for n in (i.file_name, i.original) if isinstance(n, str)] for i in data.images)
+    return [(names, found[image.id]) for names, image in zip(named, data.images, strict=True)]
 
 
 def files(bundle: Bundle) -> list:
