@@ -517,6 +517,22 @@ def test_another_size_is_refused_and_can_be_taken_over(asked, own, tmp_path, for
     assert len(steps.label(now.run, 1).labels(1)["annotations"]) == 5
 
 
+@pytest.mark.parametrize("format_", [*exchange.FORMATS])
+def test_answers_can_be_exported_when_the_pool_is_gone(own, tmp_path, format_):
+    answer_all(own, [BOX])
+    root, away = Path(own.run.entry("pool").root), tmp_path / "away"
+    root.rename(away)
+    try:
+        with pytest.warns(UserWarning, match=r"5 answers are written without images: .*nothing at"):
+            folder = exchange.export(task(own.run, 1), format_, tmp_path / "given")
+    finally:
+        away.rename(root)
+    answers.path_of(own.run, 1).unlink()
+    exchange.take(own, folder, all_looked_at=True)
+    boxes = [answer.boxes[0]["bbox"] for answer in answers.read(own).values()]
+    np.testing.assert_allclose(boxes, [BOX["bbox"]] * 5, atol=0.02)
+
+
 def test_taking_answers_anew_keeps_those_of_other_frames(own, tmp_path):
     answer_all(own, [BOX])
     file = answers.path_of(own.run, 1)

@@ -286,7 +286,7 @@ def cleaned(task: Task, position: int, answer: Answer) -> Answer:
             wrong = "reaches out of"
         elif min(bbox[2:]) <= 0:
             wrong = "has no area in"
-        elif max(bbox[2:]) < 1 or max(left + w, top + h) <= 1:
+        elif min(bbox[2:]) < 1 or max(left + w, top + h) <= 1:
             wrong = "is under one pixel in"
             ask = ". Is it in pixels, not in shares of the sides?"
         if wrong:

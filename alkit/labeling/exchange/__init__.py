@@ -12,6 +12,7 @@ What a format cannot say itself is agreed on in the same way for all: a box to i
 import itertools
 import os
 import shutil
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -34,27 +35,26 @@ FORMATS = {"coco": coco, "label-studio": label_studio, "cvat": cvat, "yolo": yol
 def export(task: Task, format_: str, folder: Path) -> Path:
     """Write a folder with the chosen frames as PNG, the answers so far as annotations, the
     detector's boxes where there is none, and `frames.csv` with ranks and scores; it appears under
-    its name when it is whole.
+    its name when it is whole. Where the pool cannot be read, it holds all that people answered
+    about the chosen frames, at the size that they saw, without images; a warning says so.
 
-    Raises ValueError for an unknown format and for a folder that is not empty.
+    Raises ValueError for an unknown format and for a folder that is not empty, and what reading
+    the pool raises if nobody answered anything.
     """
     if format_ not in FORMATS:
         raise ValueError(f"format: {unknown(format_, FORMATS)}")
     module = FORMATS[format_]
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder}: the folder is not empty; choose another one with --to")
-    frames, begun = [], answers.begun(task)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / module.IMAGES).mkdir(parents=True)
-    for rank, chosen in enumerate(tqdm(task.chosen, desc="writing frames", unit="frame"), 1):
-        position = chosen["position"]
-        image = task.frames.images(position)
-        file = image_name(task.names[position], position)
-        if not cv2.imwrite(str(partial / module.IMAGES / file), image[..., ::-1]):
-            raise OSError(f"{partial / module.IMAGES / file}: the image could not be written")
-        size = {"height": image.shape[0], "width": image.shape[1]}
-        frames.append({"rank": rank, "file": file} | chosen | vars(begun[position]) | size)
+    try:
+        frames = _with_images(task, partial / module.IMAGES)
+    except (ValueError, OSError) as error:
+        if not (frames := _answered(task)):
+            raise
+        warnings.warn(f"{len(frames)} answers are written without images: {error}", stacklevel=2)
     module.write(frames, task.classes, partial)
     table = pd.DataFrame(frames).drop(columns=["boxes", "size", "pixels", "source"])
     table.to_csv(partial / TABLE, index=False)
@@ -62,6 +62,32 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         folder.rmdir()
     os.replace(partial, folder)
     return folder
+
+
+def _with_images(task: Task, folder: Path) -> list:
+    """The chosen frames with what labeling goes on from; their images are written to a folder."""
+    frames, begun = [], answers.begun(task)
+    for rank, chosen in enumerate(tqdm(task.chosen, desc="writing frames", unit="frame"), 1):
+        position = chosen["position"]
+        image = task.frames.images(position)
+        file = image_name(task.names[position], position)
+        if not cv2.imwrite(str(folder / file), image[..., ::-1]):
+            raise OSError(f"{folder / file}: the image could not be written")
+        size = {"height": image.shape[0], "width": image.shape[1]}
+        frames.append({"rank": rank, "file": file} | chosen | vars(begun[position]) | size)
+    return frames
+
+
+def _answered(task: Task) -> list:
+    """The chosen frames that people answered at a known size, as they answered them."""
+    frames, known = [], answers.known(task)
+    for rank, chosen in enumerate(task.chosen, 1):
+        answer = known.get(position := chosen["position"])
+        if answer and answer.size:
+            own = {"rank": rank, "file": image_name(task.names[position], position)}
+            size = dict(zip(("height", "width"), answer.size, strict=True))
+            frames.append(own | chosen | vars(answer) | size)
+    return frames
 
 
 def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False, replace=False):
