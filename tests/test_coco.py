@@ -181,7 +181,7 @@ IMAGE, SECOND, BOX, CLASS = ("images", 0), ("images", 1), ("annotations", 3), ("
         (change(BOX, "bbox", [1, 2, 3]), "annotations.3.bbox.3: Field required"),
         (change(BOX, "bbox", ["1", 2, 3, 4]), r"annotations.3.bbox.0: .*number \(got '1'\)"),
         (change(BOX, "bbox", None), "annotations.3.bbox: "),
-        (change(BOX, "bbox", []), "annotations.3.bbox.0: "),
+        (change(BOX, "bbox", []), "annotations.3.bbox: there is no box, and no polygon"),
         (change(BOX, "bbox", [0.1, 0.2, 0.3, 0.4]), r"annotations.3: .*in pixels\?"),
         (change(BOX, "image_id", "03"), "annotations.3: none of the images has the id '03'"),
         (change(BOX, "rotation", 30), "annotations.3.rotation: the box is rotated"),

@@ -100,6 +100,14 @@ def test_pictures_of_several_sizes_are_resized_one_by_one(tmp_path):
     assert entry(tmp_path).open().image_size is None
 
 
+def test_links_are_followed_once(tmp_path):
+    save(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "pics")
+    assert entry(tmp_path / "pics").open().name == ["linked/a.png"]
+
+
 def test_a_folder_is_a_data_set_by_its_path(tmp_path, monkeypatch):
     save(tmp_path / "data" / "pics" / "a.png")
     known = catalog.load()

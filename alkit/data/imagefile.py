@@ -184,8 +184,12 @@ def files_of(path: Path, pattern: str) -> list[Path]:
 
 def files_below(folder: Path, suffixes: tuple) -> list[Path]:
     """The visible files of a folder and of those below it, folder by folder, in natural order."""
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
+    found, seen = [], set()
+    for parent, inner, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:  # a link that leads back
+            inner.clear()
+            continue
+        seen.add(real)
         own = Path(parent).relative_to(folder)
         found += [own / name for name in names if name.lower().endswith(suffixes)]
 

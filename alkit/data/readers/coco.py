@@ -31,6 +31,12 @@ Id = Annotated[int | str, BeforeValidator(_one_id)]
 Size = Annotated[Pixels | None, BeforeValidator(lambda side: None if side == -1 else side)]
 
 
+def _given(box):
+    if box in (None, [], {}, ""):
+        raise ValueError("there is no box, and no polygon to take one from; give the box")
+    return box
+
+
 ANGLES = AliasChoices(
     *(AliasPath(*at, name) for at in ((), ("attributes",)) for name in ("rotation", "angle"))
 )
@@ -53,7 +59,7 @@ class Annotation(Record):
     id: Id | None = None
     image_id: Id
     category_id: Id
-    bbox: Box
+    bbox: Annotated[Box, BeforeValidator(_given)]
     iscrowd: Mark | None = None
     ignore: Mark | None = None
     rotation: Upright | None = Field(None, validation_alias=ANGLES)
