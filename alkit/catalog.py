@@ -181,7 +181,7 @@ class Catalog(dict):
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
             entry = Entry(name=str(name), title=str(name), reader="mot", root=str(name))
-            if entry.folder().exists():
+            if name and entry.folder().exists():
                 return entry
         near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
         raise CatalogError(
@@ -229,9 +229,9 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
 
 def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:
     """Frames at `image_size` = (height, width), in pixels: those of the catalog's data set of this
-    name, or the pictures or videos in a folder, without boxes, as the reader `folder` gives them.
+    name, or what lies at a path, as the reader `mot` gives it: pictures, videos, MOTChallenge.
 
-    Raises CatalogError for what is neither, and FileNotFoundError for a folder without any.
+    Raises CatalogError for what is neither, and FileNotFoundError for an empty folder.
     """
     known, folder = load(), Path(source).expanduser()
     if source not in known and folder.exists():

@@ -164,7 +164,7 @@ def test_an_image_of_another_size(tmp_path):
 # ---- hostile .mat --------------------------------------------------------------------------------
 
 
-def refuses(root, said, args=MAT):
+def assert_refuses(root, said, args=MAT):
     with pytest.raises(ValueError, match=said) as caught:
         citypersons.read(root, **args)
     assert str(root) in str(caught.value)
@@ -206,18 +206,18 @@ def row(**values):
 )
 def test_a_damaged_mat_names_the_cell(tmp_path, array, said):
     write_mat(tmp_path, array)
-    refuses(tmp_path, r"anno_train\.mat.* ?" + said)
+    assert_refuses(tmp_path, r"anno_train\.mat.* ?" + said)
 
 
 def test_a_mat_without_a_cell_array_for_the_images(tmp_path):
     write_mat(tmp_path, variable="boxes")
-    refuses(tmp_path, r"anno_train\.mat: expected one cell array anno_.*are \['boxes'\]")
+    assert_refuses(tmp_path, r"anno_train\.mat: expected one cell array anno_.*are \['boxes'\]")
     write_mat(tmp_path, np.zeros((3, 10)))
-    refuses(tmp_path, r"anno_train\.mat: ")
+    assert_refuses(tmp_path, r"anno_train\.mat: ")
     array = cells(dtype=np.int16)
     array[0, 1] = 5.0
     write_mat(tmp_path, array)
-    refuses(tmp_path, r"anno_train\.mat: 1: ")
+    assert_refuses(tmp_path, r"anno_train\.mat: 1: ")
     with pytest.raises(FileNotFoundError, match=r"anno_val\.mat"):
         citypersons.read(tmp_path, annotations="anno_val.mat", images=IMAGES)
 
@@ -226,11 +226,11 @@ def test_no_mat(tmp_path):
     path = tmp_path / "anno_train.mat"
     for content in (b"", b"hello", b"\x89HDF\r\n\x1a\n" + bytes(600), bytes(4000)):
         path.write_bytes(content)
-        refuses(tmp_path, r"anno_train\.mat: not a MATLAB file")
+        assert_refuses(tmp_path, r"anno_train\.mat: not a MATLAB file")
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400))
-    refuses(tmp_path, r"anno_train\.mat: .*'-v7'")
+    assert_refuses(tmp_path, r"anno_train\.mat: .*'-v7'")
     scipy.io.savemat(path, {"anno": np.ones((2, 2))}, format="4")
-    refuses(tmp_path, r"anno_train\.mat: .*version 5 to 7")
+    assert_refuses(tmp_path, r"anno_train\.mat: .*version 5 to 7")
 
 
 @pytest.mark.parametrize("compressed", [True, False])
@@ -240,14 +240,14 @@ def test_a_truncated_mat_never_passes(tmp_path, compressed):
     whole = path.read_bytes()
     for end in range(0, len(whole), 7):
         path.write_bytes(whole[:end])
-        refuses(tmp_path, r"anno_train\.mat")
+        assert_refuses(tmp_path, r"anno_train\.mat")
 
 
 def test_a_compressed_part_that_ends_early(tmp_path):
     """The outer sizes fit; only the checksum at its end is missing."""
     cell = matrix(1, (1, 1), matrix(1, (1, 0)), NAME)
     (tmp_path / "anno_train.mat").write_bytes(HEADER + element(15, zlib.compress(cell)[:-4]))
-    refuses(tmp_path, "compressed content is truncated")
+    assert_refuses(tmp_path, "compressed content is truncated")
 
 
 def test_a_mat_with_flipped_bytes_is_read_or_refused(tmp_path):
@@ -309,7 +309,7 @@ def test_absurd_claims_are_refused_without_their_memory(tmp_path, content, said)
     for stored in (content, element(15, zlib.compress(content))):
         (tmp_path / "anno_train.mat").write_bytes(HEADER + stored)
         tracemalloc.start()
-        refuses(tmp_path, r"anno_train\.mat: .*" + said)
+        assert_refuses(tmp_path, r"anno_train\.mat: .*" + said)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2**20
@@ -320,7 +320,7 @@ def test_deep_nesting_is_refused(tmp_path):
     for _ in range(3000):
         content = matrix(1, (1, 1), content)
     (tmp_path / "anno_train.mat").write_bytes(HEADER + content)
-    refuses(tmp_path, "nested over 16 deep")
+    assert_refuses(tmp_path, "nested over 16 deep")
 
 
 def test_a_bomb_is_refused(tmp_path, monkeypatch):
@@ -334,7 +334,7 @@ def test_a_bomb_is_refused(tmp_path, monkeypatch):
     for content in (one, many):
         (tmp_path / "anno_train.mat").write_bytes(HEADER + content)
         tracemalloc.start()
-        refuses(tmp_path, "decompresses to over 1048576 bytes")
+        assert_refuses(tmp_path, "decompresses to over 1048576 bytes")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 4 * 2**20
@@ -379,7 +379,7 @@ def test_a_damaged_json_names_file_and_object(tmp_path, damage, said):
     record = json.loads(file.read_text())
     damage(record)
     file.write_text(json.dumps(record))
-    refuses(tmp_path, r"zurich_000001_000019_gtBboxCityPersons\.json: .*" + said, JSON)
+    assert_refuses(tmp_path, r"zurich_000001_000019_gtBboxCityPersons\.json: .*" + said, JSON)
 
 
 def test_no_json(tmp_path):
@@ -387,7 +387,7 @@ def test_no_json(tmp_path):
     whole = file.read_text()
     for text in (whole[:-1], whole[:50], "", "[" * 100_000, '"x"'):
         file.write_text(text)
-        refuses(tmp_path, r"zurich_000001_000019_gtBboxCityPersons\.json: ", JSON)
+        assert_refuses(tmp_path, r"zurich_000001_000019_gtBboxCityPersons\.json: ", JSON)
     (tmp_path / "gtBboxCityPersons" / "val").mkdir()
     with pytest.raises(FileNotFoundError, match=r"gtBboxCityPersons/val: .* a folder with files"):
         citypersons.read(tmp_path, annotations="gtBboxCityPersons/val", images=IMAGES)

@@ -117,6 +117,8 @@ def test_a_folder_is_a_data_set_by_its_path(tmp_path, monkeypatch):
     assert catalog.open_frames(tmp_path / "data" / "pics", (20, 30)).image_size == (20, 30)
     with pytest.raises(CatalogError, match=r"no data set 'pic' .*nothing of this path"):
         known["pic"]
+    with pytest.raises(CatalogError, match="no data set ''"):  # not all that lies there
+        known[""]
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ KINDS = ["random", "detector", "extreme", "constant", "corners"]
 SHAPES = [(5, 1, 1), (5, 1, 23), (5, 6, 4), (2, 30, 30), (2, 23, 37)]
 
 
-def check(fast, loop, p):
+def assert_agrees(fast, loop, p):
     """The fast function against the loop, for both precisions, in NumPy and torch."""
     for dtype, tolerance in TOLERANCE.items():
         q = p.astype(dtype)
@@ -171,13 +171,13 @@ def check(fast, loop, p):
 @pytest.mark.parametrize("kind", KINDS)
 def test_divergence(kind, shape, radius):
     p = make(kind, shape)
-    check(lambda p: divergence(p, radius), lambda p: pixel_scores(p, radius), p)
+    assert_agrees(lambda p: divergence(p, radius), lambda p: pixel_scores(p, radius), p)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_entropy(kind, shape):
-    check(entropy, pixel_entropies, make(kind, shape))
+    assert_agrees(entropy, pixel_entropies, make(kind, shape))
 
 
 @pytest.mark.parametrize("passes", [1, 2, 15])
@@ -185,7 +185,7 @@ def test_entropy(kind, shape):
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutual_information(kind, shape, passes):
     p = make(kind, (passes, *shape))
-    check(mutual_information, pixel_information, p)
+    assert_agrees(mutual_information, pixel_information, p)
 
 
 # ------------------------------------------------------------------ Eq. (5)
