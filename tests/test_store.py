@@ -113,10 +113,10 @@ def test_a_damaged_shard_is_never_read_and_alone_made_again(tmp_path, file, harm
         group.attrs["unfinished"] = True
     harm(path / file)
     if finished:
-        try:
-            store.open_dataset(path).load()
-        except (store.DamagedStore, store.IncompleteStore) as error:
-            assert str(path) in str(error)
+        # one that is lost is seen in the listing alone
+        if harm not in (lose, empty) or file == "done/c/0":
+            with pytest.raises((store.DamagedStore, store.IncompleteStore), match=str(path)):
+                store.open_dataset(path).load()
             store.condemn(path)
         assert file.partition("/")[0] in store.damage(path)
     again = make()

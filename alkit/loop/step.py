@@ -1,5 +1,6 @@
 """What all steps share: their plan, their record, their random numbers, and when to do nothing."""
 
+import contextlib
 import json
 import sys
 import time
@@ -162,11 +163,14 @@ class Step:
         return run
 
     def discard(self, run: Run, cycle: int):
-        """Take a step back, to make it again. Its store stays: it goes on where it can."""
-        records.record_path(run, cycle, self.name).unlink()
+        """Take a step back, to make it again. Shards and files of it that hold are kept."""
+        folder, record = run.cycle(cycle), None
+        with contextlib.suppress(runs.DamagedStep):
+            record = records.read(run, cycle, self.name)
         for name in self.artifacts:
-            if not name.endswith(".zarr"):
-                (run.cycle(cycle) / name).unlink(missing_ok=True)
+            if not name.endswith(".zarr") and (not record or runs.damage(folder, name, record)):
+                (folder / name).unlink(missing_ok=True)
+        records.record_path(run, cycle, self.name).unlink()
 
 
 def _digest(file: Path) -> str:
