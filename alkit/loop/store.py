@@ -8,6 +8,7 @@ Files of a store may be lost, cut or changed. Each chunk therefore has a checksu
 a digest of its files' names and sizes.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -53,12 +54,13 @@ def create(place: Place, positions, arrays: dict, key: str):
     step refers to it. A damaged shard is not done.
     """
     group = _opened(place, "r+")
-    if group is not None and group.attrs.get("key") == key:
-        _to_write(group, "position")[:] = positions
-        for block, _ in _damaged(place, group):
-            group["done"][block] = False
-        group.attrs["unfinished"] = True
-        return group
+    with contextlib.suppress(KeyError, ValueError):  # an array's own file is gone or damaged
+        if group is not None and group.attrs.get("key") == key and [group[name] for name in arrays]:
+            _to_write(group, "position")[:] = positions
+            for block, _ in _damaged(place, group):
+                group["done"][block] = False
+            group.attrs["unfinished"] = True
+            return group
     remove(place)  # also what is left of a store that was being made or deleted
     n = len(positions)
     shard = min(SHARD_FRAMES, max(1, n))
@@ -85,7 +87,7 @@ def _opened(place: Place, mode: str = "r"):
     """The group at a place; None if there is none, or one that was cut off while it was made."""
     try:
         return zarr.open_group(place, mode=mode, zarr_format=3, use_consolidated=False)
-    except (FileNotFoundError, KeyError, ValueError):
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -121,13 +123,16 @@ def damage(place: Place) -> str:
     group = _opened(place)
     if group.attrs.get("files") == _files(sizes(place)):
         return ""
-    found = (what for _, what in _damaged(place, group))
-    return next(found, "its files are not those that were written")
+    try:
+        found = (what for _, what in _damaged(place, group))
+        return next(found, f"{place}: its files are not those that were written")
+    except (KeyError, ValueError) as error:
+        return f"{place}: {type(error).__name__}: {error}"
 
 
 def _files(found: dict) -> str:
-    """A digest of the names and sizes of a store's chunks and shards."""
-    own = {name: size for name, size in found.items() if "/c/" in name}
+    """A digest of the names and sizes of a store's files, but for the one that holds it."""
+    own = found | {"zarr.json": None}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
@@ -135,17 +140,17 @@ def _damaged(place: Place, group):
     """(block, a file and what is wrong with it) of each shard that is done, but lost or cut."""
     there = sizes(place)
     for block in all_shards(group):
-        for name in ("done", *(name for name in group if name != "done")):
-            file = _shard_file(group[name], block)
+        for name in sorted(group, key=lambda name: name != "done"):
             try:
+                file = _shard_file(group[name], block)
                 found = group[name][block]
             except Exception as error:  # a checksum's, a codec's or the disk's
-                yield block, f"{file}: {type(error).__name__}: {error}"
+                yield block, f"{inside(place, name)}: {type(error).__name__}: {error}"
                 break
             if name == "done" and not found.all() and "unfinished" in group.attrs:
                 break
             if not there.get(file):  # Zarr reads zeros
-                yield block, f"{file} is {'empty' if file in there else 'gone'}"
+                yield block, f"{inside(place, file)} is {'empty' if file in there else 'gone'}"
                 break
 
 
