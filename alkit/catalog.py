@@ -26,11 +26,11 @@ from alkit.data import filters
 from alkit.data.download import DataFile
 from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import Orientation
+from alkit.data.project import CATALOG, project_root
 from alkit.data.remembered import content, remembered
 from alkit.frames import FrameSet
 from alkit.text import problems
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
 READERS = tuple(module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__))
 
@@ -79,6 +79,7 @@ class Entry(_Model):
     homepage: str = ""
     files: tuple[DataFile, ...] = ()
     expect: dict[Count, NonNegativeInt] = {}
+    _project: Path | None = None  # the root of the catalog's
 
     def under(self, box_filter: str) -> "Entry":
         """The entry with its filter of this name, if it has one, in the place of `filter`."""
@@ -90,13 +91,13 @@ class Entry(_Model):
         root = Path(self.root or ".").expanduser()
         if root.is_absolute():
             return root
-        data = os.environ.get("ALKIT_DATA")
+        data, project = os.environ.get("ALKIT_DATA"), self._project or project_root()
         if not data:
             raise CatalogError(
                 f"{self.name}: it lies in {str(root)!r} under $ALKIT_DATA, which is not set. Set "
-                f"it to the folder of your data sets, absolute or relative to {PROJECT_ROOT}"
+                f"it to the folder of your data sets, absolute or relative to {project}"
             )
-        return Path(os.path.normpath(PROJECT_ROOT / Path(data).expanduser() / root))
+        return Path(os.path.normpath(project / Path(data).expanduser() / root))
 
     def open(
         self,
@@ -176,11 +177,14 @@ class Catalog(dict):
 
     def __init__(self, path: Path, entries: dict[str, Entry]):
         super().__init__(entries)
-        self.path = path
+        self.path, self.project = path, project_root(path)
+        for entry in entries.values():
+            entry._project = self.project
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
             entry = Entry(name=str(name), title=str(name), reader="mot", root=str(name))
+            entry._project = self.project
             if name and entry.folder().exists():
                 return entry
         near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
@@ -205,7 +209,7 @@ class _File(_Model):
     datasets: dict[str, Entry]
 
 
-def load(path: str | Path = "data_catalog.yaml") -> Catalog:
+def load(path: str | Path = CATALOG) -> Catalog:
     """The catalog in a file. A relative path that does not exist in the working directory is taken
     from the project's root.
 
@@ -213,9 +217,12 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
     """
     path = Path(path).expanduser()
     if not path.exists() and not path.is_absolute():
-        path = PROJECT_ROOT / path
+        path = project_root() / path
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such catalog file")
+        raise FileNotFoundError(
+            f"{path}: there is no such catalog file. Name another with --catalog, which a run then "
+            "keeps, or let `alkit init FOLDER` write a project with one, and work there"
+        )
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
         entries = _File.model_validate(data).datasets

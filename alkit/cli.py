@@ -8,27 +8,37 @@ from typing import Annotated
 import typer
 
 import alkit
+from alkit.data import project
 from alkit.loop import progress
 
-app = typer.Typer(
-    help="Active learning for object detectors.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Look at, check and fetch the data sets of the catalog.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 labels_app = typer.Typer(help="Have the chosen frames of a cycle labeled by people.")
 app.add_typer(labels_app, name="labels", no_args_is_help=True)
 
-CatalogFile = Annotated[Path, typer.Option("--catalog", help="the catalog file")]
+CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="by default the project's")]
 Experiment = Annotated[Path, typer.Argument(help="folder of an experiment, OUT of `alkit run`")]
 RunFolder = Annotated[Path, typer.Argument(help="a run folder, OUT/<strategy>/seed_<n>")]
 Cycle = Annotated[int, typer.Option(help="the cycle whose chosen frames are meant")]
 Port = Annotated[int, typer.Option(help="where the page is served; 0: any that is free")]
 Address = Annotated[str, typer.Option(help="other addresses than loopback let others in")]
-DEFAULT_CATALOG = Path("data_catalog.yaml")
+DEFAULT_CATALOG = Path(project.CATALOG)
 WAITING = 3  # exit status of a run that waits for labels
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="say which one it is")] = False):
+    """Active learning for object detectors."""
+    if show:
+        print(f"alkit {alkit.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="a new folder, or an empty one")]):
+    """Write a project to work in: a catalog, experiments, notebooks."""
+    print(project.init(folder))
 
 
 @data_app.command("list")
@@ -89,7 +99,7 @@ def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
 def run(
     experiment: Annotated[Path, typer.Argument(help="an experiment file, experiments/*.yaml")],
     out: Annotated[Path | None, typer.Option(help="its folder; runs/NAME by default")] = None,
-    catalog: CatalogFile = DEFAULT_CATALOG,
+    catalog: CatalogFile = None,
     strategies: Annotated[str | None, typer.Option(help="only these, a,b")] = None,
     seeds: Annotated[str | None, typer.Option(help="only these, 0-4 or 0,2")] = None,
     notebooks: Annotated[bool, typer.Option(help="or plain calls in this process")] = True,
@@ -110,7 +120,7 @@ def run(
     from alkit.loop import experiment as driver
     from alkit.loop.answers import LabelsWanted
     from alkit.loop.jsonfile import write_json
-    from alkit.loop.settings import checked, read_folds
+    from alkit.loop.settings import checked, read_folds, read_settings
     from alkit.studies import overlap
 
     chosen = strategies.split(",") if strategies else None
@@ -120,8 +130,11 @@ def run(
         fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
         for fold, settings in read_folds(experiment).items()
     }
-    known = alkit.catalog.load(catalog)
-    out = out or runs.ROOT / "runs" / experiment.stem
+    root, (fold, first) = project.project_root(experiment), next(iter(folds.items()))
+    out = out or root / "runs" / first.name.removesuffix(fold and f"-{fold}")
+    if not catalog and (out / fold / "experiment.json").exists():
+        catalog = read_settings(out / fold)["catalog"]
+    known = alkit.catalog.load(catalog or root / project.CATALOG)
     if dry_run:
         print(*(planning.describe(settings, known, out) for settings in folds.values()), sep="\n")
         return

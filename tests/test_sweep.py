@@ -325,7 +325,7 @@ def test_kernels_leave_nothing_behind(toy_copy):
     for name in ("4_select", "5_label"):
         records.record_path(run, 1, name).unlink()
     before, children = psutil.Process().num_fds(), psutil.Process().children()
-    with notebooks.Notebooks() as kernels:
+    with notebooks.Notebooks(runs.ROOT) as kernels:
         for name in ("4_select", "5_label"):
             given = {"run": str(run.folder), "cycle": 1}
             kernels.execute(name, given, run.cycle(1), last=False)

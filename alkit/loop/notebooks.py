@@ -9,10 +9,10 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
+from alkit.data.project import CATALOG, notebook
 from alkit.loop.progress import is_wanted
 from alkit.loop.runs import ROOT
 
-NOTEBOOKS = ROOT / "notebooks"
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
 IMPORTED = "alkit.loop.steps", "alkit.loop.checks", "alkit.pages.figures"
 PRELOAD = f"[__import__(name) for name in {IMPORTED}]"
@@ -25,7 +25,7 @@ class NotebookFailed(RuntimeError):
 class Kernel(KernelManager):
     """A kernel that knows its clients: papermill leaves their threads and sockets open."""
 
-    def __init__(self):
+    def __init__(self, root: Path):
         super().__init__(kernel_name="python3")
         self.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         self.clients = []
@@ -33,7 +33,10 @@ class Kernel(KernelManager):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": path}
         options = [f"--IPKernelApp.exec_lines={PRELOAD}", "--IPKernelApp.log_level=ERROR"]
-        self.start_kernel(cwd=str(NOTEBOOKS), extra_arguments=options, env=os.environ | quiet)
+        # not at the root itself, which may be another checkout with an alkit
+        known = (root / CATALOG).is_file() and (root / "notebooks").is_dir()
+        folder = root / "notebooks" if known else root
+        self.start_kernel(cwd=str(folder), extra_arguments=options, env=os.environ | quiet)
 
     def client(self, **options):
         client = super().client(**options)
@@ -58,6 +61,9 @@ class Kernel(KernelManager):
 class Notebooks:
     """A context in which notebooks are executed, the next one's kernel starting meanwhile."""
 
+    def __init__(self, root: Path):
+        self.root = root  # of the project
+
     def __enter__(self):
         self.ahead = None
         return self
@@ -73,10 +79,10 @@ class Notebooks:
 
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{name}.ipynb"
-        kernel, self.ahead = self.ahead or Kernel(), None if last else Kernel()
+        kernel, self.ahead = self.ahead or Kernel(self.root), None if last else Kernel(self.root)
         try:
             papermill.execute_notebook(
-                NOTEBOOKS / target.name,
+                notebook(target.name, self.root),
                 target,
                 parameters,
                 km=kernel,

@@ -20,18 +20,20 @@ from filelock import FileLock, Timeout
 
 from alkit import catalog, profiles
 from alkit.catalog import Entry
+from alkit.data.project import portable, project_root
 from alkit.frames import FrameSet
 from alkit.loop import storage, store
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.plugins import load_strategies
-from alkit.loop.settings import PRETRAIN, Experiment, checked
+from alkit.loop.settings import PRETRAIN, Experiment, checked, read_settings
 from alkit.profiles import unknown
 from alkit.strategies import Strategy
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # where alkit is imported from
 
 # Settings that may differ between two starts of one experiment.
-GROWING = ("strategies", "seeds", "cycles", "related")
+# What the catalog says is in the keys of data.
+GROWING = ("strategies", "seeds", "cycles", "related", "catalog")
 
 
 def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
@@ -40,13 +42,13 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     Settings may still change as long as no step is complete. Raises ValueError if the folder is
     another experiment's, or the same with other settings.
     """
-    out = Path(out).resolve()
+    out, catalog_path = Path(out).resolve(), Path(catalog_path)
     file = out / "experiment.json"
-    old = read_json(file) if file.exists() else {}
-    if not old and out.exists() and any(out.iterdir()):
+    old = read_settings(out) if file.exists() else {}
+    if not old and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
     new = {
-        "catalog": str(Path(catalog_path).resolve()),
+        "catalog": str(catalog_path.parent.resolve() / catalog_path.name),
         "related": [os.path.relpath(other, out) for other in related],
         **experiment.model_dump(mode="json"),
     }
@@ -72,7 +74,12 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         # drawn: two run folders of one experiment, or of two with one name, never share a URL
         url = storage.checked(experiment.store)
         new["stores_at"] = f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"
-    write_json(file, new)
+    own = {"catalog": portable(out, new["catalog"])}
+    own["plugins"] = [portable(out, plugin) for plugin in new["plugins"]]
+    try:
+        write_json(file, new | own)
+    except OSError as error:
+        raise ValueError(f"{error}; choose another folder with --out") from None
     return out
 
 
@@ -166,7 +173,12 @@ class Run:
 
     @cached_property
     def settings(self) -> dict:
-        return read_json(self.out / "experiment.json")
+        return read_settings(self.out)
+
+    @property
+    def root(self) -> Path:
+        """The root of the project: the one that the folder lies in, else the catalog's."""
+        return project_root(self.out, self.settings["catalog"])
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -308,14 +320,14 @@ def open_run(folder) -> Run:
 
     Raises ValueError if the folder is no run of an experiment.
     """
-    path = ROOT / folder
+    path = project_root() / folder
     run = Run(path)
     if not (path.name.startswith("seed_") and path.name[5:].isdigit()):
         raise ValueError(f"{folder}: a run folder OUT/<strategy>/seed_<n> is wanted")
     if not (run.out / "experiment.json").is_file():
         raise ValueError(
             f"{folder}: no run: {run.out / 'experiment.json'} does not exist. `alkit run "
-            "EXPERIMENT.yaml --out DIR` makes one (`make demo` makes runs/demo)"
+            "EXPERIMENT.yaml --out DIR` makes one (experiments/demo.yaml makes runs/demo)"
         )
     known = (PRETRAIN, *run.settings["strategies"])
     if run.strategy_name not in known:

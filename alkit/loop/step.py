@@ -167,7 +167,7 @@ def data_key(run: Run, role: str) -> str:
     name = getattr(run.experiment, role)
     arguments = json.dumps(run.data_arguments(name), sort_keys=True)
     box_filter = run.experiment.numbers.box_filter
-    return _fingerprint(run.settings["catalog"], name, box_filter, arguments)
+    return _fingerprint(str(run.catalog.path), name, box_filter, arguments)
 
 
 def key_of(run: Run, cycle: int, step: str) -> str:
