@@ -51,8 +51,9 @@ Count = Literal[
 class Entry(_Model):
     """One data set; `reader` and, but for what is drawn, `root` have to be given.
 
-    `name` is its key in the file. `args` go to the reader; `filter` says which boxes are
-    pedestrians, and `filters` are other ones, by the name that a profile's `box_filter` gives.
+    `name` is its key in the file, whose project's root is `project`. `args` go to the reader;
+    `filter` says which boxes are pedestrians, and `filters` are other ones, by the name that a
+    profile's `box_filter` gives.
     `kind` null is video where the reader finds sequences. `orientation` says whether images and
     videos with a note to turn them are read as "stored", where their boxes are, or "upright"; null
     is stored, with a warning, where there are annotations, else upright. `image_size` is [height,
@@ -63,6 +64,7 @@ class Entry(_Model):
     the positives."""
 
     name: str = ""
+    project: Path | None = None
     title: str = ""
     reader: Literal[READERS]
     root: str | None = None
@@ -79,7 +81,6 @@ class Entry(_Model):
     homepage: str = ""
     files: tuple[DataFile, ...] = ()
     expect: dict[Count, NonNegativeInt] = {}
-    _project: Path | None = None  # the root of the catalog's
 
     def under(self, box_filter: str) -> "Entry":
         """The entry with its filter of this name, if it has one, in the place of `filter`."""
@@ -91,7 +92,7 @@ class Entry(_Model):
         root = Path(self.root or ".").expanduser()
         if root.is_absolute():
             return root
-        data, project = os.environ.get("ALKIT_DATA"), self._project or project_root()
+        data, project = os.environ.get("ALKIT_DATA"), self.project or project_root()
         if not data:
             raise CatalogError(
                 f"{self.name}: it lies in {str(root)!r} under $ALKIT_DATA, which is not set. Set "
@@ -173,18 +174,17 @@ class Entry(_Model):
 
 
 class Catalog(dict):
-    """Data sets by name; `path` is the file that they are from."""
+    """Data sets by name; `path` is the file that they are from, `project` the root of theirs."""
 
-    def __init__(self, path: Path, entries: dict[str, Entry]):
-        super().__init__(entries)
-        self.path, self.project = path, project_root(path)
-        for entry in entries.values():
-            entry._project = self.project
+    def __init__(self, path: Path, entries: dict[str, Entry], project: Path):
+        self.path, self.project = path, project
+        own = {"project": self.project}
+        super().__init__({k: e.model_copy(update=own | {"name": k}) for k, e in entries.items()})
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
-            entry = Entry(name=str(name), title=str(name), reader="mot", root=str(name))
-            entry._project = self.project
+            own = {"name": str(name), "title": str(name), "project": self.project}
+            entry = Entry(**own, reader="mot", root=str(name))
             if name and entry.folder().exists():
                 return entry
         near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
@@ -209,9 +209,9 @@ class _File(_Model):
     datasets: dict[str, Entry]
 
 
-def load(path: str | Path = CATALOG) -> Catalog:
-    """The catalog in a file. A relative path that does not exist in the working directory is taken
-    from the project's root.
+def load(path: str | Path = CATALOG, *starts) -> Catalog:
+    """The catalog in a file, for the project of `starts`, or the file's own. A relative path that
+    does not exist in the working directory is taken from the root of its project.
 
     Raises FileNotFoundError, or CatalogError that names the file, the entry and the field.
     """
@@ -219,10 +219,8 @@ def load(path: str | Path = CATALOG) -> Catalog:
     if not path.exists() and not path.is_absolute():
         path = project_root() / path
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: there is no such catalog file. Name another with --catalog, which a run then "
-            "keeps, or let `alkit init FOLDER` write a project with one, and work there"
-        )
+        said = "--catalog names another, `alkit init FOLDER` writes one with a project"
+        raise FileNotFoundError(f"{path}: there is no such catalog file; {said}")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
         entries = _File.model_validate(data).datasets
@@ -230,8 +228,7 @@ def load(path: str | Path = CATALOG) -> Catalog:
         raise CatalogError(f"{path}: {problems(error, known=Entry.model_fields)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: not valid YAML: {error}") from None
-    named = {name: entry.model_copy(update={"name": name}) for name, entry in entries.items()}
-    return Catalog(path, named)
+    return Catalog(path, entries, project_root(*starts, path))
 
 
 def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:

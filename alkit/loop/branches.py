@@ -1,7 +1,6 @@
 """Runs that start from others, what differs between two runs, and what may be deleted."""
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         shutil.rmtree(out)
         raise
     for source in related:  # they keep what the branch refers to
-        known = {os.path.relpath(other, source) for other in [*_branches_of(source), out]}
+        known = {portable(source, other) for other in [*_branches_of(source), out]}
         write_json(source / "branches.json", sorted(known))
     return out
 

@@ -151,7 +151,7 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
     """Do tasks in order, in this process or its kernels. A run that waits for labels is left there,
     and the others go on. Raises as `run` does."""
     waiting = {}
-    with Notebooks(planned[0].run.root) if notebooks else contextlib.nullcontext() as kernels:
+    with Notebooks() if notebooks else contextlib.nullcontext() as kernels:
         for i, task in enumerate(planned):
             if task.run.folder in waiting:
                 continue
@@ -176,10 +176,8 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
             with warnings.catch_warnings(record=True):  # they are told from the record
                 task.step(run, cycle)
         else:
-            folder, root = run.folder, run.root
-            given = folder.relative_to(root) if folder.is_relative_to(root) else folder
-            given = {"run": str(given), "cycle": cycle}
-            kernels.execute(task.step.name, given, run.cycle(cycle), last)
+            given = {"run": str(run.folder), "cycle": cycle}
+            kernels.execute(task.step.name, given, run.cycle(cycle), last, run.catalog.project)
     except NotebookFailed as error:
         raise StepFailed(f"{task} failed: {error}") from None
     except Exception as error:

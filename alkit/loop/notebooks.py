@@ -33,7 +33,7 @@ class Kernel(KernelManager):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": path}
         options = [f"--IPKernelApp.exec_lines={PRELOAD}", "--IPKernelApp.log_level=ERROR"]
-        # not at the root itself, which may be another checkout with an alkit
+        # not at a checkout's root: an alkit lies there, which may be another
         known = (root / CATALOG).is_file() and (root / "notebooks").is_dir()
         folder = root / "notebooks" if known else root
         self.start_kernel(cwd=str(folder), extra_arguments=options, env=os.environ | quiet)
@@ -61,15 +61,13 @@ class Kernel(KernelManager):
 class Notebooks:
     """A context in which notebooks are executed, the next one's kernel starting meanwhile."""
 
-    def __init__(self, root: Path):
-        self.root = root  # of the project
-
     def __enter__(self):
         self.ahead = None
         return self
 
-    def execute(self, name: str, parameters: dict, folder: Path, last: bool):
-        """Execute a notebook into a folder; after the `last` one no kernel is started ahead.
+    def execute(self, name: str, parameters: dict, folder: Path, last: bool, root: Path):
+        """Execute a notebook of the project at `root` into a folder; after the `last` one no kernel
+        is started ahead.
 
         Raises NotebookFailed, naming the error in it and the executed notebook.
         """
@@ -79,10 +77,10 @@ class Notebooks:
 
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{name}.ipynb"
-        kernel, self.ahead = self.ahead or Kernel(self.root), None if last else Kernel(self.root)
+        kernel, self.ahead = self.ahead or Kernel(root), None if last else Kernel(root)
         try:
             papermill.execute_notebook(
-                notebook(target.name, self.root),
+                notebook(target.name, root),
                 target,
                 parameters,
                 km=kernel,

@@ -20,19 +20,18 @@ from filelock import FileLock, Timeout
 
 from alkit import catalog, profiles
 from alkit.catalog import Entry
-from alkit.data.project import portable, project_root
+from alkit.data.project import located, portable, project_root
 from alkit.frames import FrameSet
 from alkit.loop import storage, store
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.plugins import load_strategies
-from alkit.loop.settings import PRETRAIN, Experiment, checked, read_settings
+from alkit.loop.settings import PRETRAIN, Experiment, checked
 from alkit.profiles import unknown
 from alkit.strategies import Strategy
 
 ROOT = Path(__file__).resolve().parents[2]  # where alkit is imported from
 
-# Settings that may differ between two starts of one experiment.
-# What the catalog says is in the keys of data.
+# Settings that may differ between two starts of one experiment; of the catalog, keys hold the data.
 GROWING = ("strategies", "seeds", "cycles", "related", "catalog")
 
 
@@ -44,7 +43,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     """
     out, catalog_path = Path(out).resolve(), Path(catalog_path)
     file = out / "experiment.json"
-    old = read_settings(out) if file.exists() else {}
+    old = settings_of(out) if file.exists() else {}
     if not old and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
     new = {
@@ -81,6 +80,13 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     except OSError as error:
         raise ValueError(f"{error}; choose another folder with --out") from None
     return out
+
+
+def settings_of(out: Path) -> dict:
+    """What `OUT/experiment.json` holds, the paths of catalog and plugins as they are now."""
+    found = read_json(out / "experiment.json")
+    plugins = [located(out, plugin) for plugin in found["plugins"]]
+    return found | {"catalog": located(out, found["catalog"]), "plugins": plugins}
 
 
 def _united(first: list, second: list) -> list:
@@ -173,12 +179,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict:
-        return read_settings(self.out)
-
-    @property
-    def root(self) -> Path:
-        """The root of the project: the one that the folder lies in, else the catalog's."""
-        return project_root(self.out, self.settings["catalog"])
+        return settings_of(self.out)
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -187,7 +188,7 @@ class Run:
 
     @cached_property
     def catalog(self) -> catalog.Catalog:
-        return catalog.load(self.settings["catalog"])
+        return catalog.load(self.settings["catalog"], self.out)
 
     @property
     def strategy(self) -> Strategy:

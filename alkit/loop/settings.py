@@ -8,9 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alkit import profiles
-from alkit.data.project import located
 from alkit.loop import storage
-from alkit.loop.jsonfile import read_json
 from alkit.loop.plugins import load_strategies
 from alkit.profiles import unknown
 from alkit.text import problems
@@ -49,13 +47,6 @@ def read_experiment(path) -> Experiment:
     """Read and check an experiment file without folds; see `read_folds`."""
     (experiment,) = read_folds(path).values()
     return experiment
-
-
-def read_settings(out: Path) -> dict:
-    """What an experiment's folder says, with the paths of catalog and plugins as they are now."""
-    settings = read_json(out / "experiment.json")
-    plugins = [located(out, plugin) for plugin in settings["plugins"]]
-    return settings | {"catalog": located(out, settings["catalog"]), "plugins": plugins}
 
 
 def read_folds(path) -> dict:

@@ -16,7 +16,7 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
     free one. Prints the address. Raises RuntimeError for a port or an address that cannot be had.
     """
     try:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
             port = probe.getsockname()[1]
@@ -25,6 +25,8 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
             f"{address}:{port}: cannot be served there ({error}). Another program may use the "
             "port: choose another with --port, or --port 0 for any that is free"
         ) from None
+
+    host = f"[{address}]" if ":" in address else address  # as URLs write IPv6
 
     def page():
         # without this word Panel's style sheets may be asked of another host
@@ -40,13 +42,14 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
         start=False,
         verbose=False,
         websocket_origin=[
-            f"{name}:{port}" for name in {address, "localhost", LOOPBACK, socket.gethostname()}
+            f"{name}:{port}" for name in {"localhost", LOOPBACK, socket.gethostname()}
         ],
         check_unused_sessions_milliseconds=FORGET,
         unused_session_lifetime_milliseconds=FORGET,
     )
+    server._tornado.websocket_origins.add(f"{host}:{port}")  # the list above takes no IPv6
     server.start()
-    print(f"{title}: http://{address}:{port}/{query}   (Ctrl-C ends it)", flush=True)
+    print(f"{title}: http://{host}:{port}/{query}   (Ctrl-C ends it)", flush=True)
     server.run_until_shutdown()
 
 

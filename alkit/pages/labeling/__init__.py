@@ -34,7 +34,7 @@ def ask(run: str, cycle: int, source: str = "", file: str = "", save: bool = Tru
     if not save:
         return "save is False: nothing is drawn or imported."
     if source == "import" and file:
-        counts, notes = exchange.take(task(opened, cycle), opened.root / file)
+        counts, notes = exchange.take(task(opened, cycle), opened.catalog.project / file)
         return "\n".join([f"Imported: {counts['finished']} frames.", *notes])
     missing = answers.wanted(opened, cycle)
     if source == "import" or not missing:
