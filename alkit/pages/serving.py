@@ -4,6 +4,7 @@ import socket
 from html import escape
 
 import panel as pn
+from panel.io.location import Location
 from panel.io.resources import LOCAL_DIST
 
 LOOPBACK = "127.0.0.1"
@@ -31,6 +32,8 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
     def page():
         # without this word Panel's style sheets may be asked of another host
         pn.state.curdoc.template_variables["dist_url"] = LOCAL_DIST
+        if host != address:  # nor does Panel's own look into a request
+            pn.state._locations[pn.state.curdoc] = Location()
         return make()
 
     server = pn.serve(
@@ -47,7 +50,7 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
         check_unused_sessions_milliseconds=FORGET,
         unused_session_lifetime_milliseconds=FORGET,
     )
-    server._tornado.websocket_origins.add(f"{host}:{port}")  # the list above takes no IPv6
+    server._tornado.websocket_origins.add(f"{host}:{port}")  # Bokeh's list takes no IPv6
     server.start()
     print(f"{title}: http://{host}:{port}/{query}   (Ctrl-C ends it)", flush=True)
     server.run_until_shutdown()
