@@ -51,9 +51,8 @@ Count = Literal[
 class Entry(_Model):
     """One data set; `reader` and, but for what is drawn, `root` have to be given.
 
-    `name` is its key in the file, whose project's root is `project`. `args` go to the reader;
-    `filter` says which boxes are pedestrians, and `filters` are other ones, by the name that a
-    profile's `box_filter` gives.
+    `name` is its key in the file. `args` go to the reader; `filter` says which boxes are
+    pedestrians, and `filters` are other ones, by the name that a profile's `box_filter` gives.
     `kind` null is video where the reader finds sequences. `orientation` says whether images and
     videos with a note to turn them are read as "stored", where their boxes are, or "upright"; null
     is stored, with a warning, where there are annotations, else upright. `image_size` is [height,
@@ -64,7 +63,7 @@ class Entry(_Model):
     the positives."""
 
     name: str = ""
-    project: Path | None = None
+    project: Path | None = None  # the root that $ALKIT_DATA may be relative to
     title: str = ""
     reader: Literal[READERS]
     root: str | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
-from alkit.data.project import CATALOG, notebook
+from alkit.data.project import notebook
 from alkit.loop.progress import is_wanted
 from alkit.loop.runs import ROOT
 
@@ -33,10 +33,9 @@ class Kernel(KernelManager):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": path}
         options = [f"--IPKernelApp.exec_lines={PRELOAD}", "--IPKernelApp.log_level=ERROR"]
-        # not at a checkout's root: an alkit lies there, which may be another
-        known = (root / CATALOG).is_file() and (root / "notebooks").is_dir()
-        folder = root / "notebooks" if known else root
-        self.start_kernel(cwd=str(folder), extra_arguments=options, env=os.environ | quiet)
+        folder = root / "notebooks"  # at the root of a checkout lies an alkit, maybe another one
+        here = str(folder if folder.is_dir() else root)
+        self.start_kernel(cwd=here, extra_arguments=options, env=os.environ | quiet)
 
     def client(self, **options):
         client = super().client(**options)
@@ -66,8 +65,8 @@ class Notebooks:
         return self
 
     def execute(self, name: str, parameters: dict, folder: Path, last: bool, root: Path):
-        """Execute a notebook of the project at `root` into a folder; after the `last` one no kernel
-        is started ahead.
+        """Execute a notebook, of the project at `root`, into a folder; after the `last` one no
+        kernel is started ahead.
 
         Raises NotebookFailed, naming the error in it and the executed notebook.
         """
