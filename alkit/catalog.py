@@ -26,11 +26,11 @@ from alkit.data import filters
 from alkit.data.download import DataFile
 from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import Orientation
+from alkit.data.project import CATALOG, project_root
 from alkit.data.remembered import content, remembered
 from alkit.frames import FrameSet
 from alkit.text import problems
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
 READERS = tuple(module.name for module in pkgutil.iter_modules(alkit.data.readers.__path__))
 
@@ -63,6 +63,7 @@ class Entry(_Model):
     the positives."""
 
     name: str = ""
+    project: Path | None = None  # the root that $ALKIT_DATA may be relative to
     title: str = ""
     reader: Literal[READERS]
     root: str | None = None
@@ -90,13 +91,13 @@ class Entry(_Model):
         root = Path(self.root or ".").expanduser()
         if root.is_absolute():
             return root
-        data = os.environ.get("ALKIT_DATA")
+        data, project = os.environ.get("ALKIT_DATA"), self.project or project_root()
         if not data:
             raise CatalogError(
                 f"{self.name}: it lies in {str(root)!r} under $ALKIT_DATA, which is not set. Set "
-                f"it to the folder of your data sets, absolute or relative to {PROJECT_ROOT}"
+                f"it to the folder of your data sets, absolute or relative to {project}"
             )
-        return Path(os.path.normpath(PROJECT_ROOT / Path(data).expanduser() / root))
+        return Path(os.path.normpath(project / Path(data).expanduser() / root))
 
     def open(
         self,
@@ -172,15 +173,17 @@ class Entry(_Model):
 
 
 class Catalog(dict):
-    """Data sets by name; `path` is the file that they are from."""
+    """Data sets by name; `path` is the file that they are from, `project` the root of theirs."""
 
-    def __init__(self, path: Path, entries: dict[str, Entry]):
-        super().__init__(entries)
-        self.path = path
+    def __init__(self, path: Path, entries: dict[str, Entry], project: Path):
+        self.path, self.project = path, project
+        own = {"project": self.project}
+        super().__init__({k: e.model_copy(update=own | {"name": k}) for k, e in entries.items()})
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
-            entry = Entry(name=str(name), title=str(name), reader="mot", root=str(name))
+            own = {"name": str(name), "title": str(name), "project": self.project}
+            entry = Entry(**own, reader="mot", root=str(name))
             if name and entry.folder().exists():
                 return entry
         near = ", ".join(difflib.get_close_matches(str(name), self, 3, 0.5) or self)
@@ -205,17 +208,18 @@ class _File(_Model):
     datasets: dict[str, Entry]
 
 
-def load(path: str | Path = "data_catalog.yaml") -> Catalog:
-    """The catalog in a file. A relative path that does not exist in the working directory is taken
-    from the project's root.
+def load(path: str | Path = CATALOG, *starts) -> Catalog:
+    """The catalog in a file, for the project of `starts`, or the file's own. A relative path that
+    does not exist in the working directory is taken from the root of its project.
 
     Raises FileNotFoundError, or CatalogError that names the file, the entry and the field.
     """
     path = Path(path).expanduser()
     if not path.exists() and not path.is_absolute():
-        path = PROJECT_ROOT / path
+        path = project_root() / path
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such catalog file")
+        said = "--catalog names another, `alkit init FOLDER` writes one with a project"
+        raise FileNotFoundError(f"{path}: there is no such catalog file; {said}")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
         entries = _File.model_validate(data).datasets
@@ -223,8 +227,7 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
         raise CatalogError(f"{path}: {problems(error, known=Entry.model_fields)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path}: not valid YAML: {error}") from None
-    named = {name: entry.model_copy(update={"name": name}) for name, entry in entries.items()}
-    return Catalog(path, named)
+    return Catalog(path, entries, project_root(*starts, path))
 
 
 def open_frames(source: str | Path, image_size: tuple[int, int]) -> FrameSet:

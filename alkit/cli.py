@@ -1,5 +1,7 @@
 """The command `alkit`."""
 
+import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -8,10 +10,11 @@ from typing import Annotated
 import typer
 
 import alkit
+from alkit.data import project
 from alkit.loop import progress
 
 app = typer.Typer(
-    help="Active learning for object detectors.",
+    help="Active learning for object detectors. `alkit --version` says which one this is.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,18 +24,26 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 labels_app = typer.Typer(help="Have the chosen frames of a cycle labeled by people.")
 app.add_typer(labels_app, name="labels", no_args_is_help=True)
 
-CatalogFile = Annotated[Path, typer.Option("--catalog", help="the catalog file")]
+CatalogFile = Annotated[str | None, typer.Option("--catalog", help="by default the project's")]
 Experiment = Annotated[Path, typer.Argument(help="folder of an experiment, OUT of `alkit run`")]
 RunFolder = Annotated[Path, typer.Argument(help="a run folder, OUT/<strategy>/seed_<n>")]
 Cycle = Annotated[int, typer.Option(help="the cycle whose chosen frames are meant")]
 Port = Annotated[int, typer.Option(help="where the page is served; 0: any that is free")]
 Address = Annotated[str, typer.Option(help="other addresses than loopback let others in")]
-DEFAULT_CATALOG = Path("data_catalog.yaml")
 WAITING = 3  # exit status of a run that waits for labels
 
 
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="a new folder, or an empty one")]):
+    """Write a project to work in: a catalog, experiments, notebooks."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: the folder is not empty; name a new one for the project")
+    shutil.copytree(project.OWN, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+    print(f"{folder}: in it, `alkit run experiments/demo.yaml`; `jupyter lab` for the notebooks")
+
+
 @data_app.command("list")
-def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
+def data_list(catalog: CatalogFile = project.CATALOG):
     """List the data sets."""
     entries = alkit.catalog.load(catalog)
     width = max(map(len, entries), default=0)
@@ -41,7 +52,7 @@ def data_list(catalog: CatalogFile = DEFAULT_CATALOG):
 
 
 @data_app.command("check")
-def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
+def data_check(name: str, catalog: CatalogFile = project.CATALOG):
     """Read a data set whole and compare it with what the catalog expects."""
     from alkit.studies import survey
 
@@ -54,7 +65,7 @@ def data_check(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
 @data_app.command("stats")
 def data_stats(
     names: Annotated[list[str], typer.Argument(help="data sets; several are compared")],
-    catalog: CatalogFile = DEFAULT_CATALOG,
+    catalog: CatalogFile = project.CATALOG,
     profile: Annotated[str, typer.Option(help="the decoder ceiling's profile")] = "paper",
 ):
     """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
@@ -76,7 +87,7 @@ def data_stats(
 
 
 @data_app.command("fetch")
-def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
+def data_fetch(name: str, catalog: CatalogFile = project.CATALOG):
     """Download a data set with checksums, or say how to get it."""
     from alkit.data.download import fetch
 
@@ -89,7 +100,7 @@ def data_fetch(name: str, catalog: CatalogFile = DEFAULT_CATALOG):
 def run(
     experiment: Annotated[Path, typer.Argument(help="an experiment file, experiments/*.yaml")],
     out: Annotated[Path | None, typer.Option(help="its folder; runs/NAME by default")] = None,
-    catalog: CatalogFile = DEFAULT_CATALOG,
+    catalog: CatalogFile = None,
     strategies: Annotated[str | None, typer.Option(help="only these, a,b")] = None,
     seeds: Annotated[str | None, typer.Option(help="only these, 0-4 or 0,2")] = None,
     notebooks: Annotated[bool, typer.Option(help="or plain calls in this process")] = True,
@@ -120,8 +131,11 @@ def run(
         fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
         for fold, settings in read_folds(experiment).items()
     }
-    known = alkit.catalog.load(catalog)
-    out = out or runs.ROOT / "runs" / experiment.stem
+    root, (fold, first) = project.project_root(experiment), next(iter(folds.items()))
+    out = out or root / "runs" / first.name.removesuffix(fold and f"-{fold}")
+    if not catalog and (out / fold / "experiment.json").exists():
+        catalog = runs.settings_of(out / fold)["catalog"]
+    known = alkit.catalog.load(catalog or root / project.CATALOG, experiment)
     if dry_run:
         print(*(planning.describe(settings, known, out) for settings in folds.values()), sep="\n")
         return
@@ -292,13 +306,16 @@ def _assignment(text: str):
 
 def main():
     """Run the command; an error is one message, without a traceback, and exit status 1."""
+    if sys.argv[1:] == ["--version"]:
+        sys.exit(print(f"alkit {alkit.__version__}"))
     progress.told.clear()
     warnings.showwarning = lambda message, *_, **__: progress.tell(str(message))
     try:
         app(standalone_mode=True)
     except (ValueError, KeyError, RuntimeError, OSError, FloatingPointError) as error:
-        message = str(error) or type(error).__name__
-        print(f"alkit: {message}", file=sys.stderr)
+        lost = os.path.expanduser("~") == "~"
+        hint = "\nHOME is not set; set it to a folder that alkit and Jupyter may write to" * lost
+        print(f"alkit: {str(error) or type(error).__name__}{hint}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -99,9 +99,11 @@ def test_the_numbers_of_table_1_are_expected():
         assert tuple(map(expect.get, ("images", "images_with_pedestrians", "instances"))) == numbers
 
 
-def test_default_path_works_from_any_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert "street-source" in catalog.load()
+def test_default_path_works_from_any_folder_of_the_project(tmp_path, monkeypatch):
+    (tmp_path / "notebooks/deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "notebooks/deep")
+    with pytest.raises(FileNotFoundError, match=r"no such catalog file.*alkit init"):
+        catalog.load()
     write(tmp_path, {"mine": ENTRY}).rename(tmp_path / "data_catalog.yaml")
     assert list(catalog.load()) == ["mine"]
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
@@ -283,10 +285,13 @@ def test_a_reader_that_draws_gets_the_size_and_needs_no_root(tmp_path, monkeypat
     assert catalog.fingerprint(drawn) != before
 
 
-def test_where_the_data_lies(toy, tmp_path, monkeypatch):
-    monkeypatch.setenv("ALKIT_DATA", os.path.relpath(tmp_path, catalog.PROJECT_ROOT))
+@pytest.mark.parametrize("project", [".", "a/project"])
+def test_where_the_data_lies(toy, tmp_path, monkeypatch, project):
+    (tmp_path / project).mkdir(parents=True, exist_ok=True)
+    (tmp_path / project / "data_catalog.yaml").touch()
+    monkeypatch.setenv("ALKIT_DATA", os.path.relpath(tmp_path, tmp_path / project))
     monkeypatch.chdir("/")  # a relative folder counts from the project, wherever one works
-    assert entry(tmp_path).folder() == toy
+    assert entry(tmp_path / project).folder() == toy
     monkeypatch.delenv("ALKIT_DATA")
     with pytest.raises(CatalogError, match=r"toy: it lies in 'toy' under \$ALKIT_DATA"):
         entry(tmp_path).open()

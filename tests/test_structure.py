@@ -18,7 +18,7 @@ LAYERS = [
     {"labeling"},
     {"pages"},
     {"studies"},
-    {"cli"},
+    {"cli", "__main__", "project"},
 ]
 WINGS = {"data", "street", "loop", "labeling", "pages", "studies"}
 LINES, LINES_OF_TOP = 15_484, 3_060  # at most, of Python and JavaScript

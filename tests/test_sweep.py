@@ -328,7 +328,7 @@ def test_kernels_leave_nothing_behind(toy_copy):
     with notebooks.Notebooks() as kernels:
         for name in ("4_select", "5_label"):
             given = {"run": str(run.folder), "cycle": 1}
-            kernels.execute(name, given, run.cycle(1), last=False)
+            kernels.execute(name, given, run.cycle(1), last=False, root=runs.ROOT)
     assert records.read(run, 1, "5_label")
     assert not [thread for thread in threading.enumerate() if isinstance(thread, HBChannel)]
     assert psutil.Process().num_fds() - before < 8

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from alkit.data.project import located, portable
 from alkit.loop import answers, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
@@ -42,8 +43,9 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     earlier = [*run.settings.get("earlier", []), {"before_cycle": from_cycle, "set": own["set"]}]
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     write_json(out / "experiment.json", settings | {"earlier": earlier})
-    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-    (out / "experiment.yaml").write_text(text)
+    plugins = [portable(out, plugin) for plugin in experiment.plugins]
+    text = experiment.model_dump(mode="json") | {"plugins": plugins}
+    (out / "experiment.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
     new = Run(out / run.strategy_name / run.folder.name)
     try:
         for cycle in range(from_cycle):
@@ -52,8 +54,8 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         shutil.rmtree(out)
         raise
     for source in related:  # they keep what the branch refers to
-        known = _branches_of(source)
-        write_json(source / "branches.json", sorted({*map(str, known), str(out)}))
+        known = {portable(source, other) for other in [*_branches_of(source), out]}
+        write_json(source / "branches.json", sorted(known))
     return out
 
 
@@ -83,7 +85,8 @@ def _take_over(old: Run, new: Run, cycle: int):
 def _branches_of(out: Path) -> list:
     """The folders of the branches that refer to an experiment's artifacts."""
     file = out / "branches.json"
-    return [Path(folder) for folder in read_json(file)] if file.exists() else []
+    known = read_json(file) if file.exists() else []
+    return [Path(located(out, folder)) for folder in known]
 
 
 def format_diff(first, second) -> str:

@@ -177,7 +177,7 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
                 task.step(run, cycle)
         else:
             given = {"run": str(run.folder), "cycle": cycle}
-            kernels.execute(task.step.name, given, run.cycle(cycle), last)
+            kernels.execute(task.step.name, given, run.cycle(cycle), last, run.catalog.project)
     except NotebookFailed as error:
         raise StepFailed(f"{task} failed: {error}") from None
     except Exception as error:

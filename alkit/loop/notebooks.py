@@ -9,10 +9,10 @@ from pathlib import Path
 
 from jupyter_client.manager import KernelManager
 
+from alkit.data.project import notebook
 from alkit.loop.progress import is_wanted
 from alkit.loop.runs import ROOT
 
-NOTEBOOKS = ROOT / "notebooks"
 # Executed by the kernel itself at its start; an expression, so that no name appears in notebooks.
 IMPORTED = "alkit.loop.steps", "alkit.loop.checks", "alkit.pages.figures"
 PRELOAD = f"[__import__(name) for name in {IMPORTED}]"
@@ -25,7 +25,7 @@ class NotebookFailed(RuntimeError):
 class Kernel(KernelManager):
     """A kernel that knows its clients: papermill leaves their threads and sockets open."""
 
-    def __init__(self):
+    def __init__(self, root: Path):
         super().__init__(kernel_name="python3")
         self.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         self.clients = []
@@ -33,7 +33,9 @@ class Kernel(KernelManager):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": path}
         options = [f"--IPKernelApp.exec_lines={PRELOAD}", "--IPKernelApp.log_level=ERROR"]
-        self.start_kernel(cwd=str(NOTEBOOKS), extra_arguments=options, env=os.environ | quiet)
+        folder = root / "notebooks"  # at the root of a checkout lies an alkit, maybe another one
+        here = str(folder if folder.is_dir() else root)
+        self.start_kernel(cwd=here, extra_arguments=options, env=os.environ | quiet)
 
     def client(self, **options):
         client = super().client(**options)
@@ -62,8 +64,9 @@ class Notebooks:
         self.ahead = None
         return self
 
-    def execute(self, name: str, parameters: dict, folder: Path, last: bool):
-        """Execute a notebook into a folder; after the `last` one no kernel is started ahead.
+    def execute(self, name: str, parameters: dict, folder: Path, last: bool, root: Path):
+        """Execute a notebook, of the project at `root`, into a folder; after the `last` one no
+        kernel is started ahead.
 
         Raises NotebookFailed, naming the error in it and the executed notebook.
         """
@@ -73,10 +76,10 @@ class Notebooks:
 
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{name}.ipynb"
-        kernel, self.ahead = self.ahead or Kernel(), None if last else Kernel()
+        kernel, self.ahead = self.ahead or Kernel(root), None if last else Kernel(root)
         try:
             papermill.execute_notebook(
-                NOTEBOOKS / target.name,
+                notebook(target.name, root),
                 target,
                 parameters,
                 km=kernel,

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from alkit import catalog, profiles
 from alkit.catalog import Entry
+from alkit.data.project import located, portable, project_root
 from alkit.frames import FrameSet
 from alkit.loop import storage, store
 from alkit.loop.jsonfile import read_json, write_json
@@ -30,7 +31,12 @@ from alkit.loop.settings import PRETRAIN, Experiment, checked
 from alkit.profiles import unknown
 from alkit.strategies import Strategy
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # where alkit is imported from
+
+# What a record has to hold.
+RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
+# Settings that may differ between two starts of one experiment; of the catalog, keys hold the data.
+GROWING = ("strategies", "seeds", "cycles", "related", "catalog")
 
 
 class DamagedStep(RuntimeError):
@@ -43,24 +49,19 @@ class DamagedStep(RuntimeError):
         )
 
 
-# Settings that may differ between two starts of one experiment.
-RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
-GROWING = ("strategies", "seeds", "cycles", "related")
-
-
 def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     """Make (or grow) the experiment folder; the steps of `related` experiments may be shared.
 
     Settings may still change as long as no step is complete. Raises ValueError if the folder is
     another experiment's, or the same with other settings.
     """
-    out = Path(out).resolve()
+    out, catalog_path = Path(out).resolve(), Path(catalog_path)
     file = out / "experiment.json"
-    old = read_json(file) if file.exists() else {}
-    if not old and out.exists() and any(out.iterdir()):
+    old = settings_of(out) if file.exists() else {}
+    if not old and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
     new = {
-        "catalog": str(Path(catalog_path).resolve()),
+        "catalog": str(catalog_path.parent.resolve() / catalog_path.name),
         "related": [os.path.relpath(other, out) for other in related],
         **experiment.model_dump(mode="json"),
     }
@@ -86,8 +87,20 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         # drawn: two run folders of one experiment, or of two with one name, never share a URL
         url = storage.checked(experiment.store)
         new["stores_at"] = f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"
-    write_json(file, new)
+    own = {"catalog": portable(out, new["catalog"])}
+    own["plugins"] = [portable(out, plugin) for plugin in new["plugins"]]
+    try:
+        write_json(file, new | own)
+    except OSError as error:
+        raise ValueError(f"{error}; choose another folder with --out") from None
     return out
+
+
+def settings_of(out: Path) -> dict:
+    """What `OUT/experiment.json` holds, the paths of catalog and plugins as they are now."""
+    found = read_json(out / "experiment.json")
+    plugins = [located(out, plugin) for plugin in found["plugins"]]
+    return found | {"catalog": located(out, found["catalog"]), "plugins": plugins}
 
 
 def _united(first: list, second: list) -> list:
@@ -202,7 +215,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict:
-        return read_json(self.out / "experiment.json")
+        return settings_of(self.out)
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -211,7 +224,7 @@ class Run:
 
     @cached_property
     def catalog(self) -> catalog.Catalog:
-        return catalog.load(self.settings["catalog"])
+        return catalog.load(self.settings["catalog"], self.out)
 
     @property
     def strategy(self) -> Strategy:
@@ -348,14 +361,14 @@ def open_run(folder) -> Run:
 
     Raises ValueError if the folder is no run of an experiment.
     """
-    path = ROOT / folder
+    path = project_root() / folder
     run = Run(path)
     if not (path.name.startswith("seed_") and path.name[5:].isdigit()):
         raise ValueError(f"{folder}: a run folder OUT/<strategy>/seed_<n> is wanted")
     if not (run.out / "experiment.json").is_file():
         raise ValueError(
             f"{folder}: no run: {run.out / 'experiment.json'} does not exist. `alkit run "
-            "EXPERIMENT.yaml --out DIR` makes one (`make demo` makes runs/demo)"
+            "EXPERIMENT.yaml --out DIR` makes one (experiments/demo.yaml makes runs/demo)"
         )
     known = (PRETRAIN, *run.settings["strategies"])
     if run.strategy_name not in known:

@@ -187,8 +187,8 @@ def _step_of(work: Callable) -> Step:
 
 
 @cache
-def _fingerprint(catalog_path: str, name: str, box_filter: str, arguments: str) -> str:
-    entry = catalog.load(catalog_path)[name].under(box_filter)
+def _fingerprint(file: Path, project: Path, name: str, box_filter: str, arguments: str) -> str:
+    entry = catalog.load(file, project)[name].under(box_filter)
     return catalog.fingerprint(entry, json.loads(arguments))
 
 
@@ -197,7 +197,7 @@ def data_key(run: Run, role: str) -> str:
     name = getattr(run.experiment, role)
     arguments = json.dumps(run.data_arguments(name), sort_keys=True)
     box_filter = run.experiment.numbers.box_filter
-    return _fingerprint(run.settings["catalog"], name, box_filter, arguments)
+    return _fingerprint(run.catalog.path, run.catalog.project, name, box_filter, arguments)
 
 
 def key_of(run: Run, cycle: int, step: str) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from IPython.display import HTML
 
+from alkit.data import project
 from alkit.loop import experiment, records, runs
 from alkit.pages import drawing, figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle
 
-NOTEBOOK = runs.ROOT / "notebooks/report.ipynb"
 # JupyterLab's page as nbconvert makes it, without what it would load from elsewhere.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
@@ -40,10 +40,11 @@ def write(out, target=None) -> Path:
     out = Path(out).resolve()
     runs.experiments(out)
     target = Path(target) if target else out / "report.html"
+    path = project.notebook("report.ipynb", project.project_root(out))
     try:
-        notebook = papermill.execute_notebook(NOTEBOOK, None, {"out": str(out)}, progress_bar=False)
+        notebook = papermill.execute_notebook(path, None, {"out": str(out)}, progress_bar=False)
     except PapermillExecutionError as error:
-        raise RuntimeError(f"{NOTEBOOK.name} stopped: {error.ename}: {error.evalue}") from None
+        raise RuntimeError(f"{path.name} stopped: {error.ename}: {error.evalue}") from None
     loaders = [DictLoader({"report": TEMPLATE})]
     exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})

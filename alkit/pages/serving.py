@@ -4,6 +4,7 @@ import socket
 from html import escape
 
 import panel as pn
+from panel.io.location import Location
 from panel.io.resources import LOCAL_DIST
 
 LOOPBACK = "127.0.0.1"
@@ -16,7 +17,7 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
     free one. Prints the address. Raises RuntimeError for a port or an address that cannot be had.
     """
     try:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
             port = probe.getsockname()[1]
@@ -26,9 +27,13 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
             "port: choose another with --port, or --port 0 for any that is free"
         ) from None
 
+    host = f"[{address}]" if ":" in address else address  # as URLs write IPv6
+
     def page():
         # without this word Panel's style sheets may be asked of another host
         pn.state.curdoc.template_variables["dist_url"] = LOCAL_DIST
+        if host != address:  # nor does Panel's own look into a request
+            pn.state._locations[pn.state.curdoc] = Location()
         return make()
 
     server = pn.serve(
@@ -40,13 +45,14 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
         start=False,
         verbose=False,
         websocket_origin=[
-            f"{name}:{port}" for name in {address, "localhost", LOOPBACK, socket.gethostname()}
+            f"{name}:{port}" for name in {"localhost", LOOPBACK, socket.gethostname()}
         ],
         check_unused_sessions_milliseconds=FORGET,
         unused_session_lifetime_milliseconds=FORGET,
     )
+    server._tornado.websocket_origins.add(f"{host}:{port}")  # Bokeh's list takes no IPv6
     server.start()
-    print(f"{title}: http://{address}:{port}/{query}   (Ctrl-C ends it)", flush=True)
+    print(f"{title}: http://{host}:{port}/{query}   (Ctrl-C ends it)", flush=True)
     server.run_until_shutdown()
 
 

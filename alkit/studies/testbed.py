@@ -148,7 +148,7 @@ def miss_rates(run: runs.Run, headroom: str, ceilings: pd.DataFrame) -> pd.DataF
     held_out, test = run.held_out(), run.evaluation(0)
     rows = [("decoder ceiling", name, rate) for name, rate in ceilings["together"].items()]
     rows += [("W_l", own["dataset"], own["miss_rate_at_1"]) for own in (held_out, test) if own]
-    path = runs.ROOT / headroom
+    path = run.catalog.project / headroom
     for out in runs.experiments(path) if path.exists() else ():
         table = experiment.ledger(out).rename(columns={"miss rate at FPPI 1": "rate"})
         first = table[(table["cycle"] == 0) & (table["seed"] == run.seed)]

@@ -1,10 +1,8 @@
 """The labeling page, and where the labels of a cycle come from."""
 
-from pathlib import Path
-
 from alkit.labeling import exchange
 from alkit.loop import answers, records
-from alkit.loop.runs import ROOT, open_run
+from alkit.loop.runs import open_run
 from alkit.loop.task import task
 from alkit.profiles import unknown
 
@@ -36,7 +34,7 @@ def ask(run: str, cycle: int, source: str = "", file: str = "", save: bool = Tru
     if not save:
         return "save is False: nothing is drawn or imported."
     if source == "import" and file:
-        counts, notes = exchange.take(task(opened, cycle), ROOT / Path(file))
+        counts, notes = exchange.take(task(opened, cycle), opened.catalog.project / file)
         return "\n".join([f"Imported: {counts['finished']} frames.", *notes])
     missing = answers.wanted(opened, cycle)
     if source == "import" or not missing:
