@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from alkit.loop import answers, records, runs, steps, storage
@@ -11,6 +12,7 @@ from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked
 from alkit.loop.task import Task
+from alkit.text import number
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
 
@@ -87,7 +89,8 @@ def _branches_of(out: Path) -> list:
 
 
 def format_diff(first, second) -> str:
-    """Two runs side by side: settings, code, environment, and the overlap of their selections."""
+    """Two runs side by side: settings, code, environment; by cycle the overlap of their selections
+    and the rank correlation of their scores."""
     a, b = (open_run(Path(folder).resolve()) for folder in (first, second))
     one, two = _made_from(a), _made_from(b)
     names = [name for name in one | two if one.get(name) != two.get(name)]
@@ -124,9 +127,27 @@ def _selections(a: Run, b: Run) -> list:
         union_a, union_b = union_a | one, union_b | two
         lines.append(
             f"cycle {cycle}: {len(one & two)} of {len(one)} and {len(two)} chosen frames in both; "
-            f"{len(union_a & union_b)} of {len(union_a)} and {len(union_b)} so far"
+            f"{len(union_a & union_b)} of {len(union_a)} and {len(union_b)} so far; "
+            + _correlation(a, b, cycle)
         )
     return lines or ["no cycle that both have selected"]
+
+
+def _correlation(a: Run, b: Run, cycle: int) -> str:
+    """Spearman's rank correlation of z, and of what frames were ranked by, over the frames of one
+    name that both scored; ties share their mean rank."""
+    if without := [r.strategy_name for r in (a, b) if r.strategy.score is None]:
+        return f"no rank correlation: {without[0]} scores no frames"
+    tables = []
+    for run in (a, b):
+        table, ranked = run.image_scores(cycle), run.selection(cycle)["ranked_by"]
+        table["ranked_by"] = np.array(ranked, float)[table["position"]]
+        tables.append(table.set_index("name")[["z", "ranked_by"]].dropna())
+    one, two = (table.loc[tables[0].index.intersection(tables[1].index)] for table in tables)
+    z, ranked = (number(one[name].corr(two[name], "spearman")) for name in one)
+    return (
+        f"rank correlation (Spearman) of z {z}, smoothed {ranked}, over {len(one)} frames of both"
+    )
 
 
 def clean(out: Path, delete: bool = False) -> str:

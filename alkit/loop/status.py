@@ -8,6 +8,7 @@ import pandas as pd
 from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
 from alkit.loop.jsonfile import read_json
+from alkit.text import number
 
 
 def table(out: Path) -> pd.DataFrame:
@@ -41,8 +42,8 @@ def _labels_wanted(task: Task) -> str:
     return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
-def format_status(out: Path) -> str:
-    """The tables that `alkit status` prints: steps by cycle, and the ledger."""
+def format_status(out: Path, results: bool = True) -> str:
+    """The tables that `alkit status` prints: steps by cycle, and with `results` the ledger."""
     states = table(out)
     lines = [f"{out.name}: {(states.state == 'complete').sum()} of {len(states)} steps complete"]
     marks = {"waiting": "·", "running": "…", "interrupted": "!", "stale": "?"}
@@ -64,10 +65,10 @@ def format_status(out: Path) -> str:
     for text, own in warned.groupby("warnings", sort=False):
         first, more = own.iloc[0], f" and {len(own) - 1} more" if len(own) > 1 else ""
         lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
-    results = ledger(out)
-    if len(results):
-        narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])
-        lines += ["", narrow.round(3).to_string(index=False)]
+    found = ledger(out)
+    if results and len(found):
+        narrow = found.drop(columns=[name for name in found if name.startswith("AP ")])
+        lines += ["", narrow.to_string(index=False, float_format=number)]
     return "\n".join(lines)
 
 
@@ -84,7 +85,7 @@ def print_status(out: Path):
         if len(results):
             by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
             columns[folder.name] = by.mean()
-    table = pd.DataFrame(columns).round(3).to_string()
+    table = pd.DataFrame(columns).to_string(float_format=number)
     said = f"miss rate at FPPI 1, mean over seeds\n{table}"
     print(said if columns else "no cycle is evaluated yet")
 

@@ -6,15 +6,18 @@ Arrays in, marks on axes out; `alkit.pages.figures` chooses what is shown.
 import base64
 import io
 import textwrap
+from html import escape
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from alkit.pages import matching
 from alkit.pages.matching import LTWH
+from alkit.text import number
 
 # The colors of Okabe and Ito, which people with color blindness can tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
@@ -51,6 +54,11 @@ def picture(height: float, title: str, caption: str = "") -> Picture:
     return figure
 
 
+def nothing(title: str, why: str) -> HTML:
+    """A sentence in place of a figure that would be empty."""
+    return HTML(f"<b>{escape(title)}.</b> {escape(why)}")
+
+
 def say(axes, text: str):
     """Empty axes with a sentence in the middle, where there is nothing to draw."""
     axes.set_axis_off()
@@ -85,9 +93,9 @@ def photograph(axes, image: np.ndarray, title: str = "", layers=()):
         boxes(axes, *layer)
 
 
-def boxes(axes, ltwh, color, dashed=False, texts=()):
+def boxes(axes, ltwh, words, color, dashed=False, texts=()):
     """Boxes (n, 4) [left, top, width, height] in pixels with a short text at each where given; the
-    first `MOST_BOXES`, since an untrained detector finds hundreds."""
+    first `MOST_BOXES`, since an untrained detector finds hundreds. `words` are for the legend."""
     corner = np.reshape(ltwh, (-1, 4))[:MOST_BOXES] - (0.5, 0.5, 0, 0)
     edges = [(1.0, color, (0, (3, 2)))] if dashed else [(2.4, "0.1", "-"), (1.3, color, "-")]
     for box in corner:
@@ -105,9 +113,19 @@ def layers(own: pd.DataFrame) -> list:
     colors, as `boxes` draws them."""
     drawn = []
     for kind, rows in own.groupby("kind", sort=False):
-        texts = [f"{score:.2f}" for score in rows["score"].dropna()]
-        drawn.append((rows[LTWH], matching.COLORS[kind], kind == matching.IGNORED, texts))
+        texts = [*map(number, rows["score"].dropna())]
+        style = matching.COLORS[kind], kind == matching.IGNORED
+        drawn.append((rows[LTWH], matching.WORDS[kind], *style, texts))
     return drawn
+
+
+def legend(figure, drawn):
+    """Say above the photographs what the boxes of layers are, as `boxes` takes them."""
+    kinds = {layer[1]: layer[2] for layer in drawn if len(layer[0])}
+    keys = [Patch(facecolor=kinds[words], edgecolor="0.2", label=words) for words in kinds]
+    if keys:
+        style = {"ncols": 3, "fontsize": 8, "frameon": False}
+        figure.legend(handles=keys, loc="outside upper right", **style)
 
 
 def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:
@@ -121,14 +139,13 @@ def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.nd
 
 
 def contact_sheet(items, columns, title, caption, empty):
-    """A figure of photographs, `items` as `photograph` takes them; or the sentence `empty` if there
-    are none."""
-    rows = max(1, -(-len(items) // columns))
-    ratio = items[0][0].shape[0] / items[0][0].shape[1] if items else 0.15
-    figure = picture(rows * (WIDTH / columns * ratio + 0.16) + 0.7, title, caption)
+    """A figure of photographs, `items` as `photograph` takes them, with a legend of their boxes; or
+    the sentence `empty` if there are none."""
     if not items:
-        say(figure.subplots(), empty)
-        return figure
+        return nothing(title, empty)
+    rows, ratio = -(-len(items) // columns), items[0][0].shape[0] / items[0][0].shape[1]
+    figure = picture(rows * (WIDTH / columns * ratio + 0.16) + 0.7, title, caption)
+    legend(figure, [layer for item in items for own in item[2:] for layer in own])
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, item in zip(grid, items, strict=False):
         photograph(axes, *item)
@@ -178,13 +195,8 @@ def miss_rates(title: str, caption: str, curves: list) -> Picture:
     axes.axvline(1, color="0.75", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
     for name, result, style in curves:
         x, y = np.maximum([0, *result["fppi"]], 1e-3), np.maximum([1, *result["miss_rate"]], 5e-3)
-        label = f"{name}: {rate(result['miss_rate_at_1'])}"
+        label = f"{name}: {number(result['miss_rate_at_1'])}"
         axes.plot(x, y, drawstyle="steps-post", label=label, **style)
     right = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
     axes.legend(title="miss rate at FPPI 1", fontsize=8, title_fontsize=8, **right)
     return figure
-
-
-def rate(value) -> str:
-    """A rate in words."""
-    return "undefined" if value is None or np.isnan(value) else f"{value:.3f}"

@@ -20,6 +20,16 @@ COLORS = {  # bright enough for the night
     IGNORED: "#ffffff",
     UNSEEN: "#56b4e9",
 }
+WORDS = {  # what a box of each kind is: one color, one meaning
+    HIT: "hit, pedestrian found",
+    FALSE: "false detection",
+    ABSORBED: "detection ignored",
+    UNKNOWN: "detection",
+    FOUND: "hit, pedestrian found",
+    MISSED: "missed pedestrian",
+    IGNORED: "box to ignore",
+    UNSEEN: "labeled pedestrian",
+}
 LTWH = ["left", "top", "width", "height"]
 
 

@@ -2,13 +2,14 @@
 curves and galleries that the notebook shows."""
 
 import os
+import textwrap
 from html import escape
 from pathlib import Path
 
 from IPython.display import HTML
 
-from alkit.loop import experiment, records, runs
-from alkit.pages import drawing, figures, matching
+from alkit.loop import experiment, records, runs, status
+from alkit.pages import about, drawing, figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle
 
@@ -45,13 +46,21 @@ def write(out, target=None) -> Path:
     except PapermillExecutionError as error:
         raise RuntimeError(f"{NOTEBOOK.name} stopped: {error.ename}: {error.evalue}") from None
     loaders = [DictLoader({"report": TEMPLATE})]
-    exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
+    only = {"exclude_input": True, "exclude_output_prompt": True}
+    exporter = HTMLExporter(template_file="report", extra_loaders=loaders, **only)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     partial.write_text(page)
     os.replace(partial, target)
     return target
+
+
+def state(out: Path) -> str:
+    """What `alkit status` says of an experiment but for its ledger, long sentences wrapped."""
+    lines = status.format_status(out, results=False).splitlines()
+    wide = {"width": about.WIDTH, "subsequent_indent": "  "}
+    return "\n".join(textwrap.fill(one, **wide) if ": " in one else one for one in lines)
 
 
 def curves(out: Path):

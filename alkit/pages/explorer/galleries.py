@@ -13,6 +13,7 @@ from alkit.frames import fit_factor
 from alkit.pages import drawing, matching
 from alkit.pages.explorer.cycle import Cycle, Unavailable, frames
 from alkit.pages.matching import LTWH
+from alkit.text import number
 
 SHOWN = 24  # pictures on one page
 NEAREST = 6  # labeled frames
@@ -47,7 +48,18 @@ def item(cycle: Cycle, position: int, limit: float, text: str) -> dict:
         own = boxes.loc[boxes["kind"] == kind, LTWH].to_numpy()
         _draw(small, own * factor, matching.COLORS[kind])
     mark = cycle.table["name"][position]
-    return {"position": position, "image": jpeg(small), "mark": mark, "text": text}
+    kinds = boxes["kind"].unique().tolist()
+    return {"position": position, "image": jpeg(small), "mark": mark, "text": text, "kinds": kinds}
+
+
+def legend(kinds, others=()) -> str:
+    """As HTML the colors of boxes of some kinds, and of `others`, pairs of words and color."""
+    meant = {
+        matching.WORDS[kind]: matching.COLORS[kind] for kind in matching.WORDS if kind in kinds
+    }
+    key = '<span style="color: {}; background: #555; padding: 0 3px">■</span> {}'
+    said = [key.format(color, words) for words, color in [*meant.items(), *others]]
+    return "&emsp;".join(said)
 
 
 def _draw(image: np.ndarray, boxes, color: str):
@@ -58,7 +70,8 @@ def _draw(image: np.ndarray, boxes, color: str):
 
 
 def html(items) -> str:
-    """Pictures beside each other, each with its mark and text."""
+    """Pictures beside each other, each with its mark and text, and a legend of their boxes."""
+    boxes = legend({kind for item in items for kind in item["kinds"]} & {*DRAWN})
     size = f"width: {WIDTH}px; margin: 0; overflow-wrap: anywhere"
     figures = "".join(
         f'<figure tabindex="0" data-position="{item["position"]}" style="{size}">'
@@ -67,7 +80,8 @@ def html(items) -> str:
         for item in items
     )
     style = "display: flex; flex-wrap: wrap; gap: 8px; font: 12px system-ui; cursor: pointer"
-    return f'<div class="gallery" style="{style}">{figures or "Nothing to show."}</div>'
+    shown = f'<div class="gallery" style="{style}">{figures or "Nothing to show."}</div>'
+    return f"{shown}<p>{boxes}</p>" if boxes else shown
 
 
 def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN) -> tuple:
@@ -102,10 +116,15 @@ def tiles(cycle: Cycle, name: str, matched: pd.DataFrame | None = None) -> tuple
         image = cycle.pool.images(position)[y : bottom + region, x : right + region].copy()
         _draw(image, [[left - x, top - y, right - left, bottom - top]], "white")
         text = f"{cycle.table['name'][position]}, row {row}, column {column}"
-        mark = f"{score:.4f} nats"
-        items.append({"position": position, "image": jpeg(image), "mark": mark, "text": text})
+        mark, picture = f"{number(score)} nats", jpeg(image)
+        items.append(
+            {"position": position, "image": picture, "mark": mark, "text": text, "kinds": ()}
+        )
     what = "all regions" if kind is None else f"regions with the center of a {name[7:]}"
-    return items, f"The highest scores of {what} in the cycle, with one region around each."
+    return (
+        items,
+        f"The highest scores of {what} in the cycle, framed in white, with one region around each.",
+    )
 
 
 def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
@@ -137,11 +156,11 @@ def blind_spots(cycle: Cycle, matched: pd.DataFrame, limit: float, most: int = S
     found = cycle.table[["z"]].assign(missed=missed).dropna()
     found = found.sort_values(["missed", "z"], ascending=[False, True])
     return [
-        item(cycle, p, limit, f"{n:.0f} missed, z {z:.5f} nats")
+        item(cycle, p, limit, f"{n:.0f} missed, z {number(z)} nats")
         for p, z, n in found.head(most).itertuples()
     ], (
-        f"{len(found)} frames with missed pedestrians, at detections from score {limit:.2f}: the "
-        "most missed first, the lowest z first among equals."
+        f"{len(found)} frames with missed pedestrians, at detections from score {number(limit)}: "
+        "the most missed first, the lowest z first among equals."
     )
 
 

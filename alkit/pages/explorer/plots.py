@@ -19,6 +19,7 @@ from alkit.pages.drawing import BLACK, BLUE, GREEN, RED, SKY
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.figures import LEVELS
 from alkit.selection import Reason
+from alkit.text import number
 
 OPACITY = np.clip(np.sqrt(np.linspace(0, 1, 256)) * 1.1, 0, 1)  # clear at the lower end
 PALETTES = {
@@ -85,7 +86,9 @@ def picture(controls, cycle: Cycle, position: int) -> drawing.Picture:
     caption = f"{controls.run.value}, cycle {cycle.number}; {cycle.reason(position)}."
     drawn = drawing.picture(8.2 * image.shape[0] / image.shape[1] + 0.9, name, caption)
     axes = drawn.subplots()
-    drawing.photograph(axes, image, layers=drawing.layers(seen(controls, cycle, position)))
+    drawn_boxes = drawing.layers(seen(controls, cycle, position))
+    drawing.photograph(axes, image, layers=drawn_boxes)
+    drawing.legend(drawn, drawn_boxes)
     if controls.layer.value != "none":
         _, _, shown, high, title = maps(controls, cycle, position, controls.radius.value)
         shown = np.ma.masked_less_equal(np.nan_to_num(shown), controls.threshold.value * high)
@@ -132,11 +135,12 @@ class FrameView:
             self.figure.quad(*SIDES, source=_empty(*SIDES, "color", "what"), **LINES | style)
             for style in ({"line_width": 2.5, "line_dash": [6, 4]}, {}, {})
         ]
-        lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{0.00000}")]
-        lines += [("score", "@score{0.00000} nats")]
-        lines += [(level, f"@p{k}{{0.0000}}") for k, level in enumerate(LEVELS, 1)]
+        lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{%.3g}")]
+        lines += [("score", "@score{%.3g} nats")]
+        lines += [(level, f"@p{k}{{%.3g}}") for k, level in enumerate(LEVELS, 1)]
+        digits = {f"@{name}": "printf" for name in names[:7]}
         self.figure.add_tools(
-            HoverTool(renderers=[self.map], tooltips=lines),
+            HoverTool(renderers=[self.map], tooltips=lines, formatters=digits),
             HoverTool(renderers=boxes, tooltips=[("box", "@what")]),
         )
 
@@ -158,7 +162,7 @@ class FrameView:
         self.image.data_source.data = {"image": [rgba.view(np.uint32)[..., 0]]}
         own = seen(controls, cycle, position)
         kind, found = own["kind"].replace("", "unmatched"), own["score"].notna()
-        detection = "detection, " + kind + own["score"].map(", score {:.3f}".format)
+        detection = "detection, " + kind + ", score " + own["score"].map(number)
         what = detection.where(found, "labeled, " + kind)
         own = own.assign(what=what, color=own["kind"].map(matching.COLORS))
         _put(self.detections, own[found])
