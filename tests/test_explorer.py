@@ -22,6 +22,7 @@ from alkit.pages.explorer import galleries, plots, trial
 from alkit.pages.explorer.cycle import Cycle, Unavailable, cycles_of, runs_of
 from alkit.pages.explorer.page import Explorer, page
 from alkit.selection import Reason
+from alkit.text import number
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +309,7 @@ def test_a_trial_computes_every_frame(opened):
     s = opened.scores(position, 4)
     z = trials.scores.results[position]
     assert z == pytest.approx(np.mean(slow_maxima(s, 12)), rel=1e-6)
-    assert f"z {z:.5f} nats" in said
+    assert f"z {number(z)} nats" in said
     trials.scores.go_on(1e-9)
     assert trials.scores.left
     trials.scores.go_on(60)

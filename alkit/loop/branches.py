@@ -89,8 +89,7 @@ def _branches_of(out: Path) -> list:
 
 
 def format_diff(first, second) -> str:
-    """Two runs side by side: settings, code, environment; by cycle the overlap of their selections
-    and the rank correlation of their scores."""
+    """Two runs side by side: what they are made from, and how alike they rank and choose."""
     a, b = (open_run(Path(folder).resolve()) for folder in (first, second))
     one, two = _made_from(a), _made_from(b)
     names = [name for name in one | two if one.get(name) != two.get(name)]
@@ -127,27 +126,22 @@ def _selections(a: Run, b: Run) -> list:
         union_a, union_b = union_a | one, union_b | two
         lines.append(
             f"cycle {cycle}: {len(one & two)} of {len(one)} and {len(two)} chosen frames in both; "
-            f"{len(union_a & union_b)} of {len(union_a)} and {len(union_b)} so far; "
-            + _correlation(a, b, cycle)
+            f"{len(union_a & union_b)} of {len(union_a)} and {len(union_b)} so far"
         )
+        lines.append(f"  rank correlation (Spearman): {_correlation(a, b, cycle)}")
     return lines or ["no cycle that both have selected"]
 
 
 def _correlation(a: Run, b: Run, cycle: int) -> str:
-    """Spearman's rank correlation of z, and of what frames were ranked by, over the frames of one
-    name that both scored; ties share their mean rank."""
-    if without := [r.strategy_name for r in (a, b) if r.strategy.score is None]:
-        return f"no rank correlation: {without[0]} scores no frames"
-    tables = []
-    for run in (a, b):
-        table, ranked = run.image_scores(cycle), run.selection(cycle)["ranked_by"]
-        table["ranked_by"] = np.array(ranked, float)[table["position"]]
-        tables.append(table.set_index("name")[["z", "ranked_by"]].dropna())
-    one, two = (table.loc[tables[0].index.intersection(tables[1].index)] for table in tables)
-    z, ranked = (number(one[name].corr(two[name], "spearman")) for name in one)
-    return (
-        f"rank correlation (Spearman) of z {z}, smoothed {ranked}, over {len(one)} frames of both"
-    )
+    """Of z, and of what frames were ranked by, over the frames that both scored."""
+    if without := [run.strategy_name for run in (a, b) if run.strategy.score is None]:
+        return f"none, {without[0]} scores no frames"
+    tables = [run.image_scores(cycle).set_index("name") for run in (a, b)]
+    for run, table in zip((a, b), tables, strict=True):
+        table["ranks"] = np.array(run.selection(cycle)["ranked_by"], float)[table["position"]]
+    one, two = (t[["z", "ranks"]] for t in tables[0].align(tables[1], "inner", axis=0))
+    z, ranked = (number(one[k].rank().corr(two[k].rank())) for k in one)
+    return f"z {z}, what frames were ranked by {ranked}, over {len(one)} frames that both scored"
 
 
 def clean(out: Path, delete: bool = False) -> str:

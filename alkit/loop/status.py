@@ -4,10 +4,12 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
 from alkit.loop.jsonfile import read_json
+from alkit.loop.settings import Experiment
 from alkit.text import number
 
 
@@ -70,6 +72,15 @@ def format_status(out: Path, results: bool = True) -> str:
         narrow = found.drop(columns=[name for name in found if name.startswith("AP ")])
         lines += ["", narrow.to_string(index=False, float_format=number)]
     return "\n".join(lines)
+
+
+def about(run) -> str:
+    """What a page begins with: the settings of the experiment of a run, given by its folder; of a
+    branch also those of the cycles that it took over."""
+    settings = runs.open_run(run).settings
+    shown = [key for key in (*Experiment.model_fields, "earlier") if settings.get(key)]
+    style = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 100}
+    return yaml.safe_dump({key: settings[key] for key in shown}, **style)
 
 
 def print_status(out: Path):

@@ -6,12 +6,11 @@ Arrays in, marks on axes out; `alkit.pages.figures` chooses what is shown.
 import base64
 import io
 import textwrap
-from html import escape
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
@@ -54,16 +53,9 @@ def picture(height: float, title: str, caption: str = "") -> Picture:
     return figure
 
 
-def nothing(title: str, why: str) -> HTML:
-    """A sentence in place of a figure that would be empty."""
-    return HTML(f"<b>{escape(title)}.</b> {escape(why)}")
-
-
-def say(axes, text: str):
-    """Empty axes with a sentence in the middle, where there is nothing to draw."""
-    axes.set_axis_off()
-    middle = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, textwrap.fill(text, 60), color="0.4", **middle)
+def say(title: str, text: str) -> Markdown:
+    """A sentence in the place of a figure that would be empty."""
+    return Markdown(f"**{title}.** {text}")
 
 
 def tidy(axes, title="", x="", y="", whole=""):
@@ -93,9 +85,9 @@ def photograph(axes, image: np.ndarray, title: str = "", layers=()):
         boxes(axes, *layer)
 
 
-def boxes(axes, ltwh, words, color, dashed=False, texts=()):
+def boxes(axes, ltwh, kind, color, dashed=False, texts=()):
     """Boxes (n, 4) [left, top, width, height] in pixels with a short text at each where given; the
-    first `MOST_BOXES`, since an untrained detector finds hundreds. `words` are for the legend."""
+    first `MOST_BOXES`, since an untrained detector finds hundreds. `kind` is for a legend."""
     corner = np.reshape(ltwh, (-1, 4))[:MOST_BOXES] - (0.5, 0.5, 0, 0)
     edges = [(1.0, color, (0, (3, 2)))] if dashed else [(2.4, "0.1", "-"), (1.3, color, "-")]
     for box in corner:
@@ -114,18 +106,14 @@ def layers(own: pd.DataFrame) -> list:
     drawn = []
     for kind, rows in own.groupby("kind", sort=False):
         texts = [*map(number, rows["score"].dropna())]
-        style = matching.COLORS[kind], kind == matching.IGNORED
-        drawn.append((rows[LTWH], matching.WORDS[kind], *style, texts))
+        drawn.append((rows[LTWH], kind, matching.COLORS[kind], kind == matching.IGNORED, texts))
     return drawn
 
 
-def legend(figure, drawn):
-    """Say above the photographs what the boxes of layers are, as `boxes` takes them."""
-    kinds = {layer[1]: layer[2] for layer in drawn if len(layer[0])}
-    keys = [Patch(facecolor=kinds[words], edgecolor="0.2", label=words) for words in kinds]
-    if keys:
-        style = {"ncols": 3, "fontsize": 8, "frameon": False}
-        figure.legend(handles=keys, loc="outside upper right", **style)
+def legend(colors: dict) -> str:
+    """What `colors`, by words, stand for, as HTML."""
+    key = '<span style="background: #555; color: {}">&nbsp;■&nbsp;</span> {}'
+    return "&emsp;".join(key.format(color, words) for words, color in colors.items())
 
 
 def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:
@@ -142,10 +130,12 @@ def contact_sheet(items, columns, title, caption, empty):
     """A figure of photographs, `items` as `photograph` takes them, with a legend of their boxes; or
     the sentence `empty` if there are none."""
     if not items:
-        return nothing(title, empty)
+        return say(title, empty)
     rows, ratio = -(-len(items) // columns), items[0][0].shape[0] / items[0][0].shape[1]
     figure = picture(rows * (WIDTH / columns * ratio + 0.16) + 0.7, title, caption)
-    legend(figure, [layer for item in items for own in item[2:] for layer in own])
+    colors = {k[1]: k[2] for item in items for own in item[2:] for k in own if len(k[0])}
+    keys = [Patch(facecolor=colors[kind], edgecolor="0.2", label=kind) for kind in colors]
+    figure.legend(handles=keys, loc="outside upper right", ncols=3, fontsize=8, frameon=False)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, item in zip(grid, items, strict=False):
         photograph(axes, *item)

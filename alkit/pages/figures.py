@@ -56,7 +56,7 @@ def detections(run, count: int = 3):
     """W_l's detections on a few held-out frames, evenly chosen among those with a pedestrian."""
     title = "W_l's detections on held-out frames"
     if run.experiment.held_out is None:
-        return drawing.nothing(title, NO_HELD_OUT)
+        return drawing.say(title, NO_HELD_OUT)
     frames, numbers = run.frames("held_out"), run.numbers(0)
     detector = load_weights(run.weights(0), numbers)
     sample = [i for i in evenly(len(frames), SAMPLED) if not np.all(frames.boxes[i].ignore)]
@@ -68,8 +68,7 @@ def detections(run, count: int = 3):
         own = matching.match({i: found}, {i: frames.boxes[i]}, np.inf if limit is None else limit)
         items.append((image, frames.name[i], drawing.layers(own)))
     caption = (
-        "Detections from the score that gives FPPI 1. Frames evenly chosen among those with a "
-        "pedestrian."
+        "Detections from the score of FPPI 1; frames evenly chosen of those with a pedestrian."
     )
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
 
@@ -137,15 +136,14 @@ def score_maps(run, cycle: int, count: int = 3):
 def image_scores(run, cycle: int):
     """The distribution of z and its course over the pool."""
     table, pool = run.image_scores(cycle), run.frames("pool")
-    title = f"Step 3, cycle {cycle}: image scores"
     if table.empty:
-        return drawing.nothing(title, NONE_LEFT)
+        return drawing.say("Image scores", NONE_LEFT)
     z = table.set_index("position")["z"].reindex(range(len(pool)))
     caption = (
         f"Image score z (Eq. 5) of {len(table)} unlabeled frames. Right: in the order of the pool, "
         "a band for each sequence; gaps are labeled frames."
     )
-    figure = drawing.picture(3.3, title, caption)
+    figure = drawing.picture(3.3, f"Step 3, cycle {cycle}: image scores", caption)
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.4))
     drawing.tidy(left, "Distribution", "z (nats)", "frames")
     left.hist(table["z"], bins=min(40, max(5, len(table) // 5)), color=BLUE)
@@ -228,10 +226,7 @@ def labels(run, cycle: int):
         name = f"{frames.name[k]}: {len(own) - ignored}" + f" + {ignored} ignored" * (ignored > 0)
         matched = matching.match({k: None}, {k: own}, 0)
         items.append((frames.images(k), name, drawing.layers(matched)))
-    caption = (
-        f"{len(items)} of {len(frames)} labeled frames. Boxes to ignore are neither pedestrians to "
-        "learn nor background."
-    )
+    caption = f"{len(items)} of {len(frames)} labeled frames; boxes to ignore teach nothing."
     title = f"Step 5, cycle {cycle}: what the {given['info'].get('source', 'annotator')} says"
     return drawing.contact_sheet(items, 3, title, caption, "No frame was labeled.")
 
@@ -247,13 +242,13 @@ def label_counts(run, cycle: int):
         f"{number(given['info'].get('labeling_seconds', 0) / 3600)} h of labeling. Lines: heights "
         "of the default boxes."
     )
-    figure = drawing.picture(2.9, f"Step 5, cycle {cycle}: what was gained", caption)
+    title = f"Step 5, cycle {cycle}: what was gained"
+    if not real:
+        return drawing.say(title, f"No pedestrian in {len(counts)} labeled frames.")
+    figure = drawing.picture(2.9, title, caption)
     left, right = figure.subplots(1, 2)
     drawing.tidy(left, "Pedestrians in a frame", "pedestrians", "frames", whole="xy")
     left.hist(counts, bins=np.arange(-0.5, max([*counts, 3]) + 1), color=GREEN, rwidth=0.85)
-    if not real:
-        drawing.say(right, "No frame shows a pedestrian.")
-        return figure
     drawing.tidy(right, "Their height", "height (pixels)", "pedestrians", whole="y")
     right.hist([a["bbox"][3] for a in real], bins=20, color=GREEN)
     for height, _ in run.numbers(cycle).default_boxes:
@@ -287,7 +282,7 @@ def held_out(run):
     """Miss rate of W_l on held-out frames of X_l's own domain."""
     result, title = run.held_out(), "W_l on held-out frames of its own domain"
     if not result:
-        return drawing.nothing(title, NO_HELD_OUT)
+        return drawing.say(title, NO_HELD_OUT)
     caption = f"{result['dataset']}: {result['images']} images, {result['boxes']} pedestrians."
     return _curves(title, caption, {0: result})
 

@@ -6,10 +6,10 @@ import pandas as pd
 from alkit.evaluation import hits
 from alkit.protocols import PROTOCOLS, Detections, GroundTruth
 
-HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an ignore box
-UNKNOWN = ""  # a detection where no boxes are known
-FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # a labeled box
-UNSEEN = "labeled"  # a labeled box in a frame where nothing was predicted
+HIT, FALSE, ABSORBED = "hit", "false detection", "detection on a box to ignore"
+UNKNOWN = "detection"  # where no boxes are known
+FOUND, MISSED, IGNORED = "pedestrian found", "missed pedestrian", "box to ignore"  # labeled
+UNSEEN = "labeled pedestrian"  # in a frame where nothing was predicted
 COLORS = {  # bright enough for the night
     HIT: "#2bd99a",
     FALSE: "#ffb000",
@@ -19,16 +19,6 @@ COLORS = {  # bright enough for the night
     MISSED: "#ff2d60",
     IGNORED: "#ffffff",
     UNSEEN: "#56b4e9",
-}
-WORDS = {  # what a box of each kind is: one color, one meaning
-    HIT: "hit, pedestrian found",
-    FALSE: "false detection",
-    ABSORBED: "detection ignored",
-    UNKNOWN: "detection",
-    FOUND: "hit, pedestrian found",
-    MISSED: "missed pedestrian",
-    IGNORED: "box to ignore",
-    UNSEEN: "labeled pedestrian",
 }
 LTWH = ["left", "top", "width", "height"]
 

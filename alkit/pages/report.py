@@ -2,14 +2,13 @@
 curves and galleries that the notebook shows."""
 
 import os
-import textwrap
 from html import escape
 from pathlib import Path
 
 from IPython.display import HTML
 
-from alkit.loop import experiment, records, runs, status
-from alkit.pages import about, drawing, figures, matching
+from alkit.loop import experiment, records, runs
+from alkit.pages import drawing, figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle
 
@@ -20,7 +19,7 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>main { max-width: 1100px; margin: 0 auto; }
-main pre { white-space: pre !important; overflow-x: auto; }</style>{% endblock %}"""
+main pre { white-space: pre-wrap !important; word-break: normal; }</style>{% endblock %}"""
 PICTURES = 300  # chosen frames of all cycles together: the file stays below 10 MB
 MOST = 48  # chosen frames of one cycle
 
@@ -46,21 +45,13 @@ def write(out, target=None) -> Path:
     except PapermillExecutionError as error:
         raise RuntimeError(f"{NOTEBOOK.name} stopped: {error.ename}: {error.evalue}") from None
     loaders = [DictLoader({"report": TEMPLATE})]
-    only = {"exclude_input": True, "exclude_output_prompt": True}
-    exporter = HTMLExporter(template_file="report", extra_loaders=loaders, **only)
+    exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     partial.write_text(page)
     os.replace(partial, target)
     return target
-
-
-def state(out: Path) -> str:
-    """What `alkit status` says of an experiment but for its ledger, long sentences wrapped."""
-    lines = status.format_status(out, results=False).splitlines()
-    wide = {"width": about.WIDTH, "subsequent_indent": "  "}
-    return "\n".join(textwrap.fill(one, **wide) if ": " in one else one for one in lines)
 
 
 def curves(out: Path):
@@ -103,8 +94,9 @@ def gallery(out: Path):
     tasks = [t for t in tasks if records.read(t.run, t.cycle, "4_select")]
     most = max(1, min(MOST, PICTURES // max(1, len(tasks))))
     few = max(1, most // 4)
+    boxes = drawing.legend({kind: matching.COLORS[kind] for kind in galleries.DRAWN})
     for task in tasks:
-        yield HTML(f"<h3>{escape(task.run.strategy_name)}, cycle {task.cycle}</h3>")
+        yield HTML(f"<h3>{escape(task.run.strategy_name)}, cycle {task.cycle}</h3>{boxes}")
         try:
             yield figures.selection(task.run, task.cycle)
             cycle = Cycle(task.run, task.cycle)

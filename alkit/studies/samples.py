@@ -27,7 +27,7 @@ def sizes(surveys: list[Survey]):
     surveys = [found for found in surveys if len(found.sizes)]
     title = "Sizes and shapes of the labeled boxes"
     if not surveys:
-        return drawing.nothing(title, "There are no labeled boxes.")
+        return drawing.say(title, "There are no labeled boxes.")
     figure = drawing.picture(0.9 + 1.9 * len(surveys), title, caption)
     for row, found in zip(figure.subplots(len(surveys), 2, squeeze=False), surveys, strict=True):
         heights, widths = np.maximum(found.sizes, 1.0).T

@@ -48,18 +48,7 @@ def item(cycle: Cycle, position: int, limit: float, text: str) -> dict:
         own = boxes.loc[boxes["kind"] == kind, LTWH].to_numpy()
         _draw(small, own * factor, matching.COLORS[kind])
     mark = cycle.table["name"][position]
-    kinds = boxes["kind"].unique().tolist()
-    return {"position": position, "image": jpeg(small), "mark": mark, "text": text, "kinds": kinds}
-
-
-def legend(kinds, others=()) -> str:
-    """As HTML the colors of boxes of some kinds, and of `others`, pairs of words and color."""
-    meant = {
-        matching.WORDS[kind]: matching.COLORS[kind] for kind in matching.WORDS if kind in kinds
-    }
-    key = '<span style="color: {}; background: #555; padding: 0 3px">■</span> {}'
-    said = [key.format(color, words) for words, color in [*meant.items(), *others]]
-    return "&emsp;".join(said)
+    return {"position": position, "image": jpeg(small), "mark": mark, "text": text}
 
 
 def _draw(image: np.ndarray, boxes, color: str):
@@ -70,8 +59,7 @@ def _draw(image: np.ndarray, boxes, color: str):
 
 
 def html(items) -> str:
-    """Pictures beside each other, each with its mark and text, and a legend of their boxes."""
-    boxes = legend({kind for item in items for kind in item["kinds"]} & {*DRAWN})
+    """Pictures beside each other, each with its mark and text."""
     size = f"width: {WIDTH}px; margin: 0; overflow-wrap: anywhere"
     figures = "".join(
         f'<figure tabindex="0" data-position="{item["position"]}" style="{size}">'
@@ -80,8 +68,7 @@ def html(items) -> str:
         for item in items
     )
     style = "display: flex; flex-wrap: wrap; gap: 8px; font: 12px system-ui; cursor: pointer"
-    shown = f'<div class="gallery" style="{style}">{figures or "Nothing to show."}</div>'
-    return f"{shown}<p>{boxes}</p>" if boxes else shown
+    return f'<div class="gallery" style="{style}">{figures or "Nothing to show."}</div>'
 
 
 def ranked(cycle: Cycle, which: str, page: int, limit: float, most: int = SHOWN) -> tuple:
@@ -116,15 +103,10 @@ def tiles(cycle: Cycle, name: str, matched: pd.DataFrame | None = None) -> tuple
         image = cycle.pool.images(position)[y : bottom + region, x : right + region].copy()
         _draw(image, [[left - x, top - y, right - left, bottom - top]], "white")
         text = f"{cycle.table['name'][position]}, row {row}, column {column}"
-        mark, picture = f"{number(score)} nats", jpeg(image)
-        items.append(
-            {"position": position, "image": picture, "mark": mark, "text": text, "kinds": ()}
-        )
+        mark = f"{number(score)} nats"
+        items.append({"position": position, "image": jpeg(image), "mark": mark, "text": text})
     what = "all regions" if kind is None else f"regions with the center of a {name[7:]}"
-    return (
-        items,
-        f"The highest scores of {what} in the cycle, framed in white, with one region around each.",
-    )
+    return items, f"The highest scores of {what} in the cycle (white), with one region around."
 
 
 def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:

@@ -11,13 +11,11 @@ import panel as pn
 
 from alkit.loop.runs import Run
 from alkit.pages import matching, serving
-from alkit.pages.drawing import COLORS
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.controls import NOTHING, Controls, Gallery, Keys
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.explorer.plots import DEFAULTS, WIDE, FrameView, Timeline, picture, words
+from alkit.pages.explorer.plots import DEFAULTS, LEGEND, WIDE, FrameView, Timeline, picture, words
 from alkit.pages.explorer.trial import Slices, Trials
-from alkit.pages.figures import LEVELS
 
 TICK = 200  # milliseconds between two slices of work
 SLICE = 0.1  # seconds of one, for the page to be quick meanwhile
@@ -260,13 +258,12 @@ class Explorer:
         sliders = c.radius, c.region, c.now, c.later, c.restore, self.trial_words
         place = c.run, c.cycle, c.sequence, c.before, c.position, c.after, c.beside
         look = c.layer, c.palette, c.opacity, c.threshold, c.limit
-        defaults = [(f"default box of {k}", COLORS[i]) for i, k in enumerate(LEVELS)]
         keys = Keys(self._step, everywhere=self.served)
         self.layout[:] = [
             pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), keys)),
             pn.pane.Bokeh(self.timeline.figure, **WIDE),
             pn.FlexBox(*look, pn.Column(pn.Spacer(height=14), c.boxes)),
-            words("legend", galleries.legend(matching.WORDS, defaults)),
+            words("legend", LEGEND),
             pn.Row(*frames, pn.Column(title, *sliders, *files, self.link_words, width=270), **WIDE),
             pn.Column(pn.Row(c.gallery, c.sheet), self.gallery_words, self.gallery, **WIDE),
         ]

@@ -11,7 +11,6 @@ from alkit.labeling.session import Held, Session
 from alkit.loop.runs import Run
 from alkit.loop.task import task
 from alkit.pages import serving
-from alkit.text import number
 
 QUALITY = 95  # of JPEG
 RETRY = 2000  # milliseconds between two looks whether the answers are free
@@ -51,7 +50,7 @@ class Canvas(JSComponent):
         answer = self._session.answer(position)
         image = task.frames.images(position)
         scored = task.run.strategy.score is not None
-        about = f"ranked by {number(record['ranked_by'])} nats" if scored else "chosen at random"
+        about = f"ranked by {record['ranked_by']:.3g} nats" if scored else "chosen at random"
         self.param.update(
             done=self._finished(),
             frame={
