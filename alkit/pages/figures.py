@@ -147,7 +147,7 @@ def image_scores(run, cycle: int):
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.4))
     drawing.tidy(left, "Distribution", "z (nats)", "frames")
     left.hist(table["z"], bins=min(40, max(5, len(table) // 5)), color=BLUE)
-    drawing.tidy(right, "", "position in the pool", "z (nats)")
+    drawing.tidy(right, "", "position in the pool", "z (nats)", whole="x")
     drawing.timeline(right, z, pool.sequence, BLUE)
     return figure
 
@@ -188,7 +188,7 @@ def selection(run, cycle: int):
     )
     axes = figure.subplots()
     what = "what is ranked by (nats)" if scored else "random number"
-    drawing.tidy(axes, "", "position in the pool", what)
+    drawing.tidy(axes, "", "position in the pool", what, whole="x")
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
     for name, (color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
@@ -210,7 +210,7 @@ def chosen_frames(run, cycle: int):
     for rank, frame in enumerate(chosen[:SHOWN], 1):
         score = "" if run.strategy.score is None else f": {number(frame['ranked_by'])} nats"
         items.append((pool.images(frame["position"]), f"{rank}. {frame['name']}{score}"))
-    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen, with their score."
+    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen."
     title = f"Step 4, cycle {cycle}: the frames to label"
     return drawing.contact_sheet(items, 4, title, caption, "No frame could be chosen.")
 

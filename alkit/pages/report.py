@@ -94,9 +94,9 @@ def gallery(out: Path):
     tasks = [t for t in tasks if records.read(t.run, t.cycle, "4_select")]
     most = max(1, min(MOST, PICTURES // max(1, len(tasks))))
     few = max(1, most // 4)
-    boxes = drawing.legend({kind: matching.COLORS[kind] for kind in galleries.DRAWN})
+    key = drawing.legend({kind: matching.COLORS[kind] for kind in galleries.DRAWN})
     for task in tasks:
-        yield HTML(f"<h3>{escape(task.run.strategy_name)}, cycle {task.cycle}</h3>{boxes}")
+        yield HTML(f"<h3>{escape(task.run.strategy_name)}, cycle {task.cycle}</h3>{key}")
         try:
             yield figures.selection(task.run, task.cycle)
             cycle = Cycle(task.run, task.cycle)
@@ -113,4 +113,4 @@ def gallery(out: Path):
 
 def _shown(title: str, gallery: tuple) -> HTML:
     items, said = gallery
-    return HTML(f"<p><b>{title}.</b> {escape(said)}</p>{galleries.html(items)}")
+    return HTML(f"<p><b>{title}.</b> {escape(said)}</p>{galleries.html(items) if items else ''}")
