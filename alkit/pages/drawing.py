@@ -112,7 +112,7 @@ def layers(own: pd.DataFrame) -> list:
 
 def legend(colors: dict) -> str:
     """What `colors`, by words, stand for, as HTML."""
-    key = '<span style="background: #555; color: {}">&nbsp;■&nbsp;</span> {}'
+    key = '<span style="background: #555; color: {}">&nbsp;■&nbsp;</span>&nbsp;{}'
     return "&emsp;".join(key.format(color, words) for words, color in colors.items())
 
 

@@ -15,7 +15,7 @@ const STYLE = `
   .done { background: #c9f0e0; }
   .space { flex: 1; }
   .saved { color: #00734f; } .lost { color: #c00; font-weight: bold; }
-  .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 5px; outline: 1px solid; }
+  .swatch { display: inline-block; width: 9px; height: 9px; margin-right: 5px; border: 1px solid; }
   svg { width: 100%; max-height: 72vh; background: #333; cursor: crosshair; touch-action: none;
     display: block; user-select: none; }
   svg g { filter: drop-shadow(0 0 1px #000); }
@@ -167,11 +167,10 @@ export function render({ model }) {
     title.textContent = `Frame ${index + 1} of ${done.length}: ${frame.name}`;
     about.textContent = (finished ? "finished" : "not finished") +
       ` · ${done.filter(Boolean).length} finished in all · ${frame.about}`;
-    const ofClasses = [...classes, IGNORE].map((each, k) => {
+    const ofClasses = classes.map((each, k) => {
       const count = boxes.filter((b) => b.label === each).length || "";
       const on = each === (own?.label ?? label) ? "on" : "";
-      const tip = `key ${each === IGNORE ? "i" : k + 1}`;
-      const made = button(`${each} ${count}`, tip, () => name(each), on);
+      const made = button(`${each} ${count}`, `key ${k + 1}`, () => name(each), on);
       const swatch = node("span", { className: "swatch", style: `background: ${color(each)}` });
       made.prepend(swatch);
       return made;
