@@ -1,6 +1,7 @@
 """The explorer without a browser: what it reads, matches, says and computes again."""
 
 import math
+import re
 import shutil
 from itertools import pairwise
 from types import SimpleNamespace
@@ -352,6 +353,12 @@ def test_widgets_change_what_is_shown(explorer):
     )
     assert explorer.beside.ranges == explorer.view.ranges
     c.beside.value = "nothing"
+
+
+def test_every_color_of_a_box_is_explained(explorer):
+    (legend,) = explorer.layout.select(lambda part: "alkit-legend" in part.css_classes)
+    for kind, color in matching.COLORS.items():
+        assert re.search(f"{color}[^/]*</span>&nbsp;{kind}", legend.value)
 
 
 def test_a_click_on_the_timeline_goes_to_its_frame(explorer):
