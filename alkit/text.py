@@ -29,6 +29,13 @@ def problems(error, most: int = 5, known=()) -> str:
     return "; ".join(said)
 
 
+def number(value) -> str:
+    """A number for people, by three significant digits; "undefined" for None and NaN."""
+    if value is None or np.isnan(value):
+        return "undefined"
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
 def evenly(n: int, count: int) -> list:
     """At most `count` positions spread evenly over n."""
     return np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int)).tolist() if n else []

@@ -78,16 +78,16 @@ def goals(result: dict):
     """How far each figure is from its goal."""
     rows = [row for row in result["rows"] if margin(row) is not None][::-1]
     machine = result["machine"]
+    title = "Measured figures against their goals"
+    if not rows:
+        return drawing.say(title, "No figure with a goal has been measured.")
     figure = drawing.picture(
-        1.6 + 0.36 * max(1, len(rows)),
-        "Measured figures against their goals",
+        1.6 + 0.36 * len(rows),
+        title,
         f"{machine['processor']}, {machine['cores']} cores. Times better than the goal, of the "
         "ratio to a reference in the same run where there is one; orange: missed.",
     )
     axes = figure.subplots()
-    if not rows:
-        drawing.say(axes, "No figure with a goal has been measured.")
-        return figure
     values = [margin(row) for row in rows]
     colors = [BLUE if value >= 1 else ORANGE for value in values]
     axes.barh(range(len(rows)), np.array(values) - 1, left=1, color=colors, height=0.6)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from alkit.loop.runs import open_run
 from alkit.selection import Reason
+from alkit.text import number
 
 FILE = Path(__file__).with_name("first_screen.png")
 
@@ -30,7 +31,7 @@ def main(folder: str = "runs/demo/divergence/seed_0", cycle: str = "1"):
         left.set_title(f"frame {frame['position']} of the pool", loc="left", fontsize=9)
         right.imshow(image.mean(axis=-1), cmap="gray", vmax=340)
         right.imshow(s, cmap="inferno", alpha=np.clip(1.6 * np.sqrt(s / s.max()), 0, 0.9))
-        right.set_title(f"divergence, z = {frame['z']:.4f} nats", loc="left", fontsize=9)
+        right.set_title(f"divergence, z = {number(frame['z'])} nats", loc="left", fontsize=9)
         for axes in (left, right):
             axes.set_axis_off()
     timeline(figure.add_subplot(grid[1, :]), selection, pool)

@@ -1,9 +1,13 @@
 """Branching from a cycle, comparing two runs, deleting maps."""
 
+import itertools
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from scipy.stats import spearmanr
 
 from alkit.loop import branches, experiment, records, runs, status, steps, store
 from alkit.loop.jsonfile import read_json
@@ -47,6 +51,9 @@ def test_a_branch_of_a_branch(branched, tmp_path):
     assert records.read(new, 2, "2_score")["parameters"]["radius"] == 20
     assert records.read(new, 2, "2_score")["reused"]
     assert records.read(new, 2, "3_aggregate")["parameters"]["region"] == 60
+    about = yaml.safe_load(status.about(new.folder))  # what a page begins with
+    assert (about["set"]["radius"], about["set"]["region"]) == (20, 60)
+    assert [earlier["set"].get("radius") for earlier in about["earlier"]] == [None, 20]
 
 
 def test_wrong_branches_write_nothing(toy_copy, tmp_path):
@@ -76,6 +83,32 @@ def test_diff_says_what_differs(branched):
     assert "strategy score: a divergence, b None" in other
     same = branches.format_diff(source / "divergence/seed_0", source / "divergence/seed_0")
     assert "no difference" in same
+
+
+def test_diff_correlates_ranks(toy_experiment, monkeypatch):
+    """Ties share their mean rank; only frames that both scored count, whatever their pools are."""
+    rng = np.random.default_rng(0)
+    pools = [[f"v/{i}" for i in range(20)], [f"v/{i}" for i in range(32, 4, -1)]]
+    a, b = (pd.DataFrame({"position": range(len(p)), "name": p}) for p in pools)
+    a, b = (table.assign(z=rng.integers(0, 5, len(table)) / 10) for table in (a, b))
+    both = a.merge(b, on="name")
+    assert len(both) == 15
+    folder = toy_experiment / "divergence/seed_0"
+
+    def said(*tables):
+        given = itertools.cycle(tables)
+        monkeypatch.setattr(Run, "image_scores", lambda run, cycle: next(given).copy())
+        return branches.format_diff(folder, folder)
+
+    expected = spearmanr(both["z_x"], both["z_y"]).statistic
+    assert f"z {expected:.3g}, " in said(a, b)
+    assert "15 frames that both scored" in said(a, b)
+    assert "z 1.00, what frames were ranked by 1.00, over 20 frames" in said(a, a)
+    assert "z -1.00, " in said(a, a.assign(z=-a["z"]))
+    assert "z undefined, " in said(a, a.assign(z=0.3))
+    assert "z undefined, what frames were ranked by undefined, over 0" in said(a, b[:10])
+    other = branches.format_diff(folder, toy_experiment / "guided-random/seed_0")
+    assert "guided-random scores no frames" in other
 
 
 def test_nothing_is_deleted_while_a_run_works(toy_copy):

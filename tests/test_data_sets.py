@@ -126,7 +126,7 @@ def test_a_survey_of_frames_without_boxes(tmp_path):
     assert of_data_set(found, DEMO) is None
     assert survey.table_of_counts([found.entry], [found]).loc["instances", "a"] == "–"
     assert samples.samples(found).get_suptitle() == "Samples of a"
-    assert "There are no labeled boxes." in texts(samples.sizes([found]))
+    assert "There are no labeled boxes." in samples.sizes([found]).data
     assert "wrong" not in survey.check_counts([found])
 
 
@@ -560,7 +560,7 @@ def test_the_histograms_show_every_box_and_the_limits(three):
     assert [line.get_xdata()[0] for line in heights.lines] == [50]
     assert [line.get_xdata()[0] for line in shapes.lines] == [0.2, 0.65]
     assert "labeled: 3" in texts(figure)
-    assert "There are no labeled boxes." in texts(samples.sizes([]))
+    assert "There are no labeled boxes." in samples.sizes([]).data
 
 
 def test_limits_are_in_the_data_sets_own_pixels(tmp_path):
@@ -607,7 +607,7 @@ def test_samples_where_images_are_missing(tmp_path):
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.images] == ["8.png"]
     assert "1 of 9 frames, evenly chosen among the 9 with a pedestrian" in texts(figure)
     (tmp_path / "8.png").unlink()
-    assert "The images are not here." in texts(samples.samples(found, count=3))
+    assert "The images are not here." in samples.samples(found, count=3).data
 
 
 # --- the real samples

@@ -1,6 +1,7 @@
 """The explorer without a browser: what it reads, matches, says and computes again."""
 
 import math
+import re
 import shutil
 from itertools import pairwise
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from alkit.pages.explorer import galleries, plots, trial
 from alkit.pages.explorer.cycle import Cycle, Unavailable, cycles_of, runs_of
 from alkit.pages.explorer.page import Explorer, page
 from alkit.selection import Reason
+from alkit.text import number
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +310,7 @@ def test_a_trial_computes_every_frame(opened):
     s = opened.scores(position, 4)
     z = trials.scores.results[position]
     assert z == pytest.approx(np.mean(slow_maxima(s, 12)), rel=1e-6)
-    assert f"z {z:.5f} nats" in said
+    assert f"z {number(z)} nats" in said
     trials.scores.go_on(1e-9)
     assert trials.scores.left
     trials.scores.go_on(60)
@@ -351,6 +353,12 @@ def test_widgets_change_what_is_shown(explorer):
     )
     assert explorer.beside.ranges == explorer.view.ranges
     c.beside.value = "nothing"
+
+
+def test_every_color_of_a_box_is_explained(explorer):
+    (legend,) = explorer.layout.select(lambda part: "alkit-legend" in part.css_classes)
+    for kind, color in matching.COLORS.items():
+        assert re.search(f"{color}[^/]*</span>&nbsp;{kind}", legend.value)
 
 
 def test_a_click_on_the_timeline_goes_to_its_frame(explorer):

@@ -192,6 +192,9 @@ ELSEWHERE = ("datasets", "explore_scores", "performance")  # have tests of their
 def test_it_runs_and_its_checked_line_is_the_stored_one(path, toy_experiment, w_l, capsys):
     run_here(path, **arguments(path, toy_experiment, w_l))
     said = "\n" + capsys.readouterr().out
+    if path in STEPS:
+        assert said.startswith("\nname: toy\n")  # with what its run is made of
+        assert "image_size: [96, 128]" in said
     assert said.endswith("\n" + cells(path)[-1].outputs[0].text)
 
 

@@ -1,6 +1,7 @@
 """The report: one file that needs nothing else, whatever the experiment's state and names."""
 
 import html
+import platform
 import re
 import shutil
 
@@ -11,7 +12,8 @@ from IPython.display import HTML
 from alkit.loop import experiment, runs
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.settings import checked, read_experiment
-from alkit.pages import report
+from alkit.pages import matching, report
+from alkit.pages.explorer import galleries
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,14 @@ def test_it_tells_what_a_reader_needs(page, toy_experiment):
     assert text.count("Chosen.") == text.count("Passed over.") == 4
     assert "24 of 24 steps complete" in text
     assert "from alkit" not in text  # the notebook's code
+    before, _ = text.split("24 of 24 steps complete")
+    for words in ("pool: street-pool", "profile: demo", "image_size: [96, 128]", "seeds: [0]"):
+        assert words in before
+    data, machine = text.split('id="Data"')[1].split('id="Versions')
+    assert "&#39;frames&#39;: 40" in data or "'frames': 40" in data
+    assert platform.python_version() in machine
+    for kind in galleries.DRAWN:  # a legend in each cycle
+        assert len(re.findall(f"color: {matching.COLORS[kind]}.*?</span>&nbsp;{kind}", text)) == 4
     assert "ledger: one row for each evaluated cycle" in text
 
 
@@ -67,9 +77,17 @@ def test_its_curves_are_those_of_the_ledger(page, toy_experiment):
 
 
 def test_its_settings_run_again(page):
-    (settings,) = re.findall(r"<pre>(name: .*?)</pre>", markup(page), flags=re.DOTALL)
+    *_, settings = re.findall(r"<pre>(name: .*?)</pre>", markup(page), flags=re.DOTALL)
     again = checked(yaml.safe_load(html.unescape(settings)), "report")
     assert (again.name, again.cycles, again.numbers.image_size) == ("toy", 2, (96, 128))
+
+
+def test_leaks_are_in_it_and_long_lines_wrap(toy_copy):
+    leak = "pool and test share " + "a video, " * 40 + "and that is all"
+    write_json(toy_copy / "leaks.json", [leak])
+    page = report.write(toy_copy)
+    assert leak in markup(page)
+    assert re.findall(r"main pre \{[^}]*white-space: ([\w-]+)", page.read_text()) == ["pre-wrap"]
 
 
 def test_half_done_cleaned_and_with_names_that_are_markup(toy_copy, tmp_path):

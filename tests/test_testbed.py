@@ -244,7 +244,7 @@ def test_the_figures_say_what_the_numbers_are(frames):
 def test_rare_frames_are_shown_with_the_name_of_their_situation(frames):
     tags = np.zeros(40, SITUATIONS)
     pool = frames["pool"]
-    assert "The pool has none of the rare situations." in texts(testbed.rare_sheet(pool, tags))
+    assert "The pool has none of the rare situations." in testbed.rare_sheet(pool, tags).data
     tags["children"][[7, 30]] = True
     shown = texts(testbed.rare_sheet(pool, tags))
     assert {f"children: {pool.name[7]}", f"children: {pool.name[30]}"} <= set(shown)

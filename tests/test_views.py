@@ -4,12 +4,14 @@ import base64
 
 import numpy as np
 import pytest
+from IPython.display import Markdown
+from matplotlib.colors import to_hex
 
 from alkit.frames import Boxes
 from alkit.loop import checks, experiment, runs
 from alkit.loop.settings import read_experiment
 from alkit.pages import drawing, figures, matching
-from alkit.text import evenly
+from alkit.text import evenly, number
 
 STILLS = """
 name: stills
@@ -34,6 +36,17 @@ def stills(tmp_path_factory):
     out = runs.create(path / "out", settings, runs.ROOT / "data_catalog.yaml")
     experiment.run(out, notebooks=False)
     return out
+
+
+def drawn(figure):
+    """The colors of boxes on photographs."""
+    rectangles = [p for axes in figure.axes for p in axes.patches if axes.images]
+    return {to_hex(p.get_edgecolor()) for p in rectangles} - {to_hex("0.1")}  # their shadows
+
+
+def explained(figure):
+    keys = [key for legend in figure.legends for key in legend.get_patches()]
+    return {to_hex(key.get_facecolor()) for key in keys}
 
 
 def texts(figure):
@@ -66,14 +79,52 @@ def test_every_figure_of_a_run_with_little_to_show(stills):
             figures.mistakes,
         ):
             shown.append(view(run, 1))
+    said = [one for one in shown if isinstance(one, Markdown)]
+    assert shown[1:3] == said[:2]  # no held-out frames, so no empty figures
     for figure in shown:
+        if figure in said:
+            continue
         ((kind, data),) = figure._repr_mimebundle_().items()
         assert kind in ("image/png", "image/jpeg")
         assert 1000 < len(base64.b64decode(data)) < 500_000
         assert figure.get_suptitle()
-    assert any("names no held-out" in text for text in texts(shown[1]))
-    assert "W_l: 1.000" in texts(shown[7])
+        assert all(axes.has_data() for axes in figure.axes if axes.axison)
+        assert drawn(figure) <= explained(figure)
+    assert set().union(*(drawn(figure) for figure in shown if figure not in said))
+    assert "W_l: 1.00" in texts(shown[7])
     assert checks.selection(chance, 1).endswith("temporal rules kept")
+
+
+def test_frames_of_nearly_one_score_show_different_numbers(stills, toy_experiment, monkeypatch):
+    def nearly_one(run, cycle):
+        table = own(run, cycle)
+        return table.assign(z=np.linspace(9.31e-4, 9.38e-4, len(table)))
+
+    own = runs.Run.image_scores
+    monkeypatch.setattr(runs.Run, "image_scores", nearly_one)
+    figure = figures.image_score_ladder(runs.open_run(toy_experiment / "divergence/seed_0"), 1)
+    assert len({axes.get_title(loc="left").partition("z = ")[2] for axes in figure.axes}) == 6
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.00093812, "0.000938"),
+        (0.02, "0.0200"),
+        (0.99951, "1.00"),
+        (12.345, "12.3"),
+        (99.96, "100"),
+        (999.7, "1000"),
+        (51363.0, "51363"),
+        (-0.5, "-0.500"),
+        (0, "0.00"),
+        (np.float32(9.384e-6), "9.38e-06"),
+        (None, "undefined"),
+        (np.nan, "undefined"),
+    ],
+)
+def test_numbers_have_three_significant_digits(value, shown):
+    assert number(value) == shown
 
 
 def test_photographs_are_jpeg_and_drawings_png():
@@ -85,7 +136,7 @@ def test_photographs_are_jpeg_and_drawings_png():
 
 def test_boxes_are_drawn_where_they_are():
     axes = drawing.picture(1, "").subplots()
-    drawing.boxes(axes, [[10, 20, 30, 40]], "red", texts=["0.5"])
+    drawing.boxes(axes, [[10, 20, 30, 40]], "hit", "red", texts=["0.5"])
     # a box starts at the corner of its first pixel, whose center is at a whole number
     assert {patch.get_bbox().bounds for patch in axes.patches} == {(9.5, 19.5, 30, 40)}
     assert [text.get_text() for text in axes.texts] == ["0.5"]
@@ -93,7 +144,7 @@ def test_boxes_are_drawn_where_they_are():
 
 def test_an_untrained_detector_is_not_drawn_in_full():
     axes = drawing.picture(1, "").subplots()
-    drawing.boxes(axes, np.ones((1000, 4)), "red", dashed=True)
+    drawing.boxes(axes, np.ones((1000, 4)), "hit", "red", dashed=True)
     assert len(axes.patches) == drawing.MOST_BOXES
 
 

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from alkit.data.project import located, portable
@@ -12,6 +13,7 @@ from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked
 from alkit.loop.task import Task
+from alkit.text import number
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
 
@@ -90,7 +92,7 @@ def _branches_of(out: Path) -> list:
 
 
 def format_diff(first, second) -> str:
-    """Two runs side by side: settings, code, environment, and the overlap of their selections."""
+    """Two runs side by side: what they are made from, and how alike they rank and choose."""
     a, b = (open_run(Path(folder).resolve()) for folder in (first, second))
     one, two = _made_from(a), _made_from(b)
     names = [name for name in one | two if one.get(name) != two.get(name)]
@@ -129,7 +131,20 @@ def _selections(a: Run, b: Run) -> list:
             f"cycle {cycle}: {len(one & two)} of {len(one)} and {len(two)} chosen frames in both; "
             f"{len(union_a & union_b)} of {len(union_a)} and {len(union_b)} so far"
         )
+        lines.append(f"  rank correlation (Spearman): {_correlation(a, b, cycle)}")
     return lines or ["no cycle that both have selected"]
+
+
+def _correlation(a: Run, b: Run, cycle: int) -> str:
+    """Of z, and of what frames were ranked by, over the frames that both scored."""
+    if without := [run.strategy_name for run in (a, b) if run.strategy.score is None]:
+        return f"none, {without[0]} scores no frames"
+    tables = [run.image_scores(cycle).set_index("name") for run in (a, b)]
+    for run, table in zip((a, b), tables, strict=True):
+        table["ranks"] = np.array(run.selection(cycle)["ranked_by"], float)[table["position"]]
+    one, two = (t[["z", "ranks"]] for t in tables[0].align(tables[1], "inner", axis=0))
+    z, ranked = (number(one[k].rank().corr(two[k].rank())) for k in one)
+    return f"z {z}, what frames were ranked by {ranked}, over {len(one)} frames that both scored"
 
 
 def clean(out: Path, delete: bool = False) -> str:

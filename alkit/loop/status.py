@@ -4,10 +4,13 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
 from alkit.loop.jsonfile import read_json
+from alkit.loop.settings import Experiment
+from alkit.text import number
 
 
 def table(out: Path) -> pd.DataFrame:
@@ -43,8 +46,8 @@ def _labels_wanted(task: Task) -> str:
     return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
-def format_status(out: Path) -> str:
-    """The tables that `alkit status` prints: steps by cycle, and the ledger."""
+def format_status(out: Path, results: bool = True) -> str:
+    """The tables that `alkit status` prints: steps by cycle, and with `results` the ledger."""
     states = table(out)
     lines = [f"{out.name}: {(states.state == 'complete').sum()} of {len(states)} steps complete"]
     marks = {"waiting": "·", "running": "…", "interrupted": "!", "stale": "?"}
@@ -67,13 +70,22 @@ def format_status(out: Path) -> str:
         first, more = own.iloc[0], f" and {len(own) - 1} more" if len(own) > 1 else ""
         lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
     try:
-        results = ledger(out)
+        found = ledger(out) if results else ()
     except runs.DamagedStep as error:
         return "\n".join([*lines, "", f"no results: {error}"])
-    if len(results):
-        narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])
-        lines += ["", narrow.round(3).to_string(index=False)]
+    if len(found):
+        narrow = found.drop(columns=[name for name in found if name.startswith("AP ")])
+        lines += ["", narrow.to_string(index=False, float_format=number)]
     return "\n".join(lines)
+
+
+def about(run) -> str:
+    """What a page begins with: the settings of the experiment of a run, given by its folder; of a
+    branch also those of the cycles that it took over."""
+    settings = runs.open_run(run).settings
+    shown = [key for key in (*Experiment.model_fields, "earlier") if settings.get(key)]
+    style = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 100}
+    return yaml.safe_dump({key: settings[key] for key in shown}, **style)
 
 
 def print_status(out: Path):
@@ -89,7 +101,7 @@ def print_status(out: Path):
         if len(results):
             by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
             columns[folder.name] = by.mean()
-    table = pd.DataFrame(columns).round(3).to_string()
+    table = pd.DataFrame(columns).to_string(float_format=number)
     said = f"miss rate at FPPI 1, mean over seeds\n{table}"
     print(said if columns else "no cycle is evaluated yet")
 

@@ -10,11 +10,13 @@ import textwrap
 import matplotlib
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from alkit.pages import matching
 from alkit.pages.matching import LTWH
+from alkit.text import number
 
 # The colors of Okabe and Ito, which people with color blindness can tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
@@ -51,11 +53,9 @@ def picture(height: float, title: str, caption: str = "") -> Picture:
     return figure
 
 
-def say(axes, text: str):
-    """Empty axes with a sentence in the middle, where there is nothing to draw."""
-    axes.set_axis_off()
-    middle = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, textwrap.fill(text, 60), color="0.4", **middle)
+def say(title: str, text: str) -> Markdown:
+    """A sentence in the place of a figure that would be empty."""
+    return Markdown(f"**{title}.** {text}")
 
 
 def tidy(axes, title="", x="", y="", whole=""):
@@ -85,9 +85,9 @@ def photograph(axes, image: np.ndarray, title: str = "", layers=()):
         boxes(axes, *layer)
 
 
-def boxes(axes, ltwh, color, dashed=False, texts=()):
+def boxes(axes, ltwh, kind, color, dashed=False, texts=()):
     """Boxes (n, 4) [left, top, width, height] in pixels with a short text at each where given; the
-    first `MOST_BOXES`, since an untrained detector finds hundreds."""
+    first `MOST_BOXES`, since an untrained detector finds hundreds. `kind` is for a legend."""
     corner = np.reshape(ltwh, (-1, 4))[:MOST_BOXES] - (0.5, 0.5, 0, 0)
     edges = [(1.0, color, (0, (3, 2)))] if dashed else [(2.4, "0.1", "-"), (1.3, color, "-")]
     for box in corner:
@@ -105,9 +105,15 @@ def layers(own: pd.DataFrame) -> list:
     colors, as `boxes` draws them."""
     drawn = []
     for kind, rows in own.groupby("kind", sort=False):
-        texts = [f"{score:.2f}" for score in rows["score"].dropna()]
-        drawn.append((rows[LTWH], matching.COLORS[kind], kind == matching.IGNORED, texts))
+        texts = [*map(number, rows["score"].dropna())]
+        drawn.append((rows[LTWH], kind, matching.COLORS[kind], kind == matching.IGNORED, texts))
     return drawn
+
+
+def legend(colors: dict) -> str:
+    """What `colors`, by words, stand for, as HTML."""
+    key = '<span style="background: #555; color: {}">&nbsp;■&nbsp;</span>&nbsp;{}'
+    return "&emsp;".join(key.format(color, words) for words, color in colors.items())
 
 
 def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:
@@ -121,14 +127,15 @@ def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.nd
 
 
 def contact_sheet(items, columns, title, caption, empty):
-    """A figure of photographs, `items` as `photograph` takes them; or the sentence `empty` if there
-    are none."""
-    rows = max(1, -(-len(items) // columns))
-    ratio = items[0][0].shape[0] / items[0][0].shape[1] if items else 0.15
-    figure = picture(rows * (WIDTH / columns * ratio + 0.16) + 0.7, title, caption)
+    """A figure of photographs, `items` as `photograph` takes them, with a legend of their boxes; or
+    the sentence `empty` if there are none."""
     if not items:
-        say(figure.subplots(), empty)
-        return figure
+        return say(title, empty)
+    rows, ratio = -(-len(items) // columns), items[0][0].shape[0] / items[0][0].shape[1]
+    figure = picture(rows * (WIDTH / columns * ratio + 0.16) + 0.7, title, caption)
+    colors = {k[1]: k[2] for item in items for own in item[2:] for k in own if len(k[0])}
+    keys = [Patch(facecolor=colors[kind], edgecolor="0.2", label=kind) for kind in colors]
+    figure.legend(handles=keys, loc="outside upper right", ncols=3, fontsize=8, frameon=False)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, item in zip(grid, items, strict=False):
         photograph(axes, *item)
@@ -178,13 +185,8 @@ def miss_rates(title: str, caption: str, curves: list) -> Picture:
     axes.axvline(1, color="0.75", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
     for name, result, style in curves:
         x, y = np.maximum([0, *result["fppi"]], 1e-3), np.maximum([1, *result["miss_rate"]], 5e-3)
-        label = f"{name}: {rate(result['miss_rate_at_1'])}"
+        label = f"{name}: {number(result['miss_rate_at_1'])}"
         axes.plot(x, y, drawstyle="steps-post", label=label, **style)
     right = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
     axes.legend(title="miss rate at FPPI 1", fontsize=8, title_fontsize=8, **right)
     return figure
-
-
-def rate(value) -> str:
-    """A rate in words."""
-    return "undefined" if value is None or np.isnan(value) else f"{value:.3f}"

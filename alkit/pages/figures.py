@@ -12,8 +12,8 @@ import numpy as np
 from alkit import prediction
 from alkit.loop.labels import labeled_frames
 from alkit.pages import drawing, matching
-from alkit.pages.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY, rate
-from alkit.text import evenly
+from alkit.pages.drawing import BLACK, BLUE, GRAY, GREEN, RED, SKY
+from alkit.text import evenly, number
 from alkit.training import load_weights
 
 SHOWN = 12  # frames of a contact sheet
@@ -56,7 +56,7 @@ def detections(run, count: int = 3):
     """W_l's detections on a few held-out frames, evenly chosen among those with a pedestrian."""
     title = "W_l's detections on held-out frames"
     if run.experiment.held_out is None:
-        return drawing.contact_sheet([], 1, title, "", NO_HELD_OUT)
+        return drawing.say(title, NO_HELD_OUT)
     frames, numbers = run.frames("held_out"), run.numbers(0)
     detector = load_weights(run.weights(0), numbers)
     sample = [i for i in evenly(len(frames), SAMPLED) if not np.all(frames.boxes[i].ignore)]
@@ -68,9 +68,7 @@ def detections(run, count: int = 3):
         own = matching.match({i: found}, {i: frames.boxes[i]}, np.inf if limit is None else limit)
         items.append((image, frames.name[i], drawing.layers(own)))
     caption = (
-        "Detections with the score that gives FPPI 1 or more: green hits, orange false ones. "
-        "Labeled pedestrians: green where found, red where missed. Frames evenly chosen among "
-        "those with a pedestrian."
+        "Detections from the score of FPPI 1; frames evenly chosen of those with a pedestrian."
     )
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
 
@@ -83,8 +81,7 @@ def predictions(run, cycle: int, count: int = 2):
     found = matching.by_image(run.detections(cycle, "pool"))
     caption = (
         "Probabilities of the five default boxes (height × width) at every pixel, from 0 (black) "
-        f"to 1 (yellow); orange: detections. Frames: the most confident detections, of "
-        f"{count} sequences where there are any."
+        f"to 1 (yellow). Frames: the most confident detections, of at most {count} sequences."
     )
     items = []
     for k in confident(found, positions, pool.sequence, count):
@@ -95,7 +92,7 @@ def predictions(run, cycle: int, count: int = 2):
         coarse, fine = part[prediction.COARSE].values, part[prediction.FINE].values
         for level, plane in enumerate(prediction.probabilities(coarse, fine, numbers)):
             box = [f"{numbers.scale * side:.0f}" for side in numbers.default_boxes[level]]
-            name = f"{LEVELS[level]}, {'×'.join(box)} pixels: highest {plane.max():.2f}"
+            name = f"{LEVELS[level]}, {'×'.join(box)} pixels: highest {number(plane.max())}"
             items.append((plane, name))
     title = f"Step 1, cycle {cycle}: dense predictions"
     return drawing.contact_sheet(items, 3, title, caption, NONE_LEFT)
@@ -121,7 +118,7 @@ def score_maps(run, cycle: int, count: int = 3):
     best = np.argsort(-mean, kind="stable")[:count].tolist()
     highest = float(sample[best].max(initial=0)) or 1.0
     caption = (
-        f"Score of every pixel ({run.strategy.score}), clear at 0, brightest at {highest:.3g} "
+        f"Score of every pixel ({run.strategy.score}), clear at 0, brightest at {number(highest)} "
         f"nats. Frames: those of the highest mean score among {len(looked)} of the "
         f"{len(positions)} unlabeled frames, evenly chosen."
     )
@@ -130,7 +127,7 @@ def score_maps(run, cycle: int, count: int = 3):
     for k in best:
         position = int(positions[looked[k]])
         image = pool.images(position)
-        images.append((image, f"{pool.name[position]}   mean {mean[k]:.4f} nats"))
+        images.append((image, f"{pool.name[position]}   mean {number(mean[k])} nats"))
         overlays.append((drawing.under_scores(image, sample[k], highest),))
     title = f"Step 2, cycle {cycle}: where the predictions diverge"
     return drawing.contact_sheet(images + overlays, max(1, len(best)), title, caption, NONE_LEFT)
@@ -139,6 +136,8 @@ def score_maps(run, cycle: int, count: int = 3):
 def image_scores(run, cycle: int):
     """The distribution of z and its course over the pool."""
     table, pool = run.image_scores(cycle), run.frames("pool")
+    if table.empty:
+        return drawing.say("Image scores", NONE_LEFT)
     z = table.set_index("position")["z"].reindex(range(len(pool)))
     caption = (
         f"Image score z (Eq. 5) of {len(table)} unlabeled frames. Right: in the order of the pool, "
@@ -148,7 +147,7 @@ def image_scores(run, cycle: int):
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.4))
     drawing.tidy(left, "Distribution", "z (nats)", "frames")
     left.hist(table["z"], bins=min(40, max(5, len(table) // 5)), color=BLUE)
-    drawing.tidy(right, "", "position in the pool", "z (nats)")
+    drawing.tidy(right, "", "position in the pool", "z (nats)", whole="x")
     drawing.timeline(right, z, pool.sequence, BLUE)
     return figure
 
@@ -161,7 +160,7 @@ def image_score_ladder(run, cycle: int, count: int = 6):
     for rank in evenly(len(table), count):
         row = table.iloc[rank]
         image = pool.images(int(row["position"]))
-        items.append((image, f"rank {rank + 1}: z = {row['z']:.4f} nat"))
+        items.append((image, f"rank {rank + 1}: z = {number(row['z'])} nats"))
     caption = "Frames at even ranks of z, from the highest to the lowest."
     title = f"Step 3, cycle {cycle}: what high and low scores look like"
     return drawing.contact_sheet(items, 6, title, caption, NONE_LEFT)
@@ -189,7 +188,7 @@ def selection(run, cycle: int):
     )
     axes = figure.subplots()
     what = "what is ranked by (nats)" if scored else "random number"
-    drawing.tidy(axes, "", "position in the pool", what)
+    drawing.tidy(axes, "", "position in the pool", what, whole="x")
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
     for name, (color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
@@ -209,9 +208,9 @@ def chosen_frames(run, cycle: int):
     pool = run.frames("pool").unlabeled()
     items = []
     for rank, frame in enumerate(chosen[:SHOWN], 1):
-        score = "" if run.strategy.score is None else f"  {frame['ranked_by']:.4f}"
+        score = "" if run.strategy.score is None else f": {number(frame['ranked_by'])} nats"
         items.append((pool.images(frame["position"]), f"{rank}. {frame['name']}{score}"))
-    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen, with their score."
+    caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen."
     title = f"Step 4, cycle {cycle}: the frames to label"
     return drawing.contact_sheet(items, 4, title, caption, "No frame could be chosen.")
 
@@ -227,10 +226,7 @@ def labels(run, cycle: int):
         name = f"{frames.name[k]}: {len(own) - ignored}" + f" + {ignored} ignored" * (ignored > 0)
         matched = matching.match({k: None}, {k: own}, 0)
         items.append((frames.images(k), name, drawing.layers(matched)))
-    caption = (
-        f"{len(items)} of {len(frames)} labeled frames. Blue: pedestrians; white, dashed: boxes "
-        "to ignore, neither a pedestrian to learn nor background."
-    )
+    caption = f"{len(items)} of {len(frames)} labeled frames; boxes to ignore teach nothing."
     title = f"Step 5, cycle {cycle}: what the {given['info'].get('source', 'annotator')} says"
     return drawing.contact_sheet(items, 3, title, caption, "No frame was labeled.")
 
@@ -243,10 +239,13 @@ def label_counts(run, cycle: int):
     empty = sum(n == 0 for n in counts)
     caption = (
         f"{len(counts)} frames, {empty} of them empty; {len(real)} pedestrians; estimated "
-        f"{given['info'].get('labeling_seconds', 0) / 3600:.2f} h of labeling. Lines: heights of "
-        "the default boxes."
+        f"{number(given['info'].get('labeling_seconds', 0) / 3600)} h of labeling. Lines: heights "
+        "of the default boxes."
     )
-    figure = drawing.picture(2.9, f"Step 5, cycle {cycle}: what was gained", caption)
+    title = f"Step 5, cycle {cycle}: what was gained"
+    if not real:
+        return drawing.say(title, f"No pedestrian in {len(counts)} labeled frames.")
+    figure = drawing.picture(2.9, title, caption)
     left, right = figure.subplots(1, 2)
     drawing.tidy(left, "Pedestrians in a frame", "pedestrians", "frames", whole="xy")
     left.hist(counts, bins=np.arange(-0.5, max([*counts, 3]) + 1), color=GREEN, rwidth=0.85)
@@ -271,8 +270,9 @@ def curves(run, cycle: int):
         f"{last['dataset']}: {last['images']} images, {last['boxes']} pedestrians, protocol "
         f"{last['protocol']}. Labeled so far: {labeled['images']} images with "
         f"{labeled['pedestrians']} pedestrians, an estimated "
-        f"{labeled['labeling_seconds'] / 3600:.2f} h. Log-average miss rate: {rate(last['lamr'])}. "
-        f"AP at IoU 0.5: {rate(last['ap50'])}, at IoU 0.5:0.95: {rate(last['ap'])}."
+        f"{number(labeled['labeling_seconds'] / 3600)} h. Log-average miss rate: "
+        f"{number(last['lamr'])}. AP at IoU 0.5: {number(last['ap50'])}, at IoU 0.5:0.95: "
+        f"{number(last['ap'])}."
     )
     name = "W_l" if cycle == 0 else f"{run.strategy_name}, cycle {cycle}"
     return _curves(f"Step 7: miss rate of {name}", caption, found)
@@ -282,7 +282,7 @@ def held_out(run):
     """Miss rate of W_l on held-out frames of X_l's own domain."""
     result, title = run.held_out(), "W_l on held-out frames of its own domain"
     if not result:
-        return drawing.contact_sheet([], 1, title, "", NO_HELD_OUT)
+        return drawing.say(title, NO_HELD_OUT)
     caption = f"{result['dataset']}: {result['images']} images, {result['boxes']} pedestrians."
     return _curves(title, caption, {0: result})
 
@@ -315,10 +315,9 @@ def mistakes(run, cycle: int, count: int = 6):
         (frames.images(i), f"{frames.name[i]}: {words}", drawing.layers(own))
         for _, i, words, own in mistakes[:count]
     ]
-    at = "there are none" if limit is None else f"of score ≥ {limit:.2f}, which gives FPPI 1"
+    at = "there are none" if limit is None else f"of score ≥ {number(limit)}, which gives FPPI 1"
     caption = (
-        f"Detections: {at}. Red: missed pedestrians; orange: false detections; green: hits and "
-        f"the boxes hit. The frames with most mistakes among {len(looked)} of {len(frames)} "
+        f"Detections: {at}. The frames with most mistakes among {len(looked)} of {len(frames)} "
         "test frames, evenly chosen."
     )
     title = f"Step 7, cycle {cycle}: what the detector gets wrong"

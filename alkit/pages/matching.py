@@ -6,10 +6,10 @@ import pandas as pd
 from alkit.evaluation import hits
 from alkit.protocols import PROTOCOLS, Detections, GroundTruth
 
-HIT, FALSE, ABSORBED = "hit", "false", "absorbed"  # a detection; absorbed by an ignore box
-UNKNOWN = ""  # a detection where no boxes are known
-FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # a labeled box
-UNSEEN = "labeled"  # a labeled box in a frame where nothing was predicted
+HIT, FALSE, ABSORBED = "hit", "false detection", "detection on a box to ignore"
+UNKNOWN = "detection"  # where no boxes are known
+FOUND, MISSED, IGNORED = "pedestrian found", "missed pedestrian", "box to ignore"  # labeled
+UNSEEN = "labeled pedestrian"  # in a frame where nothing was predicted
 COLORS = {  # bright enough for the night
     HIT: "#2bd99a",
     FALSE: "#ffb000",

@@ -19,7 +19,7 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>main { max-width: 1100px; margin: 0 auto; }
-main pre { white-space: pre !important; overflow-x: auto; }</style>{% endblock %}"""
+main pre { white-space: pre-wrap !important; word-break: normal; }</style>{% endblock %}"""
 PICTURES = 300  # chosen frames of all cycles together: the file stays below 10 MB
 MOST = 48  # chosen frames of one cycle
 
@@ -95,8 +95,9 @@ def gallery(out: Path):
     tasks = [t for t in tasks if records.read(t.run, t.cycle, "4_select")]
     most = max(1, min(MOST, PICTURES // max(1, len(tasks))))
     few = max(1, most // 4)
+    key = drawing.legend({kind: matching.COLORS[kind] for kind in galleries.DRAWN})
     for task in tasks:
-        yield HTML(f"<h3>{escape(task.run.strategy_name)}, cycle {task.cycle}</h3>")
+        yield HTML(f"<h3>{escape(task.run.strategy_name)}, cycle {task.cycle}</h3>{key}")
         try:
             yield figures.selection(task.run, task.cycle)
             cycle = Cycle(task.run, task.cycle)
@@ -113,4 +114,4 @@ def gallery(out: Path):
 
 def _shown(title: str, gallery: tuple) -> HTML:
     items, said = gallery
-    return HTML(f"<p><b>{title}.</b> {escape(said)}</p>{galleries.html(items)}")
+    return HTML(f"<p><b>{title}.</b> {escape(said)}</p>{galleries.html(items) if items else ''}")

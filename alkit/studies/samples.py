@@ -26,10 +26,9 @@ def sizes(surveys: list[Survey]):
     )
     surveys = [found for found in surveys if len(found.sizes)]
     title = "Sizes and shapes of the labeled boxes"
-    figure = drawing.picture(0.9 + 1.9 * max(len(surveys), 1), title, caption)
     if not surveys:
-        drawing.say(figure.subplots(), "There are no labeled boxes.")
-        return figure
+        return drawing.say(title, "There are no labeled boxes.")
+    figure = drawing.picture(0.9 + 1.9 * len(surveys), title, caption)
     for row, found in zip(figure.subplots(len(surveys), 2, squeeze=False), surveys, strict=True):
         heights, widths = np.maximum(found.sizes, 1.0).T
         rule = found.entry.filter
@@ -66,9 +65,8 @@ def samples(found: Survey, count: int = 6, empty: bool = False):
             items.append(sample(frames, among[k], frames.name[among[k]]))
     where = f"the {len(labeled)} with a pedestrian" if len(labeled) else "all"
     caption = (
-        f"{len(items)} of {len(frames)} frames, evenly chosen among {where}. Green: pedestrians; "
-        f"orange: boxes to ignore; dashed: the visible part, where it is less than {WHOLE:.0%} of "
-        "the box."
+        f"{len(items)} of {len(frames)} frames, evenly chosen among {where}. Visible parts are "
+        f"drawn where they are less than {WHOLE:.0%} of the box."
     )
     title, none = f"Samples of {found.name}", "The images are not here."
     return drawing.contact_sheet(items, COLUMNS, title, caption, none)
@@ -80,6 +78,7 @@ def sample(frames: FrameSet, i: int, title: str):
     boxes = NO_BOXES if frames.boxes is None else frames.boxes[i]
     whole, seen = boxes.ltwh[:, 2:].prod(axis=1), boxes.visible[:, 2:].prod(axis=1)
     partly = boxes.visible[(seen > 0) & (seen < WHOLE * whole)]
-    layers = [(boxes.ltwh[boxes.ignore], FOUND), (boxes.ltwh[~boxes.ignore], TRUTH)]
+    layers = [(boxes.ltwh[boxes.ignore], "box to ignore", FOUND)]
+    layers += [(boxes.ltwh[~boxes.ignore], "pedestrian", TRUTH)]
     title = title if len(title) <= 40 else title.rsplit("/", 1)[-1][-40:]
-    return frames.images(i), title, [*layers, (partly, "white", True)]
+    return frames.images(i), title, [*layers, (partly, "visible part", "white", True)]

@@ -19,6 +19,7 @@ from alkit.loop.runs import Run
 from alkit.pages import matching
 from alkit.selection import Reason
 from alkit.strategies import timeline
+from alkit.text import number
 
 HERE = {"scheduler": "synchronous"}  # one chunk is read sooner without Dask's threads
 
@@ -216,9 +217,9 @@ class Cycle:
         if self.pool.sequence is not None:
             words.append(f"sequence {escape(row['sequence'])}, frame {row['frame']:g}")
         if np.isfinite(row["z"]):
-            words.append(f"z {row['z']:.5f} nats")
+            words.append(f"z {number(row['z'])} nats")
         if self.scored and np.isfinite(row["ranked_by"]):
-            words.append(f"ranked by {row['ranked_by']:.5f} nats")
+            words.append(f"ranked by {number(row['ranked_by'])} nats")
         words.append(escape(self.reason(position)))
         if said:
             words.append(f"<i>{escape(said)}</i>")

@@ -13,6 +13,7 @@ from alkit.frames import fit_factor
 from alkit.pages import drawing, matching
 from alkit.pages.explorer.cycle import Cycle, Unavailable, frames
 from alkit.pages.matching import LTWH
+from alkit.text import number
 
 SHOWN = 24  # pictures on one page
 NEAREST = 6  # labeled frames
@@ -102,10 +103,10 @@ def tiles(cycle: Cycle, name: str, matched: pd.DataFrame | None = None) -> tuple
         image = cycle.pool.images(position)[y : bottom + region, x : right + region].copy()
         _draw(image, [[left - x, top - y, right - left, bottom - top]], "white")
         text = f"{cycle.table['name'][position]}, row {row}, column {column}"
-        mark = f"{score:.4f} nats"
+        mark = f"{number(score)} nats"
         items.append({"position": position, "image": jpeg(image), "mark": mark, "text": text})
     what = "all regions" if kind is None else f"regions with the center of a {name[7:]}"
-    return items, f"The highest scores of {what} in the cycle, with one region around each."
+    return items, f"The highest scores of {what} in the cycle (white), with one region around."
 
 
 def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
@@ -137,11 +138,11 @@ def blind_spots(cycle: Cycle, matched: pd.DataFrame, limit: float, most: int = S
     found = cycle.table[["z"]].assign(missed=missed).dropna()
     found = found.sort_values(["missed", "z"], ascending=[False, True])
     return [
-        item(cycle, p, limit, f"{n:.0f} missed, z {z:.5f} nats")
+        item(cycle, p, limit, f"{n:.0f} missed, z {number(z)} nats")
         for p, z, n in found.head(most).itertuples()
     ], (
-        f"{len(found)} frames with missed pedestrians, at detections from score {limit:.2f}: the "
-        "most missed first, the lowest z first among equals."
+        f"{len(found)} frames with missed pedestrians, at detections from score {number(limit)}: "
+        "the most missed first, the lowest z first among equals."
     )
 
 

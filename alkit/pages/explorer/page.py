@@ -14,7 +14,7 @@ from alkit.pages import matching, serving
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.controls import NOTHING, Controls, Gallery, Keys
 from alkit.pages.explorer.cycle import Cycle, Unavailable
-from alkit.pages.explorer.plots import DEFAULTS, WIDE, FrameView, Timeline, picture, words
+from alkit.pages.explorer.plots import DEFAULTS, LEGEND, WIDE, FrameView, Timeline, picture, words
 from alkit.pages.explorer.trial import Slices, Trials
 
 TICK = 200  # milliseconds between two slices of work
@@ -263,6 +263,7 @@ class Explorer:
             pn.FlexBox(*place, pn.Column(pn.Spacer(height=22), keys)),
             pn.pane.Bokeh(self.timeline.figure, **WIDE),
             pn.FlexBox(*look, pn.Column(pn.Spacer(height=14), c.boxes)),
+            words("legend", LEGEND),
             pn.Row(*frames, pn.Column(title, *sliders, *files, self.link_words, width=270), **WIDE),
             pn.Column(pn.Row(c.gallery, c.sheet), self.gallery_words, self.gallery, **WIDE),
         ]

@@ -19,6 +19,7 @@ from alkit.pages.drawing import BLACK, BLUE, GREEN, RED, SKY
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.figures import LEVELS
 from alkit.selection import Reason
+from alkit.text import number
 
 OPACITY = np.clip(np.sqrt(np.linspace(0, 1, 256)) * 1.1, 0, 1)  # clear at the lower end
 PALETTES = {
@@ -29,6 +30,8 @@ PALETTES = {
     if name in ("Inferno", "Viridis", "Cividis", "Turbo")
 }
 LAYERS = ("score", "regions", "divergence", "entropy", *LEVELS, "none")
+OF_LEVELS = {f"default box of {k}": drawing.COLORS[i] for i, k in enumerate(LEVELS)}
+LEGEND = drawing.legend(matching.COLORS | OF_LEVELS)
 DETECTIONS, LABELS, DEFAULTS = BOXES = "detections", "labeled boxes", "default boxes at a click"
 CLEAR = (0, 0, 0, 0)
 WIDE = {"sizing_mode": "stretch_width"}
@@ -83,9 +86,9 @@ def picture(controls, cycle: Cycle, position: int) -> drawing.Picture:
     """What is shown of a frame as a Matplotlib figure, for a file. Raises Unavailable."""
     image, name = cycle.pool.images(position), cycle.table["name"][position]
     caption = f"{controls.run.value}, cycle {cycle.number}; {cycle.reason(position)}."
-    drawn = drawing.picture(8.2 * image.shape[0] / image.shape[1] + 0.9, name, caption)
-    axes = drawn.subplots()
-    drawing.photograph(axes, image, layers=drawing.layers(seen(controls, cycle, position)))
+    items = [(image, "", drawing.layers(seen(controls, cycle, position)))]
+    drawn = drawing.contact_sheet(items, 1, name, caption, "")
+    (axes,) = drawn.axes
     if controls.layer.value != "none":
         _, _, shown, high, title = maps(controls, cycle, position, controls.radius.value)
         shown = np.ma.masked_less_equal(np.nan_to_num(shown), controls.threshold.value * high)
@@ -132,11 +135,12 @@ class FrameView:
             self.figure.quad(*SIDES, source=_empty(*SIDES, "color", "what"), **LINES | style)
             for style in ({"line_width": 2.5, "line_dash": [6, 4]}, {}, {})
         ]
-        lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{0.00000}")]
-        lines += [("score", "@score{0.00000} nats")]
-        lines += [(level, f"@p{k}{{0.0000}}") for k, level in enumerate(LEVELS, 1)]
+        lines = [("pixel", "x $x{0}, y $y{0}"), ("shown", "@map{%.3g}")]
+        lines += [("score", "@score{%.3g} nats")]
+        lines += [(level, f"@p{k}{{%.3g}}") for k, level in enumerate(LEVELS, 1)]
+        digits = {f"@{name}": "printf" for name in names}
         self.figure.add_tools(
-            HoverTool(renderers=[self.map], tooltips=lines),
+            HoverTool(renderers=[self.map], tooltips=lines, formatters=digits),
             HoverTool(renderers=boxes, tooltips=[("box", "@what")]),
         )
 
@@ -157,10 +161,9 @@ class FrameView:
         rgba[..., :3] = image
         self.image.data_source.data = {"image": [rgba.view(np.uint32)[..., 0]]}
         own = seen(controls, cycle, position)
-        kind, found = own["kind"].replace("", "unmatched"), own["score"].notna()
-        detection = "detection, " + kind + own["score"].map(", score {:.3f}".format)
-        what = detection.where(found, "labeled, " + kind)
-        own = own.assign(what=what, color=own["kind"].map(matching.COLORS))
+        kind, found = own["kind"], own["score"].notna()
+        what = kind.where(~found, kind + ", score " + own["score"].map(number))
+        own = own.assign(what=what, color=kind.map(matching.COLORS))
         _put(self.detections, own[found])
         _put(self.labels, own[~found])
         _put(self.defaults, own[:0])

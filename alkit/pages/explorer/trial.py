@@ -7,6 +7,7 @@ import numpy as np
 
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.strategies import ranked_by, selected
+from alkit.text import number
 
 
 class Slices:
@@ -79,7 +80,7 @@ def sentence(cycle: Cycle, position: int, z: np.ndarray, now: int, later: int) -
     name = selection.names[int(selection.reason[position])].lower().replace("_", " ")
     kept = np.isin(cycle.chosen, selection.indices).sum()
     return (
-        f"With these numbers: z {z[position]:.5f} nats, ranked by {ranked[position]:.5f}, rank "
-        f"{rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames would be "
+        f"With these numbers: z {number(z[position])} nats, ranked by {number(ranked[position])}, "
+        f"rank {rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames would be "
         "chosen."
     )

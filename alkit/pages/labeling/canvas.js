@@ -15,7 +15,7 @@ const STYLE = `
   .done { background: #c9f0e0; }
   .space { flex: 1; }
   .saved { color: #00734f; } .lost { color: #c00; font-weight: bold; }
-  .swatch { display: inline-block; width: 10px; height: 10px; margin-right: 5px; }
+  .swatch { display: inline-block; width: 9px; height: 9px; margin-right: 5px; border: 1px solid; }
   svg { width: 100%; max-height: 72vh; background: #333; cursor: crosshair; touch-action: none;
     display: block; user-select: none; }
   svg g { filter: drop-shadow(0 0 1px #000); }

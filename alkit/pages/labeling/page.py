@@ -50,7 +50,7 @@ class Canvas(JSComponent):
         answer = self._session.answer(position)
         image = task.frames.images(position)
         scored = task.run.strategy.score is not None
-        about = f"ranked by {record['ranked_by']:.4g} nats" if scored else "chosen at random"
+        about = f"ranked by {record['ranked_by']:.3g} nats" if scored else "chosen at random"
         self.param.update(
             done=self._finished(),
             frame={
