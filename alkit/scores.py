@@ -35,15 +35,13 @@ def divergence(p, radius: int = 9):
     float32 levels agree with the exact score to 5e-6 at worst (where every level is within 1e-7 of
     1; else to about 1e-6), float64 to 1e-12.
 
-    `radius` is in pixels; a ValueError says that it is negative or not a whole number.
+    `radius` is in pixels of the map; a ValueError says that it is negative or not a whole number.
 
     >>> p = np.array([[[0.0, 1.0, 1.0]]])  # one level of one row
     >>> divergence(p, radius=1).round(4)  # the windows' means are 1/2, 2/3 and 1
     array([[0.6931, 0.6365, 0.    ]])
     """
-    radius = whole(radius, "radius")
-
-    return _scored(partial(_by_bands, _divergence, radius), p, ("level", "y", "x"))
+    return _scored(partial(_by_bands, _divergence, whole(radius, "radius")), p, ("level", "y", "x"))
 
 
 def entropy(p):
@@ -110,8 +108,7 @@ def _by_bands(kernel, radius, maps, s):
 
 @cache
 def _compiled(kernel):
-    """Nothing is fused or ordered anew, so that all processors give the same bits. Other processes
-    find the code in `__pycache__` or in the user's cache."""
+    """No operations are fused or ordered anew: all processors give the same bits."""
     from numba import njit  # takes longer than all of this module: not before the first score
     from numba.extending import register_jitable
 
@@ -119,7 +116,7 @@ def _compiled(kernel):
     for function in (_entropy, _add_entropy, _log):
         register_jitable(**options)(function)
     try:
-        return njit(cache=True, **options)(kernel)
+        return njit(cache=True, **options)(kernel)  # in __pycache__, else in the user's cache
     except RuntimeError:  # there is no folder that can be written
         return njit(**options)(kernel)
 
@@ -127,30 +124,28 @@ def _compiled(kernel):
 def _divergence(radius, p, first, s):
     """s (row, x) of the image's rows from `first` on, in one pass over p (level, y, x)."""
     levels, height, width = p.shape
-    # A window wider than the map sees all of it, wherever it is centered.
-    ry, rx = min(radius, height - 1), min(radius, width - 1)
-    n, top, end = 2 * rx + 1, max(first - ry, 0), first + len(s)
-    h = np.empty((min(end + ry, height) - top, width), s.dtype)  # Σ H(p), from row `top` on
+    n, top, end = 2 * radius + 1, max(first - radius, 0), first + len(s)
+    h = np.empty((min(end + radius, height) - top, width), s.dtype)  # Σ H(p), from row `top` on
     good, s[:] = _entropy(0, p, top, h), 0
-    columns = np.zeros((levels + 1, n + width + rx))  # sums over the window's rows, amid zeros
-    means, x = np.empty(rx + width), np.arange(-rx, width)
-    across = np.minimum(x + rx, width - 1) - np.maximum(x - rx, 0) + 1  # pixels inside
-    for y in range(top - ry, end):
-        for row, sign in ((y + ry, 1), (y - ry - 1, -1)):  # one comes in, one leaves
+    columns = np.zeros((levels + 1, n + width + radius))  # sums over the window's rows, amid zeros
+    means, x = np.empty(radius + width), np.arange(-radius, width)
+    across = np.minimum(x + radius, width - 1) - np.maximum(x - radius, 0) + 1  # pixels inside
+    for y in range(top - radius, end):
+        for row, sign in ((y + radius, 1), (y - radius - 1, -1)):  # one comes in, one leaves
             for k in range(levels + 1 if top <= row < height else 0):
                 values, column = p[k, row] if k < levels else h[row - top], columns[k, n:]
                 for i in range(width):
                     column[i] += sign * values[i]
-        share = 1 / (across * (min(y + ry, height - 1) - max(y - ry, 0) + 1))
+        share = 1 / (across * (min(y + radius, height - 1) - max(y - radius, 0) + 1))
         for k in range(levels + 1 if y >= first else 0):
             total, column, ahead = 0.0, columns[k], columns[k, n:]
-            for i in range(rx + width):  # the window slides in from the left
+            for i in range(radius + width):  # the window slides in from the left
                 total += ahead[i] - column[i]
                 means[i] = total * share[i]
             if k < levels:
-                _add_entropy(means[rx:], s[y - first])  # H(p̂), Eq. (1)
+                _add_entropy(means[radius:], s[y - first])  # H(p̂), Eq. (1)
         for i in range(width if y >= first else 0):  # one window for Σ H(p): the mean is linear
-            s[y - first, i] = max(s[y - first, i] - means[rx + i], 0) if radius > 0 else 0
+            s[y - first, i] = max(s[y - first, i] - means[radius + i], 0) if radius > 0 else 0
     return good
 
 
@@ -179,9 +174,8 @@ def _add_entropy(z, total):
 
 def _log(x, real):
     """log x, x > 0, to its last digits, by steps that a processor can do for many x at a time:
-    x = 2^e · m with √½ ≤ m < √2, and log m = 2r + 2r³/3 + 2r⁵/5 + …, r = (m − 1) / (m + 1)."""
-    bits = np.float32(x).view(np.int32)
-    e = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> 23)  # less the bits of √½
+    x = 2^e · m, m from √½, 0x3F3504F3, to √2; log m = 2r + 2r³/3 + …, r = (m − 1) / (m + 1)."""
+    e = np.int32(np.int32(np.float32(x).view(np.int32) - np.int32(0x3F3504F3)) >> 23)
     m = x * np.int32(np.int32(127 - e) << 23).view(np.float32)
     r = (m - real(1)) / (m + real(1))
     series = real(0)
