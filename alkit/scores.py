@@ -162,10 +162,10 @@ def _entropy(_, p, first, h):
 def _add_entropy(z, total):
     """Add H(z) to `total` (x,). z and 1 − z have one entropy: the smaller one, w, keeps the digits
     of both. A mean may end a rounding outside [0, 1]; the result is whether all z are inside."""
-    good, w, real = True, np.empty(len(z), total.dtype), total.dtype.type
+    good, w, real, whole = True, np.empty(len(z), total.dtype), total.dtype.type, z.dtype.type(1)
     for x in range(len(z)):
-        good &= (z[x] >= 0) & (z[x] <= 1)
-        w[x] = max(min(z[x], 1 - z[x]), 0)
+        good &= (z[x] >= whole - whole) & (z[x] <= whole)
+        w[x] = max(min(z[x], whole - z[x]), whole - whole)
     one, tiny = real(1), np.finfo(total.dtype).tiny  # tiny: 0·log 0 = 0
     for x in range(len(z)):
         total[x] -= w[x] * _log(w[x] + tiny, real) + (one - w[x]) * _log(one - w[x], real)
