@@ -1,6 +1,7 @@
 """Boxes and the five maps: default boxes, IoU, targets (boxes → maps), decoding (maps → boxes)."""
 
 import math
+from functools import partial
 
 import cv2
 import numpy as np
@@ -8,7 +9,6 @@ import numpy as np
 from alkit.detector import LEVELS, STRIDES, logit_shapes
 from alkit.frames import Boxes, cut_to_pixels
 from alkit.profiles import Profile
-from alkit.scores import Window
 
 
 def default_boxes(profile: Profile) -> np.ndarray:
@@ -149,7 +149,8 @@ def peaks(plane: np.ndarray, profile: Profile):
     area = math.ceil(round(profile.decode_area * profile.scale**2, 6))
     if plane.max() <= threshold or area > window**2:
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32)
-    smooth = Window(mean // 2, plane).mean(plane)
+    sums = partial(cv2.boxFilter, ddepth=-1, ksize=(mean, mean), normalize=False, borderType=0)
+    smooth = sums(plane) / sums(np.ones_like(plane))  # of the pixels inside
     y, x = np.nonzero(smooth > threshold)
     highest = cv2.dilate(smooth, np.ones((window, window), np.uint8))
     over = plane if profile.decode_score == "peak" else smooth

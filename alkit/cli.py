@@ -188,7 +188,7 @@ def branch(
     run: Annotated[Path, typer.Argument(help="a run folder, OUT/<strategy>/seed_<n>")],
     from_cycle: Annotated[int, typer.Option(help="the first cycle that the change may touch")],
     out: Annotated[Path, typer.Option(help="the new experiment's folder")],
-    set_: Annotated[list[str], typer.Option("--set", help="NAME=VALUE of the profile")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", help="NAME=VALUE; lengths at 480 rows")] = [],  # noqa: B006
 ):
     """Start a new run from a cycle of another, with some numbers changed."""
     from alkit.loop import branches

@@ -137,6 +137,12 @@ class Profile(BaseModel):
         """
         return math.floor(length * self.scale + 0.5)
 
+    def in_words(self, name: str, pixels: int | None = None) -> str:
+        """A length by its name, or another of so many pixels here: "9 at 480 rows, 5 px here"."""
+        own = getattr(self, name)
+        length = own if pixels in (None, self.pixels(own)) else round(pixels / self.scale, 1)
+        return f"{length:g} at {REFERENCE_HEIGHT} rows, {self.pixels(length)} px here"
+
     def at(self, image_size: tuple[int, int]) -> "Profile":
         """The same numbers for images of another size. Where only the width differs, lengths stay
         as they are."""

@@ -7,21 +7,18 @@ default box. Entropies are in nats, with 0·log 0 = 0 (Eq. 3 of the paper):
 
 Every function takes a NumPy array or a torch tensor and gives back the same kind on the same
 device: float64 for float64 and integers, float32 for float32 and for half precision, which is
-computed in float32. Any axes may come before the ones named. Scores carry no gradient and are
-computed on the processor.
+computed in float32. Any axes may come before the ones named. Scores carry no gradient. They are
+computed on the processor in as many threads as torch has, to the same bits whatever their number.
 
 All raise a ValueError for a probability that is NaN or outside [0, 1], with its value and its
 position, for an array with too few axes, and for one without pixels.
 """
 
-import cv2
+from functools import cache, partial
+
 import numpy as np
 
-from alkit.arrays import computing_dtype, is_torch, like, to_numpy, whole
-
-# Pixels in one step of the entropy: few enough for its temporaries to stay near the processor, many
-# enough for threads that score a frame each not to wait for Python's lock between the steps.
-BLOCK = 1 << 17
+from alkit.arrays import computing_dtype, like, to_numpy, whole
 
 
 def divergence(p, radius: int = 9):
@@ -34,26 +31,17 @@ def divergence(p, radius: int = 9):
         s = Σ_level  H(p̂) − mean over the window of H(p)
 
     At the border both means run over the pixels inside the image. Radius 0 gives exactly 0.
-    Rounding that would make a score negative is clipped at 0. Windows are summed in float64 and
-    then rounded to the dtype of the result: five float32 levels agree with the exact score to
-    5e-6 at worst (where every level is within 1e-7 of 1; else to about 1e-6), float64 to 1e-12.
+    Rounding that would make a score negative is clipped at 0. Windows are summed in float64: five
+    float32 levels agree with the exact score to 5e-6 at worst (where every level is within 1e-7 of
+    1; else to about 1e-6), float64 to 1e-12.
 
-    `radius` is in pixels; a ValueError says that it is negative or not a whole number.
+    `radius` is in pixels of the map; a ValueError says that it is negative or not a whole number.
 
     >>> p = np.array([[[0.0, 1.0, 1.0]]])  # one level of one row
     >>> divergence(p, radius=1).round(4)  # the windows' means are 1/2, 2/3 and 1
     array([[0.6931, 0.6365, 0.    ]])
     """
-    radius = whole(radius, "radius")
-
-    def score(levels):  # (level, y, x)
-        window = Window(radius, levels[0])
-        entropy_of_mean = _entropy(map(window.sum, levels), count=window.count)
-        # the mean is linear: one window serves the entropies of all levels
-        mean_of_entropy = window.mean(_entropy(levels))
-        return entropy_of_mean - mean_of_entropy
-
-    return _scored(score if radius > 0 else lambda levels: 0, p, ("level", "y", "x"))
+    return _scored(partial(_by_bands, _divergence, whole(radius, "radius")), p, ("level", "y", "x"))
 
 
 def entropy(p):
@@ -64,7 +52,7 @@ def entropy(p):
     >>> entropy(np.array([[[0.5, 0.0, 1.0]]])).round(4)
     array([[0.6931, 0.    , 0.    ]])
     """
-    return _scored(_entropy, p, ("level", "y", "x"))
+    return _scored(partial(_by_bands, _entropy, 0), p, ("level", "y", "x"))
 
 
 def mutual_information(p):
@@ -78,107 +66,119 @@ def mutual_information(p):
     Rounding that would make a score negative is clipped at 0. One pass gives exactly 0.
     """
 
-    def score(passes):  # (pass, level, y, x)
-        n, s = len(passes), np.zeros(passes.shape[2:], passes.dtype)
-        for level in passes.swapaxes(0, 1) if n > 1 else ():
-            _add_entropy(level.sum(axis=0, dtype=np.float64), s, count=n)  # of the mean
-            s -= _entropy(level) / n  # their mean
-        return s
+    def score(passes, s):
+        of_mean, good = np.empty_like(s), _by_bands(_entropy, 0, passes.reshape(-1, *s.shape), s)
+        _by_bands(_entropy, 0, passes.mean(axis=0, dtype=np.float64), of_mean)
+        np.maximum(of_mean - s / len(passes), 0, out=s)
+        return good
 
     return _scored(score, p, ("pass", "level", "y", "x"))
 
 
 def _scored(score, p, axes):
-    """score(maps) of each frame's maps, which have the named axes, clipped at 0."""
-    maps = to_numpy(_checked(p, axes))
-    dtype = computing_dtype(maps.dtype)
-    s = np.empty(maps.shape[: -len(axes)] + maps.shape[-2:], dtype)
+    """A map (y, x) of each frame's maps, which have the named axes: score(maps, s) writes it into s
+    and says whether all of the maps is in [0, 1]."""
+    maps = to_numpy(p)
+    shape = maps.shape
+    if len(shape) < len(axes) or 0 in shape[-len(axes) :]:
+        raise ValueError(f"p has shape {shape}; expected (..., {', '.join(axes)}) with pixels")
+    s = np.empty(shape[: -len(axes)] + shape[-2:], computing_dtype(maps.dtype))
     for frame in np.ndindex(s.shape[:-2]):
-        np.maximum(score(maps[frame].astype(dtype, copy=False)), 0, out=s[frame])
+        if not score(np.require(maps[frame], s.dtype, "CW"), s[frame]):
+            bad = ~((maps >= 0) & (maps <= 1))
+            where = np.argwhere(bad)[0].tolist()
+            raise ValueError(
+                f"p{where} is {float(maps[*where])}; expected probabilities in [0, 1] "
+                f"({np.count_nonzero(bad)} of {bad.size} values are NaN or outside)"
+            )
     return like(s, p)
 
 
-def _entropy(maps, count=None):
-    """Σ H(map / count) of several maps (y, x): (y, x)."""
-    total = None
-    for sums in maps:
-        total = np.zeros(sums.shape, sums.dtype) if total is None else total
-        _add_entropy(sums, total, count)
-    return total
+def _by_bands(kernel, radius, maps, s):
+    """What the kernel makes of maps (level, y, x), into s, by bands of rows that do not depend on
+    the number of threads; whether all of the maps is in [0, 1]."""
+    from alkit.threads import in_threads  # which imports torch
+
+    kernel, radius = _compiled(kernel), min(radius, max(s.shape))
+    rows = max(120, 4 * radius)  # so that those around them, whose entropies it needs, are few
+    bands = range(0, len(s), rows)
+    work = in_threads if len(bands) > 1 else map
+    return all(list(work(lambda y: kernel(radius, maps, y, s[y : y + rows]), bands)))
 
 
-def _add_entropy(sums, total, count=None):
-    """Add H(p) to `total` (y, x), in its dtype; p = sums / count, or p = sums without a count.
+@cache
+def _compiled(kernel):
+    """No operations are fused or ordered anew: all processors give the same bits."""
+    from numba import njit  # takes longer than all of this module: not before the first score
+    from numba.extending import register_jitable
 
-    1 − p is taken as (count − sums) / count: rounding p first would cost digits near 1, where the
-    entropy is steep.
-    """
-    tiny = np.finfo(total.dtype).tiny  # so that 0·log 0 = 0; lost in rounding anywhere else
-    sums, total = sums.reshape(-1), total.reshape(-1)
-    counts = np.asarray(1 if count is None else count, sums.dtype).reshape(-1)
-    counts = np.broadcast_to(counts, sums.shape)
-    z_buffer, log_buffer = np.empty((2, 2, min(BLOCK, sums.size)), total.dtype)
-    for start in range(0, sums.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        n = sums[block].size
-        z, log = z_buffer[:, :n], log_buffer[:, :n]  # two rows: p and 1 − p
-        z[0] = sums[block]
-        np.subtract(counts[block], sums[block], out=z[1], casting="same_kind")
-        if count is not None:
-            z /= counts[block]
-            np.abs(z, out=z)  # a running sum can end a rounding below zero
-        np.add(z, tiny, out=log)
-        log = cv2.log(log, log)  # twice as fast as NumPy's, as precise
-        log *= z
-        total[block] -= log[0]
-        total[block] -= log[1]
+    options = {"nogil": True, "error_model": "numpy"}  # numpy: a division needs no branch
+    for function in (_entropy, _add_entropy, _log):
+        register_jitable(**options)(function)
+    try:
+        return njit(cache=True, **options)(kernel)  # in __pycache__, else in the user's cache
+    except RuntimeError:  # there is no folder that can be written
+        return njit(**options)(kernel)
 
 
-class Window:
-    """The square window of one radius on maps like `a` (y, x), cut at the border; `count` (y, x)
-    are its pixels inside."""
-
-    def __init__(self, radius, a):
-        # A window wider than the map sees all of it, wherever it is centered.
-        ry, rx = (min(radius, size - 1) for size in a.shape)
-        self.size = (2 * rx + 1, 2 * ry + 1)  # OpenCV's order: width, height
-        self.count, self._sum = np.empty((2, *a.shape), a.dtype)
-        self.count[:] = np.outer(_pixels_inside(ry, a.shape[0]), _pixels_inside(rx, a.shape[1]))
-
-    def mean(self, a):
-        """The mean of `a` (y, x) over the window around each pixel."""
-        return self.sum(a) / self.count
-
-    def sum(self, a):
-        """The sum of `a` (y, x) over the window around each pixel, accumulated in float64. The
-        next call writes into the same array."""
-        return cv2.boxFilter(
-            np.ascontiguousarray(a),
-            -1,  # the result has the dtype of the input
-            self.size,
-            dst=self._sum,
-            normalize=False,
-            borderType=cv2.BORDER_CONSTANT,  # zeros: only pixels inside the image add to the sum
-        )
-
-
-def _pixels_inside(radius, size):
-    """How many of the 2·radius + 1 pixels around each of `size` pixels in a row are inside it."""
-    i = np.arange(size)
-    return np.minimum(i + radius, size - 1) - np.maximum(i - radius, 0) + 1
+def _divergence(radius, p, first, s):
+    """s (row, x) of the image's rows from `first` on, in one pass over p (level, y, x)."""
+    levels, height, width = p.shape
+    n, top, end = 2 * radius + 1, max(first - radius, 0), first + len(s)
+    h = np.empty((min(end + radius, height) - top, width), s.dtype)  # Σ H(p), from row `top` on
+    good, s[:] = _entropy(0, p, top, h), 0
+    columns = np.zeros((levels + 1, n + width + radius))  # sums over the window's rows, amid zeros
+    means, x = np.empty(radius + width), np.arange(-radius, width)
+    across = np.minimum(x + radius, width - 1) - np.maximum(x - radius, 0) + 1  # pixels inside
+    for y in range(top - radius, end):
+        for row, sign in ((y + radius, 1), (y - radius - 1, -1)):  # one comes in, one leaves
+            for k in range(levels + 1 if top <= row < height else 0):
+                values, column = p[k, row] if k < levels else h[row - top], columns[k, n:]
+                for i in range(width):
+                    column[i] += sign * values[i]
+        share = 1 / (across * (min(y + radius, height - 1) - max(y - radius, 0) + 1))
+        for k in range(levels + 1 if y >= first else 0):
+            total, column, ahead = 0.0, columns[k], columns[k, n:]
+            for i in range(radius + width):  # the window slides in from the left
+                total += ahead[i] - column[i]
+                means[i] = total * share[i]
+            if k < levels:
+                _add_entropy(means[radius:], s[y - first])  # H(p̂), Eq. (1)
+        for i in range(width if y >= first else 0):  # one window for Σ H(p): the mean is linear
+            s[y - first, i] = max(s[y - first, i] - means[radius + i], 0) if radius > 0 else 0
+    return good
 
 
-def _checked(p, axes):
-    """`p` as an array, after a look at its shape and at the range of its values."""
-    p = p if is_torch(p) else np.asarray(p)
-    shape = tuple(p.shape)
-    if len(shape) < len(axes) or 0 in shape[-len(axes) :]:
-        raise ValueError(f"p has shape {shape}; expected (..., {', '.join(axes)}) with pixels")
-    if 0 not in shape and not (p.min() >= 0 and p.max() <= 1):  # not: NaN compares false
-        bad = to_numpy(~((p >= 0) & (p <= 1)))
-        where = tuple(map(int, np.unravel_index(np.argmax(bad), shape)))
-        raise ValueError(
-            f"p{list(where)} is {float(p[where])}; expected probabilities in [0, 1] "
-            f"({np.count_nonzero(bad)} of {bad.size} values are NaN or outside)"
-        )
-    return p
+def _entropy(_, p, first, h):
+    """h (row, x) = Σ_level H(p) of the rows of p (level, y, x) from `first` on."""
+    good = True
+    for y in range(len(h)):
+        h[y] = 0
+        for k in range(len(p)):
+            good &= _add_entropy(p[k, first + y], h[y])
+    return good
+
+
+def _add_entropy(z, total):
+    """Add H(z) to `total` (x,). z and 1 − z have one entropy: the smaller one, w, keeps the digits
+    of both. A mean may end a rounding outside [0, 1]; the result is whether all z are inside."""
+    good, w, real, whole = True, np.empty(len(z), total.dtype), total.dtype.type, z.dtype.type(1)
+    for x in range(len(z)):
+        good &= (z[x] >= whole - whole) & (z[x] <= whole)
+        w[x] = max(min(z[x], whole - z[x]), whole - whole)
+    one, tiny = real(1), np.finfo(total.dtype).tiny  # tiny: 0·log 0 = 0
+    for x in range(len(z)):
+        total[x] -= w[x] * _log(w[x] + tiny, real) + (one - w[x]) * _log(one - w[x], real)
+    return good
+
+
+def _log(x, real):
+    """log x, x > 0, to its last digits, by steps that a processor can do for many x at a time:
+    x = 2^e · m, m from √½, 0x3F3504F3, to √2; log m = 2r + 2r³/3 + …, r = (m − 1) / (m + 1)."""
+    e = np.int32(np.int32(np.float32(x).view(np.int32) - np.int32(0x3F3504F3)) >> 23)
+    m = x * np.int32(np.int32(127 - e) << 23).view(np.float32)
+    r = (m - real(1)) / (m + real(1))
+    series = real(0)
+    for k in range(4 if np.finfo(real).bits == 32 else 10, -1, -1):
+        series = series * (r * r) + real(2 / (2 * k + 1))
+    return real(e) * real(np.log(2)) + r * series

@@ -76,7 +76,7 @@ def test_wrong_branches_write_nothing(toy_copy, tmp_path):
 def test_diff_says_what_differs(branched):
     source, out = branched
     text = branches.format_diff(source / "divergence/seed_0", out / "divergence/seed_0")
-    assert "profile radius: a 9.0, b 20" in text
+    assert "profile radius: a 9 at 480 rows, 2 px here, b 20 at 480 rows, 4 px here" in text
     n = len(open_run(out / "divergence/seed_0").selection(1)["chosen"])
     assert f"cycle 1: {n} of {n} and {n} chosen frames in both" in text
     other = branches.format_diff(source / "divergence/seed_0", source / "guided-random/seed_0")

@@ -361,6 +361,17 @@ def test_every_color_of_a_box_is_explained(explorer):
         assert re.search(f"{color}[^/]*</span>&nbsp;{kind}", legend.value)
 
 
+def test_lengths_are_said_in_pixels_here_and_at_the_profile_s_size(explorer):
+    c = explorer.controls
+    c.radius.value, c.region.value = 3, 6
+    explorer._say_trial()
+    said = explorer.trial_words.value
+    assert "radius: 15 at 480 rows, 3 px here" in said
+    assert "region: 30 at 480 rows, 6 px here" in said
+    explorer._restore()
+    assert "radius: 9 at 480 rows, 2 px here" in explorer.trial_words.value
+
+
 def test_a_click_on_the_timeline_goes_to_its_frame(explorer):
     figure = explorer.timeline.figure
     figure._trigger_event(Tap(figure, x=11.3))

@@ -10,8 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torchthreads import torch_threads
 
+from alkit import threads
 from alkit.scores import divergence, entropy, mutual_information
+from alkit.threads import in_threads
 
 LN2 = math.log(2)
 
@@ -70,6 +73,27 @@ def test_a_large_map_does_not_accumulate_error():
     assert np.all(s[330:] == 0)
     assert np.all(s[:, 430:] == 0)
     assert s.max() > 0.69  # in the middle of the edge half the window is one
+
+
+@pytest.mark.parametrize(("height", "radius"), [(121, 9), (300, 9), (260, 40), (241, 0)])
+def test_one_frame_takes_all_threads_to_the_same_bits(height, radius, monkeypatch):
+    p = probabilities(np.random.default_rng(height), (2, height, 5)).astype(np.float32)
+    shared = []
+
+    def counted(*arguments):
+        shared.append(torch.get_num_threads())
+        return in_threads(*arguments)
+
+    monkeypatch.setattr(threads, "in_threads", counted)
+    found = {}
+    for count in (1, 2, 3):
+        with torch_threads(count):
+            found[count] = divergence(p, radius), entropy(p), mutual_information(p[:, None])
+    assert {1, 2, 3} <= {*shared}
+    for count in (2, 3):
+        assert all(map(np.array_equal, found[1], found[count]))
+    # bands of rows meet without a seam, also where a window reaches over several
+    np.testing.assert_allclose(found[1][0], slow_divergence(p, radius), 0, 5e-6)
 
 
 def test_divergence_by_hand():

@@ -104,9 +104,10 @@ def format_diff(first, second) -> str:
 def _made_from(run: Run) -> dict:
     """All that a run is made from, by names that say what each is."""
     skip = {"name", "set", "profile", "strategies", "seeds"}
+    numbers = run.experiment.numbers
     parts = {
         "strategy": vars(run.strategy),
-        "profile": run.experiment.numbers.model_dump(),
+        "profile": numbers.model_dump() | {n: numbers.in_words(n) for n in ("radius", "region")},
         "setting": run.experiment.model_dump(exclude=skip),
         "run": {"seed": run.seed},
     }

@@ -12,7 +12,7 @@ import panel as pn
 from alkit.loop.runs import Run
 from alkit.pages import matching, serving
 from alkit.pages.explorer import galleries
-from alkit.pages.explorer.controls import NOTHING, Controls, Gallery, Keys
+from alkit.pages.explorer.controls import NOTHING, TRIED, Controls, Gallery, Keys
 from alkit.pages.explorer.cycle import Cycle, Unavailable
 from alkit.pages.explorer.plots import DEFAULTS, LEGEND, WIDE, FrameView, Timeline, picture, words
 from alkit.pages.explorer.trial import Slices, Trials
@@ -148,11 +148,13 @@ class Explorer:
 
     def _say_trial(self):
         """What would become of the frame with the sliders' numbers, among what is computed."""
+        tried, numbers = self.controls.tried(), self.cycle.numbers
         try:
-            said = self._trials.outcome(self.controls.position.value, self.controls.tried())
+            said = self._trials.outcome(self.controls.position.value, tried)
         except Unavailable as error:
             said = str(error)
-        self.trial_words.value = escape(said)
+        both = [f"{k}: {numbers.in_words(k, n)}" for k, n in zip(TRIED, tried[:2], strict=False)]
+        self.trial_words.value = "<br>".join([*both, escape(said)])
         if self.served:  # a change before the browser has the page may be lost on the way
             pn.state.onload(self._go_on)
         else:
