@@ -13,12 +13,8 @@ import alkit
 from alkit.data import project
 from alkit.loop import progress
 
-app = typer.Typer(
-    help="Active learning for object detectors. `alkit --version` says which one this is.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.info.help = "Active learning for object detectors. `alkit --version` says which one this is."
 data_app = typer.Typer(help="Look at, check and fetch the data sets of the catalog.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 labels_app = typer.Typer(help="Have the chosen frames of a cycle labeled by people.")

@@ -44,9 +44,7 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
         show=False,
         start=False,
         verbose=False,
-        websocket_origin=[
-            f"{name}:{port}" for name in {"localhost", LOOPBACK, socket.gethostname()}
-        ],
+        websocket_origin=[f"{n}:{port}" for n in {"localhost", LOOPBACK, socket.gethostname()}],
         check_unused_sessions_milliseconds=FORGET,
         unused_session_lifetime_milliseconds=FORGET,
     )

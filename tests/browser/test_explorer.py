@@ -185,6 +185,7 @@ def test_other_numbers_give_another_score_and_a_rank(browser, explored):
         chosen = opened.selection["chosen"][0]["position"]
         z = opened.image_score(chosen, 4, Run(explored).numbers(2).pixels(30))
         assert f"z {z:.5f} nats" in said
+        assert "radius: 20 at 480 rows, 4 px here" in said
         assert re.search(r"rank \d+ of 37 frames", said)
 
 
