@@ -60,7 +60,7 @@ def test_it_tells_what_a_reader_needs(page, toy_experiment):
     assert "&#39;frames&#39;: 40" in data or "'frames': 40" in data
     assert platform.python_version() in machine
     for kind in galleries.DRAWN:  # a legend in each cycle
-        assert len(re.findall(f"color: {matching.COLORS[kind]}.*?</span>&nbsp;{kind}", text)) == 4
+        assert len(re.findall(f"color: {matching.COLORS[kind]}.*?</span>\\s{kind}", text)) == 4
     assert "ledger: one row for each evaluated cycle" in text
 
 
