@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, ValidationError
 
 import alkit.data.readers
@@ -28,7 +27,7 @@ from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import Orientation
 from alkit.data.remembered import content, remembered
 from alkit.frames import FrameSet
-from alkit.text import problems
+from alkit.text import problems, read_yaml
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
@@ -190,17 +189,6 @@ class Catalog(dict):
         )
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that does not let a second entry of the same name replace the first."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        if len(set(keys)) < len(keys):
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"line {line}: duplicate key among {', '.join(keys)}")
-        return super().construct_mapping(node, deep)
-
-
 class _File(_Model):
     datasets: dict[str, Entry]
 
@@ -217,12 +205,11 @@ def load(path: str | Path = "data_catalog.yaml") -> Catalog:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such catalog file")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-        entries = _File.model_validate(data).datasets
+        entries = _File.model_validate(read_yaml(path)).datasets
     except ValidationError as error:
         raise CatalogError(f"{path}: {problems(error, known=Entry.model_fields)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path}: not valid YAML: {error}") from None
+    except ValueError as error:
+        raise CatalogError(str(error)) from None
     named = {name: entry.model_copy(update={"name": name}) for name, entry in entries.items()}
     return Catalog(path, named)
 

@@ -1,5 +1,6 @@
 """The command `alkit`."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -117,7 +118,7 @@ def run(
     numbers = driver.parse_seeds(seeds) if seeds else None
     narrowed = {k: v for k, v in {"strategies": chosen, "seeds": numbers}.items() if v}
     folds = {
-        fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
+        fold: checked(settings.model_dump(mode="json") | narrowed, "--strategies, --seeds")
         for fold, settings in read_folds(experiment).items()
     }
     known = alkit.catalog.load(catalog)
@@ -292,6 +293,11 @@ def _assignment(text: str):
 
 def main():
     """Run the command; an error is one message, without a traceback, and exit status 1."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        # a locale in which names of files are read as other names: start again without it
+        own = {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{sys.stdout.encoding}:replace"}
+        os.execve(sys.executable, sys.orig_argv, os.environ | own)
+    sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show
     progress.told.clear()
     warnings.showwarning = lambda message, *_, **__: progress.tell(str(message))
     try:

@@ -43,7 +43,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     write_json(out / "experiment.json", settings | {"earlier": earlier})
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-    (out / "experiment.yaml").write_text(text)
+    (out / "experiment.yaml").write_text(text, encoding="utf-8")
     new = Run(out / run.strategy_name / run.folder.name)
     try:
         for cycle in range(from_cycle):

@@ -68,14 +68,26 @@ def code_digests() -> dict:
     return {name: digest([*map(code_of, own)]) for name, own in files.items() if own}
 
 
-def code_of(file: Path) -> str:
-    """What a Python file says to the machine: its syntax tree without docstrings."""
-    tree = ast.parse(file.read_text())
-    for node in ast.walk(tree):
-        match node:
-            case ast.AST(body=[ast.Expr(value=ast.Constant()), *_]):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def code_of(file: Path) -> list:
+    """What a Python file says to the machine, by every version of Python in the same words: its
+    syntax tree without docstrings."""
+    return _code(ast.parse(file.read_bytes()))
+
+
+def _code(node):
+    match node:
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return ""  # does nothing: a docstring, or as good as one
+        case ast.Constant(value=value):
+            return [type(value).__name__, ascii(value)]
+        case ast.JoinedStr(values=values):  # some versions have empty texts between
+            return ["JoinedStr", [_code(v) for v in values if getattr(v, "value", v) != ""]]
+        case ast.AST():
+            fields = {name: _code(value) for name, value in ast.iter_fields(node)}
+            return [type(node).__name__, {k: v for k, v in fields.items() if v not in (None, [])}]
+        case list():
+            return [code for code in map(_code, node) if code != ""]
+    return node
 
 
 def environment() -> dict:
@@ -97,8 +109,8 @@ def environment() -> dict:
 @cache
 def _processor() -> str:
     """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    name = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    file = Path("/proc/cpuinfo")
+    name = re.search(r"model name\s*: (.*)", file.read_text("utf-8")) if file.exists() else None
     return name[1] if name else platform.processor()
 
 

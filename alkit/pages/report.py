@@ -49,7 +49,7 @@ def write(out, target=None) -> Path:
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    partial.write_text(page)
+    partial.write_text(page, encoding="utf-8")
     os.replace(partial, target)
     return target
 
