@@ -59,8 +59,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
 
 def _take_over(old: Run, new: Run, cycle: int):
     """Write the records of a cycle into a branch, each referring to the old run's artifacts."""
-    done = (steps.pretrain, steps.evaluate) if cycle == 0 else steps.of_strategy(old.strategy)
-    for step in done:
+    for step in steps.of_cycle(old, cycle):
         if records.read(old, cycle, step.name) is None:
             raise ValueError(
                 f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "

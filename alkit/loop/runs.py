@@ -31,7 +31,7 @@ from alkit.strategies import Strategy
 ROOT = Path(__file__).resolve().parents[2]
 
 # Settings that may differ between two starts of one experiment.
-GROWING = ("strategies", "seeds", "cycles", "related")
+GROWING = ("strategies", "seeds", "cycles", "plugins", "related")
 
 
 def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
@@ -56,7 +56,8 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
             f"{new['name']!r}; choose another --out"
         )
     new["related"] = _united(old.get("related", []), new["related"])
-    differing = [k for k in new if k not in GROWING and old.get(k) != new[k]]
+    growing = (*GROWING, *(["test"] if old and old["test"] is None else []))
+    differing = [k for k in new if k not in growing and old.get(k) != new[k]]
     if differing and any(out.glob("*/seed_*/**/[0-7]_*.json")):
         lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
         raise ValueError(
@@ -67,13 +68,26 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     if not differing:
         new["cycles"] = max(old["cycles"], new["cycles"])
         new |= {key: _united(old[key], new[key]) for key in ("strategies", "seeds")}
+        if not {*new["strategies"]} <= {*load_strategies(new["plugins"])}:  # of an earlier start
+            new["plugins"] = _united(old["plugins"], new["plugins"])
         new = old | new
+        _experiment(new, file)  # before it takes the place of what works
     elif experiment.store is not None:
         # drawn: two run folders of one experiment, or of two with one name, never share a URL
         url = storage.checked(experiment.store)
         new["stores_at"] = f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"
     write_json(file, new)
     return out
+
+
+def settings_of(out: Path) -> dict:
+    """What `OUT/experiment.json` holds; what an old one has twice counts once."""
+    found = read_json(out / "experiment.json")
+    return found | {key: _united(found[key], []) for key in ("strategies", "seeds")}
+
+
+def _experiment(settings: dict, file: Path) -> Experiment:
+    return checked({k: v for k, v in settings.items() if k in Experiment.model_fields}, file)
 
 
 def _united(first: list, second: list) -> list:
@@ -166,12 +180,11 @@ class Run:
 
     @cached_property
     def settings(self) -> dict:
-        return read_json(self.out / "experiment.json")
+        return settings_of(self.out)
 
     @cached_property
     def experiment(self) -> Experiment:
-        own = {k: v for k, v in self.settings.items() if k in Experiment.model_fields}
-        return checked(own, self.out / "experiment.json")
+        return _experiment(self.settings, self.out / "experiment.json")
 
     @cached_property
     def catalog(self) -> catalog.Catalog:
@@ -258,8 +271,13 @@ class Run:
     def image_scores(self, cycle: int) -> pd.DataFrame:
         """Step 3: z of every unlabeled frame."""
         path = self.artifact(cycle, "3_aggregate", "image_scores.csv")
-        # Python's float gives every digit back
-        return pd.read_csv(path, dtype={"name": str, "sequence": str}, converters={"z": float})
+        return pd.read_csv(
+            path,
+            dtype={"name": str, "sequence": str},
+            keep_default_na=False,  # a sequence may be called NA
+            na_values={"frame": ""},
+            converters={"z": float},  # Python's float gives every digit back
+        )
 
     def region_maxima(self, cycle: int) -> np.ndarray:
         """Step 3: the highest score in each region of every unlabeled frame: float16

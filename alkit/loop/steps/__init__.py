@@ -18,6 +18,11 @@ CYCLE = (*SCORING, choose, label, retrain, evaluate)
 STEPS = {step.name: step for step in (pretrain, *CYCLE)}
 
 
-def of_strategy(strategy) -> tuple:
-    """The steps of a cycle: a strategy that needs no prediction skips 1 to 3."""
-    return CYCLE if strategy.score is not None else CYCLE[len(SCORING) :]
+def of_cycle(run, cycle: int) -> tuple:
+    """The steps of a run's cycle, of W_l's in cycle 0: a strategy that needs no prediction skips 1
+    to 3, and without a test set there is no 7."""
+    if cycle == 0:
+        own = pretrain, evaluate
+    else:
+        own = CYCLE if run.strategy.score is not None else CYCLE[len(SCORING) :]
+    return own if run.settings["test"] else own[:-1]
