@@ -26,8 +26,9 @@ from alkit.data.download import DataFile
 from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import Orientation
 from alkit.data.remembered import content, remembered
+from alkit.data.yamlfile import read_yaml
 from alkit.frames import FrameSet
-from alkit.text import problems, read_yaml
+from alkit.text import problems
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored

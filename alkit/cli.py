@@ -180,7 +180,10 @@ def branch(
     """Start a new run from a cycle of another, with some numbers changed."""
     from alkit.loop import branches
 
-    folder = branches.branch(run, from_cycle, dict(map(_assignment, set_)), out)
+    changes = dict(map(_assignment, set_))
+    if len(changes) < len(set_):
+        raise ValueError(f"--set gives a number more than once: {', '.join(set_)}")
+    folder = branches.branch(run, from_cycle, changes, out)
     print(f"{folder}: go on with `alkit run {folder}/experiment.yaml --out {folder}`")
 
 

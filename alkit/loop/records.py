@@ -37,7 +37,8 @@ class StaleStep(RuntimeError):
 
 def stale(what: str, why: str, states=()) -> StaleStep:
     """The error of a stale step; `states` are those of `made_again`."""
-    pool = ". To go on with the pool as it was, give its new images an entry of their own"
+    pool = ". To go on with the pool as it was, give its new images an entry of their own; a "
+    pool += "branch from cycle 1 keeps this run, and reuses W_l for the pool as it is"
     return StaleStep(
         f"{what} is stale: {why}. It is neither reused nor overwritten: choose another --out, "
         "`alkit branch`, or `alkit run --redo`, which makes it and all that follows from it again"

@@ -69,7 +69,8 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         new["cycles"] = max(old["cycles"], new["cycles"])
         new |= {key: _united(old[key], new[key]) for key in ("strategies", "seeds")}
         if not {*new["strategies"]} <= {*load_strategies(new["plugins"])}:  # of an earlier start
-            new["plugins"] = _united(old["plugins"], new["plugins"])
+            there = [file for file in old["plugins"] if Path(file).is_file()]
+            new["plugins"] = _united(there, new["plugins"])
         new = old | new
         _experiment(new, file)  # before it takes the place of what works
     elif experiment.store is not None:

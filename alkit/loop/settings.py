@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from alkit import profiles
+from alkit.data.yamlfile import read_yaml
 from alkit.loop import storage
 from alkit.loop.plugins import load_strategies
 from alkit.profiles import unknown
-from alkit.text import problems, read_yaml
+from alkit.text import problems
 
 PRETRAIN = "pretrain"  # the folder of W_l; no strategy may have this name
 

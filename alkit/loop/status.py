@@ -19,7 +19,8 @@ def table(out: Path) -> pd.DataFrame:
             kind, why = task.state()
             why = why or _labels_wanted(task)
         except (ValueError, OSError) as error:  # the data or the plugin is not on this machine
-            kind, why, lack = "complete" if record else "waiting", "", str(error)
+            kind, why = ("complete", record.get("reused", "")) if record else ("waiting", "")
+            lack = str(error)
         rows.append(
             {
                 "run": str(task.run.folder.relative_to(out)),

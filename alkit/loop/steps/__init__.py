@@ -4,6 +4,8 @@ Every function takes a run folder and a cycle, reads what the steps before wrote
 artifacts and, last, its record. A complete step is not done again; a stale one is an error.
 """
 
+import contextlib
+
 from alkit.loop.steps.step_0_pretrain import pretrain
 from alkit.loop.steps.step_1_predict import predict
 from alkit.loop.steps.step_2_score import score
@@ -21,8 +23,8 @@ STEPS = {step.name: step for step in (pretrain, *CYCLE)}
 def of_cycle(run, cycle: int) -> tuple:
     """The steps of a run's cycle, of W_l's in cycle 0: a strategy that needs no prediction skips 1
     to 3, and without a test set there is no 7."""
-    if cycle == 0:
-        own = pretrain, evaluate
-    else:
-        own = CYCLE if run.strategy.score is not None else CYCLE[len(SCORING) :]
+    own = (pretrain, evaluate) if cycle == 0 else CYCLE
+    with contextlib.suppress(ValueError):  # of a plugin that is gone, records can still be shown
+        if cycle and run.strategy.score is None:
+            own = CYCLE[len(SCORING) :]
     return own if run.settings["test"] else own[:-1]
