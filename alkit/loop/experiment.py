@@ -48,7 +48,7 @@ class Task:
 
 def tasks(out: Path, strategies=None, seeds=None) -> list:
     """All tasks of an experiment in the order in which they are done."""
-    settings = runs.settings_of(out)
+    settings = Run(out / PRETRAIN / "seed_0").settings
     planned = []
     for seed in seeds if seeds is not None else settings["seeds"]:
         shared = Run(out / PRETRAIN / f"seed_{seed}")

@@ -37,28 +37,26 @@ class StaleStep(RuntimeError):
 
 def stale(what: str, why: str, states=()) -> StaleStep:
     """The error of a stale step; `states` are those of `made_again`."""
-    pool = ". To go on with the pool as it was, give its new images an entry of their own; a "
-    pool += "branch from cycle 1 keeps this run, and reuses W_l for the pool as it is"
     return StaleStep(
         f"{what} is stale: {why}. It is neither reused nor overwritten: choose another --out, "
         "`alkit branch`, or `alkit run --redo`, which makes it and all that follows from it again"
         + f": {made_again(states)}" * bool(states)
-        + pool * ("input X_u" in why)
+        + ". A pool stays as it was if its new images get an entry of their own" * ("X_u" in why)
     )
 
 
 def made_again(states) -> str:
-    """What `alkit run --redo` makes again of finished steps, and what stays, as folders with the
+    """What `alkit run --redo` makes again of finished steps, and what stays: folders with the
     numbers of their steps. `states` are pairs of a task and the kind of its state, in order."""
-    again, stay, keys = {}, {}, set()
+    parts, lost = ({}, {}), set()
     for task, kind in states:
         if record := read(task.run, task.cycle, task.step.name):
-            lost = kind == "stale" or not keys.isdisjoint(record["inputs"].values())
-            keys |= {record["key"]} if lost else set()
+            stays = kind != "stale" and lost.isdisjoint(record["inputs"].values())
+            lost |= set() if stays else {record["key"]}
             folder = task.run.cycle(task.cycle).relative_to(task.run.out)
-            (again if lost else stay).setdefault(folder, []).append(task.step.name[0])
-    said = [", ".join(f"{k} ({' '.join(v)})" for k, v in own.items()) for own in (again, stay)]
-    return f"{said[0]}; what stays is {said[1] or 'nothing'}, and what people answered"
+            parts[stays].setdefault(folder, []).append(task.step.name[0])
+    again, kept = (", ".join(f"{k} ({' '.join(v)})" for k, v in part.items()) for part in parts)
+    return f"{again}; what stays is {kept or 'nothing'}, and what people answered"
 
 
 def digest(value) -> str:

@@ -67,28 +67,15 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         )
     if not differing:
         new["cycles"] = max(old["cycles"], new["cycles"])
-        new |= {key: _united(old[key], new[key]) for key in ("strategies", "seeds")}
-        if not {*new["strategies"]} <= {*load_strategies(new["plugins"])}:  # of an earlier start
-            there = [file for file in old["plugins"] if Path(file).is_file()]
-            new["plugins"] = _united(there, new["plugins"])
-        new = old | new
-        _experiment(new, file)  # before it takes the place of what works
+        old["plugins"] = [file for file in old["plugins"] if Path(file).is_file()]  # or moved
+        grown = ("strategies", "seeds", "plugins")
+        new = old | new | {key: _united(old[key], new[key]) for key in grown}
     elif experiment.store is not None:
         # drawn: two run folders of one experiment, or of two with one name, never share a URL
         url = storage.checked(experiment.store)
         new["stores_at"] = f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"
     write_json(file, new)
     return out
-
-
-def settings_of(out: Path) -> dict:
-    """What `OUT/experiment.json` holds; what an old one has twice counts once."""
-    found = read_json(out / "experiment.json")
-    return found | {key: _united(found[key], []) for key in ("strategies", "seeds")}
-
-
-def _experiment(settings: dict, file: Path) -> Experiment:
-    return checked({k: v for k, v in settings.items() if k in Experiment.model_fields}, file)
 
 
 def _united(first: list, second: list) -> list:
@@ -181,11 +168,14 @@ class Run:
 
     @cached_property
     def settings(self) -> dict:
-        return settings_of(self.out)
+        found = read_json(self.out / "experiment.json")
+        once = {key: _united(found[key], []) for key in ("strategies", "seeds")}  # of an old file
+        return found | once
 
     @cached_property
     def experiment(self) -> Experiment:
-        return _experiment(self.settings, self.out / "experiment.json")
+        own = {k: v for k, v in self.settings.items() if k in Experiment.model_fields}
+        return checked(own, self.out / "experiment.json")
 
     @cached_property
     def catalog(self) -> catalog.Catalog:

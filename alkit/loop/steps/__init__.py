@@ -23,8 +23,7 @@ STEPS = {step.name: step for step in (pretrain, *CYCLE)}
 def of_cycle(run, cycle: int) -> tuple:
     """The steps of a run's cycle, of W_l's in cycle 0: a strategy that needs no prediction skips 1
     to 3, and without a test set there is no 7."""
-    own = (pretrain, evaluate) if cycle == 0 else CYCLE
-    with contextlib.suppress(ValueError):  # of a plugin that is gone, records can still be shown
-        if cycle and run.strategy.score is None:
-            own = CYCLE[len(SCORING) :]
+    own = CYCLE if cycle else (pretrain, evaluate)
+    with contextlib.suppress(ValueError):  # of a plugin that is gone the records can be shown
+        own = own[len(SCORING) :] if cycle and run.strategy.score is None else own
     return own if run.settings["test"] else own[:-1]
