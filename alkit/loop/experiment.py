@@ -187,11 +187,13 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
 def is_done(task: Task, later: list, redo: bool) -> bool:
     """Whether a task needs nothing: complete, or cleaned with nobody left who would read it."""
     kind, why = task.state()
-    if kind == "stale":
+    if kind in ("stale", "damaged"):
         if not redo:
+            if kind == "damaged":
+                raise runs.DamagedStep(str(task), why)
             states = [(each, each.state().kind) for each in tasks(task.run.out)]
             raise records.stale(str(task), why, states)
-        records.record_path(task.run, task.cycle, task.step.name).unlink()
+        task.step.discard(task.run, task.cycle)
     if kind == "cleaned":  # the next step of the cycle that has its maps, or needs none, has to be
         own = [t for t in later if (t.run, t.cycle) == (task.run, task.cycle)]
         kinds = (other.state().kind for other in own)
