@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, ValidationError
 
 import alkit.data.readers
@@ -28,6 +27,7 @@ from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import Orientation
 from alkit.data.project import CATALOG, project_root
 from alkit.data.remembered import content, remembered
+from alkit.data.yamlfile import read_yaml
 from alkit.frames import FrameSet
 from alkit.text import problems
 
@@ -193,17 +193,6 @@ class Catalog(dict):
         )
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that does not let a second entry of the same name replace the first."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        if len(set(keys)) < len(keys):
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"line {line}: duplicate key among {', '.join(keys)}")
-        return super().construct_mapping(node, deep)
-
-
 class _File(_Model):
     datasets: dict[str, Entry]
 
@@ -221,12 +210,11 @@ def load(path: str | Path = CATALOG, *starts) -> Catalog:
         said = "--catalog names another, `alkit init FOLDER` writes one with a project"
         raise FileNotFoundError(f"{path}: there is no such catalog file; {said}")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-        entries = _File.model_validate(data).datasets
+        entries = _File.model_validate(read_yaml(path)).datasets
     except ValidationError as error:
         raise CatalogError(f"{path}: {problems(error, known=Entry.model_fields)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path}: not valid YAML: {error}") from None
+    except ValueError as error:
+        raise CatalogError(str(error)) from None
     return Catalog(path, entries, project_root(*starts, path))
 
 

@@ -124,7 +124,7 @@ def run(
     numbers = driver.parse_seeds(seeds) if seeds else None
     narrowed = {k: v for k, v in {"strategies": chosen, "seeds": numbers}.items() if v}
     folds = {
-        fold: checked(settings.model_dump(mode="json") | narrowed, experiment)
+        fold: checked(settings.model_dump(mode="json") | narrowed, "--strategies, --seeds")
         for fold, settings in read_folds(experiment).items()
     }
     root, (fold, first) = project.project_root(experiment), next(iter(folds.items()))
@@ -189,7 +189,10 @@ def branch(
     """Start a new run from a cycle of another, with some numbers changed."""
     from alkit.loop import branches
 
-    folder = branches.branch(run, from_cycle, dict(map(_assignment, set_)), out)
+    changes = dict(map(_assignment, set_))
+    if len(changes) < len(set_):
+        raise ValueError(f"--set gives a number more than once: {', '.join(set_)}")
+    folder = branches.branch(run, from_cycle, changes, out)
     print(f"{folder}: go on with `alkit run {folder}/experiment.yaml --out {folder}`")
 
 
@@ -304,6 +307,11 @@ def main():
     """Run the command; an error is one message, without a traceback, and exit status 1."""
     if sys.argv[1:] == ["--version"]:
         sys.exit(print(f"alkit {alkit.__version__}"))
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        # a locale in which names of files are read as other names: start again without it
+        own = {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{sys.stdout.encoding}:replace"}
+        os.execve(sys.executable, sys.orig_argv, os.environ | own)
+    sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show
     progress.told.clear()
     warnings.showwarning = lambda message, *_, **__: progress.tell(str(message))
     try:

@@ -205,7 +205,7 @@ def test_a_missing_field_is_named(tmp_path):
         ("datasets: {}\nother: 1", "other: Extra inputs"),
         ("datasets: 5", r"datasets: .*got 5"),
         ("datasets: {a: 5}", r"datasets\.a: .*got 5"),
-        ("datasets:\n  a: {title: x}\n  b: {}\n  a: {title: y}\n", "line 2: duplicate key"),
+        ("datasets:\n  a: {title: x}\n  b: {}\n  a: {title: y}\n", "line 4: a .*line 2"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, text, said):

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -17,10 +19,13 @@ from safetensors.numpy import load_file, save_file
 
 from alkit import training
 from alkit.cli import main
+from alkit.frames import FrameSet
 from alkit.loop import experiment, records, runs, status, steps
 from alkit.loop import step as stepping
+from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
-from alkit.loop.settings import read_experiment
+from alkit.loop.settings import read_experiment, read_folds
+from alkit.loop.steps.shared import frame_table
 
 ALKIT = [sys.executable, "-m", "alkit.cli"]
 SLOW_PLUGIN = '''
@@ -242,6 +247,81 @@ def test_a_failed_step_names_step_notebook_and_error(toy_experiment, toy_setting
     assert "no score today" in notebook.read_text()
 
 
+SYNTAX = '''"""Docstring."""
+from . import x
+from a.b import c as d
+
+@decorator(1)
+class A(B, metaclass=M, **kw):
+    """Doc."""
+    x: int = 3
+    async def f(self, a, /, b: int = 1, *args: T, c, d=2, **kw) -> None:
+        "doc"
+        async with a as b, c: await d
+        return [i async for i in j if k]
+
+n = None, True, ..., 1.5, 1e400, 2j, 123456789012345678901234567890, 0x10, -1_000, b"\\xff"
+s = "é \\u200b \\U0001fadf \\ud800", r"\\d", "a" 'b', u"u", ""
+f = f"", f"{{a}}{x!s:>{w}}", f"{x = !r:^{w}.{p}}", f"{x:}"
+h = "" f"a{x}" "b" f"{y}" "", f"{ {1: 2}[1] }", rf"\\d{x}"
+g = lambda *a, b=1: (yield), {1: 2, **e}, [*w, 1][1:2, ::3, ...], (z := 5), a if b else not c
+try: a
+except* (B, C) as d: raise E from f
+else: pass
+match a:
+    case None | -2.5 | 1 + 2j: b
+    case [x, *_] if z: c
+    case {"k": v, **rest}: d
+    case Cls(1, k=2) as g: e
+    case _: ...
+'''
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        SYNTAX.encode(),
+        SYNTAX.replace("\n", "\r\n").encode(),
+        SYNTAX.replace("Doc", "Ein Wört").encode("utf-8-sig"),
+        b"# coding: latin-1\n" + SYNTAX.replace("    pass", "    ...").encode("latin-1"),
+    ],
+)
+def test_the_digest_of_code_is_the_same_everywhere(tmp_path, written):
+    """What Python 3.11.7, 3.12.1, 3.12.7, 3.13.0 and 3.14.2 gave, under UTF-8 and ASCII."""
+    (tmp_path / "a.py").write_bytes(written)
+    assert records.digest(records.code_of(tmp_path / "a.py")).startswith("3e37c13ec857")
+
+
+def test_a_run_is_the_same_in_a_locale_of_ascii(tmp_path, toy_settings):
+    """Code, settings and names of images are those of UTF-8; what cannot be shown is replaced."""
+    for name in ("ä.png", "ß.png"):
+        image = np.full((96, 128, 3), 99, np.uint8)
+        (tmp_path / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    images = [
+        {"id": i, "file_name": name, "height": 96, "width": 128}
+        for i, name in enumerate(("ä.png", "ß.png"))
+    ]
+    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [9, 9, 20, 60]} for i in range(2)]
+    coco = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "x.json").write_text(json.dumps(coco, ensure_ascii=False), encoding="utf-8")
+    entry = {
+        "title": "Größe",
+        "reader": "coco",
+        "root": str(tmp_path),
+        "args": {"annotations": "x.json"},
+    }
+    catalog = yaml.safe_dump({"datasets": {"own": entry}}, allow_unicode=True)
+    (tmp_path / "c.yaml").write_text(catalog, encoding="utf-8")
+    own = dict.fromkeys(("labeled", "pool", "test", "held_out"), "own")
+    file = write_experiment(tmp_path, toy_settings, **own, data={}, budget=1)
+    out = runs.create(tmp_path / "out", read_experiment(file), tmp_path / "c.yaml")
+    steps.pretrain(out / "pretrain/seed_0", 0)
+    ascii_ = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = alkit("status", out, env=os.environ | ascii_)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "out: 1 of 24 steps complete" in done.stdout
+
+
 @pytest.fixture
 def edited(tmp_path, monkeypatch):
     """Changes a file of alkit, as the keys of steps see it."""
@@ -401,6 +481,8 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"set": {1: 2}}, "1: Keys should be strings"),
         ({"seeds": [-1]}, "seeds"),
         ({"folds": {}}, "folds: expected a mapping of names"),
+        ({"seeds": [0, 1, 0]}, "seeds: 0 is given more than once"),
+        ({"folds": {"a": {"strategies": ["random"] * 2}}}, "fold a: strategies: 'random' is given"),
     ],
 )
 def test_wrong_settings_stop_before_anything_is_done(
@@ -414,6 +496,77 @@ def test_wrong_settings_stop_before_anything_is_done(
     assert message in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert not list(tmp_path.glob("out/*/*/*.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("budget: 4\nseeds: [0]\nbudget: 5\n", (3, 1)),
+        ("set:\n  epochs: 1\n  'epochs': 2\n", (3, 2)),
+        ("folds:\n  a: {}\n  b: {}\n  a: {}\n", (4, 2)),
+        ("folds:\n  1: {}\n  '1': {}\n", (3, 2)),
+        ("folds:\n  a:\n    data:\n      x: {frames: 1}\n      x: {}\n", (5, 4)),
+        ("data: {x: {frames: 1,\n  frames: 2}}\n", (2, 1)),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(tmp_path, text, lines):
+    (tmp_path / "e.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"e\.yaml: .*line {lines[0]}: .*line {lines[1]}"):
+        read_folds(tmp_path / "e.yaml")
+
+
+@pytest.mark.parametrize("twice", [("--seeds", "0-2,1"), ("--strategies", "random,random")])
+def test_options_that_name_something_twice_are_refused(toy_yaml, tmp_path, alkit_here, twice):
+    stopped = alkit_here("run", toy_yaml, "--out", tmp_path / "out", *twice)
+    assert "is given more than once" in stopped.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_has_a_seed_twice_is_still_read(toy_copy):
+    settings = read_json(toy_copy / "experiment.json")
+    write_json(toy_copy / "experiment.json", settings | {"seeds": [0, 0]})
+    assert f"{toy_copy.name}: 24 of 24 steps complete" in status.format_status(toy_copy)
+
+
+def test_without_a_test_set_frames_are_chosen(toy_copy, toy_settings, tmp_path, alkit_here):
+    """Nothing is evaluated; a test set that is named later is measured on, with what is there."""
+    for file in toy_copy.glob("*/seed_0/**/*evalu*"):
+        file.unlink()
+    settings = read_json(toy_copy / "experiment.json") | {"test": None, "data": {}}
+    write_json(toy_copy / "experiment.json", settings)
+    named = write_experiment(tmp_path, toy_settings, data={})
+    text = named.read_text().replace("test: street-test\n", "")
+    (tmp_path / "choose.yaml").write_text(text)
+    assert "7_evaluate" not in alkit_here("run", tmp_path / "choose.yaml", "--dry-run").stdout
+    assert len(status.table(toy_copy)) == 19
+    assert experiment.ledger(toy_copy).empty
+    runs.create(toy_copy, read_experiment(named), "data_catalog.yaml")
+    states = status.table(toy_copy).groupby("step")["state"].agg(set)
+    assert states["7_evaluate"] == {"waiting"}
+
+
+def test_a_pool_that_grew_says_what_is_made_again(toy_copy):
+    settings = read_json(toy_copy / "experiment.json")
+    settings["data"]["street-pool"]["frames"] += 4
+    write_json(toy_copy / "experiment.json", settings)
+    again = r"divergence/seed_0/cycle_01 \(1 2 3 4 5 6 7\).*random/seed_0/cycle_02 \(4 5 6 7\)"
+    with pytest.raises(records.StaleStep, match=again + r".*stays is pretrain/seed_0 \(0 7\)"):
+        experiment.run(toy_copy, notebooks=False)
+    assert re.search(again, status.format_status(toy_copy))
+
+
+def test_names_of_sequences_stay_text(tmp_path, monkeypatch):
+    names = np.array(["NA", "null", "nan", "1e5", "007", "", "None", "-", "TRUE"])
+    frames = FrameSet("x", names, None, (1, 1), sequence=names, frame=np.arange(9.0))
+    for own in (frames, replace(frames, sequence=None, frame=None)):
+        table = frame_table(own, np.arange(9)).assign(z=0.1)
+        table.to_csv(tmp_path / "image_scores.csv", index=False)
+        monkeypatch.setattr(Run, "artifact", lambda *_: tmp_path / "image_scores.csv")
+        read = Run(tmp_path).image_scores(1)
+        assert [*read["name"]] == [*names]
+        assert [*read["sequence"]] == ([""] * 9 if own.sequence is None else [*names])
+        assert read["frame"].isna().all() == (own.frame is None)
+        assert read["z"].tolist() == [0.1] * 9
 
 
 def test_settings_may_be_corrected_until_a_step_is_complete(toy_settings, tmp_path, alkit_here):

@@ -566,6 +566,20 @@ def test_proposals_are_those_of_a_good_score(asked, own):
     assert set(map(len, random_.proposals.values())) == {0}
 
 
+def test_proposals_without_a_test_set(asked, own, monkeypatch):
+    """Those from 0.5, or from the score of FPPI 1 on held-out frames of X_l's domain."""
+    for file in asked.glob("pretrain/seed_0/*evalu*"):
+        file.unlink()
+    change(asked / "experiment.json", test=None, data={})
+    found = task(open_run(own.run.folder), 1).proposals
+    assert {p: [b["bbox"] for b in found[p]] for p in own.positions} == {
+        p: PROPOSALS[p] for p in own.positions
+    }
+    monkeypatch.setattr(type(own.run), "held_out", lambda _: {"score_at_1": 0.8})
+    found = task(open_run(own.run.folder), 1).proposals
+    assert {p for p in own.positions if found[p]} == {0}
+
+
 def test_proposals_without_the_step_that_they_need(asked, own):
     records.record_path(own.run, 0, "7_evaluate").unlink()
     (asked / "pretrain/seed_0/evaluation.json").unlink()

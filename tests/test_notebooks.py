@@ -259,11 +259,18 @@ def test_a_wrong_selection_fails_too(toy_experiment, monkeypatch):
         ("4_select", "chosen", {"exclude_now": 1, "exclude_later": 3.0}),
     ],
 )
-def test_a_parameter_changes_what_is_shown_and_not_the_run(name, result, values, toy_experiment):
+def test_a_parameter_changes_what_is_shown_and_not_the_run(
+    name, result, values, toy_experiment, capsys
+):
     path = runs.ROOT / f"notebooks/{name}.ipynb"
     own = {"run": str(toy_experiment / "divergence/seed_0"), "cycle": 2, "save": False}
     before = contents(toy_experiment)
-    with_others, with_runs = run_here(path, **own, **values), run_here(path, "plt.subplots", **own)
+    with_runs = run_here(path, "plt.subplots", **own)
+    assert "--set" not in capsys.readouterr().out
+    with_others = run_here(path, **own, **values)
+    number = {"mirror": "double_evaluation", "frame": "double_evaluation"}
+    said = capsys.readouterr().out  # what to do where the run is to have the number
+    assert all(f"--set {number.get(value, value)}=" in said for value in values)
     assert not np.array_equal(with_others[result], with_runs[result], equal_nan=True)
     assert contents(toy_experiment) == before
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from alkit.loop import records, runs, steps
+from alkit.loop import records, runs, status, steps
 from alkit.loop.plugins import load_score, load_strategies
 from alkit.loop.runs import open_run
 from alkit.loop.settings import read_experiment
@@ -64,6 +64,45 @@ def test_most_scores_equal_is_said(run_of):
     assert (run.scores(1) == 3).all()
     (said,) = records.read(run, 1, "3_aggregate")["warnings"]
     assert "40 of 40" in said
+
+
+def states(out):
+    """The kinds of the states of an experiment's finished steps, by run, cycle and step."""
+    table = status.table(out).query("state != 'waiting'")
+    return table.set_index(["run", "cycle", "step"])["state"]
+
+
+def test_a_plugin_is_added_to_a_finished_experiment(toy_copy, toy_settings, tmp_path):
+    """W_l and predictions are found by their keys; what a plugin says anew is made anew."""
+
+    def grow(file, **settings):
+        (tmp_path / "e.yaml").write_text(yaml.safe_dump(toy_settings | settings))
+        runs.create(toy_copy, read_experiment(tmp_path / "e.yaml"), "data_catalog.yaml")
+
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from alkit.strategies import Strategy\nscores = {'mine': lambda p: p[0]}\n"
+        "strategies = {'by-mine': Strategy('mine')}\n"
+    )
+    grow(mine, plugins=["mine.py"], strategies=["by-mine"])
+    run = open_run(toy_copy / "by-mine/seed_0")
+    for step in (*steps.SCORING, steps.choose):
+        step(run, 1)
+    assert records.read(run, 1, "1_predict")["reused"]
+    before = states(toy_copy)
+    assert set(before) == {"complete"}
+    # another plugin, and an experiment file that does not name the first: both stay
+    (tmp_path / "more.py").write_text("scores = {'more': lambda p: p[1]}\n")
+    grow(mine, plugins=["more.py"], strategies=["divergence"])
+    assert states(toy_copy).equals(before)
+    mine.rename(tmp_path / "moved.py")  # what was done is still shown, and the file can be named
+    assert states(toy_copy).equals(before)
+    grow(mine, plugins=["moved.py"])
+    text = (tmp_path / "moved.py").read_text()
+    (tmp_path / "moved.py").write_text(text.replace("('mine')", "('mine', 'mean', False)"))
+    after = states(toy_copy)
+    stale = after.index[after == "stale"]
+    assert [*stale] == [("by-mine/seed_0", 1, s) for s in ("2_score", "3_aggregate", "4_select")]
 
 
 @pytest.mark.parametrize(

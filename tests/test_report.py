@@ -131,6 +131,18 @@ def test_missing_images_do_not_stop_it(toy_copy, tmp_path):
     assert not any("<figure" in part for part in parts)
 
 
+def test_a_report_with_images_is_not_replaced_by_one_without(toy_copy, tmp_path):
+    catalog = yaml.safe_load((runs.ROOT / "data_catalog.yaml").read_text(encoding="utf-8"))
+    catalog["datasets"]["street-pool"] |= {"reader": "folder", "root": str(tmp_path / "unplugged")}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
+    settings = read_json(toy_copy / "experiment.json") | {"catalog": str(tmp_path / "c.yaml")}
+    write_json(toy_copy / "experiment.json", settings)
+    (toy_copy / "report.html").write_text("with images")
+    with pytest.raises(RuntimeError, match=r"unplugged.*report\.html.*kept"):
+        report.write(toy_copy)
+    assert (toy_copy / "report.html").read_text() == "with images"
+
+
 def test_many_cycles_share_the_room(toy_experiment, monkeypatch):
     monkeypatch.setattr(report, "PICTURES", 4)
     parts = [part.data for part in report.gallery(toy_experiment) if isinstance(part, HTML)]

@@ -56,8 +56,8 @@ def _write(store: Path, known: dict):
     settled = {name: own for name, own in known.items() if abs(time.time_ns() - own[1]) > CLOCK}
     with contextlib.suppress(OSError):  # no place to remember it: it is found out again next time
         store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False) as file:
-            json.dump(settled, file)
+        with tempfile.NamedTemporaryFile(dir=store.parent, delete=False) as file:
+            file.write(json.dumps(settled).encode())
         os.replace(file.name, store)
 
 

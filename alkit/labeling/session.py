@@ -28,12 +28,12 @@ def hold(run: Run, cycle: int, doing: str) -> filelock.AcquireReturnProxy:
         held = filelock.FileLock(path, thread_local=False).acquire(blocking=False)
     except filelock.Timeout:
         raise Held(
-            f"{run.folder}, cycle {cycle}: {path.read_text() or 'another process'} holds its "
-            "answers. One at a time can label a cycle: end that session, or label another cycle or "
-            "run"
+            f"{run.folder}, cycle {cycle}: {path.read_text('utf-8') or 'another process'} holds "
+            "its answers. One at a time can label a cycle: end that session, or label another "
+            "cycle or run"
         ) from None
     who = f"{os.environ.get('USER', os.getuid())} on {socket.gethostname()} (process {os.getpid()}"
-    path.write_text(f"{who}, {doing}, since {datetime.now().isoformat(' ', 'minutes')})")
+    path.write_text(f"{who}, {doing}, since {datetime.now().isoformat(' ', 'minutes')})", "utf-8")
     return held
 
 

@@ -299,20 +299,5 @@ def cleaned(task: Task, position: int, answer: Answer) -> Answer:
     return replace(answer, boxes=boxes)
 
 
-def _untouched(found: dict, given: dict) -> bool:
-    """Whether a file holds nothing but what was exported, and nobody says that it is right."""
-
-    def same(a, b):
-        near = np.allclose(a["bbox"], b["bbox"], rtol=0, atol=SAME)
-        return near and a["label"] == b["label"]
-
-    return all(
-        not (found[p].looked_at or given[p].looked_at)
-        and len(found[p].boxes) == len(given[p].boxes)
-        and all(any(same(own, box) for box in given[p].boxes) for own in found[p].boxes)
-        for p in given
-    )
-
-
 def _frame(task: Task, position: int) -> str:
     return f"frame {task.names[position]} (position {position})"

@@ -46,8 +46,9 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     write_json(out / "experiment.json", settings | {"earlier": earlier})
     plugins = [portable(out, plugin) for plugin in experiment.plugins]
-    text = experiment.model_dump(mode="json") | {"plugins": plugins}
-    (out / "experiment.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
+    own = experiment.model_dump(mode="json") | {"plugins": plugins}
+    text = yaml.safe_dump(own, sort_keys=False)
+    (out / "experiment.yaml").write_text(text, encoding="utf-8")
     new = Run(out / run.strategy_name / run.folder.name)
     try:
         for cycle in range(from_cycle):
@@ -63,8 +64,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
 
 def _take_over(old: Run, new: Run, cycle: int):
     """Write the records of a cycle into a branch, each referring to the old run's artifacts."""
-    done = (steps.pretrain, steps.evaluate) if cycle == 0 else steps.of_strategy(old.strategy)
-    for step in done:
+    for step in steps.of_cycle(old, cycle):
         if records.read(old, cycle, step.name) is None:
             raise ValueError(
                 f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from alkit.data import filters
 from alkit.frames import FrameSet
 from alkit.loop import answers, cluster, labels, progress, records, runs, steps, storage
-from alkit.loop.jsonfile import read_json, replacing
+from alkit.loop.jsonfile import replacing
 from alkit.loop.notebooks import NotebookFailed, Notebooks
 from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN
@@ -48,16 +48,15 @@ class Task:
 
 def tasks(out: Path, strategies=None, seeds=None) -> list:
     """All tasks of an experiment in the order in which they are done."""
-    settings = read_json(out / "experiment.json")
+    settings = Run(out / PRETRAIN / "seed_0").settings
     planned = []
     for seed in seeds if seeds is not None else settings["seeds"]:
         shared = Run(out / PRETRAIN / f"seed_{seed}")
-        planned += [Task(shared, 0, steps.pretrain), Task(shared, 0, steps.evaluate)]
+        planned += [Task(shared, 0, step) for step in steps.of_cycle(shared, 0)]
         for name in strategies or settings["strategies"]:
             run = Run(out / name / f"seed_{seed}")
-            own = steps.of_strategy(run.strategy)
             for cycle in range(1, settings["cycles"] + 1):
-                planned += [Task(run, cycle, step) for step in own]
+                planned += [Task(run, cycle, step) for step in steps.of_cycle(run, cycle)]
     return planned
 
 
@@ -98,7 +97,8 @@ def data_problems(run: Run, frames: dict) -> list:
         if not by_people and (lack := _lack(run, role, opened)):
             problems.append(f"{role} {getattr(experiment, role)}: {lack}")
     protocol = experiment.numbers.protocol
-    if PROTOCOLS[protocol].by_name and run.entry("test").image_size is None:
+    by_name = "test" in frames and PROTOCOLS[protocol].by_name
+    if by_name and run.entry("test").image_size is None:
         problems.append(
             f"protocol {protocol}: its heights are native pixels, but {experiment.test} has no "
             "image_size in the catalog; choose protocol caltech, or a data set of one size"
@@ -189,8 +189,10 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
     kind, why = task.state()
     if kind in ("stale", "damaged"):
         if not redo:
-            error = records.stale if kind == "stale" else runs.DamagedStep
-            raise error(str(task), why)
+            if kind == "damaged":
+                raise runs.DamagedStep(str(task), why)
+            states = [(each, each.state().kind) for each in tasks(task.run.out)]
+            raise records.stale(str(task), why, states)
         task.step.discard(task.run, task.cycle)
     if kind == "cleaned":  # the next step of the cycle that has its maps, or needs none, has to be
         own = [t for t in later if (t.run, t.cycle) == (task.run, task.cycle)]
@@ -248,7 +250,7 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
 
 def fingerprint(run: Run) -> str:
     """A digest of alkit's code and of the data, which a worker's have to equal."""
-    data = [data_key(run, role) for role in ("labeled", "pool", "test")]
+    data = [data_key(run, role) for role in data_roles(run)]
     return records.digest([records.code_digests(), data])
 
 

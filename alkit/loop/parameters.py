@@ -31,3 +31,14 @@ def check(names: dict):
                 f"{wanted.__name__} is wanted"
             )
     names[CHECKED] = True
+
+
+def own(run, cycle: int, **given):
+    """Say of numbers given to a notebook, those ≥ 0, that a run keeps its own in what it does."""
+    for name in [name for name, value in given.items() if value >= 0]:
+        kept = getattr(run.numbers(cycle), name)
+        print(
+            f"{name} = {given[name]} changes what is shown here. The run keeps its own {name}, "
+            f"{kept} in the units of its profile: set another by `set: {{{name}: …}}` in a new "
+            f"experiment, or by `alkit branch {run.folder} --from-cycle {cycle} --set {name}=…`"
+        )

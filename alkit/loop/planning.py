@@ -157,7 +157,7 @@ def _work(task: Task, counts: dict, costs: dict) -> tuple:
             numbers.epochs,
             numbers.crop or run.image_size("pool"),
         ),
-        "7_evaluate": (counts["test"], predicting("test"), 0),
+        "7_evaluate": (counts.get("test"), predicting("test"), 0),
     }[task.step.name]
 
 

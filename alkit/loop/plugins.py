@@ -9,6 +9,7 @@ its argument alone. `notebooks/your_own_score.ipynb` writes one.
 import runpy
 import traceback
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -81,6 +82,11 @@ def load_strategies(files) -> dict:
         if strategy.score is not None and strategy.score not in known:
             raise ValueError(f"{what}: score: {unknown(strategy.score, known)}")
     return STRATEGIES | own
+
+
+def plugin_of(score: str, files) -> Path:
+    """The file of those that defines a score."""
+    return Path(_load(files)[0][score].args[0])
 
 
 def load_score(name: str, files, radius: int):

@@ -23,7 +23,7 @@ def follow(folder: Path, step: str):
     # workers have no bar, since they may share a terminal; TQDM_DISABLE has the word elsewhere
     hidden = {} if threading.current_thread() is threading.main_thread() else {"disable": True}
     with (
-        open(folder / f"{step}.log", "a") as log,
+        open(folder / f"{step}.log", "a", encoding="utf-8") as log,
         tqdm(desc=step, leave=False, mininterval=0.5, **hidden) as bar,
     ):
 
@@ -90,7 +90,7 @@ def is_wanted() -> bool:
 def latest(folder: Path, step: str) -> dict | None:
     """The last line of a step's log, or None."""
     path = folder / f"{step}.log"
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for line in reversed(lines):
         with contextlib.suppress(ValueError):  # a line cut off by a kill
             return json.loads(line)

@@ -37,12 +37,30 @@ class StaleStep(RuntimeError):
     """A completed step whose inputs, parameters or code are no longer those of its record."""
 
 
-def stale(what: str, why: str) -> StaleStep:
-    """The error of a stale step."""
+def stale(what: str, why: str, states=()) -> StaleStep:
+    """The error of a stale step; `states` are those of `made_again`."""
     return StaleStep(
         f"{what} is stale: {why}. It is neither reused nor overwritten: choose another --out, "
         "`alkit branch`, or `alkit run --redo`, which makes it and all that follows from it again"
+        + f": {made_again(states)}" * bool(states)
+        + ". A pool stays as it was if its new images get an entry of their own" * ("X_u" in why)
     )
+
+
+def made_again(states) -> str:
+    """What `alkit run --redo` makes again of finished steps, and what stays: folders with the
+    numbers of their steps. `states` are pairs of a task and the kind of its state, in order."""
+    parts, lost = ({}, {}), set()
+    for task, kind in states:
+        if kind != "damaged" and (record := read(task.run, task.cycle, task.step.name)):
+            stays = kind != "stale" and lost.isdisjoint(record["inputs"].values())
+            if not stays:  # others know it by its key or, of weights, by `step.weights_key`
+                weights = record["artifacts"].get("weights.safetensors")
+                lost |= {record["key"], digest([record["key"], weights])}
+            folder = task.run.cycle(task.cycle).relative_to(task.run.out)
+            parts[stays].setdefault(folder, []).append(task.step.name[0])
+    again, kept = (", ".join(f"{k} ({' '.join(v)})" for k, v in part.items()) for part in parts)
+    return f"{again}; what stays is {kept or 'nothing'}, and what people answered"
 
 
 def digest(value) -> str:
@@ -62,14 +80,26 @@ def code_digests() -> dict:
     return {name: digest([*map(code_of, own)]) for name, own in files.items() if own}
 
 
-def code_of(file: Path) -> str:
-    """What a Python file says to the machine: its syntax tree without docstrings."""
-    tree = ast.parse(file.read_text())
-    for node in ast.walk(tree):
-        match node:
-            case ast.AST(body=[ast.Expr(value=ast.Constant()), *_]):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def code_of(file: Path) -> list:
+    """What a Python file says to the machine, by every version of Python in the same words: its
+    syntax tree without docstrings."""
+    return _code(ast.parse(file.read_bytes()))
+
+
+def _code(node):
+    match node:
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return ""  # does nothing: a docstring, or as good as one
+        case ast.Constant(value=value):
+            return [type(value).__name__, ascii(value)]
+        case ast.JoinedStr(values=values):  # some versions have empty texts between
+            return ["JoinedStr", [_code(v) for v in values if getattr(v, "value", v) != ""]]
+        case ast.AST():
+            fields = {name: _code(value) for name, value in ast.iter_fields(node)}
+            return [type(node).__name__, {k: v for k, v in fields.items() if v not in (None, [])}]
+        case list():
+            return [code for code in map(_code, node) if code != ""]
+    return node
 
 
 def environment() -> dict:
@@ -91,8 +121,8 @@ def environment() -> dict:
 @cache
 def _processor() -> str:
     """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    name = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    file = Path("/proc/cpuinfo")
+    name = re.search(r"model name\s*: (.*)", file.read_text("utf-8")) if file.exists() else None
     return name[1] if name else platform.processor()
 
 

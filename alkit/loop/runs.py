@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]  # where alkit is imported from
 # What a record has to hold.
 RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
 # Settings that may differ between two starts of one experiment; of the catalog, keys hold the data.
-GROWING = ("strategies", "seeds", "cycles", "related", "catalog")
+GROWING = ("strategies", "seeds", "cycles", "plugins", "related", "catalog")
 
 
 class DamagedStep(RuntimeError):
@@ -71,7 +71,8 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
             f"{new['name']!r}; choose another --out"
         )
     new["related"] = _united(old.get("related", []), new["related"])
-    differing = [k for k in new if k not in GROWING and old.get(k) != new[k]]
+    growing = (*GROWING, *(["test"] if old and old["test"] is None else []))
+    differing = [k for k in new if k not in growing and old.get(k) != new[k]]
     if differing and any(out.glob("*/seed_*/**/[0-7]_*.json")):
         lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
         raise ValueError(
@@ -81,8 +82,9 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         )
     if not differing:
         new["cycles"] = max(old["cycles"], new["cycles"])
-        new |= {key: _united(old[key], new[key]) for key in ("strategies", "seeds")}
-        new = old | new
+        old["plugins"] = [file for file in old["plugins"] if Path(file).is_file()]  # or moved
+        grown = ("strategies", "seeds", "plugins")
+        new = old | new | {key: _united(old[key], new[key]) for key in grown}
     elif experiment.store is not None:
         # drawn: two run folders of one experiment, or of two with one name, never share a URL
         url = storage.checked(experiment.store)
@@ -99,6 +101,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
 def settings_of(out: Path) -> dict:
     """What `OUT/experiment.json` holds, the paths of catalog and plugins as they are now."""
     found = read_json(out / "experiment.json")
+    found |= {key: _united(found[key], []) for key in ("strategies", "seeds")}  # of an old file
     plugins = [located(out, plugin) for plugin in found["plugins"]]
     return found | {"catalog": located(out, found["catalog"]), "plugins": plugins}
 
@@ -310,8 +313,13 @@ class Run:
     def image_scores(self, cycle: int) -> pd.DataFrame:
         """Step 3: z of every unlabeled frame."""
         path = self.artifact(cycle, "3_aggregate", "image_scores.csv")
-        # Python's float gives every digit back
-        return pd.read_csv(path, dtype={"name": str, "sequence": str}, converters={"z": float})
+        return pd.read_csv(
+            path,
+            dtype={"name": str, "sequence": str},
+            keep_default_na=False,  # a sequence may be called NA
+            na_values={"frame": ""},
+            converters={"z": float},  # Python's float gives every digit back
+        )
 
     def region_maxima(self, cycle: int) -> np.ndarray:
         """Step 3: the highest score in each region of every unlabeled frame: float16

@@ -1,13 +1,14 @@
 """Experiment files: their settings, checked down to the names of profile numbers and strategies."""
 
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from alkit import profiles
+from alkit.data.yamlfile import read_yaml
 from alkit.loop import storage
 from alkit.loop.plugins import load_strategies
 from alkit.profiles import unknown
@@ -24,7 +25,7 @@ class Experiment(BaseModel):
     name: str = Field(pattern=r"^[\w.-]+$")
     labeled: str  # X_l
     pool: str  # X_u
-    test: str
+    test: str | None = None  # None: frames are chosen, and nothing is measured
     held_out: str | None = None  # frames of X_l's own domain, to show what W_l learnt
     data: dict[str, dict] = {}  # reader arguments that differ from the catalog's, by data set
     profile: str = "paper"
@@ -36,6 +37,13 @@ class Experiment(BaseModel):
     budget: int = Field(ge=1)  # b, images a cycle
     labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labeling
     store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
+
+    @field_validator("strategies", "seeds")
+    @classmethod
+    def _once(cls, given: list) -> list:
+        if twice := [value for value, times in Counter(given).items() if times > 1]:
+            raise ValueError(f"{twice[0]!r} is given more than once")
+        return given
 
     @cached_property
     def numbers(self) -> profiles.Profile:
@@ -57,10 +65,7 @@ def read_folds(path) -> dict:
     naming the file, the setting and what was wanted.
     """
     path = Path(path)
-    try:
-        settings = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
+    settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: expected a mapping of settings, got {type(settings).__name__}")
     if isinstance(settings.get("plugins"), list):

@@ -17,8 +17,15 @@ def table(out: Path) -> pd.DataFrame:
     """The state of every step: one row each, with its duration."""
     rows = []
     for task in tasks(out):
-        kind, why = task.state()
+        lack = ""
+        try:
+            kind, why = task.state()
+            why = why or _labels_wanted(task)
+        except (ValueError, OSError) as error:  # the data or the plugin is not on this machine
+            kind, why, lack = "waiting", "", str(error)
         record = None if kind == "damaged" else records.read(task.run, task.cycle, task.step.name)
+        if lack and record:
+            kind, why = "complete", record.get("reused", "")
         rows.append(
             {
                 "run": str(task.run.folder.relative_to(out)),
@@ -26,7 +33,8 @@ def table(out: Path) -> pd.DataFrame:
                 "step": task.step.name,
                 "state": kind,
                 "seconds": record["seconds"] if record else None,
-                "note": why or _labels_wanted(task),
+                "note": why,
+                "lack": lack,
                 "warnings": record["warnings"] if record else [],
             }
         )
@@ -50,7 +58,7 @@ def format_status(out: Path, results: bool = True) -> str:
     """The tables that `alkit status` prints: steps by cycle, and with `results` the ledger."""
     states = table(out)
     lines = [f"{out.name}: {(states.state == 'complete').sum()} of {len(states)} steps complete"]
-    marks = {"waiting": "·", "running": "…", "interrupted": "!", "stale": "?"}
+    marks = {"waiting": ".", "running": "...", "interrupted": "!", "stale": "?"}
 
     def cell(row):
         if row.state != "complete":
@@ -59,10 +67,16 @@ def format_status(out: Path, results: bool = True) -> str:
 
     states["cell"] = [*map(cell, states.itertuples())]
     wide = states.pivot(index=["run", "cycle"], columns="step", values="cell").fillna("")
-    legend = "seconds; = shared with another cycle, · waiting, … running, ! interrupted, ? stale"
+    legend = "seconds; = shared with another cycle, . waiting, ... running, ! interrupted, ? stale"
     lines += ["", wide.to_string(), "", legend]
     notes = states[(states.note != "") & (states.state != "complete")]
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
+    if (states.state == "stale").any():
+        again = records.made_again(zip(tasks(out), states.state, strict=True))
+        lines.append(f"`alkit run --redo` makes again: {again}")
+    if lacks := [lack for lack in states.lack if lack]:
+        why = "; ".join(dict.fromkeys(lacks))
+        lines.append(f"{len(lacks)} steps are as recorded, not compared with what is there: {why}")
     leaks = out / "leaks.json"
     lines += [f"warning: {line}" for line in (read_json(leaks) if leaks.exists() else ())]
     warned = states.explode("warnings").dropna(subset="warnings")

@@ -15,7 +15,7 @@ import numpy as np
 from alkit import catalog
 from alkit.data.remembered import remembered
 from alkit.loop import progress, records, runs, storage, store
-from alkit.loop.plugins import SCORES
+from alkit.loop.plugins import SCORES, plugin_of
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import PRETRAIN
 
@@ -59,6 +59,10 @@ class Job:
         return runs.place_of(self.folder, name)
 
 
+class NotComplete(FileNotFoundError):
+    """A step that another one reads from is not complete."""
+
+
 class State(NamedTuple):
     """How far a step is."""
 
@@ -80,16 +84,16 @@ class Step:
     open_shards: Callable | None = None
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
-        """What the step would be made from, now. Raises FileNotFoundError if a step before it is
-        not complete."""
+        """What the step would be made from, now. Raises NotComplete if a step before it is not
+        complete, and what opening the data raises."""
         inputs = self.inputs(run, cycle)
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
         keys = {k.removeprefix("input_"): v for k, v in inputs.items() if k.startswith("input_")}
         code = records.code_digests()
         if self.name == "2_score" and run.strategy.score not in SCORES:
-            plugins = map(Path, run.experiment.plugins)
-            code = code | {file.name: records.digest(records.code_of(file)) for file in plugins}
+            file = plugin_of(run.strategy.score, run.experiment.plugins)
+            code = code | {file.name: records.digest(records.code_of(file))}
         return records.Plan(self.name, keys, own | numbers, code)
 
     def state(self, run: Run, cycle: int) -> State:
@@ -107,7 +111,7 @@ class Step:
             return State(kind, f"{last['done']}/{last['total']}{loss}")
         try:
             plan = self.plan(run, cycle)
-        except (FileNotFoundError, runs.DamagedStep) as error:
+        except (NotComplete, runs.DamagedStep) as error:
             return State("stale", f"a step before it is gone: {error}")
         if record["key"] != plan.key:
             return State("stale", "; ".join(plan.differences(record)))
@@ -201,10 +205,10 @@ def data_key(run: Run, role: str) -> str:
 
 
 def key_of(run: Run, cycle: int, step: str) -> str:
-    """The key of a complete step. Raises FileNotFoundError if it is not complete."""
+    """The key of a complete step. Raises NotComplete if it is not."""
     record = records.read(run, cycle, step)
     if record is None:
-        raise FileNotFoundError(
+        raise NotComplete(
             f"{run.cycle(cycle)}: step {step} is not complete; run it first (`alkit run`)"
         )
     return record["key"]

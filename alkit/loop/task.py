@@ -77,11 +77,11 @@ class Task:
     @cached_property
     def proposals(self) -> dict:
         """The detector's boxes by position, highest score first: {"bbox", "label", "score"}. Those
-        of a score that gives FPPI 1 on the test set; none for a strategy that predicts nothing."""
+        from `score_limit`; none for a strategy that predicts nothing."""
         found = {position: [] for position in self.positions}
         if self.run.strategy.score is None:
             return found
-        limit = self.run.evaluation(self.cycle - 1)["score_at_1"]
+        limit = score_limit(self.run, self.cycle - 1)
         detections = [] if limit is None else self.run.detections(self.cycle, "pool")
         for d in sorted(detections, key=lambda d: -d["score"]):
             position = d["image_id"] - 1
@@ -98,6 +98,16 @@ def task(run: Run, cycle: int) -> Task:
     found = Task(run, cycle)
     _ = found.chosen
     return found
+
+
+def score_limit(run: Run, cycle: int) -> float | None:
+    """The score from which on the detector of a cycle has FPPI 1 on the test set; without a test
+    set what W_l has on the data set `held_out`, and without that 0.5. None: no score has it.
+
+    Raises FileNotFoundError where that is not evaluated yet."""
+    if run.experiment.test:
+        return run.evaluation(cycle)["score_at_1"]
+    return run.held_out().get("score_at_1", 0.5)
 
 
 def inside(bbox, size: tuple[int, int]) -> list:

@@ -2,7 +2,9 @@
 curves and galleries that the notebook shows."""
 
 import os
-from html import escape
+import re
+import warnings
+from html import escape, unescape
 from pathlib import Path
 
 from IPython.display import HTML
@@ -20,6 +22,7 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>main { max-width: 1100px; margin: 0 auto; }
 main pre { white-space: pre-wrap !important; word-break: normal; }</style>{% endblock %}"""
+NO_IMAGES = "<b>no images: "
 PICTURES = 300  # chosen frames of all cycles together: the file stays below 10 MB
 MOST = 48  # chosen frames of one cycle
 
@@ -30,7 +33,8 @@ def write(out, target=None) -> Path:
     `target` is OUT/report.html by default. An experiment that is half done is reported as far as it
     goes, and the page says so. The file holds everything that it shows and stays below 10 MB: of
     many chosen frames it shows the first. Raises ValueError if `out` is no experiment, and
-    RuntimeError with what stopped the notebook.
+    RuntimeError with what stopped the notebook, or where images cannot be read and the report in
+    OUT, which is then kept, shows them.
     """
     import papermill  # here: it warns of missing widgets in notebooks that show parts of the report
     from jinja2 import DictLoader
@@ -39,7 +43,7 @@ def write(out, target=None) -> Path:
 
     out = Path(out).resolve()
     runs.experiments(out)
-    target = Path(target) if target else out / "report.html"
+    target, kept = Path(target or out / "report.html"), target is None
     path = project.notebook("report.ipynb", project.project_root(out))
     try:
         notebook = papermill.execute_notebook(path, None, {"out": str(out)}, progress_bar=False)
@@ -48,9 +52,14 @@ def write(out, target=None) -> Path:
     loaders = [DictLoader({"report": TEMPLATE})]
     exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
+    if lost := re.search(f"{NO_IMAGES}(.*?)<", page):
+        said = f"the report has not all images: {unescape(lost[1])}"
+        if kept and target.exists() and NO_IMAGES not in target.read_text(encoding="utf-8"):
+            raise RuntimeError(f"{said}. {target}, which has them, is kept; --to writes elsewhere")
+        warnings.warn(said, stacklevel=2)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    partial.write_text(page)
+    partial.write_text(page, encoding="utf-8")
     os.replace(partial, target)
     return target
 
@@ -109,7 +118,7 @@ def gallery(out: Path):
                 matched = matching.match(cycle.detections, boxes, limit)
                 yield _shown("Blind spots", galleries.blind_spots(cycle, matched, limit, few))
         except (ValueError, OSError) as error:  # the data set is not on this machine, say
-            yield HTML(f"<b>{escape(f'no images: {error}')}</b>")
+            yield HTML(f"{NO_IMAGES}{escape(str(error))}</b>")
 
 
 def _shown(title: str, gallery: tuple) -> HTML:

@@ -168,7 +168,7 @@ def leaks(experiment, catalog) -> list[str]:
         return {k: experiment.seeds[0] if v == "seed" else v for k, v in given.items()}
 
     lines = []
-    for other in dict.fromkeys((experiment.pool, experiment.labeled)):
+    for other in dict.fromkeys((experiment.pool, experiment.labeled) if experiment.test else ()):
         parts = [(catalog[name], arguments(name)) for name in (other, experiment.test)]
         places = [origin(entry, **args) for entry, args in parts]
         (first, _), (second, _) = parts

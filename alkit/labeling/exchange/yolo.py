@@ -32,9 +32,11 @@ def write(frames: list, classes: tuple, folder):
             number = classes.index(box["label"])
             lines.append(" ".join([str(number), *(f"{v:.7f}" for v in shares)]) + "\n")
         if lines or frame["looked_at"]:
-            (folder / LABELS / frame["file"]).with_suffix(".txt").write_text("".join(lines))
+            file = (folder / LABELS / frame["file"]).with_suffix(".txt")
+            file.write_text("".join(lines), encoding="utf-8")
     data = {"path": ".", "train": IMAGES, "val": IMAGES, "names": dict(enumerate(classes))}
-    (folder / DATA).write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    (folder / DATA).write_text(text, encoding="utf-8")
 
 
 def read(bundle: Bundle) -> list:

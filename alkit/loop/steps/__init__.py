@@ -4,6 +4,8 @@ Every function takes a run folder and a cycle, reads what the steps before wrote
 artifacts and, last, its record. A complete step is not done again; a stale one is an error.
 """
 
+import contextlib
+
 from alkit.loop.steps.step_0_pretrain import pretrain
 from alkit.loop.steps.step_1_predict import predict
 from alkit.loop.steps.step_2_score import score
@@ -18,6 +20,10 @@ CYCLE = (*SCORING, choose, label, retrain, evaluate)
 STEPS = {step.name: step for step in (pretrain, *CYCLE)}
 
 
-def of_strategy(strategy) -> tuple:
-    """The steps of a cycle: a strategy that needs no prediction skips 1 to 3."""
-    return CYCLE if strategy.score is not None else CYCLE[len(SCORING) :]
+def of_cycle(run, cycle: int) -> tuple:
+    """The steps of a run's cycle, of W_l's in cycle 0: a strategy that needs no prediction skips 1
+    to 3, and without a test set there is no 7."""
+    own = CYCLE if cycle else (pretrain, evaluate)
+    with contextlib.suppress(ValueError):  # of a plugin that is gone the records can be shown
+        own = own[len(SCORING) :] if cycle and run.strategy.score is None else own
+    return own if run.settings["test"] else own[:-1]

@@ -16,6 +16,7 @@ from alkit.loop import labels
 from alkit.loop.jsonfile import read_json
 from alkit.loop.plugins import load_score
 from alkit.loop.runs import Run
+from alkit.loop.task import score_limit
 from alkit.pages import matching
 from alkit.selection import Reason
 from alkit.strategies import timeline
@@ -92,10 +93,9 @@ class Cycle:
 
     @cached_property
     def limit(self) -> float:
-        """The score that gives the predicting detector FPPI 1 on the test set; 0 where there is no
-        such score, or no evaluation yet."""
+        """The `score_limit` of the predicting detector; 0 where there is none, or not yet."""
         try:
-            return self.run.evaluation(self.number - 1)["score_at_1"] or 0.0
+            return score_limit(self.run, self.number - 1) or 0.0
         except FileNotFoundError:
             return 0.0
 
