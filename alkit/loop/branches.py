@@ -10,6 +10,7 @@ from alkit.loop import answers, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked
+from alkit.loop.steps.step_4_select import free
 from alkit.loop.task import Task
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
@@ -24,10 +25,10 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     with `alkit run`.
     """
     run, out = open_run(Path(run_folder).resolve()), Path(out).resolve()
-    if not 1 <= from_cycle <= run.settings["cycles"]:
-        raise ValueError(
-            f"--from-cycle is {from_cycle}; {run.folder} has cycles 1 … {run.settings['cycles']}"
-        )
+    last = run.settings["cycles"]
+    last = next((k + 1 for k in range(1, last) if run.ends_with(k)), last)
+    if not 1 <= from_cycle <= last:
+        raise ValueError(f"--from-cycle is {from_cycle}; {run.folder} has cycles 1 … {last}")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: the folder is not empty; choose a new --out")
     if run.out in out.parents:
@@ -48,6 +49,13 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     try:
         for cycle in range(from_cycle):
             _take_over(run, new, cycle)
+        pool, labeled = new.frames("pool").unlabeled(), new.labeled_positions(from_cycle)
+        if not free(pool, experiment.numbers, labeled, new.strategy.rules):
+            raise ValueError(
+                f"cycle {from_cycle} would have no frame to choose: {len(labeled)} of the pool's "
+                f"{len(pool)} are labeled, all others too near; expected a smaller exclude_later "
+                f"than {experiment.numbers.exclude_later}, or an earlier --from-cycle"
+            )
     except Exception:
         shutil.rmtree(out)
         raise

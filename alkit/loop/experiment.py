@@ -46,8 +46,9 @@ class Task:
         return f"{self.run.folder.relative_to(self.run.out)} cycle {self.cycle} {self.step.name}"
 
 
-def tasks(out: Path, strategies=None, seeds=None) -> list:
-    """All tasks of an experiment in the order in which they are done."""
+def tasks(out: Path, strategies=None, seeds=None, ended=False) -> list:
+    """All tasks of an experiment in the order in which they are done, those of `ended` runs too,
+    which come after the last cycle that left frames to choose."""
     settings = read_json(out / "experiment.json")
     planned = []
     for seed in seeds if seeds is not None else settings["seeds"]:
@@ -58,6 +59,8 @@ def tasks(out: Path, strategies=None, seeds=None) -> list:
             own = steps.of_strategy(run.strategy)
             for cycle in range(1, settings["cycles"] + 1):
                 planned += [Task(run, cycle, step) for step in own]
+                if not ended and run.ends_with(cycle):
+                    break
     return planned
 
 
@@ -82,17 +85,10 @@ def data_roles(run: Run) -> list:
 
 
 def data_problems(run: Run, frames: dict) -> list:
-    """What is wrong with the data sets of an experiment, each by its role: a budget that the pool
-    cannot meet; a data set without boxes, or without one of its filter's classes, but for a pool
-    that people label; a test set without a pedestrian or, for a protocol in native pixels, without
-    one image size."""
+    """What is wrong with the data sets of an experiment, each by its role: one without boxes, or
+    without one of its filter's classes, but for a pool that people label; a test set without a
+    pedestrian or, for a protocol in native pixels, without one image size."""
     experiment, problems = run.experiment, []
-    wanted = experiment.budget * experiment.cycles
-    if "pool" in frames and wanted > len(frames["pool"]):
-        problems.append(
-            f"pool {experiment.pool}: {wanted} images are to be labeled, {experiment.budget} in "
-            f"each of {experiment.cycles} cycles, but it has {len(frames['pool'])}"
-        )
     for role, opened in frames.items():
         by_people = role == "pool" and experiment.labels != "oracle"
         if not by_people and (lack := _lack(run, role, opened)):
@@ -134,7 +130,7 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     """
     with runs.lock(out):
         check_data(out)
-        planned = tasks(out, strategies, seeds)
+        planned = tasks(out, strategies, seeds, ended=True)
         try:
             if address := os.environ.get(cluster.SCHEDULER):
                 _do_on_workers(planned, notebooks, redo, address)
@@ -149,11 +145,16 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
 
 def do(planned: list, notebooks: bool, redo: bool, bar):
     """Do tasks in order, in this process or its kernels. A run that waits for labels is left there,
-    and the others go on. Raises as `run` does."""
-    waiting = {}
+    one that has no frame left to choose ends, and the others go on. Raises as `run` does."""
+    waiting, last = {}, {}
     with Notebooks() if notebooks else contextlib.nullcontext() as kernels:
         for i, task in enumerate(planned):
             if task.run.folder in waiting:
+                continue
+            if task.cycle > last.get(task.run.folder, task.cycle):
+                # a record of before a step was made again, and then left no frame
+                records.record_path(task.run, task.cycle, task.step.name).unlink(missing_ok=True)
+                bar.update()
                 continue
             bar.set_postfix_str(str(task))
             try:
@@ -161,6 +162,8 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
                     _do_one(task, kernels, last=i + 1 == len(planned))
                     for text in records.read(task.run, task.cycle, task.step.name)["warnings"]:
                         progress.tell(text, f"{task}: ")
+                if task.step is steps.choose and task.run.ends_with(task.cycle):
+                    last[task.run.folder] = task.cycle
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)

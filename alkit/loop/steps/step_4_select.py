@@ -11,6 +11,29 @@ from alkit.loop.steps.shared import frame_table
 from alkit.selection import Reason
 from alkit.strategies import ranked_by, selected
 
+SMOOTHING = ("half_width", "sigma", "zero_padding", "score_of_next", "one_video")
+RULES = ("exclude_now", "exclude_later", "fill")
+
+
+def free(pool, numbers, labeled, rules: bool) -> int:
+    """How many frames a cycle may choose from whatever their scores, where `labeled` were chosen in
+    the cycles before it."""
+    found = selected(np.zeros(len(pool)), 1, pool, numbers, labeled, rules).counts
+    return len(pool) - found["LABELED"] - found["EXCLUDED_LATER"]
+
+
+def lack(counts: dict, numbers, rules: bool) -> str:
+    """Why no more frames can be chosen, from how many have each reason."""
+    words = {
+        "LABELED": "labeled before",
+        "EXCLUDED_LATER": f"too near to one labeled before (exclude_later {numbers.exclude_later})",
+        "EXCLUDED_NOW": f"too near to one chosen now (exclude_now {numbers.exclude_now})",
+    }
+    if not rules:
+        words |= {name: "that show the same as another" for name in [*words][1:]}
+    said = [f"{counts[name]} {why}" for name, why in words.items() if counts.get(name)]
+    return f"the pool's {sum(counts.values())} frames: {', '.join(said)}"
+
 
 def _select(job: Job):
     run, numbers, strategy = job.run, job.numbers, job.run.strategy
@@ -25,7 +48,8 @@ def _select(job: Job):
         z[table["position"]] = table["z"]
         ranked = ranked_by(z, pool, numbers, strategy.smoothing)
     rules = strategy.rules and pool.sequence is not None
-    chosen = selected(ranked, run.experiment.budget, pool, numbers, labeled, rules)
+    budget = min(run.experiment.budget, len(pool))
+    chosen = selected(ranked, budget, pool, numbers, labeled, rules)
     near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
     if rules and not near.any():
         warnings.warn(
@@ -35,11 +59,8 @@ def _select(job: Job):
             stacklevel=2,
         )
     if len(chosen.indices) < run.experiment.budget:
-        warnings.warn(
-            f"{len(chosen.indices)} of {run.experiment.budget} frames could be chosen; the pool's "
-            f"frames are {chosen.counts}",
-            stacklevel=2,
-        )
+        found = f"{len(chosen.indices)} of {run.experiment.budget} frames could be chosen"
+        warnings.warn(f"{found}; {lack(chosen.counts, numbers, rules)}", stacklevel=2)
     table = frame_table(pool, chosen.indices).assign(
         z=z[chosen.indices], ranked_by=ranked[chosen.indices]
     )
@@ -51,6 +72,7 @@ def _select(job: Job):
             "relaxed": chosen.relaxed,
             "chosen": table.astype(object).where(table.notna(), None).to_dict("records"),
             "counts": chosen.counts,
+            "left": free(pool, numbers, [*labeled, *chosen.indices.tolist()], strategy.rules),
             "reason_names": {reason.name: int(reason) for reason in Reason},
             "reason": chosen.reason.tolist(),
             "ranked_by": [None if np.isnan(v) else v for v in ranked.tolist()],
@@ -71,9 +93,6 @@ def _select_inputs(run: Run, cycle: int) -> dict:
         return inputs | {"seed": run.seed, "cycle": cycle}
     return inputs | {"input_image scores": key_of(run, cycle, "3_aggregate")}
 
-
-SMOOTHING = ("half_width", "sigma", "zero_padding", "score_of_next", "one_video")
-RULES = ("exclude_now", "exclude_later", "fill")
 
 choose = Step(
     "4_select",
