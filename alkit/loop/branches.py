@@ -10,7 +10,7 @@ from alkit.loop import answers, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked
-from alkit.loop.steps.step_4_select import free
+from alkit.loop.steps.step_4_select import ending
 from alkit.loop.task import Task
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
@@ -50,12 +50,8 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
         for cycle in range(from_cycle):
             _take_over(run, new, cycle)
         pool, labeled = new.frames("pool").unlabeled(), new.labeled_positions(from_cycle)
-        if not free(pool, experiment.numbers, labeled, new.strategy.rules):
-            raise ValueError(
-                f"cycle {from_cycle} would have no frame to choose: {len(labeled)} of the pool's "
-                f"{len(pool)} are labeled, all others too near; expected a smaller exclude_later "
-                f"than {experiment.numbers.exclude_later}, or an earlier --from-cycle"
-            )
+        if why := ending(pool, experiment.numbers, labeled, new.strategy.rules):
+            raise ValueError(f"--from-cycle is {from_cycle}; then {why}")
     except Exception:
         shutil.rmtree(out)
         raise

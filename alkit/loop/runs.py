@@ -276,8 +276,8 @@ class Run:
         """Whether the frames chosen in a cycle leave none to choose, so that it is the last. A
         branch with other numbers from the next cycle on was asked for because it can choose."""
         with contextlib.suppress(OSError, ValueError):  # its step says what is gone or damaged
-            nothing = self.selection(cycle).get("left") == 0
-            return nothing and self.numbers(cycle) == self.numbers(cycle + 1)
+            ending = self.selection(cycle).get("ending")
+            return bool(ending) and self.numbers(cycle) == self.numbers(cycle + 1)
         return False
 
     def labels(self, cycle: int) -> dict:

@@ -8,8 +8,6 @@ import pandas as pd
 from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
 from alkit.loop.jsonfile import read_json
-from alkit.loop.runs import Run
-from alkit.loop.steps.step_4_select import lack
 
 
 def table(out: Path) -> pd.DataFrame:
@@ -43,18 +41,6 @@ def _labels_wanted(task: Task) -> str:
     return f"labels by people: {finished} of {total} frames are finished{goes_on}"
 
 
-def _ended(run: Run, cycle: int) -> str:
-    """That a run ended with a cycle, and why."""
-    selection = run.selection(cycle)
-    counts = selection["counts"]
-    labeled = counts["CHOSEN"] + counts["LABELED"]
-    near = {"LABELED": labeled, "EXCLUDED_LATER": sum(counts.values()) - labeled}
-    return (
-        f"ended: {run.folder.relative_to(run.out)} with cycle {cycle} of {run.settings['cycles']}: "
-        f"no frame is left to choose; {lack(near, run.numbers(cycle), selection['rules'])}"
-    )
-
-
 def format_status(out: Path) -> str:
     """The tables that `alkit status` prints: steps by cycle, and the ledger."""
     states = table(out)
@@ -72,8 +58,10 @@ def format_status(out: Path) -> str:
     lines += ["", wide.to_string(), "", legend]
     notes = states[(states.note != "") & (states.state != "complete")]
     lines += [f"{r.run} cycle {r.cycle} {r.step}: {r.state}: {r.note}" for r in notes.itertuples()]
-    chosen = {task.run: task.cycle for task in tasks(out) if task.step is steps.choose}
-    lines += [_ended(*own) for own in chosen.items() if own[1] < own[0].settings["cycles"]]
+    for run, cycle in {task.run: task.cycle for task in tasks(out) if task.cycle}.items():
+        if cycle < run.settings["cycles"]:
+            name, why = run.folder.relative_to(out), run.selection(cycle)["ending"]
+            lines.append(f"ended: {name} with cycle {cycle} of {run.settings['cycles']}: {why}")
     leaks = out / "leaks.json"
     lines += [f"warning: {line}" for line in (read_json(leaks) if leaks.exists() else ())]
     warned = states.explode("warnings").dropna(subset="warnings")

@@ -18,13 +18,14 @@ TARGETS = ("assign_iou", "clear_patch", "positive_patch", "filtered_boxes")
 LOSS = ("n2p", "min_positives", "loss_mean")
 OPTIMIZER = ("optimizer", "learning_rate", "final_learning_rate", "weight_decay", "batch_size")
 DECODING = ("decode_mean", "decode_window", "decode_threshold", "decode_area", "decode_score")
-CERTAIN, ABSURD = 100, 1e4  # logits: of a float32 that is 0 or 1, and near float16's largest
+CERTAIN, ABSURD = 100, 1e4  # logits whose probability is 0 or 1 in float32; near float16's largest
 TRAINING = (*NETWORK, *TARGETS, *LOSS, *OPTIMIZER)
 DETECTING = (*NETWORK, "double_evaluation", "double_average", *DECODING, "plateaus", "suppression")
 
 
 def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str, crop=None):
-    """Train from where the detector stands; writes its weights and the loss of each epoch."""
+    """Train from where the detector stands; writes its weights and the loss of each epoch. Raises
+    FloatingPointError where the loss diverges, or ends in finite nonsense."""
     checkpoint = job.folder / "checkpoint.safetensors"
     losses = training.train(
         detector,
@@ -38,24 +39,18 @@ def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str
         augmentation,
         crop,
     )
-    check_converged(detector, frames, losses, job.numbers.learning_rate)
-    write_json(job.folder / "losses.json", losses)
-    training.save_weights(detector, job.folder / "weights.safetensors")
-    checkpoint.unlink(missing_ok=True)
-
-
-def check_converged(detector, frames: FrameSet, losses: list, rate: float):
-    """Raise FloatingPointError for a training that ended in finite nonsense: on a frame that it has
-    seen, half of the probabilities are exactly 0 or 1, or a logit is beyond what is stored."""
     image = prediction.uploaded(frames.images(0)[None], detector.device).permute(0, 3, 1, 2)
     with torch.inference_mode():
         logits = torch.cat([level.flatten() for level in detector(image)]).abs()
-    if not (logits.median() < CERTAIN and logits.max() < ABSURD):
+    if not (logits.median() < CERTAIN and logits.max() < ABSURD):  # NaN is neither
         raise FloatingPointError(
             f"{frames.dataset}: the training diverged: the last epoch's loss is {losses[-1]:.3g}, "
             f"and the logits of {frames.name[0]} reach {logits.max():.3g}, where a probability is "
-            f"0 or 1; lower learning_rate (now {rate:g})"
+            f"0 or 1; lower learning_rate (now {job.numbers.learning_rate:g})"
         )
+    write_json(job.folder / "losses.json", losses)
+    training.save_weights(detector, job.folder / "weights.safetensors")
+    checkpoint.unlink(missing_ok=True)
 
 
 def measure(job: Job, detector, role: str) -> tuple[dict, list]:

@@ -15,13 +15,6 @@ SMOOTHING = ("half_width", "sigma", "zero_padding", "score_of_next", "one_video"
 RULES = ("exclude_now", "exclude_later", "fill")
 
 
-def free(pool, numbers, labeled, rules: bool) -> int:
-    """How many frames a cycle may choose from whatever their scores, where `labeled` were chosen in
-    the cycles before it."""
-    found = selected(np.zeros(len(pool)), 1, pool, numbers, labeled, rules).counts
-    return len(pool) - found["LABELED"] - found["EXCLUDED_LATER"]
-
-
 def lack(counts: dict, numbers, rules: bool) -> str:
     """Why no more frames can be chosen, from how many have each reason."""
     words = {
@@ -33,6 +26,13 @@ def lack(counts: dict, numbers, rules: bool) -> str:
         words |= {name: "that show the same as another" for name in [*words][1:]}
     said = [f"{counts[name]} {why}" for name, why in words.items() if counts.get(name)]
     return f"the pool's {sum(counts.values())} frames: {', '.join(said)}"
+
+
+def ending(pool, numbers, labeled, rules: bool) -> str:
+    """Why no frame can be chosen after those labeled, whatever the scores; "" where one can."""
+    counts = selected(np.zeros(len(pool)), 1, pool, numbers, labeled, rules).counts
+    said = lack(counts, numbers, rules and pool.sequence is not None)
+    return "" if counts["CHOSEN"] else f"no frame is left to choose; {said}"
 
 
 def _select(job: Job):
@@ -72,7 +72,7 @@ def _select(job: Job):
             "relaxed": chosen.relaxed,
             "chosen": table.astype(object).where(table.notna(), None).to_dict("records"),
             "counts": chosen.counts,
-            "left": free(pool, numbers, [*labeled, *chosen.indices.tolist()], strategy.rules),
+            "ending": ending(pool, numbers, [*labeled, *chosen.indices.tolist()], strategy.rules),
             "reason_names": {reason.name: int(reason) for reason in Reason},
             "reason": chosen.reason.tolist(),
             "ranked_by": [None if np.isnan(v) else v for v in ranked.tolist()],
