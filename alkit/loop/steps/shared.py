@@ -24,8 +24,8 @@ DETECTING = (*NETWORK, "double_evaluation", "double_average", *DECODING, "platea
 
 
 def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str, crop=None):
-    """Train from where the detector stands; writes its weights and the loss of each epoch. Raises
-    FloatingPointError where the loss diverges, or ends in finite nonsense."""
+    """Train from where the detector stands; writes its weights and the loss of each epoch.
+    Raises FloatingPointError for a training that diverged, to finite nonsense too."""
     checkpoint = job.folder / "checkpoint.safetensors"
     losses = training.train(
         detector,
@@ -44,9 +44,9 @@ def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str
         logits = torch.cat([level.flatten() for level in detector(image)]).abs()
     if not (logits.median() < CERTAIN and logits.max() < ABSURD):  # NaN is neither
         raise FloatingPointError(
-            f"{frames.dataset}: the training diverged: the last epoch's loss is {losses[-1]:.3g}, "
-            f"and the logits of {frames.name[0]} reach {logits.max():.3g}, where a probability is "
-            f"0 or 1; lower learning_rate (now {job.numbers.learning_rate:g})"
+            f"{frames.dataset}: the training diverged: the last loss is {losses[-1]:.3g}, logits "
+            f"of {frames.name[0]} reach {logits.max():.3g}, where a probability is 0 or 1; lower "
+            f"learning_rate (now {job.numbers.learning_rate:g})"
         )
     write_json(job.folder / "losses.json", losses)
     training.save_weights(detector, job.folder / "weights.safetensors")

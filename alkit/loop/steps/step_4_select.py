@@ -8,31 +8,23 @@ from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, key_of, labels_keys
 from alkit.loop.steps.shared import frame_table
-from alkit.selection import Reason
+from alkit.selection import Reason, Selection
 from alkit.strategies import ranked_by, selected
 
-SMOOTHING = ("half_width", "sigma", "zero_padding", "score_of_next", "one_video")
-RULES = ("exclude_now", "exclude_later", "fill")
 
-
-def lack(counts: dict, numbers, rules: bool) -> str:
-    """Why no more frames can be chosen, from how many have each reason."""
-    words = {
-        "LABELED": "labeled before",
-        "EXCLUDED_LATER": f"too near to one labeled before (exclude_later {numbers.exclude_later})",
-        "EXCLUDED_NOW": f"too near to one chosen now (exclude_now {numbers.exclude_now})",
-    }
-    if not rules:
-        words |= {name: "that show the same as another" for name in [*words][1:]}
-    said = [f"{counts[name]} {why}" for name, why in words.items() if counts.get(name)]
-    return f"the pool's {sum(counts.values())} frames: {', '.join(said)}"
+def lack(found: Selection, numbers) -> str:
+    """Why no more frames can be chosen than those found: how many have each reason."""
+    said = [f"{n} {k.lower()}" for k, n in found.counts.items() if n and k != "CHOSEN"]
+    return (
+        f"of the pool's {len(found.reason)} frames are {', '.join(said)}, where exclude_now is "
+        f"{numbers.exclude_now} and exclude_later {numbers.exclude_later}"
+    )
 
 
 def ending(pool, numbers, labeled, rules: bool) -> str:
     """Why no frame can be chosen after those labeled, whatever the scores; "" where one can."""
-    counts = selected(np.zeros(len(pool)), 1, pool, numbers, labeled, rules).counts
-    said = lack(counts, numbers, rules and pool.sequence is not None)
-    return "" if counts["CHOSEN"] else f"no frame is left to choose; {said}"
+    found = selected(np.zeros(len(pool)), 1, pool, numbers, labeled, rules)
+    return "" if len(found.indices) else f"no frame is left to choose; {lack(found, numbers)}"
 
 
 def _select(job: Job):
@@ -60,7 +52,7 @@ def _select(job: Job):
         )
     if len(chosen.indices) < run.experiment.budget:
         found = f"{len(chosen.indices)} of {run.experiment.budget} frames could be chosen"
-        warnings.warn(f"{found}; {lack(chosen.counts, numbers, rules)}", stacklevel=2)
+        warnings.warn(f"{found}; {lack(chosen, numbers)}", stacklevel=2)
     table = frame_table(pool, chosen.indices).assign(
         z=z[chosen.indices], ranked_by=ranked[chosen.indices]
     )
@@ -93,6 +85,9 @@ def _select_inputs(run: Run, cycle: int) -> dict:
         return inputs | {"seed": run.seed, "cycle": cycle}
     return inputs | {"input_image scores": key_of(run, cycle, "3_aggregate")}
 
+
+SMOOTHING = ("half_width", "sigma", "zero_padding", "score_of_next", "one_video")
+RULES = ("exclude_now", "exclude_later", "fill")
 
 choose = Step(
     "4_select",
