@@ -28,7 +28,7 @@ from scipy.spatial import KDTree
 from alkit.catalog import GENERATORS, Entry
 from alkit.data.imagefile import identical
 from alkit.frames import FrameSet
-from alkit.studies.survey import Survey, survey
+from alkit.studies.survey import Survey
 
 NAMED = 3  # names in a sentence; the rest are counted
 
@@ -160,8 +160,7 @@ def leaks(experiment, catalog) -> list[str]:
 
     `experiment` has the names `pool`, `labeled` and `test`, and in `data` the reader's arguments
     that differ from the catalog's; the word `seed` there stands for the first of its `seeds`.
-    Boxes are looked at, for identities, only where both are of the same annotations. Raises what
-    opening the data sets raises.
+    No boxes are looked at: identities are not compared. Raises what opening the data sets raises.
     """
 
     def arguments(name):
@@ -175,11 +174,10 @@ def leaks(experiment, catalog) -> list[str]:
         (first, _), (second, _) = parts
         if places[0][0] != places[1][0] and None in (first.root, second.root):
             continue  # what is drawn shares nothing, and opening a large data set takes long
-        same = places[0][1] == places[1][1] and first.root is not None
-        members = []
-        for (entry, args), place in zip(parts, places, strict=True):
-            people = survey(entry, **args).identities if same else None
-            members.append(Member(entry, *place, entry.open_unfiltered(**args), people))
+        members = [
+            Member(entry, *place, entry.open_unfiltered(**args), None)
+            for (entry, args), place in zip(parts, places, strict=True)
+        ]
         found = shared(*members)
         lines += [sentence(found)] if found.anything else []
     return lines
