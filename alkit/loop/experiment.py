@@ -145,16 +145,11 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
 
 def do(planned: list, notebooks: bool, redo: bool, bar):
     """Do tasks in order, in this process or its kernels. A run that waits for labels is left there,
-    one that has no frame left to choose ends, and the others go on. Raises as `run` does."""
-    waiting, last = {}, {}
+    and the others go on. Raises as `run` does."""
+    waiting = {}
     with Notebooks() if notebooks else contextlib.nullcontext() as kernels:
         for i, task in enumerate(planned):
             if task.run.folder in waiting:
-                continue
-            if task.cycle > last.get(task.run.folder, task.cycle):
-                # a record of before a step was made again, and then left no frame
-                records.record_path(task.run, task.cycle, task.step.name).unlink(missing_ok=True)
-                bar.update()
                 continue
             bar.set_postfix_str(str(task))
             try:
@@ -162,8 +157,6 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
                     _do_one(task, kernels, last=i + 1 == len(planned))
                     for text in records.read(task.run, task.cycle, task.step.name)["warnings"]:
                         progress.tell(text, f"{task}: ")
-                if task.step is steps.choose and task.run.ends_with(task.cycle):
-                    last[task.run.folder] = task.cycle
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
@@ -188,7 +181,11 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
 
 
 def is_done(task: Task, later: list, redo: bool) -> bool:
-    """Whether a task needs nothing: complete, or cleaned with nobody left who would read it."""
+    """Whether a task needs nothing: complete, cleaned with nobody left who would read it, or of a
+    run that ended before, whose record is then of another time."""
+    if any(map(task.run.ends_with, range(1, task.cycle))):
+        records.record_path(task.run, task.cycle, task.step.name).unlink(missing_ok=True)
+        return True
     kind, why = task.state()
     if kind == "stale":
         if not redo:

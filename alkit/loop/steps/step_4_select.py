@@ -14,11 +14,9 @@ from alkit.strategies import ranked_by, selected
 
 def lack(found: Selection, numbers) -> str:
     """Why no more frames can be chosen than those found: how many have each reason."""
-    said = [f"{n} {k.lower()}" for k, n in found.counts.items() if n and k != "CHOSEN"]
-    return (
-        f"of the pool's {len(found.reason)} frames are {', '.join(said)}, where exclude_now is "
-        f"{numbers.exclude_now} and exclude_later {numbers.exclude_later}"
-    )
+    said = ", ".join(f"{n} {name.lower()}" for name, n in found.counts.items() if n)
+    rules = f"exclude_now {numbers.exclude_now}, exclude_later {numbers.exclude_later}"
+    return f"of the pool's {len(found.reason)} frames are {said} ({rules})"
 
 
 def ending(pool, numbers, labeled, rules: bool) -> str:
