@@ -133,8 +133,14 @@ def run(
         catalog = runs.settings_of(out / fold)["catalog"]
     known = alkit.catalog.load(catalog or root / project.CATALOG, experiment)
     if dry_run:
-        print(*(planning.describe(settings, known, out) for settings in folds.values()), sep="\n")
-        return
+        failed = False
+        for fold, settings in folds.items():
+            text, missing = planning.describe(settings, known, out / fold, notebooks)
+            failed |= missing
+            print(text)
+            for line in () if missing else overlap.leaks(settings, known):
+                print(f"warning: {line}")
+        raise typer.Exit(failed)
     for fold, settings in folds.items():
         others = [out / other for other in folds if other != fold]
         runs.create(out / fold, settings, known.path, others)

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from alkit import training
 from alkit.cli import main
 from alkit.frames import FrameSet
-from alkit.loop import experiment, records, runs, status, steps
+from alkit.loop import branches, checks, experiment, records, runs, status, steps
 from alkit.loop import step as stepping
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
@@ -465,7 +465,6 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"pool": "street-pol", "data": {}}, "nearest names: street-pool"),
         ({"budget": 0}, "budget: Input should be greater than or equal to 1 (got 0)"),
         ({"budget": -3}, "budget: Input should be greater than or equal to 1 (got -3)"),
-        ({"budget": 30}, "60 images are to be labeled, 30 in each of 2 cycles, but it has 40"),
         ({"cycles": "three"}, "cycles"),
         ({"data": {"street-pol": {}}}, "'street-pol' is none of this experiment"),
         ({"data": {"street-pool": {"frmes": 4}}}, "frames"),
@@ -569,12 +568,65 @@ def test_names_of_sequences_stay_text(tmp_path, monkeypatch):
         assert read["z"].tolist() == [0.1] * 9
 
 
-def test_settings_may_be_corrected_until_a_step_is_complete(toy_settings, tmp_path, alkit_here):
-    wrong = write_experiment(tmp_path, toy_settings, budget=30)
-    assert alkit_here("run", wrong, "--out", tmp_path / "out", "--no-notebooks").returncode == 1
+def test_settings_may_be_corrected_until_a_step_is_complete(toy_settings, tmp_path):
+    wrong = read_experiment(write_experiment(tmp_path, toy_settings, budget=30))
+    runs.create(tmp_path / "out", wrong, "data_catalog.yaml")
     right = read_experiment(write_experiment(tmp_path, toy_settings))
     out = runs.create(tmp_path / "out", right, "data_catalog.yaml")
     assert Run(out / "divergence/seed_0").experiment.budget == toy_settings["budget"]
+
+
+def test_a_run_ends_when_no_frame_is_left(toy_experiment, toy_settings, tmp_path, alkit_here):
+    """By the rules after one cycle; by the end of the pool after a short one. The other goes on."""
+    settings = toy_settings | {"strategies": ["guided-random", "random"], "cycles": 4, "budget": 16}
+    rules = {"exclude_now": 100, "exclude_later": 100}
+    file = write_experiment(tmp_path, settings | {"set": settings["set"] | rules})
+    out = runs.create(tmp_path / "out", read_experiment(file), "data_catalog.yaml")
+    shutil.copytree(toy_experiment / "pretrain", out / "pretrain")
+    done = alkit_here("run", file, "--out", out, "--no-notebooks")
+    assert done.returncode == 0, done.stderr
+    guided, free = (Run(out / name / "seed_0") for name in settings["strategies"])
+    videos = set(guided.frames("pool").sequence)
+    ledger = experiment.ledger(out).groupby("strategy")["chosen"].apply(list).to_dict()
+    assert ledger == {"W_l": [0], "guided-random": [len(videos)], "random": [16, 16, 8]}
+    why = f"{len(videos)} labeled, {40 - len(videos)} excluded_later"
+    assert re.search(f"^ended: guided-random/seed_0 with cycle 1 of 4: .* {why}", done.stdout, re.M)
+    assert re.search("^ended: random/seed_0 with cycle 3 of 4: .* 40 labeled", done.stdout, re.M)
+    assert re.search("8 of 16 frames could be chosen; .* 32 labeled", done.stdout)
+    assert not guided.cycle(2).exists()
+    assert not free.cycle(4).exists()
+    assert set(status.table(out)["state"]) == {"complete"}
+    assert checks.ledger([out]).startswith("ledger: one row for each evaluated cycle")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*_*.json")}
+    experiment.run(out, notebooks=False)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*_*.json")} == before
+    with pytest.raises(ValueError, match="no frame was left to choose in cycle 2"):
+        steps.choose(guided, 2)
+
+    with pytest.raises(ValueError, match="has cycles 1 … 2"):
+        branches.branch(guided.folder, 3, {"exclude_later": 0}, tmp_path / "a")
+    with pytest.raises(ValueError, match="no frame is left to choose"):
+        branches.branch(guided.folder, 2, {"exclude_now": 0}, tmp_path / "a")
+    new = branches.branch(guided.folder, 2, {"exclude_later": 0}, tmp_path / "a")
+    assert max(task.cycle for task in experiment.tasks(new)) == 4
+
+    # what a step that is made again no longer leads to goes
+    shutil.copytree(guided.cycle(1), guided.cycle(2))
+    experiment.run(out, notebooks=False)
+    assert not [*guided.cycle(2).glob("[0-7]_*.json")]
+
+
+@pytest.mark.parametrize("rate", [1e2, 1e6])
+def test_a_training_that_ends_in_finite_nonsense_fails_in_its_own_step(
+    toy_settings, tmp_path, alkit_here, rate
+):
+    own = {"pretrain_epochs": 1, "learning_rate": rate, "final_learning_rate": rate}
+    file = write_experiment(tmp_path, toy_settings, set=toy_settings["set"] | own)
+    failed = alkit_here("run", file, "--out", tmp_path / "out", "--no-notebooks")
+    assert failed.returncode == 1
+    assert "cycle 0 0_pretrain failed: FloatingPointError: street-source: " in failed.stderr
+    assert "lower learning_rate (now 1" in failed.stderr
+    assert not (tmp_path / "out/pretrain/seed_0/0_pretrain.json").exists()
 
 
 def test_rules_that_exclude_nothing_say_so(toy_settings, tmp_path):

@@ -52,6 +52,7 @@ COSTS = {
     "train": 7000.0,
     "score": {"divergence": 11.0, "mutual_information": 13.0},
     "aggregate": 0.125,
+    "kernel": 0.0,
     "weights": 850_420,  # a detector of width 0.25
 }
 
@@ -116,9 +117,9 @@ def counted(out):
 def planned(out):
     """The plan's table of an experiment's folder, at `COSTS`."""
     tasks = experiment.tasks(out)
-    counts, missing = planning.count_images(tasks[0].run)
+    counts, missing, opened = planning.count_images(tasks[0].run)
     assert missing == []
-    return planning.plan(tasks, counts, COSTS)
+    return planning.plan(tasks, counts, COSTS, planning.foreseen(tasks, opened["pool"])[0])
 
 
 def test_the_plan_is_what_was_done(sharing):
@@ -141,19 +142,6 @@ def test_replay_trains_on_x_l_too(toy_settings, tmp_path):
     assert planned(out)["images or iterations"]["6_retrain"] == iterations
 
 
-def test_a_budget_that_the_pool_cannot_meet_counts_no_negative_images(toy_settings, tmp_path):
-    settings = checked(toy_settings | {"budget": 30, "cycles": 3}, "here")
-    out = runs.create(tmp_path / "out", settings, runs.ROOT / "data_catalog.yaml")
-    tasks = experiment.tasks(out)
-    counts, (line,) = planning.count_images(tasks[0].run)
-    assert line == (
-        "pool street-pool: 90 images are to be labeled, 30 in each of 3 cycles, but it has 40"
-    )
-    table = planning.plan(tasks, counts, COSTS)["images or iterations"]
-    assert table["1_predict"] == 40 + 10
-    assert table["5_label"] == 2 * (30 + 10)
-
-
 def test_every_score_is_measured(toy_settings):
     names = ["divergence", "entropy", "mutual_information"]
     found = planning.measure(checked(toy_settings, "here"), names)
@@ -173,13 +161,13 @@ def dry_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning, "measure", lambda *_: COSTS)
 
-    def call(settings, *arguments):
+    def call(settings, *arguments, status=0):
         file = tmp_path / "experiment.yaml"
         file.write_text(yaml.safe_dump(settings))
         before = sorted(tmp_path.rglob("*"))
         command = ["run", str(file), "--out", str(tmp_path / "out"), "--dry-run", *arguments]
         result = CliRunner().invoke(cli.app, command)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == status, result.output
         assert sorted(tmp_path.rglob("*")) == before
         return result.stdout
 
@@ -205,6 +193,44 @@ def test_a_part_of_the_experiment(toy_settings, dry_run):
     assert "strategies guided-random, seeds 2, 3, 4" in text
     assert "1_predict" not in text
     assert re.search(r"^0_pretrain +3 +12 ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "chosen"),
+    [
+        ({"exclude_now": 100, "exclude_later": 100}, ["with temporal", "0 of 3 in cycle 2"], 1 + 6),
+        ({"exclude_now": (0, 100), "exclude_later": 0}, ["with temporal", "1 of 3 in cycle 2"], 8),
+        ({"fill": True, "exclude_later": 0, "exclude_now": 100}, [], 12),
+        ({"budget": 25}, ["with temporal", "without temporal", "15 of 25 in cycle 2"], None),
+        ({"budget": 50}, ["without temporal", "40 of 50 in cycle 1", "0 of 50 in cycle 2"], None),
+    ],
+)
+def test_a_budget_that_the_pool_or_the_rules_cannot_fill(
+    toy_settings, dry_run, changes, said, chosen
+):
+    """Random has no rules; both go on as far as they can."""
+    settings = toy_settings | {"strategies": ["guided-random", "random"]}
+    settings |= {"budget": changes.pop("budget", 3), "set": settings["set"] | changes}
+    text = dry_run(settings)
+    warned = "".join(line for line in text.splitlines() if line.startswith("warning: "))
+    assert [part for part in said if part not in warned] == []
+    assert bool(said) == bool(warned)
+    if chosen:
+        assert re.search(rf"^5_label +\d+ +{chosen} ", text, re.MULTILINE)
+
+
+def test_what_is_complete_is_not_planned(toy_settings, toy_copy, dry_run, tmp_path):
+    toy_copy.rename(tmp_path / "out")
+    assert "24 complete\n\nNothing is missing" in dry_run(toy_settings)
+    (tmp_path / "out/divergence/seed_0/cycle_02/7_evaluate.json").unlink()
+    text = dry_run(toy_settings)
+    assert re.findall(r"^(\d_\w+) +(\d+) +(\d+) ", text, re.M) == [("7_evaluate", "1", "10")]
+    assert dry_run(toy_settings | {"budget": 4}, status=1) == ""  # the run itself refuses it
+
+
+def test_a_test_set_that_shares_videos_is_said_in_advance(toy_settings, dry_run):
+    toy_settings["data"]["street-pool"]["world"] = 0  # that of the test set
+    assert "warning: street-pool and street-test share sequences" in dry_run(toy_settings)
 
 
 @pytest.fixture
@@ -240,7 +266,7 @@ def without_test_set(toy_settings):
 
 
 def test_images_that_are_not_there(without_test_set, dry_run, catalog, tmp_path):
-    text = dry_run(without_test_set | {"test": "half"}, "--catalog", str(catalog))
+    text = dry_run(without_test_set | {"test": "half"}, "--catalog", str(catalog), status=1)
     files, pedestrians = missing_lines(text)
     assert files == (
         f"MISSING test half: 3 of 5 image files, the first is {tmp_path}/half/images/1.jpg"
@@ -250,7 +276,7 @@ def test_images_that_are_not_there(without_test_set, dry_run, catalog, tmp_path)
 
 
 def test_data_that_is_not_there_is_counted_as_expected(without_test_set, dry_run, catalog):
-    text = dry_run(without_test_set | {"test": "gone"}, "--catalog", str(catalog))
+    text = dry_run(without_test_set | {"test": "gone"}, "--catalog", str(catalog), status=1)
     (line,) = missing_lines(text)
     assert line.startswith(f"MISSING test gone: there is nothing at {catalog.parent}/gone.")
     assert line.endswith("(it is counted as the catalog expects)")
@@ -262,7 +288,9 @@ def test_data_that_is_not_there_is_counted_as_expected(without_test_set, dry_run
 def test_an_unknown_number_of_images(without_test_set, dry_run, catalog, name):
     """The catalog does not say how many, or not for these arguments of the reader."""
     data = without_test_set["data"] | ({"gone": {"images": "b"}} if name == "gone" else {})
-    text = dry_run(without_test_set | {"test": name, "data": data}, "--catalog", str(catalog))
+    text = dry_run(
+        without_test_set | {"test": name, "data": data}, "--catalog", str(catalog), status=1
+    )
     (line,) = missing_lines(text)
     assert line.endswith("(nothing says how many images)")
     assert f"{name}: unknown number of images" in text
@@ -272,7 +300,7 @@ def test_an_unknown_number_of_images(without_test_set, dry_run, catalog, name):
 def test_a_disk_that_is_too_small(toy_settings, dry_run, tmp_path, monkeypatch):
     free = planning.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda folder: free)
-    (line,) = missing_lines(dry_run(toy_settings))
+    (line,) = missing_lines(dry_run(toy_settings, status=1))
     assert line.startswith("MISSING disk: ")
     assert line.endswith(f"at {tmp_path}, 0.98 kiB are free")
 

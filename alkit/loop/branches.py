@@ -12,6 +12,7 @@ from alkit.loop import answers, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked
+from alkit.loop.steps.step_4_select import ending
 from alkit.loop.task import Task
 from alkit.text import number
 
@@ -27,10 +28,10 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     with `alkit run`.
     """
     run, out = open_run(Path(run_folder).resolve()), Path(out).resolve()
-    if not 1 <= from_cycle <= run.settings["cycles"]:
-        raise ValueError(
-            f"--from-cycle is {from_cycle}; {run.folder} has cycles 1 … {run.settings['cycles']}"
-        )
+    last = run.settings["cycles"]
+    last = next((k + 1 for k in range(1, last) if run.ends_with(k)), last)
+    if not 1 <= from_cycle <= last:
+        raise ValueError(f"--from-cycle is {from_cycle}; {run.folder} has cycles 1 … {last}")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: the folder is not empty; choose a new --out")
     if run.out in out.parents:
@@ -53,6 +54,9 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     try:
         for cycle in range(from_cycle):
             _take_over(run, new, cycle)
+        pool, labeled = new.frames("pool").unlabeled(), new.labeled_positions(from_cycle)
+        if why := ending(pool, experiment.numbers, labeled, new.strategy.rules):
+            raise ValueError(f"--from-cycle is {from_cycle}; then {why}")
     except Exception:
         shutil.rmtree(out)
         raise

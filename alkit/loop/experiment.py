@@ -46,8 +46,9 @@ class Task:
         return f"{self.run.folder.relative_to(self.run.out)} cycle {self.cycle} {self.step.name}"
 
 
-def tasks(out: Path, strategies=None, seeds=None) -> list:
-    """All tasks of an experiment in the order in which they are done."""
+def tasks(out: Path, strategies=None, seeds=None, ended=False) -> list:
+    """All tasks of an experiment in the order in which they are done, those of `ended` runs too,
+    which come after the last cycle that left frames to choose."""
     settings = Run(out / PRETRAIN / "seed_0").settings
     planned = []
     for seed in seeds if seeds is not None else settings["seeds"]:
@@ -57,6 +58,8 @@ def tasks(out: Path, strategies=None, seeds=None) -> list:
             run = Run(out / name / f"seed_{seed}")
             for cycle in range(1, settings["cycles"] + 1):
                 planned += [Task(run, cycle, step) for step in steps.of_cycle(run, cycle)]
+                if not ended and run.ends_with(cycle):
+                    break
     return planned
 
 
@@ -81,17 +84,10 @@ def data_roles(run: Run) -> list:
 
 
 def data_problems(run: Run, frames: dict) -> list:
-    """What is wrong with the data sets of an experiment, each by its role: a budget that the pool
-    cannot meet; a data set without boxes, or without one of its filter's classes, but for a pool
-    that people label; a test set without a pedestrian or, for a protocol in native pixels, without
-    one image size."""
+    """What is wrong with the data sets of an experiment, each by its role: one without boxes, or
+    without one of its filter's classes, but for a pool that people label; a test set without a
+    pedestrian or, for a protocol in native pixels, without one image size."""
     experiment, problems = run.experiment, []
-    wanted = experiment.budget * experiment.cycles
-    if "pool" in frames and wanted > len(frames["pool"]):
-        problems.append(
-            f"pool {experiment.pool}: {wanted} images are to be labeled, {experiment.budget} in "
-            f"each of {experiment.cycles} cycles, but it has {len(frames['pool'])}"
-        )
     for role, opened in frames.items():
         by_people = role == "pool" and experiment.labels != "oracle"
         if not by_people and (lack := _lack(run, role, opened)):
@@ -134,7 +130,7 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     """
     with runs.lock(out):
         check_data(out)
-        planned = tasks(out, strategies, seeds)
+        planned = tasks(out, strategies, seeds, ended=True)
         try:
             if address := os.environ.get(cluster.SCHEDULER):
                 _do_on_workers(planned, notebooks, redo, address)
@@ -185,7 +181,11 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
 
 
 def is_done(task: Task, later: list, redo: bool) -> bool:
-    """Whether a task needs nothing: complete, or cleaned with nobody left who would read it."""
+    """Whether a task needs nothing: complete, cleaned with nobody left who would read it, or of a
+    run that ended before, whose record is then of another time."""
+    if any(map(task.run.ends_with, range(1, task.cycle))):
+        records.record_path(task.run, task.cycle, task.step.name).unlink(missing_ok=True)
+        return True
     kind, why = task.state()
     if kind in ("stale", "damaged"):
         if not redo:

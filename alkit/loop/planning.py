@@ -1,13 +1,16 @@
 """What `alkit run --dry-run` tells in advance: steps, images, time, disk, and what is missing.
 
-The steps are the driver's own; what strategies share counts once. Numbers of images come from the
-data sets, or from what the catalog expects of data that is not there; times from unit costs that
-are measured here.
+The steps are the driver's own; what strategies share counts once, what is complete not at all.
+Numbers of images come from the data sets, or from what the catalog expects of data that is not
+there; times from unit costs that are measured here.
 """
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import timeit
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +24,16 @@ from alkit.arrays import to_numpy
 from alkit.catalog import Catalog
 from alkit.frames import NO_BOXES, FrameSet
 from alkit.loop import experiment as driver
-from alkit.loop import runs, store
+from alkit.loop import records, runs, store
 from alkit.loop.experiment import Task
+from alkit.loop.jsonfile import write_json
+from alkit.loop.notebooks import IMPORTED
 from alkit.loop.plugins import SCORES, load_score
 from alkit.loop.runs import Run
 from alkit.loop.settings import Experiment
 from alkit.loop.steps.step_2_score import stored
+from alkit.loop.steps.step_4_select import lack
+from alkit.strategies import selected
 from alkit.threads import in_threads
 
 # The share of its bytes that a store keeps when compressed, in runs of experiments/demo.yaml at
@@ -35,43 +42,60 @@ from alkit.threads import in_threads
 STORED = {"logits": 0.75, "divergence": 0.1, "entropy": 0.21, "mutual_information": 0.24}
 
 
-def describe(experiment: Experiment, catalog: Catalog, out: Path) -> str:
-    """The plan of an experiment as a table and sentences, and a line MISSING for all that it lacks.
+def describe(experiment: Experiment, catalog: Catalog, out: Path, notebooks=True) -> tuple:
+    """The plan of what is to do as a table and sentences, a warning of budgets that cannot be met,
+    and a line MISSING for all that it lacks; and whether it lacks anything.
 
-    Nothing is written to `out` nor anywhere else that stays. Raises CatalogError.
+    Nothing is written to `out` nor anywhere else that stays. Raises CatalogError, and ValueError
+    where `out` was started with other settings.
     """
     lines = [
         f"{experiment.name}: profile {experiment.profile}, {experiment.cycles} cycles of "
         f"{experiment.budget} images, strategies {', '.join(experiment.strategies)}, seeds "
         f"{', '.join(map(str, experiment.seeds))}"
     ]
-    with tempfile.TemporaryDirectory() as folder:  # the driver plans from a folder's settings
-        tasks = driver.tasks(runs.create(Path(folder) / "plan", experiment, catalog.path))
-        counts, missing = count_images(tasks[0].run)
+    out = out.resolve()
+    with tempfile.TemporaryDirectory() as folder:  # where links show what is done in `out`
+        (there := Path(folder, out.name)).mkdir()
+        for own in out.glob("[!.]*"):
+            if own.name == "experiment.json":  # its paths are relative to where it lies
+                write_json(there / own.name, runs.settings_of(out))
+            else:
+                (there / own.name).symlink_to(own)
+        there = runs.create(there, experiment, catalog.path)
+        tasks = driver.tasks(there, experiment.strategies, experiment.seeds)
+        counts, missing, opened = count_images(tasks[0].run)
         for role, n in counts.items():
             number = "unknown number of" if n is None else n
             lines.append(f"  {role:9}{getattr(experiment, role)}: {number} images")
+        kinds = {} if missing else {task: task.state().kind for task in tasks}
+        done = {_made_from(t) for t, kind in kinds.items() if kind in ("complete", "cleaned")}
+        tasks = [task for task in tasks if _made_from(task) not in done]
+        lines += [f"  steps    {n} {kind}" for kind, n in sorted(Counter(kinds.values()).items())]
         if None in counts.values():
             lines.append("\nNo time, no disk: that takes the number of images of each data set.")
-        else:
+        elif tasks:
+            pool = opened.get("pool") or FrameSet("", range(counts["pool"]), None)
+            chosen, short = foreseen(tasks, pool)
+            some = {(rules, k) for rules, own in chosen.items() for k, n in enumerate(own, 1) if n}
+            tasks = [t for t in tasks if not t.cycle or (t.run.strategy.rules, t.cycle) in some]
             scores = {task.run.strategy.score for task in tasks if task.cycle} - {None}
-            costs = measure(experiment, sorted(scores))
-            table = plan(tasks, counts, costs)
-            lines += _in_words(table, costs, experiment.numbers.image_size)
-            needed, place = table["bytes"].sum(), out.resolve()
-            while not place.exists():
-                place = place.parent
+            costs = measure(experiment, sorted(scores), None if missing else pool, notebooks)
+            table = plan(tasks, counts, costs, chosen)
+            lines += [*_in_words(table, costs, experiment.numbers.image_size), *short]
+            needed = table["bytes"].sum()
+            place = next(place for place in (out, *out.parents) if place.exists())
             free = shutil.disk_usage(place).free
             if needed > free:
                 said = f"{format_bytes(needed)} at {place}, {format_bytes(free)} are free"
                 missing.append(f"disk: {said}")
-    missing = [f"MISSING {line}" for line in missing] or ["Nothing is missing."]
-    return "\n".join([*lines, "", *missing])
+    last = [f"MISSING {line}" for line in missing] or ["Nothing is missing."]
+    return "\n".join([*lines, "", *last]), bool(missing)
 
 
-def count_images(run: Run) -> tuple[dict, list]:
+def count_images(run: Run) -> tuple[dict, list, dict]:
     """How many images the data set in each role has, None where neither it nor the catalog says;
-    and sentences about what is missing."""
+    sentences about what is missing; and the data sets themselves."""
     counts, missing, opened = {}, [], {}
     for role in driver.data_roles(run):
         name, entry = getattr(run.experiment, role), run.entry(role)
@@ -91,17 +115,39 @@ def count_images(run: Run) -> tuple[dict, list]:
             if absent := [file for file in files if not file.is_file()]:
                 of = f"{len(absent)} of {len(files)} image files"
                 missing.append(f"{role} {name}: {of}, the first is {absent[0]}")
-    return counts, missing + driver.data_problems(run, opened)
+    return counts, missing + driver.data_problems(run, opened), opened
 
 
-def plan(tasks: list, counts: dict, costs: dict) -> pd.DataFrame:
+def foreseen(tasks: list, pool: FrameSet) -> tuple[dict, list]:
+    """How many frames each cycle chooses at most, by whether the strategy has rules: at equal
+    scores, from left to right, which packs most. And warnings of budgets that are not met."""
+    experiment, chosen, said = tasks[0].run.experiment, {}, []
+    numbers, budget, scores = experiment.numbers, experiment.budget, np.zeros(len(pool))
+    for rules in {task.run.strategy.rules for task in tasks if task.cycle}:
+        own, labeled, short = chosen.setdefault(rules, []), [], []
+        while len(own) < experiment.cycles and 0 not in own:
+            found = selected(scores, min(budget, len(pool)), pool, numbers, labeled, rules)
+            own.append(len(found.indices))
+            labeled += found.indices.tolist()
+            if own[-1] < budget:
+                short.append(f"{own[-1]} of {budget} in cycle {len(own)}, {lack(found, numbers)}")
+        if short:
+            which = (
+                f"warning: strategies with{'' if rules else 'out'} temporal rules choose at most"
+            )
+            what = "lower exclude_now, exclude_later, budget or cycles"
+            said.append("; ".join([f"{which} {short[0]}", *short[1:][-1:], what]))
+    return chosen, said
+
+
+def plan(tasks: list, counts: dict, costs: dict, chosen: dict) -> pd.DataFrame:
     """One row for each step: how often it is done and, over all times, images (iterations where it
     trains), seconds, and bytes on disk.
 
-    Every cycle is taken to find its whole budget. Each fold of an experiment is planned alone.
+    Each cycle finds what is `foreseen`. Each fold of an experiment is planned alone.
     """
     once = {_made_from(task): task for task in tasks}.values()
-    rows = [(task.step.name, 1, *_work(task, counts, costs)) for task in once]
+    rows = [(task.step.name, 1, *_work(task, counts, costs, chosen)) for task in once]
     columns = ["step", "times", "images or iterations", "seconds", "bytes"]
     table = pd.DataFrame(rows, columns=columns).groupby("step").sum().rename_axis(None)
     return table.astype({"images or iterations": int, "bytes": int})
@@ -119,11 +165,12 @@ def _made_from(task: Task) -> tuple:
     return run.seed, cycle, step, own
 
 
-def _work(task: Task, counts: dict, costs: dict) -> tuple:
+def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
     """Images or iterations, seconds and bytes of a task. Time grows with an image's area."""
     run, cycle, numbers = task.run, task.cycle, task.run.experiment.numbers
-    score, budget = run.strategy.score if cycle else None, run.experiment.budget
-    left = max(0, counts["pool"] - (cycle - 1) * budget * (not numbers.score_labeled))
+    score = run.strategy.score if cycle else None
+    own = chosen[run.strategy.rules][:cycle] if cycle else []
+    left = counts["pool"] - sum(own[:-1]) * (not numbers.score_labeled)
     area = np.prod(numbers.image_size)
     arrays = prediction.logit_arrays(numbers).values()
     logits = sum(np.prod(shape) * np.dtype(kind).itemsize for _, shape, kind in arrays)
@@ -139,7 +186,7 @@ def _work(task: Task, counts: dict, costs: dict) -> tuple:
         return iterations, seconds + more, costs["weights"]
 
     scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
-    labeled, relabeled = counts["labeled"], min(cycle * budget, counts["pool"])
+    labeled = counts["labeled"]
     return {
         "0_pretrain": trained(
             labeled,
@@ -151,9 +198,9 @@ def _work(task: Task, counts: dict, costs: dict) -> tuple:
         "2_score": (left, left * scoring, left * a_map * stored),
         "3_aggregate": (left, left * costs["aggregate"], 0),
         "4_select": (left, 0, 0),
-        "5_label": (min(left, budget), 0, 0),
+        "5_label": (sum(own[-1:]), 0, 0),
         "6_retrain": trained(
-            relabeled + numbers.replay * labeled,
+            sum(own) + numbers.replay * labeled,
             numbers.epochs,
             numbers.crop or run.image_size("pool"),
         ),
@@ -167,14 +214,13 @@ def _in_words(table: pd.DataFrame, costs: dict, image_size: tuple) -> list:
     shown = table[["times", "images or iterations"]].assign(
         time=time.where(table["seconds"] > 0, "–"), disk=disk.where(table["bytes"] > 0, "–")
     )
-    scores = [
-        f"its map of {name} {format_time(seconds)}" for name, seconds in costs["score"].items()
-    ]
-    image = ", ".join([f"one image {format_time(costs['predict'])}", *scores])
+    maps = [f"its map of {name} {format_time(s)}" for name, s in costs["score"].items()]
+    image = ", ".join([f"one image, read, {format_time(costs['predict'])}", *maps])
+    times, kernels = table["times"].sum(), table["times"].sum() * costs["kernel"]
     return [
         f"\n{shown.to_string()}\n",
-        f"In all {format_time(table['seconds'].sum())}, and on top reading the images, and a few "
-        f"seconds to start a kernel for each of {table['times'].sum()} steps.",
+        f"In all {format_time(table['seconds'].sum() + kernels)}, of which {format_time(kernels)} "
+        f"to start a kernel for each of {times} steps.",
         f"On disk about {format_bytes(table['bytes'].sum())}, as stores of the demo are "
         "compressed; notebooks, detections and curves come on top. `alkit clean` deletes maps and "
         "logits.",
@@ -183,13 +229,14 @@ def _in_words(table: pd.DataFrame, costs: dict, image_size: tuple) -> list:
     ]
 
 
-def measure(experiment: Experiment, scores) -> dict:
-    """Unit costs of an experiment's profile here, in seconds at its image size: `predict` of
-    an image, all its views and the decoding of its boxes; `train` of an iteration; `score`, a
-    dict, of a map by the score's name; `aggregate` of a map. `weights` are a detector's bytes.
+def measure(experiment: Experiment, scores, frames=None, notebooks=False) -> dict:
+    """Unit costs of an experiment's profile here, in seconds at its image size: `predict` of an
+    image, its reading where there are `frames`, all its views and the decoding of its boxes;
+    `train` of an iteration; `score`, a dict, of a map by the score's name; `aggregate` of a map;
+    `kernel` of a notebook's imports, which are its start. `weights` are a detector's bytes.
 
-    Measured on noise, with as many frames side by side as the steps have and an untrained detector
-    that finds nothing: a trained one takes the same, but for its boxes.
+    Measured on noise, or the first frames, with as many of them side by side as the steps have and
+    an untrained detector that finds nothing: a trained one takes the same, but for its boxes.
     """
     numbers, seed = experiment.numbers, np.random.SeedSequence(0)
     detector = training.new_detector(numbers, seed).eval()
@@ -224,13 +271,19 @@ def measure(experiment: Experiment, scores) -> dict:
         return min(timeit.repeat(call, number=1, repeat=3))
 
     def predicted():
-        return prediction.detect_all(detector, noise(n), numbers, lambda *_: None)
+        return prediction.detect_all(detector, some, numbers, lambda *_: None)
 
+    def kernel():
+        subprocess.run([sys.executable, "-c", imports], cwd=records.PACKAGE.parent, check=True)
+
+    some = noise(n) if frames is None else frames.take(range(min(n, len(frames))))
+    imports = f"import ipykernel.kernelapp, {', '.join(IMPORTED)}"
     batch = noise(numbers.batch_size)
     return {
-        "predict": seconds(predicted) / n,
+        "predict": seconds(predicted) / len(some),
         "score": {name: scored(name) for name in scores},
         "aggregate": seconds(aggregated),
         "train": seconds(lambda: training.train(detector, batch, numbers, 1, seed)),
+        "kernel": timeit.timeit(kernel, number=1) if notebooks else 0,
         "weights": 4 * sum(each.numel() for each in detector.parameters()),
     }

@@ -332,6 +332,16 @@ class Run:
         """Step 4: chosen frames in order, and the reason code of every pool frame."""
         return read_json(self.artifact(cycle, "4_select", "selection.json"))
 
+    def ends_with(self, cycle: int) -> bool:
+        """Whether the frames chosen in a cycle leave none to choose, so that it is the last. A
+        branch with other numbers from the next cycle on was asked for because it can choose."""
+        with contextlib.suppress(
+            OSError, ValueError, DamagedStep
+        ):  # its step says what is gone or damaged
+            ending = self.selection(cycle).get("ending")
+            return bool(ending) and self.numbers(cycle) == self.numbers(cycle + 1)
+        return False
+
     def labels(self, cycle: int) -> dict:
         """Step 5: the cycle's labeled frames as a COCO dict."""
         return read_json(self.artifact(cycle, "5_label", "labels.json"))

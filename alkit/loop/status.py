@@ -77,6 +77,10 @@ def format_status(out: Path, results: bool = True) -> str:
     if lacks := [lack for lack in states.lack if lack]:
         why = "; ".join(dict.fromkeys(lacks))
         lines.append(f"{len(lacks)} steps are as recorded, not compared with what is there: {why}")
+    for run, cycle in {task.run: task.cycle for task in tasks(out) if task.cycle}.items():
+        if cycle < run.settings["cycles"]:
+            name, why = run.folder.relative_to(out), run.selection(cycle)["ending"]
+            lines.append(f"ended: {name} with cycle {cycle} of {run.settings['cycles']}: {why}")
     leaks = out / "leaks.json"
     lines += [f"warning: {line}" for line in (read_json(leaks) if leaks.exists() else ())]
     warned = states.explode("warnings").dropna(subset="warnings")

@@ -235,3 +235,5 @@ def check_cycle(run: Run, cycle: int, step: str):
             f"cycle is {cycle!r}; step {step} of {run.folder} has cycles {first} … {last} (W_l is "
             f"cycle 0, which is all that a run folder of {PRETRAIN} has)"
         )
+    if run.ends_with(cycle - 1):
+        raise ValueError(f"{run.folder} ended: no frame was left to choose in cycle {cycle}")

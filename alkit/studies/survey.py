@@ -14,6 +14,8 @@ from alkit.catalog import CatalogError, Entry
 from alkit.data import filters
 from alkit.data.imagefile import identical
 from alkit.frames import FrameSet
+from alkit.profiles import PAPER
+from alkit.strategies import selected
 from alkit.text import sentence
 
 MAX_BAD_FILES = 20  # so many are named, then the check stops reading
@@ -143,6 +145,10 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
                 Finding("boxes to learn from", "some", said or "none passes the filter")
             )
     notes = {str(warning.message): "warning" for warning in warned}
+    if frames.sequence is not None and len(frames):
+        most = len(selected(np.zeros(len(frames)), len(frames), frames, PAPER, []).indices)
+        said = f"let one cycle choose at most {most} of {len(frames)} frames"
+        notes[f"{said} (exclude_now {PAPER.exclude_now})"] = "the temporal rules"
     if twice := copies(frames):
         notes[f"{len(twice)} times; {'; '.join(twice[:3])}"] = "the same image under several names"
     if open_ := [name for name in ASKED if not vars(entry)[name]]:

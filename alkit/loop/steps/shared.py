@@ -1,6 +1,7 @@
 """What several steps do: train a detector, measure one, list frames; and what they depend on."""
 
 import pandas as pd
+import torch
 
 from alkit import prediction, training
 from alkit.evaluation import average_precision, evaluate
@@ -17,12 +18,14 @@ TARGETS = ("assign_iou", "clear_patch", "positive_patch", "filtered_boxes")
 LOSS = ("n2p", "min_positives", "loss_mean")
 OPTIMIZER = ("optimizer", "learning_rate", "final_learning_rate", "weight_decay", "batch_size")
 DECODING = ("decode_mean", "decode_window", "decode_threshold", "decode_area", "decode_score")
+CERTAIN, ABSURD = 100, 1e4  # logits whose probability is 0 or 1 in float32; near float16's largest
 TRAINING = (*NETWORK, *TARGETS, *LOSS, *OPTIMIZER)
 DETECTING = (*NETWORK, "double_evaluation", "double_average", *DECODING, "plateaus", "suppression")
 
 
 def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str, crop=None):
-    """Train from where the detector stands; writes its weights and the loss of each epoch."""
+    """Train from where the detector stands; writes its weights and the loss of each epoch.
+    Raises FloatingPointError for a training that diverged, to finite nonsense too."""
     checkpoint = job.folder / "checkpoint.safetensors"
     losses = training.train(
         detector,
@@ -36,6 +39,15 @@ def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str
         augmentation,
         crop,
     )
+    image = prediction.uploaded(frames.images(0)[None], detector.device).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        logits = torch.cat([level.flatten() for level in detector(image)]).abs()
+    if not (logits.median() < CERTAIN and logits.max() < ABSURD):  # NaN is neither
+        raise FloatingPointError(
+            f"{frames.dataset}: the training diverged: the last loss is {losses[-1]:.3g}, logits "
+            f"of {frames.name[0]} reach {logits.max():.3g}, where a probability is 0 or 1; lower "
+            f"learning_rate (now {job.numbers.learning_rate:g})"
+        )
     write_json(job.folder / "losses.json", losses)
     training.save_weights(detector, job.folder / "weights.safetensors")
     checkpoint.unlink(missing_ok=True)

@@ -8,8 +8,21 @@ from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, key_of, labels_keys
 from alkit.loop.steps.shared import frame_table
-from alkit.selection import Reason
+from alkit.selection import Reason, Selection
 from alkit.strategies import ranked_by, selected
+
+
+def lack(found: Selection, numbers) -> str:
+    """Why no more frames can be chosen than those found: how many have each reason."""
+    said = ", ".join(f"{n} {name.lower()}" for name, n in found.counts.items() if n)
+    rules = f"exclude_now {numbers.exclude_now}, exclude_later {numbers.exclude_later}"
+    return f"of the pool's {len(found.reason)} frames are {said} ({rules})"
+
+
+def ending(pool, numbers, labeled, rules: bool) -> str:
+    """Why no frame can be chosen after those labeled, whatever the scores; "" where one can."""
+    found = selected(np.zeros(len(pool)), 1, pool, numbers, labeled, rules)
+    return "" if len(found.indices) else f"no frame is left to choose; {lack(found, numbers)}"
 
 
 def _select(job: Job):
@@ -25,7 +38,8 @@ def _select(job: Job):
         z[table["position"]] = table["z"]
         ranked = ranked_by(z, pool, numbers, strategy.smoothing)
     rules = strategy.rules and pool.sequence is not None
-    chosen = selected(ranked, run.experiment.budget, pool, numbers, labeled, rules)
+    budget = min(run.experiment.budget, len(pool))
+    chosen = selected(ranked, budget, pool, numbers, labeled, rules)
     near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
     if rules and not near.any():
         warnings.warn(
@@ -35,11 +49,8 @@ def _select(job: Job):
             stacklevel=2,
         )
     if len(chosen.indices) < run.experiment.budget:
-        warnings.warn(
-            f"{len(chosen.indices)} of {run.experiment.budget} frames could be chosen; the pool's "
-            f"frames are {chosen.counts}",
-            stacklevel=2,
-        )
+        found = f"{len(chosen.indices)} of {run.experiment.budget} frames could be chosen"
+        warnings.warn(f"{found}; {lack(chosen, numbers)}", stacklevel=2)
     table = frame_table(pool, chosen.indices).assign(
         z=z[chosen.indices], ranked_by=ranked[chosen.indices]
     )
@@ -51,6 +62,7 @@ def _select(job: Job):
             "relaxed": chosen.relaxed,
             "chosen": table.astype(object).where(table.notna(), None).to_dict("records"),
             "counts": chosen.counts,
+            "ending": ending(pool, numbers, [*labeled, *chosen.indices.tolist()], strategy.rules),
             "reason_names": {reason.name: int(reason) for reason in Reason},
             "reason": chosen.reason.tolist(),
             "ranked_by": [None if np.isnan(v) else v for v in ranked.tolist()],
