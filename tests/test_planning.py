@@ -165,8 +165,9 @@ def dry_run(tmp_path, monkeypatch):
         file = tmp_path / "experiment.yaml"
         file.write_text(yaml.safe_dump(settings))
         before = sorted(tmp_path.rglob("*"))
-        command = ["run", str(file), "--out", str(tmp_path / "out"), "--dry-run", *arguments]
-        result = CliRunner().invoke(cli.app, command)
+        catalog = "--catalog", str(runs.ROOT / "data_catalog.yaml")
+        command = ["run", str(file), *catalog, "--out", str(tmp_path / "out"), "--dry-run"]
+        result = CliRunner().invoke(cli.app, [*command, *arguments])
         assert result.exit_code == status, result.output
         assert sorted(tmp_path.rglob("*")) == before
         return result.stdout
