@@ -20,7 +20,7 @@ from alkit.data import filters
 from alkit.frames import FrameSet
 from alkit.loop import answers, cluster, labels, progress, records, runs, steps, storage
 from alkit.loop.jsonfile import read_json, replacing
-from alkit.loop.notebooks import NotebookFailed, Notebooks
+from alkit.loop.notebooks import NotebookFailed, Notebooks, broke_off
 from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN
 from alkit.loop.step import State, Step, data_key
@@ -38,6 +38,11 @@ class Task:
     run: Run
     cycle: int
     step: Step
+
+    @property
+    def notebook(self) -> Path:
+        """The executed notebook, where there is one."""
+        return self.run.cycle(self.cycle) / f"{self.step.name}.ipynb"
 
     def state(self) -> State:
         return self.step.state(self.run, self.cycle)
@@ -157,10 +162,16 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
                 continue
             bar.set_postfix_str(str(task))
             try:
+                last = i + 1 == len(planned)
                 if not is_done(task, planned[i + 1 :], redo):
-                    _do_one(task, kernels, last=i + 1 == len(planned))
+                    _do_one(task, kernels, last)
                     for text in records.read(task.run, task.cycle, task.step.name)["warnings"]:
                         progress.tell(text, f"{task}: ")
+                elif kernels and broke_off(task.notebook) and task.state().kind == "complete":
+                    try:
+                        _do_one(task, kernels, last)
+                    except StepFailed as error:  # what it shows is missing, not the step's result
+                        progress.tell(f"{error}. The step is complete, and the run goes on")
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
@@ -178,10 +189,11 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
         else:
             given = {"run": str(run.folder), "cycle": cycle}
             kernels.execute(task.step.name, given, run.cycle(cycle), last)
-    except NotebookFailed as error:
-        raise StepFailed(f"{task} failed: {error}") from None
     except Exception as error:
-        raise StepFailed(f"{task} failed: {type(error).__name__}: {error}") from error
+        kind = "" if isinstance(error, NotebookFailed) else f"{type(error).__name__}: "
+        progress.note_failure(run.cycle(cycle), task.step.name, f"{kind}{error}")
+        again = "The next `alkit run` tries it again"
+        raise StepFailed(f"{task} failed: {kind}{error}\n{again}") from error
 
 
 def is_done(task: Task, later: list, redo: bool) -> bool:

@@ -47,6 +47,14 @@ def follow(folder: Path, step: str):
         yield report
 
 
+def note_failure(folder: Path, step: str, said: str):
+    """Write in a step's log that it ended with an error, for `alkit status`."""
+    if is_wanted():
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / f"{step}.log", "a") as log:
+            log.write(json.dumps({"error": said.partition("\n")[0]}) + "\n")
+
+
 def tell(text: str, where: str = ""):
     """Print a warning beside the bars, each text once."""
     if text not in told:

@@ -8,14 +8,20 @@ import pandas as pd
 from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
 from alkit.loop.jsonfile import read_json
+from alkit.loop.notebooks import broke_off
 
 
 def table(out: Path) -> pd.DataFrame:
     """The state of every step: one row each, with its duration."""
-    rows = []
+    rows, works = [], runs.locked(out)
     for task in tasks(out):
         kind, why = task.state()
         record = records.read(task.run, task.cycle, task.step.name)
+        warnings = record["warnings"] if record else []
+        if kind in ("failed", "complete") and not works and broke_off(task.notebook):
+            why += f"; open {task.notebook} to see where" if kind == "failed" else ""
+            again = f"the next `alkit run` executes {task.notebook} again, which broke off"
+            warnings = warnings + [again] * (kind == "complete")
         rows.append(
             {
                 "run": str(task.run.folder.relative_to(out)),
@@ -24,7 +30,7 @@ def table(out: Path) -> pd.DataFrame:
                 "state": kind,
                 "seconds": record["seconds"] if record else None,
                 "note": why or _labels_wanted(task),
-                "warnings": record["warnings"] if record else [],
+                "warnings": warnings,
             }
         )
     return pd.DataFrame(rows)

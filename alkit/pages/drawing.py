@@ -27,6 +27,8 @@ DPI = 96
 CHARACTERS = 15.5  # of a caption in an inch
 MOST_BOXES = 25  # drawn on one image
 
+matplotlib.rcdefaults()  # figures look the same everywhere, whatever a user's matplotlibrc says
+
 
 class Picture(Figure):
     """A figure that notebooks show without pyplot, whatever backend is set: as PNG, or as JPEG

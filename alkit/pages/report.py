@@ -8,11 +8,11 @@ from pathlib import Path
 from IPython.display import HTML
 
 from alkit.loop import experiment, records, runs
+from alkit.loop.notebooks import Kernel, NotebookFailed
 from alkit.pages import drawing, figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle
 
-NOTEBOOK = runs.ROOT / "notebooks/report.ipynb"
 # JupyterLab's page as nbconvert makes it, without what it would load from elsewhere.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
@@ -32,18 +32,16 @@ def write(out, target=None) -> Path:
     many chosen frames it shows the first. Raises ValueError if `out` is no experiment, and
     RuntimeError with what stopped the notebook.
     """
-    import papermill  # here: it warns of missing widgets in notebooks that show parts of the report
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
-    from papermill.exceptions import PapermillExecutionError
 
     out = Path(out).resolve()
     runs.experiments(out)
     target = Path(target) if target else out / "report.html"
     try:
-        notebook = papermill.execute_notebook(NOTEBOOK, None, {"out": str(out)}, progress_bar=False)
-    except PapermillExecutionError as error:
-        raise RuntimeError(f"{NOTEBOOK.name} stopped: {error.ename}: {error.evalue}") from None
+        notebook = Kernel().execute("report", {"out": str(out)}, None)
+    except NotebookFailed as error:
+        raise RuntimeError(f"report.ipynb stopped: {error}") from None
     loaders = [DictLoader({"report": TEMPLATE})]
     exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
