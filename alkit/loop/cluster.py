@@ -128,7 +128,6 @@ def outcomes(address: str, what: str, submit):
     client, done, futures, over = _connect(address), 0, [], threading.Event()
     threading.Thread(target=_watch, args=(client, address, what, over), daemon=True).start()
     try:
-        client.wait_for_workers(1)
         _check_workers(client)
         futures = submit(client)
         position = {future: i for i, future in enumerate(futures)}
@@ -162,12 +161,20 @@ def _watch(client, address: str, what: str, over: threading.Event):
 
 
 def _check_workers(client):
-    """Try an import of alkit on each worker. Raises RuntimeError naming those where it fails."""
-    found, own = client.run(eval, IMPORT, on_error="return"), alkit.__version__
-    wrong = [f"\n  {worker}: {said!r}" for worker, said in found.items() if said != own]
+    """Wait for a worker, and try an import of alkit on each. Raises RuntimeError naming those where
+    it fails."""
+    from distributed.comm import CommClosedError
+
+    found = {}
+    while not found:
+        client.wait_for_workers(1)
+        tried = client.run(eval, IMPORT, on_error="return").items()
+        # of one that ends in this moment nothing is wanted any more
+        found = {k: said for k, said in tried if not isinstance(said, CommClosedError)}
+    wrong = [f"\n  {k}: {said!r}" for k, said in found.items() if said != alkit.__version__]
     if wrong:
         raise RuntimeError(
-            f"workers without this alkit ({own}, {alkit.__file__}):{''.join(wrong)}\n"
+            f"workers without alkit {alkit.__version__} as it is here:{''.join(wrong)}\n"
             "Install it where they run, in the environment of their `dask worker`, with all that "
             "it needs, and start them again"
         )

@@ -68,7 +68,7 @@ class Kernel(KernelManager):
 
     async def _wait(self, ready, timeout: float):
         """Wait while the process lives, longer than papermill's timeout, and say so."""
-        text = f"{self.target}: its kernel has been starting for {SAID_SECONDS} s; `alkit` waits"
+        text = f"{self.target}: its kernel has been starting for {SAID_SECONDS} s; while it lives, `alkit` waits"
         said = asyncio.get_running_loop().call_later(SAID_SECONDS, tell, text)
         try:
             await ready()
@@ -105,7 +105,7 @@ class Kernel(KernelManager):
         except RuntimeError as error:  # of nbclient, which also has them for a kernel that died
             lines = self.stderr.read_text(errors="replace").splitlines()[-10:]
             last = lines or ["without a word, too little memory being the usual cause"]
-            said = "\n  ".join([f"its kernel, {sys.executable}, ended ({error}):", *last])
+            said = "\n  ".join([f"its kernel, {sys.executable}, ended: {error}", *last])
         except KeyboardInterrupt:
             # what nbclient began and now finds without a kernel is not worth a traceback
             ensure_event_loop().set_exception_handler(lambda *_: None)
