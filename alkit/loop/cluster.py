@@ -27,7 +27,6 @@ from concurrent.futures import CancelledError
 import dask
 from tqdm import tqdm
 
-import alkit
 from alkit.loop import store
 from alkit.loop.progress import heard
 from alkit.loop.runs import Run, open_run
@@ -37,8 +36,6 @@ SCHEDULER = "ALKIT_SCHEDULER"
 CONNECT_SECONDS = 10
 SAID_SECONDS = 60  # between two lines about workers that are not there
 VISIBLE_SECONDS = 90  # a network file system may hide another machine's new files for a minute
-# Tried on each worker, as text: a worker without alkit ends when it is sent a function of alkit's.
-IMPORT = "(__import__('alkit.loop.experiment'), __import__('alkit').__version__)[1]"
 # Ctrl-C in a terminal reaches all processes there: `alkit run` is the one that ends the others.
 NO_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # of torch, NumPy
@@ -128,7 +125,14 @@ def outcomes(address: str, what: str, submit):
     client, done, futures, over = _connect(address), 0, [], threading.Event()
     threading.Thread(target=_watch, args=(client, address, what, over), daemon=True).start()
     try:
-        _check_workers(client)
+        client.wait_for_workers(1)
+        # as text: a worker without alkit ends when it is sent a function of alkit's
+        tried = client.run(exec, "import alkit.loop.experiment", on_error="return").items()
+        if wrong := {k: v for k, v in tried if v and not isinstance(v, OSError)}:  # not just gone
+            raise RuntimeError(
+                f"workers cannot import alkit: {wrong}. Install it, with all that it needs, in the "
+                "environment of their `dask worker`, and start them again"
+            )
         futures = submit(client)
         position = {future: i for i, future in enumerate(futures)}
         for future in as_completed(futures, loop=client.loop):
@@ -150,34 +154,11 @@ def _watch(client, address: str, what: str, over: threading.Event):
     with contextlib.suppress(Exception):  # the scheduler is lost, which who waits will say
         while not over.is_set():
             workers = client.scheduler_info()["workers"].values()
-            if not any(worker["status"] == "running" for worker in workers):
-                tqdm.write(
-                    f"{address} has no workers that take tasks; {what} waits for one. Start one "
-                    f"(`dask worker {address} --nthreads 1`) where this alkit is installed. One "
-                    "that ended or pauses says why in its log: too little memory, most often",
-                    sys.stderr,
-                )
+            if "running" not in [worker["status"] for worker in workers]:
+                start = f"Start one where alkit is installed: `dask worker {address} --nthreads 1`"
+                ended = "The log of one that ended or pauses says why, often too little memory"
+                tqdm.write(f"{what} waits for a worker. {start}. {ended}", sys.stderr)
             over.wait(SAID_SECONDS)
-
-
-def _check_workers(client):
-    """Wait for a worker, and try an import of alkit on each. Raises RuntimeError naming those where
-    it fails."""
-    from distributed.comm import CommClosedError
-
-    found = {}
-    while not found:
-        client.wait_for_workers(1)
-        tried = client.run(eval, IMPORT, on_error="return").items()
-        # of one that ends in this moment nothing is wanted any more
-        found = {k: said for k, said in tried if not isinstance(said, CommClosedError)}
-    wrong = [f"\n  {k}: {said!r}" for k, said in found.items() if said != alkit.__version__]
-    if wrong:
-        raise RuntimeError(
-            f"workers without alkit {alkit.__version__} as it is here:{''.join(wrong)}\n"
-            "Install it where they run, in the environment of their `dask worker`, with all that "
-            "it needs, and start them again"
-        )
 
 
 def _outcome(future):
@@ -221,8 +202,7 @@ def _local_cluster(where: str):
             threads_per_worker=1,
             processes=True,
             memory_limit=None,  # Dask would stop workers for memory that a model needs
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
+            dashboard_address=None,
             env=dict.fromkeys(ONE_THREAD, "1"),
             preload=NO_INTERRUPT,
         ) as cluster,

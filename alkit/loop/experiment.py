@@ -39,9 +39,7 @@ class Task:
     cycle: int
     step: Step
 
-    @property
     def notebook(self) -> Path:
-        """The executed notebook, where there is one."""
         return self.run.cycle(self.cycle) / f"{self.step.name}.ipynb"
 
     def state(self) -> State:
@@ -167,11 +165,9 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
                     _do_one(task, kernels, last)
                     for text in records.read(task.run, task.cycle, task.step.name)["warnings"]:
                         progress.tell(text, f"{task}: ")
-                elif kernels and broke_off(task.notebook) and task.state().kind == "complete":
-                    try:
+                elif kernels and broke_off(task.notebook()) and task.state().kind == "complete":
+                    with contextlib.suppress(StepFailed):  # the result is there; status tells it
                         _do_one(task, kernels, last)
-                    except StepFailed as error:  # what it shows is missing, not the step's result
-                        progress.tell(f"{error}. The step is complete, and the run goes on")
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
@@ -190,10 +186,10 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
             given = {"run": str(run.folder), "cycle": cycle}
             kernels.execute(task.step.name, given, run.cycle(cycle), last)
     except Exception as error:
-        kind = "" if isinstance(error, NotebookFailed) else f"{type(error).__name__}: "
-        progress.note_failure(run.cycle(cycle), task.step.name, f"{kind}{error}")
-        again = "The next `alkit run` tries it again"
-        raise StepFailed(f"{task} failed: {kind}{error}\n{again}") from error
+        where = task.notebook() if isinstance(error, NotebookFailed) else type(error).__name__
+        if progress.is_wanted():
+            progress.note_failure(run.cycle(cycle), task.step.name, f"{where}: {error}")
+        raise StepFailed(f"{task} failed: {where}: {error}") from error
 
 
 def is_done(task: Task, later: list, redo: bool) -> bool:

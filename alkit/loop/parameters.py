@@ -3,12 +3,11 @@
 Papermill only prints a line about a parameter that a notebook does not take, and assigns it.
 """
 
-import ast
+import re
 
 from alkit.profiles import unknown
 
 PLAIN = (str, int, float, bool)
-PATHS = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # of its option --inject-paths
 
 
 def check(names: dict):
@@ -16,28 +15,20 @@ def check(names: dict):
     annotated names of its parameters cell.
 
     Raises ValueError for a name that the notebook does not take (with the nearest one) and for a
-    value of another type than annotated. Names that came from elsewhere, a startup file of
-    IPython's say, are nobody's parameters.
+    value of another type than annotated. What a user's startup file defines is no parameter.
     """
     annotated = {k: v for k, v in names.get("__annotations__", {}).items() if v in PLAIN}
-    for name in _injected(names):
-        if name not in annotated.keys() | PATHS:
+    # papermill's cell is what the kernel executed before that of the check, its last input
+    before = "".join(names.get("In", [])[-2:-1])
+    injected = re.findall(r"(?m)^(\w+) = ", before) if before.startswith("# Parameters") else []
+    for name in injected:
+        if name not in annotated and not name.startswith("PAPERMILL_"):  # its --inject-paths
             raise ValueError(f"parameter {unknown(name, annotated)}")
-    for name in annotated.keys() & names.keys():
-        value, wanted = names[name], annotated[name]
+    for name, wanted in annotated.items():
+        value = names.get(name, wanted())
         fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
         if not fits and not (wanted is float and type(value) is int):
             raise ValueError(
                 f"parameter {name} is {value!r}, {type(value).__name__}; "
                 f"{wanted.__name__} is wanted"
             )
-
-
-def _injected(names: dict) -> list:
-    """The names that papermill's cell assigns: it begins with this comment, and is the one that the
-    kernel executed before the cell of the check, the last of its inputs `In`."""
-    for source in names.get("In", [])[-2:-1]:
-        if source.startswith("# Parameters"):
-            assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-            return [target.id for node in assigned for target in node.targets]
-    return []

@@ -49,10 +49,8 @@ def follow(folder: Path, step: str):
 
 def note_failure(folder: Path, step: str, said: str):
     """Write in a step's log that it ended with an error, for `alkit status`."""
-    with contextlib.suppress(OSError):  # of the disk, which may be why it failed
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / f"{step}.log", "a" if is_wanted() else "r") as log:
-            log.write(json.dumps({"error": said.partition("\n")[0]}) + "\n")
+    with contextlib.suppress(OSError), open(folder / f"{step}.log", "a") as log:
+        print(json.dumps({"error": said.partition("\n")[0]}), file=log)
 
 
 def tell(text: str, where: str = ""):

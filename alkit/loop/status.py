@@ -18,10 +18,8 @@ def table(out: Path) -> pd.DataFrame:
         kind, why = task.state()
         record = records.read(task.run, task.cycle, task.step.name)
         warnings = record["warnings"] if record else []
-        if kind in ("failed", "complete") and not works and broke_off(task.notebook):
-            why += f"; open {task.notebook} to see where" if kind == "failed" else ""
-            again = f"the next `alkit run` executes {task.notebook} again, which broke off"
-            warnings = warnings + [again] * (kind == "complete")
+        if kind == "complete" and not works and broke_off(task.notebook()):
+            warnings.append(f"the next `alkit run` executes {task.notebook()} again: it broke off")
         rows.append(
             {
                 "run": str(task.run.folder.relative_to(out)),

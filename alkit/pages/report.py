@@ -4,11 +4,12 @@ curves and galleries that the notebook shows."""
 import os
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from IPython.display import HTML
 
 from alkit.loop import experiment, records, runs
-from alkit.loop.notebooks import Kernel, NotebookFailed
+from alkit.loop.notebooks import Notebooks
 from alkit.pages import drawing, figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle
@@ -38,10 +39,8 @@ def write(out, target=None) -> Path:
     out = Path(out).resolve()
     runs.experiments(out)
     target = Path(target) if target else out / "report.html"
-    try:
-        notebook = Kernel().execute("report", {"out": str(out)}, None)
-    except NotebookFailed as error:
-        raise RuntimeError(f"report.ipynb stopped: {error}") from None
+    with Notebooks() as kernels, TemporaryDirectory() as folder:
+        notebook = kernels.execute("report", {"out": str(out)}, Path(folder), last=True)
     loaders = [DictLoader({"report": TEMPLATE})]
     exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
