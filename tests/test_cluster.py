@@ -333,12 +333,10 @@ def test_no_scheduler_there(workers, alone, toy_copy, monkeypatch):
 
 def test_a_worker_that_cannot_import_alkit_is_named_and_lives():
     lacks = "import sys\nsys.modules['alkit'] = None\n"
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, preload=lacks, dashboard_address=None
-    ) as c:
+    with LocalCluster(n_workers=1, preload=lacks, dashboard_address=":0") as c:
         (worker,) = c.scheduler.workers
         taken = cluster.outcomes(c.scheduler_address, "the test", give_out_nothing)
-        with pytest.raises(RuntimeError, match=f"{worker}: ModuleNotFoundError"):
+        with pytest.raises(RuntimeError, match=f"{worker}': ModuleNotFoundError"):
             next(taken)
         assert [*c.scheduler.workers] == [worker]
 
@@ -358,7 +356,7 @@ def test_no_worker_is_said_again_until_one_comes(monkeypatch, tmp_path, capsys):
         said.append(capsys.readouterr().err)
         return "".join(said).count("the test waits for a worker") >= 2
 
-    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as c:
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0") as c:
         taken = cluster.outcomes(
             c.scheduler_address, "the test", lambda client: [client.submit(exec, kill)]
         )

@@ -202,7 +202,8 @@ def _local_cluster(where: str):
             threads_per_worker=1,
             processes=True,
             memory_limit=None,  # Dask would stop workers for memory that a model needs
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             env=dict.fromkeys(ONE_THREAD, "1"),
             preload=NO_INTERRUPT,
         ) as cluster,
