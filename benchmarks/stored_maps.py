@@ -104,11 +104,8 @@ def write(path: Path, maps, n: int):
     group = store.create(path, np.arange(n), arrays, "a benchmark")
     for block in store.shards(group):
         chosen = np.arange(block.start, block.stop) % len(maps)
-        store.write_shard(
-            group,
-            block,
-            {"score_root": store.quantize(maps[chosen]), "highest": store.HIGHEST_SCORE},
-        )
+        shown = {"score_root": store.quantize(maps[chosen]), "highest": store.HIGHEST_SCORE}
+        store.write_shard(path, "a benchmark", block, shown)
 
 
 def bytes_of(folder: Path) -> int:

@@ -100,10 +100,10 @@ def test_a_shard_is_written_while_the_next_one_is_computed(alone, toy_copy, monk
         frames_read["n"] += 1
         return predict(*arguments)
 
-    def written(group, block, arrays):
+    def written(place, key, block, arrays):
         if block.start == 0 and not waited:
             waited.append(computing.wait(60))
-        write(group, block, arrays)
+        write(place, key, block, arrays)
 
     frames_read = Counter()
     monkeypatch.setattr(prediction, "predict", predicted)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from alkit import training
 from alkit.cli import main
@@ -102,7 +102,7 @@ def test_the_loop_is_the_papers(toy_experiment, toy_settings):
         assert [image["position"] for image in run.labels(cycle)["images"]] == chosen
         labeled |= set(chosen)
         record = records.read(run, cycle, "6_retrain")
-        assert record["inputs"]["W_l"] == records.read(run, 0, "0_pretrain")["key"]
+        assert record["inputs"]["W_l"] == stepping.weights_key(run, 0)
         assert {k for k in record["inputs"] if k.startswith("labels")} == {
             f"labels {k}" for k in range(1, cycle + 1)
         }
@@ -326,6 +326,60 @@ def test_a_stale_step_is_neither_reused_nor_overwritten(toy_copy, edited):
     assert results(toy_copy) == before
     experiment.run(toy_copy, notebooks=False, redo=True)
     assert set(status.table(toy_copy)["state"]) == {"complete"}
+
+
+def zero_tail(file):
+    data = file.read_bytes()
+    file.write_bytes(data[:-500] + bytes(500))
+
+
+def test_what_is_damaged_is_named_not_used_and_made_again(toy_copy, toy_yaml, alkit_here):
+    """Artifacts and records of all steps, each in another way, in one experiment."""
+    before, one, two = results(toy_copy), "divergence/seed_0/cycle_01", "divergence/seed_0/cycle_02"
+    random = "guided-random/seed_0/cycle_02"
+    harm = {
+        "pretrain/seed_0/weights.safetensors": zero_tail,
+        f"{one}/logits.zarr/logits_stride4/c/1/0/0/0": Path.unlink,
+        f"{one}/region_maxima.npy": lambda file: os.truncate(file, 200),
+        f"{one}/selection.json": lambda file: file.write_text(file.read_text() + "\n"),
+        f"{one}/labels.json": lambda file: file.write_text('{"images": [], "annotations": []}'),
+        f"{one}/weights.safetensors": lambda file: os.truncate(file, 0),
+        f"{two}/pool_detections.json.gz": zero_tail,
+        f"{two}/scores.zarr/highest/c/0": Path.unlink,
+        f"{two}/3_aggregate.json": lambda file: os.truncate(file, 100),
+        f"{random}/5_label.json": lambda file: file.write_text("{}"),
+        "guided-random/seed_0/cycle_01/evaluation.json": Path.unlink,
+    }
+    for name, spoil in harm.items():
+        spoil(toy_copy / name)
+    said = alkit_here("status", toy_copy)
+    assert said.returncode == 0, said.stderr
+    for name in harm:
+        assert name.rpartition(".zarr/")[2] in said.stdout, name
+    run = "run", toy_yaml, "--out", toy_copy, "--no-notebooks"
+    refused = alkit_here(*run)
+    assert refused.returncode == 1
+    assert "0_pretrain is damaged: " in refused.stderr
+    with pytest.raises(runs.DamagedStep, match=r"labels\.json is not what the step wrote"):
+        open_run(toy_copy / "divergence/seed_0").labels(1)
+    again = alkit_here(*run, "--redo")
+    assert again.returncode == 0, again.stderr
+    assert results(toy_copy) == before
+    assert {*status.table(toy_copy)["state"]} == {"complete"}
+
+
+def test_weights_that_come_out_otherwise_make_what_follows_stale(toy_copy):
+    """As of another processor."""
+    run, other = open_run(toy_copy / "divergence/seed_0"), toy_copy / "other.safetensors"
+    weights = load_file(run.weights(1))
+    save_file({name: value * np.float32(1 + 1e-6) for name, value in weights.items()}, other)
+    plan, seconds = steps.retrain.plan(run, 1), 1.0
+    other.replace(run.cycle(1) / "weights.safetensors")
+    records.write(run, 1, plan, steps.retrain.artifacts, seconds)
+    states = status.table(toy_copy).query("run == 'divergence/seed_0'")
+    stale = states[states.state == "stale"]
+    assert [*zip(stale.cycle, stale.step, strict=True)] == [(1, "7_evaluate"), (2, "1_predict")]
+    assert {*stale.note} == {"input weights changed"}
 
 
 def test_strategies_share_an_equal_first_cycle(toy_copy, toy_settings, tmp_path, alkit_here):

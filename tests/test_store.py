@@ -21,9 +21,10 @@ def maps_of(block):
     return np.broadcast_to(base, (len(base), 6, 5)).copy()
 
 
-def fill(group, blocks):
+def fill(path, blocks):
     for block in blocks:
-        store.write_shard(group, block, {"score_root": maps_of(block), "highest": HIGHEST_SCORE})
+        own = {"score_root": maps_of(block), "highest": HIGHEST_SCORE}
+        store.write_shard(path, "key", block, own)
 
 
 def test_a_store_is_read_only_when_complete(tmp_path):
@@ -31,10 +32,10 @@ def test_a_store_is_read_only_when_complete(tmp_path):
     group = store.create(path, np.arange(FRAMES), LAYOUT, "key")
     blocks = store.shards(group)
     assert [(b.start, b.stop) for b in blocks] == [(0, 32), (32, 64), (64, 70)]
-    fill(group, blocks[:2])
+    fill(path, blocks[:2])
     with pytest.raises(store.IncompleteStore, match=r"6 of 70 frames are not complete"):
         store.open_scores(path)
-    fill(group, blocks[2:])
+    fill(path, blocks[2:])
     found = store.open_scores(path)
     assert found.dims == ("frame", "y", "x")
     assert found.sizes["frame"] == FRAMES
@@ -46,7 +47,7 @@ def test_a_store_is_read_only_when_complete(tmp_path):
 def test_an_interrupted_store_goes_on_and_another_is_replaced(tmp_path):
     path = tmp_path / "scores.zarr"
     group = store.create(path, np.arange(FRAMES), LAYOUT, "key")
-    fill(group, store.shards(group)[:1])
+    fill(path, store.shards(group)[:1])
     again = store.create(path, np.arange(FRAMES), LAYOUT, "key")
     assert [b.start for b in store.shards(again)] == [32, 64]
     assert (again["score_root"][:32] == maps_of(slice(0, 32))).all()
@@ -55,10 +56,79 @@ def test_an_interrupted_store_goes_on_and_another_is_replaced(tmp_path):
 
 
 def test_a_shard_that_is_cut_off_while_it_is_written_is_not_done(tmp_path):
-    group = store.create(tmp_path / "scores.zarr", np.arange(FRAMES), LAYOUT, "key")
+    path = tmp_path / "scores.zarr"
+    group = store.create(path, np.arange(FRAMES), LAYOUT, "key")
+    short = {"score_root": maps_of(slice(0, 31))}
     with pytest.raises(ValueError, match="shape"):
-        store.write_shard(group, slice(0, 32), {"score_root": maps_of(slice(0, 31))})
+        store.write_shard(path, "key", slice(0, 32), short)
     assert [block.start for block in store.shards(group)] == [0, 32, 64]
+
+
+def lose(file):
+    file.unlink()
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def tear(file):
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def zero(file):
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 4
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("harm", [lose, empty, tear, zero, flip])
+@pytest.mark.parametrize(
+    "file", ["score_root/c/1/0/0", "score_root/c/2/0/0", "highest/c/1", "position/c/2", "done/c/0"]
+)
+def test_a_damaged_shard_is_never_read_and_alone_made_again(tmp_path, file, harm, finished):
+    """Also one of zeros, and the last, shorter one, which Zarr reads before it writes it."""
+    path, maps = tmp_path / "scores.zarr", np.zeros((FRAMES, 6, 5), np.uint16)
+    maps[:40] = np.random.default_rng(0).integers(0, 512, (40, 6, 5))
+
+    def write(blocks):
+        for block in blocks:
+            own = {"score_root": maps[block], "highest": HIGHEST_SCORE}
+            store.write_shard(path, "key", block, own)
+
+    def make():
+        return store.shards(store.create(path, np.arange(FRAMES), LAYOUT, "key"))
+
+    write(make())
+    store.finish(path, "key")
+    assert store.damage(path) == ""
+    if not finished:
+        del (group := zarr.open_group(path)).attrs["files"]
+        group.attrs["unfinished"] = True
+    harm(path / file)
+    if finished:
+        # one that is lost is seen in the listing alone
+        if harm not in (lose, empty) or file == "done/c/0":
+            with pytest.raises((store.DamagedStore, store.IncompleteStore), match=str(path)):
+                store.open_dataset(path).load()
+            store.condemn(path)
+        assert file.partition("/")[0] in store.damage(path)
+    again = make()
+    assert [block.start for block in again] == (
+        [] if "position" in file else [int(file.split("/")[2]) * 32]
+    )
+    write(again)
+    store.finish(path, "key")
+    found = store.open_dataset(path)
+    assert (found["score_root"].values == maps).all()
+    assert found["position"].values.tolist() == [*range(FRAMES)]
+    assert store.damage(path) == ""
 
 
 def test_a_store_cut_off_while_it_was_made_is_made_anew(tmp_path):
@@ -69,10 +139,9 @@ def test_a_store_cut_off_while_it_was_made_is_made_anew(tmp_path):
 
 
 def test_positions_are_kept(tmp_path):
-    positions = np.array([0, 3, 4, 9])
-    group = store.create(tmp_path / "s.zarr", positions, LAYOUT, "key")
-    fill(group, store.shards(group))
-    assert store.open_dataset(tmp_path / "s.zarr")["position"].values.tolist() == [0, 3, 4, 9]
+    path, positions = tmp_path / "s.zarr", np.array([0, 3, 4, 9])
+    fill(path, store.shards(store.create(path, positions, LAYOUT, "key")))
+    assert store.open_dataset(path)["position"].values.tolist() == [0, 3, 4, 9]
 
 
 @pytest.fixture
@@ -83,7 +152,8 @@ def noise(tmp_path):
     layout = LAYOUT | {"score_root": (("y", "x"), (50, 40), np.uint16)}
     group = store.create(tmp_path / "noise.zarr", np.arange(FRAMES), layout, "key")
     for block in store.shards(group):
-        store.write_shard(group, block, {"score_root": values[block], "highest": HIGHEST_SCORE})
+        own = {"score_root": values[block], "highest": HIGHEST_SCORE}
+        store.write_shard(tmp_path / "noise.zarr", "key", block, own)
     return values, tmp_path / "noise.zarr"
 
 

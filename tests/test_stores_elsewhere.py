@@ -141,10 +141,10 @@ def unplugged(monkeypatch, after: int):
     """Let writing fail once `after` shards are written; the list of blocks that are written."""
     written, write = [], store.write_shard
 
-    def failing(group, block, arrays):
+    def failing(place, key, block, arrays):
         if len(written) == after:
             raise OSError("unplugged")
-        write(group, block, arrays)
+        write(place, key, block, arrays)
         written.append(block.start)
 
     monkeypatch.setattr(store, "write_shard", failing)
@@ -227,9 +227,10 @@ def test_a_store_made_from_something_else_is_not_read(bucket, created, toy_exper
     experiment.run(out, notebooks=False)
     run = first_run(out)
     place = runs.place_of(run.cycle(1), "scores.zarr")
-    group = store.create(place, [0], {"score_root": (("y", "x"), (2, 2), np.uint8)}, "other key")
-    store.write_shard(group, slice(0, 1), {"score_root": np.ones((1, 2, 2), np.uint8)})
-    store.finish(group)
+    store.create(place, [0], {"score_root": (("y", "x"), (2, 2), np.uint8)}, "other key")
+    shown = {"score_root": np.ones((1, 2, 2), np.uint8)}
+    store.write_shard(place, "other key", slice(0, 1), shown)
+    store.finish(place, "other key")
     assert store.made_from(place) == "other key"
     with pytest.raises(FileNotFoundError, match=r"scores.zarr: not there"):
         run.scores(1)
@@ -254,8 +255,9 @@ def test_what_is_left_of_a_store_that_was_being_deleted_is_not_taken_for_one(url
     layout = {"score_root": (("y", "x"), (6, 5), np.uint8)}
     group = store.create(place, np.arange(20), layout, "key")
     for block in store.shards(group):
-        store.write_shard(group, block, {"score_root": np.ones((block.stop - block.start, 6, 5))})
-    store.finish(group)
+        shown = {"score_root": np.ones((block.stop - block.start, 6, 5))}
+        store.write_shard(place, "key", block, shown)
+    store.finish(place, "key")
     assert store.made_from(place) == "key"
     files, path = fsspec.url_to_fs(url)
     files.rm(f"{path}/a.zarr/zarr.json")  # what goes first

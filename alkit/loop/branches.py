@@ -147,7 +147,7 @@ def _clean(out: Path, delete: bool) -> str:
         if name is None or record.get("reused"):
             continue
         store = runs.place_of(path.parent, name)
-        size = storage.size(store)
+        size = sum(storage.sizes(store).values())
         if size == 0:
             continue
         line = f"{size / 1e6:10.1f} MB  {str(store).removeprefix(f'{out}/')}"

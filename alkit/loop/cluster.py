@@ -66,12 +66,13 @@ def scheduler(where: str | None = None):
             os.environ[SCHEDULER] = before
 
 
-def fill(step, job, group):
-    """Write all shards of a step's store that are not done.
+def fill(step, job, place):
+    """Write all shards of a step's store that are not done, and say that it is whole.
 
     Raises what the work on a shard raises, and RuntimeError where no scheduler answers, it is lost,
     workers die again and again on one shard, or their files do not come to be seen here.
     """
+    group = store.reopen(place, job.key)
     blocks, total = store.shards(group), group["done"].size
     done = total - sum(block.stop - block.start for block in blocks)
 
@@ -108,7 +109,7 @@ def fill(step, job, group):
                 "machines share; `alkit run` again then goes on"
             )
         time.sleep(0.5)
-    store.finish(group)
+    store.finish(place, job.key)
 
 
 def outcomes(address: str, what: str, submit):

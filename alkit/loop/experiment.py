@@ -195,10 +195,11 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
 def is_done(task: Task, later: list, redo: bool) -> bool:
     """Whether a task needs nothing: complete, or cleaned with nobody left who would read it."""
     kind, why = task.state()
-    if kind == "stale":
+    if kind in ("stale", "damaged"):
         if not redo:
-            raise records.stale(str(task), why)
-        records.record_path(task.run, task.cycle, task.step.name).unlink()
+            error = records.stale if kind == "stale" else runs.DamagedStep
+            raise error(str(task), why)
+        task.step.discard(task.run, task.cycle)
     if kind == "cleaned":  # the next step of the cycle that has its maps, or needs none, has to be
         own = [t for t in later if (t.run, t.cycle) == (task.run, task.cycle)]
         kinds = (other.state().kind for other in own)

@@ -7,6 +7,7 @@ steps with the same key have the same result: a record may refer to another cycl
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -21,8 +22,9 @@ from pathlib import Path
 import torch
 
 import alkit
-from alkit.loop.jsonfile import read_json, write_json
-from alkit.loop.runs import Run, is_there
+from alkit.loop import runs
+from alkit.loop.jsonfile import write_json
+from alkit.loop.runs import Run
 
 PACKAGE = Path(alkit.__file__).parent
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
@@ -46,14 +48,6 @@ def stale(what: str, why: str) -> StaleStep:
 def digest(value) -> str:
     """sha256 of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def artifact_digest(path: Path) -> str:
-    """sha256 of a file; a Zarr store, large and rebuilt from the rest, only says that it is one."""
-    if path.suffix == ".zarr":
-        return "store"
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache
@@ -135,20 +129,17 @@ def record_path(run: Run, cycle: int, step: str) -> Path:
 
 
 def read(run: Run, cycle: int, step: str) -> dict | None:
-    """The record of a step, or None if it is not complete."""
-    path = record_path(run, cycle, step)
-    return read_json(path) if path.exists() else None
+    """The record of a step, or None if it is not complete. Raises DamagedStep."""
+    return runs.read_record(run.cycle(cycle), step)
 
 
 def all_records(out: Path):
-    """(path, record) of every completed step of an experiment."""
+    """(path, record) of every completed step of an experiment, but for damaged records."""
     for pattern in ("*/seed_*/[0-9]_*.json", "*/seed_*/cycle_*/[0-9]_*.json"):
         for path in sorted(out.glob(pattern)):
-            try:
-                record = read_json(path)
-            except FileNotFoundError:
-                continue  # taken back meanwhile, to be made again
-            yield path, record
+            with contextlib.suppress(runs.DamagedStep):
+                if record := runs.read_record(path.parent, path.stem):
+                    yield path, record
 
 
 def find_equal(run: Run, plan: Plan, artifacts) -> Path | None:
@@ -156,7 +147,9 @@ def find_equal(run: Run, plan: Plan, artifacts) -> Path | None:
     for out in [run.out, *(run.out / other for other in run.settings["related"])]:
         for path, record in all_records(out):
             complete = record["key"] == plan.key and not record.get("reused")
-            if complete and all(is_there(path.parent, name, plan.key) for name in artifacts):
+            if complete and not any(
+                runs.damage(path.parent, name, record) != "" for name in artifacts
+            ):
                 return path.parent
     return None
 
@@ -169,7 +162,11 @@ def write(run, cycle, plan: Plan, artifacts, seconds: float, reused=None, warnin
     record = {
         **asdict(plan),
         "key": plan.key,
-        "artifacts": {name: artifact_digest(holder / name) for name in artifacts},
+        # a Zarr store, large and rebuilt from the rest, knows itself whether it is whole
+        "artifacts": {
+            name: "store" if name.endswith(".zarr") else runs.digest_of(holder / name)
+            for name in artifacts
+        },
         "environment": environment(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),

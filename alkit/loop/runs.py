@@ -7,8 +7,10 @@ too, or under the URL `stores_at` of `experiment.json`, at the same relative pat
 """
 
 import contextlib
+import hashlib
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +32,19 @@ from alkit.strategies import Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
+class DamagedStep(RuntimeError):
+    """A complete step whose artifacts are not what it wrote: (the step, what is wrong)."""
+
+    def __str__(self):
+        return (
+            f"{self.args[0]} is damaged: {self.args[1]}. It is not used; `alkit run --redo` makes "
+            "it again, and what follows from it where it comes out otherwise"
+        )
+
+
 # Settings that may differ between two starts of one experiment.
+RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
 GROWING = ("strategies", "seeds", "cycles", "related")
 
 
@@ -90,13 +104,35 @@ def place_of(folder: Path, name: str) -> storage.Place:
     return folder / name
 
 
-def is_there(folder: Path, name: str, key: str | None = None) -> bool:
-    """Whether an artifact of a cycle's folder is there: a store whole, and made from `key`."""
+def digest_of(file: Path) -> str:
+    """sha256 of a file."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def damage(folder: Path, name: str, record: dict, digest: Callable = digest_of) -> str | None:
+    """What is wrong with an artifact that a record says is in a folder; "" if it is as it was
+    written, None for a store that is not there, or was made from something else."""
     place = place_of(folder, name)
-    if not name.endswith(".zarr"):
-        return place.exists()
-    found = store.made_from(place)
-    return found is not None and key in (None, found)
+    if name.endswith(".zarr"):
+        return store.damage(place) if store.made_from(place) == record["key"] else None
+    if not place.exists():
+        return f"{place} is gone"
+    found, wanted = digest(place), record["artifacts"][name]
+    return "" if found == wanted else f"{place} is not what the step wrote: sha256 {found:.12}…"
+
+
+def read_record(folder: Path, step: str) -> dict | None:
+    """The record of a step in a cycle's folder, or None if the step is not complete. Raises
+    DamagedStep."""
+    path = folder / f"{step}.json"
+    try:
+        record = read_json(path) if path.exists() else None
+    except ValueError as error:
+        raise DamagedStep(f"{folder}: step {step}", error) from None
+    if record is not None and not (isinstance(record, dict) and {*RECORD} <= {*record}):
+        raise DamagedStep(f"{folder}: step {step}", f"{path} is not the record of a step")
+    return record
 
 
 def holder(folder: Path, record: dict | None) -> Path:
@@ -235,16 +271,19 @@ class Run:
 
     def artifact(self, cycle: int, step: str, name: str) -> storage.Place:
         """Where a step's artifact lies. Raises FileNotFoundError if it is not there, also for a
-        store that is not whole or was made from something else than the step's record says."""
-        file = self.cycle(cycle) / f"{step}.json"
-        record = read_json(file) if file.exists() else None
+        store that is not whole or was made from something else than the step's record says, and
+        DamagedStep if it is not what the step wrote."""
+        record = read_record(self.cycle(cycle), step)
         folder = holder(self.cycle(cycle), record)
         place = place_of(folder, name)
-        if not is_there(folder, name, record and record["key"]):
+        wrong = damage(folder, name, record) if record else None
+        if wrong is None:
             raise FileNotFoundError(
                 f"{place}: not there. Step {step} of cycle {cycle} has not run, which `alkit run` "
                 f"does, or `alkit clean` deleted it: notebooks/{step}.ipynb makes it again"
             )
+        if wrong:
+            raise DamagedStep(f"{self.cycle(cycle)}: step {step}", wrong)
         return place
 
     def logits(self, cycle: int) -> xr.Dataset:
@@ -283,7 +322,8 @@ class Run:
 
     def losses(self, cycle: int) -> list:
         """Mean training loss of each epoch."""
-        return read_json(self.weights(cycle).with_name("losses.json"))
+        step = "0_pretrain" if cycle == 0 else "6_retrain"
+        return read_json(self.artifact(cycle, step, "losses.json"))
 
     def held_out(self) -> dict:
         """W_l's curve on held-out frames of X_l's domain; empty if the experiment names none."""

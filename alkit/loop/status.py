@@ -16,10 +16,7 @@ def table(out: Path) -> pd.DataFrame:
     rows, works = [], runs.locked(out)
     for task in tasks(out):
         kind, why = task.state()
-        record = records.read(task.run, task.cycle, task.step.name)
-        warnings = record["warnings"] if record else []
-        if kind == "complete" and not works and broke_off(task.notebook()):
-            warnings.append(f"the next `alkit run` executes {task.notebook()} again: it broke off")
+        record = None if kind == "damaged" else records.read(task.run, task.cycle, task.step.name)
         rows.append(
             {
                 "run": str(task.run.folder.relative_to(out)),
@@ -38,7 +35,9 @@ def _labels_wanted(task: Task) -> str:
     """How far people have come, where their labels are all that a step waits for."""
     run, cycle = task.run, task.cycle
     waits = task.step is steps.label and records.read(run, cycle, task.step.name) is None
-    if not waits or run.experiment.labels == "oracle" or not records.read(run, cycle, "4_select"):
+    if not waits or run.experiment.labels == "oracle":
+        return ""
+    if steps.choose.state(run, cycle).kind != "complete":
         return ""
     finished, total = answers.progress(run, cycle)
     goes_on = ": `alkit run` goes on" if finished == total else ""
@@ -68,7 +67,10 @@ def format_status(out: Path) -> str:
     for text, own in warned.groupby("warnings", sort=False):
         first, more = own.iloc[0], f" and {len(own) - 1} more" if len(own) > 1 else ""
         lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
-    results = ledger(out)
+    try:
+        results = ledger(out)
+    except runs.DamagedStep as error:
+        return "\n".join([*lines, "", f"no results: {error}"])
     if len(results):
         narrow = results.drop(columns=[name for name in results if name.startswith("AP ")])
         lines += ["", narrow.round(3).to_string(index=False)]

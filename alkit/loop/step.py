@@ -1,5 +1,6 @@
 """What all steps share: their plan, their record, their random numbers, and when to do nothing."""
 
+import contextlib
 import json
 import sys
 import time
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alkit import catalog
-from alkit.loop import progress, records, runs, storage
+from alkit.data.remembered import remembered
+from alkit.loop import progress, records, runs, storage, store
 from alkit.loop.plugins import SCORES
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import PRETRAIN
@@ -60,7 +62,7 @@ class Job:
 class State(NamedTuple):
     """How far a step is."""
 
-    kind: str  # complete, cleaned, stale, failed, interrupted, running or waiting
+    kind: str  # complete, cleaned, stale, damaged, failed, interrupted, running or waiting
     why: str = ""
 
 
@@ -92,7 +94,10 @@ class Step:
 
     def state(self, run: Run, cycle: int) -> State:
         """Whether the step is complete and still holds, and if not, why."""
-        record = records.read(run, cycle, self.name)
+        try:
+            record = records.read(run, cycle, self.name)
+        except runs.DamagedStep as error:
+            return State("damaged", str(error.args[1]))
         if record is None:
             last = progress.latest(run.cycle(cycle), self.name)
             if last is None:
@@ -104,13 +109,15 @@ class Step:
             return State(kind, f"{last['done']}/{last['total']}{loss}")
         try:
             plan = self.plan(run, cycle)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, runs.DamagedStep) as error:
             return State("stale", f"a step before it is gone: {error}")
         if record["key"] != plan.key:
             return State("stale", "; ".join(plan.differences(record)))
         folder = runs.holder(run.cycle(cycle), record)
-        gone = [name for name in self.artifacts if not runs.is_there(folder, name, plan.key)]
-        if gone:
+        wrong = {name: runs.damage(folder, name, record, _digest) for name in self.artifacts}
+        if found := [*filter(None, wrong.values())]:
+            return State("damaged", "; ".join(found))
+        if gone := [name for name, what in wrong.items() if what is None]:
             return State("cleaned", f"{', '.join(gone)} deleted; made again when needed")
         return State("complete", f"as {record['reused']}" if "reused" in record else "")
 
@@ -137,6 +144,8 @@ class Step:
         where = f"{run.cycle(cycle)}: step {self.name}"
         if state.kind == "stale":
             raise records.stale(where, state.why)
+        if state.kind == "damaged":
+            raise runs.DamagedStep(where, state.why)
         if not save:
             raise RuntimeError(
                 f"{where} is not complete and save is False; set save = True to do it here, or "
@@ -147,9 +156,30 @@ class Step:
         equal = records.find_equal(run, plan, self.artifacts)
         if equal is None:
             with progress.follow(run.cycle(cycle), self.name) as report, progress.heard() as said:
-                self.work(self.job(run, cycle, plan.key, report))
+                try:
+                    self.work(self.job(run, cycle, plan.key, report))
+                except store.DamagedStore as error:
+                    store.condemn(error.args[0])
+                    raise
         records.write(run, cycle, plan, self.artifacts, time.monotonic() - start, equal, said)
         return run
+
+    def discard(self, run: Run, cycle: int):
+        """Take a step back, to make it again. Shards and files of it that hold are kept."""
+        folder, record = run.cycle(cycle), None
+        with contextlib.suppress(runs.DamagedStep):
+            record = records.read(run, cycle, self.name)
+        for name in self.artifacts:
+            if not name.endswith(".zarr") and (not record or runs.damage(folder, name, record)):
+                (folder / name).unlink(missing_ok=True)
+        records.record_path(run, cycle, self.name).unlink()
+
+
+def _digest(file: Path) -> str:
+    """sha256 of a file, remembered as long as its size and time are the same: many are asked for
+    often, to show how far an experiment is."""
+    (found,) = remembered("artifacts", [file], runs.digest_of)
+    return found
 
 
 def _step_of(work: Callable) -> Step:
@@ -183,7 +213,10 @@ def key_of(run: Run, cycle: int, step: str) -> str:
 
 
 def weights_key(run: Run, cycle: int) -> str:
-    return key_of(run, cycle, "0_pretrain" if cycle == 0 else "6_retrain")
+    """Of the weights themselves too: trained again elsewhere they may come out otherwise."""
+    step = "0_pretrain" if cycle == 0 else "6_retrain"
+    own = key_of(run, cycle, step)
+    return records.digest([own, records.read(run, cycle, step)["artifacts"]["weights.safetensors"]])
 
 
 def labels_keys(run: Run, cycles) -> dict:

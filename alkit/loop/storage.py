@@ -65,10 +65,16 @@ def check(place: Place):
         ) from error
 
 
-def size(place: Place) -> int:
-    """Bytes of all files under a place; 0 if there are none."""
+def inside(place: Place, name: str) -> Place:
+    """What has a relative name under a place."""
+    return place / name if isinstance(place, Path) else f"{place}/{name}"
+
+
+def sizes(place: Place) -> dict:
+    """Bytes of all files under a place by their relative names; {} if there are none."""
     files, path = _files(place)
-    return sum(file["size"] for file in files.find(path, detail=True).values())
+    found = files.find(path, detail=True)
+    return {name.removeprefix(f"{path}/"): file["size"] for name, file in found.items()}
 
 
 def remove(place: Place):
@@ -76,14 +82,14 @@ def remove(place: Place):
     store that is half deleted counts as none."""
     files, path = _files(place)
     for name, recursive in ((f"{path}/zarr.json", False), (path, True)):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             files.rm(name, recursive=recursive)
 
 
 def _files(place: Place):
     """The file system of a place, without what it remembers of earlier listings, and the path."""
     if isinstance(place, Path):
-        return LocalFileSystem(auto_mkdir=True), str(place)
+        return LocalFileSystem(auto_mkdir=True), str(place.absolute())
     files, path = fsspec.url_to_fs(place)
     files.invalidate_cache()
     return files, path

@@ -27,13 +27,19 @@ def positions_to_score(run: Run, cycle: int) -> np.ndarray:
 
 def _predict(job: Job):
     positions = positions_to_score(job.run, job.cycle)
-    arrays = prediction.logit_arrays(job.numbers)
-    group = store.create(job.place("logits.zarr"), positions, arrays, job.key)
-    cluster.fill(predict, job, group)
-    if not group.attrs.get("detections_collected"):
-        parts = [_part(job, block) for block in store.all_shards(group)]
+    arrays, place = prediction.logit_arrays(job.numbers), job.place("logits.zarr")
+    collected = job.folder / "pool_detections.json.gz"
+    group = store.create(place, positions, arrays, job.key)
+    parts = {_part(job, block): block for block in store.all_shards(group)}
+    if not (group.attrs.get("detections_collected") and collected.exists()):
+        group.attrs["detections_collected"] = False
+        for block in (block for part, block in parts.items() if not part.exists()):
+            group["done"][block] = False
+    cluster.fill(predict, job, place)
+    group = store.reopen(place, job.key)
+    if not group.attrs["detections_collected"]:
         found = chain.from_iterable(map(read_json, parts))  # of a long pool too many for memory
-        write_json_list(job.folder / "pool_detections.json.gz", found)
+        write_json_list(collected, found)
         group.attrs["detections_collected"] = True  # before the parts go: a kill loses nothing
     store.remove(job.folder / PARTS)
 
@@ -65,10 +71,9 @@ def _open(job: Job):
             yield partial(write, block, maps, found)
 
     def write(block, maps, found):
-        group = store.reopen(path, job.key)
         write_json(_part(job, block), found)
         stacked = {name: np.stack([of_frame[name] for of_frame in maps]) for name in maps[0]}
-        store.write_shard(group, block, stacked)
+        store.write_shard(path, job.key, block, stacked)
 
     return work
 

@@ -19,7 +19,9 @@ def _score(job: Job):
     positions = job.run.logits(job.cycle)["position"].values
     arrays = {"score_root": (("y", "x"), job.numbers.image_size, store.STORED)}
     arrays["highest"] = (), (), np.float32
-    cluster.fill(score, job, store.create(job.place("scores.zarr"), positions, arrays, job.key))
+    place = job.place("scores.zarr")
+    store.create(place, positions, arrays, job.key)
+    cluster.fill(score, job, place)
 
 
 def _open(job: Job):
@@ -39,8 +41,8 @@ def _open(job: Job):
             yield partial(write, block, *map(np.stack, zip(*own, strict=True)))
 
     def write(block, maps, highest):
-        group = store.reopen(job.place("scores.zarr"), job.key)
-        store.write_shard(group, block, {"score_root": maps, "highest": highest})
+        arrays = {"score_root": maps, "highest": highest}
+        store.write_shard(job.place("scores.zarr"), job.key, block, arrays)
 
     return work
 
