@@ -17,6 +17,9 @@ def table(out: Path) -> pd.DataFrame:
     for task in tasks(out):
         kind, why = task.state()
         record = None if kind == "damaged" else records.read(task.run, task.cycle, task.step.name)
+        warnings = record["warnings"] if record else []
+        if kind == "complete" and not works and broke_off(task.notebook()):
+            warnings.append(f"the next `alkit run` executes {task.notebook()} again: it broke off")
         rows.append(
             {
                 "run": str(task.run.folder.relative_to(out)),
