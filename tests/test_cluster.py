@@ -13,6 +13,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from distributed import LocalCluster
 from firststeps import NAMES, grown, results
 from torchthreads import torch_threads
 
@@ -328,6 +329,45 @@ def test_no_scheduler_there(workers, alone, toy_copy, monkeypatch):
         with pytest.raises(ValueError, match="local:N with N processes, 1 or more"):
             with cluster.scheduler(wrong):
                 pass
+
+
+def test_a_worker_that_cannot_import_alkit_is_named_and_lives():
+    lacks = "import sys\nsys.modules['alkit'] = None\n"
+    with LocalCluster(n_workers=1, preload=lacks, dashboard_address=":0") as c:
+        (worker,) = c.scheduler.workers
+        taken = cluster.outcomes(c.scheduler_address, "the test", give_out_nothing)
+        with pytest.raises(RuntimeError, match=f"{worker}': ModuleNotFoundError"):
+            next(taken)
+        assert [*c.scheduler.workers] == [worker]
+
+
+def give_out_nothing(client):
+    return client.map(cluster.check_same, [""], [""], ["nothing"])
+
+
+def test_no_worker_is_said_again_until_one_comes(monkeypatch, tmp_path, capsys):
+    """At the start, and when the last one has died."""
+    monkeypatch.setattr(cluster, "SAID_SECONDS", 0.1)
+    (flag := tmp_path / "flag").touch()
+    kill = f"import os\nif os.path.exists({str(flag)!r}):\n os.remove({str(flag)!r})\n os._exit(1)"
+    said, given = [], []
+
+    def is_said_twice():
+        said.append(capsys.readouterr().err)
+        return "".join(said).count("the test waits for a worker") >= 2
+
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0") as c:
+        taken = cluster.outcomes(
+            c.scheduler_address, "the test", lambda client: [client.submit(exec, kill)]
+        )
+        thread = threading.Thread(target=lambda: given.extend(taken))
+        thread.start()
+        for what_comes in (lambda: c.scale(1), thread.join):
+            wait_until(is_said_twice)
+            said.clear()
+            what_comes()
+            wait_until(lambda: not flag.exists())
+    assert given == [(0, None)]
 
 
 def test_an_error_on_a_worker_is_the_steps_error(workers, alone, toy_copy, tmp_path, monkeypatch):

@@ -144,7 +144,30 @@ def test_random_strategies_skip_predictions(toy_experiment):
     assert not names & {"1_predict.json", "2_score.json", "3_aggregate.json", "logits.zarr"}
 
 
-def test_papermill_and_plain_calls_give_the_same(toy_experiment, toy_settings, tmp_path):
+@pytest.fixture
+def odd_surroundings(tmp_path, monkeypatch):
+    """Another environment's kernel, startup files, and a style that needs LaTeX and a screen."""
+    kernel = tmp_path / "share/kernels/python3/kernel.json"
+    argv = [str(tmp_path / "no/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    startup = tmp_path / "ipython/profile_default/startup/mine.py"
+    style = tmp_path / "matplotlibrc"
+    for file, text in {
+        kernel: json.dumps({"argv": argv, "display_name": "another", "language": "python"}),
+        startup: "import sys\nprint('mine')\nn: list[int] = []\ncycel = 1\n",
+        style: "text.usetex: True\nfont.family: Times\n",
+    }.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(startup))
+    monkeypatch.setenv("MATPLOTLIBRC", str(style))
+    monkeypatch.setenv("MPLBACKEND", "QtAgg")
+
+
+def test_papermill_and_plain_calls_give_the_same(
+    odd_surroundings, toy_experiment, toy_settings, tmp_path
+):
     file = write_experiment(tmp_path, toy_settings, strategies=["divergence"], cycles=1)
     out = runs.create(tmp_path / "out", read_experiment(file), "data_catalog.yaml")
     shutil.copytree(toy_experiment / "pretrain", out / "pretrain")
@@ -155,6 +178,10 @@ def test_papermill_and_plain_calls_give_the_same(toy_experiment, toy_settings, t
     assert results(out) == plain
     notebooks = sorted(path.stem for path in (out / "divergence/seed_0/cycle_01").glob("*.ipynb"))
     assert notebooks == sorted(step.name for step in steps.CYCLE)
+    for name in notebooks:
+        cells = read_json(out / f"divergence/seed_0/cycle_01/{name}.ipynb")["cells"]
+        said = [one for cell in cells for one in cell.get("outputs", []) if "name" in one]
+        assert [one["name"] for one in said] == ["stdout"]  # the checked line, and no bar
     assert "9 of 9 steps complete" in done.stdout
     assert "miss rate at FPPI 1" in done.stdout
 
@@ -221,6 +248,7 @@ def test_a_full_disk_in_step_2_loses_nothing(toy_experiment, toy_yaml, tmp_path,
     full = subprocess.run([*command, "--no-notebooks"], capture_output=True, text=True, timeout=600)
     assert full.returncode == 1
     assert "divergence/seed_0 cycle 1 2_score failed: OSError" in full.stderr
+    assert "divergence/seed_0 cycle 1 2_score: failed: OSError" in status.format_status(out)
     assert not records.record_path(run, 1, "2_score").exists()
     done = alkit_here("run", toy_yaml, "--out", out, "--no-notebooks")
     assert done.returncode == 0, done.stderr
@@ -245,6 +273,9 @@ def test_a_failed_step_names_step_notebook_and_error(toy_experiment, toy_setting
     notebook = out / "broken/seed_0/cycle_01/2_score.ipynb"
     assert str(notebook) in said
     assert "no score today" in notebook.read_text()
+    (line,) = [line for line in status.format_status(out).splitlines() if "2_score: failed" in line]
+    assert "no score today" in line
+    assert str(notebook) in line
 
 
 SYNTAX = '''"""Docstring."""

@@ -1,11 +1,16 @@
 """The notebooks: how they are stored, and that each of them works and checks what it claims."""
 
+import functools
+import gc
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -21,7 +26,16 @@ from traitlets.config import Config
 
 import alkit
 from alkit import training
-from alkit.loop import checks, plugins, records, runs, steps
+from alkit.loop import (
+    checks,
+    experiment,
+    notebooks,
+    plugins,
+    records,
+    runs,
+    status,
+    steps,
+)
 from alkit.loop.jsonfile import write_json
 from alkit.profiles import DEMO
 
@@ -353,6 +367,34 @@ def test_a_parameter_of_the_wrong_type_stops(tmp_path):
     assert "cycle is 'first', str; int is wanted" in error.evalue
 
 
+@pytest.mark.parametrize(
+    ("injected", "said"),
+    [
+        ({}, None),
+        ({"cycle": 2, "PAPERMILL_INPUT_PATH": "in.ipynb", "PAPERMILL_OUTPUT_PATH": "o"}, None),
+        ({"cycel": 2}, "did you mean cycle"),
+        ({"cycle": 2, "n": 3}, "unknown name 'n'"),
+        ({"cycle": None}, "int is wanted"),
+    ],
+)
+def test_only_what_was_injected_is_judged(injected, said):
+    """Not what a startup file or an extension defines; and all cells may run again."""
+    notebook = papermill.iorw.load_notebook_node(str(runs.ROOT / "notebooks/4_select.ipynb"))
+    notebook = parameterize_notebook(notebook, injected) if injected else notebook
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    sources = sources[: 2 + bool(injected)]
+    assert "check(globals())" in sources[-1]
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.run_cell("import numpy as np\nn: list[int] = []\nm: 'int'")
+    for source in sources + sources:
+        result = shell.run_cell(source, store_history=True)
+        if said and source is sources[-1]:
+            with pytest.raises(ValueError, match=said):
+                result.raise_error()
+        else:
+            result.raise_error()
+
+
 @pytest.fixture
 def unfinished(toy_experiment, tmp_path):
     """A run whose second cycle ends before step 4."""
@@ -374,6 +416,105 @@ def test_without_save_an_incomplete_step_is_an_error_and_nothing_is_written(unfi
     assert error.ename == "RuntimeError"
     assert "step 4_select is not complete and save is False" in error.evalue
     assert contents(unfinished) == before
+
+
+# --- kernels
+
+
+PARAMETERS = 'run: str = ""  # run folder\ncycle: int = 1  # cycle'
+
+
+@pytest.fixture
+def of_cell(tmp_path, monkeypatch):
+    """Makes all steps' notebooks ones of parameters and another cell, in bare kernels."""
+    monkeypatch.setattr(notebooks, "PRELOAD", "[]")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+
+    def make(source):
+        own = [nbformat.v4.new_code_cell(text) for text in (PARAMETERS, source)]
+        own[0].metadata.tags = ["parameters"]
+        kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        whole = nbformat.v4.new_notebook(cells=own, metadata={"kernelspec": kernel})
+        for path in STEPS:
+            nbformat.write(whole, tmp_path / path.name)
+
+    return make
+
+
+def test_a_notebook_that_broke_off_is_executed_again(of_cell, toy_copy, tmp_path):
+    """Its step being complete; others get none afterwards, and one that fails again stops none."""
+    flag, run = tmp_path / "flag", runs.open_run(toy_copy / "divergence/seed_0")
+    of_cell(f"open({str(flag)!r}); print('whole')")
+    first, killed = (run.cycle(1) / f"{name}.ipynb" for name in ("4_select", "5_label"))
+    with pytest.raises(notebooks.NotebookFailed, match="No such"), notebooks.Notebooks() as kernels:
+        kernels.execute("4_select", {"cycle": 1}, run.cycle(1), last=True)
+    assert str(first) in status.format_status(toy_copy)
+    experiment.run(toy_copy)
+    assert str(first) in status.format_status(toy_copy)
+    flag.touch()
+    killed.write_bytes(first.read_bytes()[:200])
+    experiment.run(toy_copy)
+    for path in (first, killed):
+        assert "whole" in [one.get("text", "").strip() for one in cells(path)[-1].outputs]
+    assert str(first) not in status.format_status(toy_copy)
+    assert {*toy_copy.rglob("*.ipynb")} == {first, killed}
+
+
+KERNEL = "if any('ipykernel_launcher' in a for a in getattr(sys, 'orig_argv', [])):"
+
+
+def slow_to_start(tmp_path, monkeypatch, then):
+    """Kernels need longer to start than papermill waits; then they do something."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, sys, time\n{KERNEL}\n    time.sleep(3)\n    {then}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    hasty = functools.partial(papermill.execute_notebook, start_timeout=1)
+    monkeypatch.setattr(papermill, "execute_notebook", hasty)
+    monkeypatch.setattr(notebooks, "SAID_SECONDS", 1)
+
+
+def test_a_kernel_that_starts_slowly_is_waited_for(of_cell, tmp_path, monkeypatch, capsys):
+    slow_to_start(tmp_path, monkeypatch, "pass")
+    of_cell("print('at last')")
+    with notebooks.Notebooks() as kernels:
+        kernels.execute("2_score", {"cycle": 3}, tmp_path / "out", last=True)
+    target = tmp_path / "out/2_score.ipynb"
+    assert cells(target)[-1].outputs[0].text == "at last\n"
+    assert f"{target}: its kernel has been starting" in capsys.readouterr().err
+
+
+def test_a_kernel_that_ends_says_which_and_its_last_words(of_cell, tmp_path, monkeypatch):
+    slow_to_start(tmp_path, monkeypatch, "sys.exit('no tea left')")
+    of_cell("")
+    with pytest.raises(notebooks.NotebookFailed) as failed, notebooks.Notebooks() as kernels:
+        kernels.execute("2_score", {"cycle": 3}, tmp_path / "out", last=False)
+    for words in ("no tea left", sys.executable):
+        assert words in str(failed.value)
+
+
+def test_an_interrupt_leaves_no_traceback(of_cell, tmp_path, caplog):
+    (flag := tmp_path / "flag").touch()
+    of_cell(f"import os, time; os.remove({str(flag)!r}); time.sleep(60)")
+
+    def interrupt():
+        while flag.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    # a shell's background jobs ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=interrupt).start()
+    try:
+        with notebooks.Notebooks() as kernels:
+            kernels.execute("2_score", {"cycle": 1}, tmp_path / "out", last=True)
+    except KeyboardInterrupt:
+        caplog.clear()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not flag.exists()
+    gc.collect()  # then a task says that nobody asked for its exception
+    assert not caplog.records
 
 
 # --- what the checked lines check

@@ -25,6 +25,7 @@ import warnings
 from concurrent.futures import CancelledError
 
 import dask
+from tqdm import tqdm
 
 from alkit.loop import store
 from alkit.loop.progress import heard
@@ -33,6 +34,7 @@ from alkit.threads import made_ahead
 
 SCHEDULER = "ALKIT_SCHEDULER"
 CONNECT_SECONDS = 10
+SAID_SECONDS = 60  # between two lines about workers that are not there
 VISIBLE_SECONDS = 90  # a network file system may hide another machine's new files for a minute
 # Ctrl-C in a terminal reaches all processes there: `alkit run` is the one that ends the others.
 NO_INTERRUPT = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -114,29 +116,50 @@ def outcomes(address: str, what: str, submit):
     """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
     the exception that it raised).
 
-    Raises RuntimeError where no scheduler answers or it is lost. Who stops taking outcomes drops
-    the tasks that are left: workers do not begin them, and those that look stop (`progress`).
+    Waits, and says so, while there is no worker. Raises RuntimeError where no scheduler answers or
+    it is lost, or a worker cannot import this alkit. Who stops taking outcomes drops the tasks that
+    are left: workers do not begin them, and those that look stop (`progress`).
     """
     from distributed import as_completed
     from distributed.client import ClosedClientError
 
-    client, done = _connect(address), 0
+    client, done, futures, over = _connect(address), 0, [], threading.Event()
+    threading.Thread(target=_watch, args=(client, address, what, over), daemon=True).start()
     try:
-        if not client.nthreads():
-            print(f"{address} has no workers yet; {what} has to wait for one", file=sys.stderr)
+        client.wait_for_workers(1)
+        # as text: a worker without alkit ends when it is sent a function of alkit's
+        tried = client.run(exec, "import alkit.loop.experiment", on_error="return").items()
+        if wrong := {k: v for k, v in tried if v and not isinstance(v, OSError)}:  # not just gone
+            raise RuntimeError(
+                f"workers cannot import alkit: {wrong}. Install it, with all that it needs, in the "
+                "environment of their `dask worker`, and start them again"
+            )
         futures = submit(client)
         position = {future: i for i, future in enumerate(futures)}
         for future in as_completed(futures, loop=client.loop):
             yield position[future], _outcome(future)
             done += 1
-    except (CancelledError, ClosedClientError):
+    except (CancelledError, ClosedClientError, OSError):
         raise RuntimeError(
             f"the Dask scheduler at {address} was lost in {what}; {done} of {len(futures)} tasks "
             "came back. Start it again and then `alkit run`, which goes on from what is done"
         ) from None
     finally:
+        over.set()
         with contextlib.suppress(TimeoutError):
             client.close(timeout=CONNECT_SECONDS)
+
+
+def _watch(client, address: str, what: str, over: threading.Event):
+    """Say again and again that there is no worker which takes tasks, until it is `over`."""
+    with contextlib.suppress(Exception):  # the scheduler is lost, which who waits will say
+        while not over.is_set():
+            workers = client.scheduler_info()["workers"].values()
+            if "running" not in [worker["status"] for worker in workers]:
+                start = f"Start one where alkit is installed: `dask worker {address} --nthreads 1`"
+                ended = "The log of one that ended or pauses says why, often too little memory"
+                tqdm.write(f"{what} waits for a worker. {start}. {ended}", sys.stderr)
+            over.wait(SAID_SECONDS)
 
 
 def _outcome(future):

@@ -20,7 +20,7 @@ from alkit.data import filters
 from alkit.frames import FrameSet
 from alkit.loop import answers, cluster, labels, progress, records, runs, steps, storage
 from alkit.loop.jsonfile import replacing
-from alkit.loop.notebooks import NotebookFailed, Notebooks
+from alkit.loop.notebooks import NotebookFailed, Notebooks, broke_off
 from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN
 from alkit.loop.step import State, Step, data_key
@@ -38,6 +38,9 @@ class Task:
     run: Run
     cycle: int
     step: Step
+
+    def notebook(self) -> Path:
+        return self.run.cycle(self.cycle) / f"{self.step.name}.ipynb"
 
     def state(self) -> State:
         return self.step.state(self.run, self.cycle)
@@ -153,10 +156,14 @@ def do(planned: list, notebooks: bool, redo: bool, bar):
                 continue
             bar.set_postfix_str(str(task))
             try:
+                last = i + 1 == len(planned)
                 if not is_done(task, planned[i + 1 :], redo):
-                    _do_one(task, kernels, last=i + 1 == len(planned))
+                    _do_one(task, kernels, last)
                     for text in records.read(task.run, task.cycle, task.step.name)["warnings"]:
                         progress.tell(text, f"{task}: ")
+                elif kernels and broke_off(task.notebook()) and task.state().kind == "complete":
+                    with contextlib.suppress(StepFailed):  # the result is there; status tells it
+                        _do_one(task, kernels, last)
                 bar.update()
             except answers.LabelsWanted as wanted:
                 waiting[task.run.folder] = str(wanted)
@@ -174,10 +181,11 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
         else:
             given = {"run": str(run.folder), "cycle": cycle}
             kernels.execute(task.step.name, given, run.cycle(cycle), last, run.catalog.project)
-    except NotebookFailed as error:
-        raise StepFailed(f"{task} failed: {error}") from None
     except Exception as error:
-        raise StepFailed(f"{task} failed: {type(error).__name__}: {error}") from error
+        where = task.notebook() if isinstance(error, NotebookFailed) else type(error).__name__
+        if progress.is_wanted():
+            progress.note_failure(run.cycle(cycle), task.step.name, f"{where}: {error}")
+        raise StepFailed(f"{task} failed: {where}: {error}") from error
 
 
 def is_done(task: Task, later: list, redo: bool) -> bool:

@@ -47,6 +47,12 @@ def follow(folder: Path, step: str):
         yield report
 
 
+def note_failure(folder: Path, step: str, said: str):
+    """Write in a step's log that it ended with an error, for `alkit status`."""
+    with contextlib.suppress(OSError), open(folder / f"{step}.log", "a") as log:
+        print(json.dumps({"error": said.partition("\n")[0]}), file=log)
+
+
 def tell(text: str, where: str = ""):
     """Print a warning beside the bars, each text once."""
     if text not in told:

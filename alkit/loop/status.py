@@ -9,13 +9,14 @@ import yaml
 from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
 from alkit.loop.jsonfile import read_json
+from alkit.loop.notebooks import broke_off
 from alkit.loop.settings import Experiment
 from alkit.text import number
 
 
 def table(out: Path) -> pd.DataFrame:
     """The state of every step: one row each, with its duration."""
-    rows = []
+    rows, works = [], runs.locked(out)
     for task in tasks(out):
         lack = ""
         try:
@@ -26,6 +27,9 @@ def table(out: Path) -> pd.DataFrame:
         record = None if kind == "damaged" else records.read(task.run, task.cycle, task.step.name)
         if lack and record:
             kind, why = "complete", record.get("reused", "")
+        warnings = record["warnings"] if record else []
+        if kind == "complete" and not works and broke_off(task.notebook()):
+            warnings.append(f"the next `alkit run` executes {task.notebook()} again: it broke off")
         rows.append(
             {
                 "run": str(task.run.folder.relative_to(out)),
@@ -35,7 +39,7 @@ def table(out: Path) -> pd.DataFrame:
                 "seconds": record["seconds"] if record else None,
                 "note": why,
                 "lack": lack,
-                "warnings": record["warnings"] if record else [],
+                "warnings": warnings,
             }
         )
     return pd.DataFrame(rows)

@@ -66,7 +66,7 @@ class NotComplete(FileNotFoundError):
 class State(NamedTuple):
     """How far a step is."""
 
-    kind: str  # complete, cleaned, stale, damaged, interrupted, running or waiting
+    kind: str  # complete, cleaned, stale, damaged, failed, interrupted, running or waiting
     why: str = ""
 
 
@@ -106,6 +106,8 @@ class Step:
             last = progress.latest(run.cycle(cycle), self.name)
             if last is None:
                 return State("waiting")
+            if "error" in last:
+                return State("failed", last["error"])
             loss = f", loss {last['loss']}" if "loss" in last else ""
             kind = "running" if runs.locked(run.out) else "interrupted"
             return State(kind, f"{last['done']}/{last['total']}{loss}")

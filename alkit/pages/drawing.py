@@ -28,6 +28,7 @@ WIDTH = 9.6  # inches of a figure
 DPI = 96
 CHARACTERS = 15.5  # of a caption in an inch
 MOST_BOXES = 25  # drawn on one image
+matplotlib.rcdefaults()  # figures look the same everywhere, whatever a user's matplotlibrc says
 
 
 class Picture(Figure):

@@ -6,11 +6,13 @@ import re
 import warnings
 from html import escape, unescape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from IPython.display import HTML
 
 from alkit.data import project
 from alkit.loop import experiment, records, runs
+from alkit.loop.notebooks import Notebooks
 from alkit.pages import drawing, figures, matching
 from alkit.pages.explorer import galleries
 from alkit.pages.explorer.cycle import Cycle
@@ -36,19 +38,15 @@ def write(out, target=None) -> Path:
     RuntimeError with what stopped the notebook, or where images cannot be read and the report in
     OUT, which is then kept, shows them.
     """
-    import papermill  # here: it warns of missing widgets in notebooks that show parts of the report
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
-    from papermill.exceptions import PapermillExecutionError
 
     out = Path(out).resolve()
     runs.experiments(out)
     target, kept = Path(target or out / "report.html"), target is None
-    path = project.notebook("report.ipynb", project.project_root(out))
-    try:
-        notebook = papermill.execute_notebook(path, None, {"out": str(out)}, progress_bar=False)
-    except PapermillExecutionError as error:
-        raise RuntimeError(f"{path.name} stopped: {error.ename}: {error.evalue}") from None
+    with Notebooks() as kernels, TemporaryDirectory() as folder:
+        own = Path(folder), True, project.project_root(out)
+        notebook = kernels.execute("report", {"out": str(out)}, *own)
     loaders = [DictLoader({"report": TEMPLATE})]
     exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
