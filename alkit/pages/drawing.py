@@ -145,7 +145,7 @@ def contact_sheet(items, columns, title, caption, empty):
     return figure
 
 
-def timeline(axes, values, sequence, color):
+def timeline(axes, values, sequence, color=GRAY):
     """A value for each pool frame in the order of the pool; NaN leaves a gap. Where there are
     sequences, each has a line of its own and every second one a band behind it; up to ten of
     them are named."""

@@ -232,9 +232,9 @@ def label_counts(run, cycle: int):
     real = [a for a in given["annotations"] if not a["ignore"]]
     counts = [sum(a["image_id"] == image["id"] for a in real) for image in given["images"]]
     caption = (
-        f"{len(counts)} frames, {counts.count(0)} of them empty; {len(real)} pedestrians; estimated "
-        f"{number(given['info'].get('labeling_seconds', 0) / 3600)} h of labeling. Lines: heights "
-        "of the default boxes."
+        f"{len(counts)} frames, {counts.count(0)} of them empty; {len(real)} pedestrians; "
+        f"estimated {number(given['info'].get('labeling_seconds', 0) / 3600)} h of labeling. "
+        "Lines: heights of the default boxes."
     )
     title = f"Step 5, cycle {cycle}: what was gained"
     if not real:

@@ -22,7 +22,6 @@ import os
 from itertools import combinations, starmap
 from typing import Any, NamedTuple
 
-import numpy as np
 from scipy.spatial import KDTree
 
 from alkit.catalog import GENERATORS, Entry
