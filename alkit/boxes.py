@@ -62,8 +62,6 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
     real = boxes.ltwh[~boxes.ignore]
     if profile.whole_pixels:
         real = cut_to_pixels(real)
-    if len(real) == 0:
-        return maps
     overlaps = centered_iou(real[:, [3, 2]], default_boxes(profile))
     for (left, top, w, h), overlap in zip(real, overlaps, strict=True):
         center = (top + h / 2, left + w / 2)

@@ -145,7 +145,6 @@ class Entry(_Model):
         return frames if image_size is None else frames.resized(image_size, resizing)
 
     def reader_module(self):
-        """The module that reads this entry's format."""
         return importlib.import_module(f"alkit.data.readers.{self.reader}")
 
     def reader_args(self, **args) -> dict:

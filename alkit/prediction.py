@@ -45,7 +45,6 @@ def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profil
 
 
 def uploaded(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Images as a tensor on the device."""
     return torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
 

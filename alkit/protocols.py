@@ -11,7 +11,6 @@ import numpy as np
 
 MIN_OVERLAP = 0.5  # inclusive, of IoU and of an ignore box's share of a detection
 EXPANSION = 1.25  # detections are kept this factor beyond the range of heights, at both ends
-TOOLBOX_ORIGIN = 1  # P. Dollár's toolbox counts pixels from 1
 PERSON = ("person", "pedestrian", "pedestrians")  # names of the class of interest
 
 
@@ -51,11 +50,7 @@ PROTOCOLS = {
     "caltech": Protocol(),
     # The toolbox's dbEval, setting Reasonable.
     "caltech-reasonable": Protocol(
-        by_name=True,
-        height=TALL,
-        visible=VISIBLE,
-        inside=(5, 5, 635, 475),
-        aspect=0.41,
+        by_name=True, height=TALL, visible=VISIBLE, inside=(5, 5, 635, 475), aspect=0.41
     ),
     # The authors' released code.
     "released": Protocol(min_overlap=0.3, strict=True, ignores=False, shared=True, by_image=True),
@@ -92,8 +87,8 @@ def prepare(rules: Protocol, truth: GroundTruth, found: Detections) -> tuple:
     """The boxes and detections that a protocol matches with each other: both as given."""
     boxes, detections = truth.ltwh, found.ltwh
     if rules.inside is not None:
-        # The numbers of the toolbox's files come back exactly, and with them all its roundings.
-        origin = np.array([TOOLBOX_ORIGIN, TOOLBOX_ORIGIN, 0, 0])
+        # P. Dollár's toolbox counts pixels from 1: its numbers come back, with all its roundings.
+        origin = np.array([1, 1, 0, 0])
         boxes, detections = boxes + origin, detections + origin
 
     low, high = rules.height

@@ -46,9 +46,9 @@ def read(
         bad = np.flatnonzero(~np.isfinite(score))[0]
         raise ValueError(f"detections[{bad}] has the score {score[bad]}; expected a finite number")
     ignore = [a.get("ignore") or a.get("iscrowd") or 0 for a in annotations]
-    bad = next((i for i, mark in enumerate(ignore) if mark not in (0, 1)), None)
-    if bad is not None:
-        raise ValueError(f"annotations[{bad}]: ignore or iscrowd is {ignore[bad]!r}; expected 0, 1")
+    for i, mark in enumerate(ignore):
+        if mark not in (0, 1):
+            raise ValueError(f"annotations[{i}]: ignore or iscrowd is {mark!r}; expected 0, 1")
     ignore = np.array(ignore, bool) | _other_class(ground_truth, detections, rules.by_name)
     image, ltwh = _placed(annotations, "annotations", position)
     visible = None if rules.visible is None else _visible_share(annotations, ltwh)
@@ -91,8 +91,7 @@ def _visible_share(annotations, ltwh) -> np.ndarray:
     share = np.divide(area, whole, out=np.zeros(len(area)), where=whole > 0)
     share[(visible == 0).all(1)] = 1.0
     for i, annotation in enumerate(annotations):
-        ratio = annotation.get(VISIBLE_SHARE)
-        if ratio is not None:
+        if (ratio := annotation.get(VISIBLE_SHARE)) is not None:
             if not isinstance(ratio, Real) or not ratio >= 0:
                 raise ValueError(f"annotations[{i}]: {VISIBLE_SHARE} is {ratio!r}; expected ≥ 0")
             share[i] = ratio
@@ -111,9 +110,7 @@ def _placed(rows, name, position) -> tuple[np.ndarray, np.ndarray]:
     images = _column(rows, name, "image_id")
     for i, image in enumerate(images):
         if image not in position:
-            raise ValueError(
-                f"{name}[{i}] is of image {image!r}, which the ground truth does not have"
-            )
+            raise ValueError(f"{name}[{i}] is of image {image!r}, which ground_truth lacks")
     boxes = _boxes(_column(rows, name, "bbox"), name)
     return np.array([position[image] for image in images], np.int64), boxes
 

@@ -78,8 +78,7 @@ def photograph(axes, image: np.ndarray, title: str = "", layers=()):
     on it `layers`, the arguments of `boxes`."""
     axes.imshow(image, cmap="inferno", vmin=0, vmax=1)  # colors are for maps alone
     axes.set_title(title, fontsize=8, loc="left", pad=3)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.figure.photographs = True
     for layer in layers:

@@ -123,7 +123,7 @@ def score_maps(run, cycle: int, count: int = 3):
     pool = run.frames("pool").unlabeled()
     images, overlays = [], []
     for k in best:
-        position = int(positions[looked[k]])
+        position = positions[looked[k]]
         image = pool.images(position)
         images.append((image, f"{pool.name[position]}   mean {number(mean[k])} nats"))
         overlays.append((drawing.under_scores(image, sample[k], highest),))
@@ -303,12 +303,10 @@ def mistakes(run, cycle: int, count: int = 6):
         own = matching.match({i: found.get(i, [])}, {i: frames.boxes[i]}, least)
         missed, false = ((own["kind"] == kind).sum() for kind in (matching.MISSED, matching.FALSE))
         if missed or false:
-            mistakes.append((missed + false, i, f"{missed} missed, {false} false", own))
+            words = f"{frames.name[i]}: {missed} missed, {false} false"
+            mistakes.append((missed + false, i, words, drawing.layers(own)))
     mistakes.sort(key=lambda item: -item[0])
-    items = [
-        (frames.images(i), f"{frames.name[i]}: {words}", drawing.layers(own))
-        for _, i, words, own in mistakes[:count]
-    ]
+    items = [(frames.images(i), words, layers) for _, i, words, layers in mistakes[:count]]
     at = "there are none" if limit is None else f"of score ≥ {number(limit)}, which gives FPPI 1"
     caption = (
         f"Detections: {at}. The frames with most mistakes among {len(looked)} of {len(frames)} "

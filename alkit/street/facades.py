@@ -83,7 +83,6 @@ def _mannequin(rng, wall, x, night):
 
 
 def _poster(rng, wall, x, y, width, height):
-    """A poster with one large bust."""
     ground = tuple(float(c) for c in rng.uniform(90, 240, 3))
     coat = tuple(float(c) for c in rng.uniform(20, 200, 3))
     wall.box(x, y, width, height, ground, (60, 60, 60))
@@ -130,7 +129,6 @@ def _shop(rng, wall, width, night):
 
 
 def _house(rng, wall, width, frame, night):
-    """A ground floor with a door and windows."""
     wall.box(0, 0, width, 0.5, (70, 66, 62) if not night else (20, 20, 22))
     door = rng.uniform(0.6, width - 2.0)
     color = tuple(float(c) for c in rng.uniform(30, 130, 3) * (0.3 if night else 1))

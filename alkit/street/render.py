@@ -139,7 +139,6 @@ def _crown(canvas, state, view, item, scale, gain, haze):
 
 
 def _glow(canvas, u, v, radius):
-    """Adds the light of a lamp."""
     part, spot = _spot(canvas, u, v, radius, radius)
     if spot is not None and radius <= canvas.shape[0]:
         light = spot[..., None] ** 2 * (255, 214, 150)
@@ -161,7 +160,6 @@ def _grain(picture, tile, spread, rng):
 
 
 def _rain(picture, rng):
-    """Slanted streaks across the picture."""
     rows, columns = picture.shape[:2]
     layer = picture.copy()
     start = rng.uniform((0, 0), (columns, rows), (150, 2))

@@ -58,11 +58,10 @@ def redundancy(frames: FrameSet, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     """How alike frames are, in mean absolute differences of their thumbnails' gray levels (0 to
     255): of each frame to the one before, (n,), NaN at the start of a sequence; and of `PAIRS`
     random pairs of the same frames, (pairs,)."""
-    height, width = THUMBNAIL
-    gray = np.empty((len(frames), height, width), np.uint8)
+    gray = np.empty((len(frames), *THUMBNAIL), np.uint8)
     for i in tqdm(range(len(frames)), desc=f"{frames.dataset}: images", leave=False):
         image = cv2.cvtColor(frames.images(i), cv2.COLOR_RGB2GRAY)
-        gray[i] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        gray[i] = cv2.resize(image, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA)
 
     def difference(a, b):
         return np.array([cv2.absdiff(gray[i], gray[j]).mean() for i, j in zip(a, b, strict=True)])

@@ -15,8 +15,6 @@ IMAGE_SIZE = (720, 1280)  # (height, width) of all images; the labels do not say
 
 
 class Box2d(Record):
-    """Two corners of a box."""
-
     x1: Coordinate
     y1: Coordinate
     x2: Coordinate
@@ -39,8 +37,6 @@ class Label(Record):
 
 
 class Frame(Record):
-    """An image with its labels."""
-
     name: FileName
     labels: list[Label] | None = None
 

@@ -166,8 +166,6 @@ Plain = BeforeValidator(_plain)
 
 
 class Thing(BaseModel):
-    """An object in one frame."""
-
     id: Annotated[int, Plain]
     pos: Annotated[Box, Plain]
     occl: Annotated[bool, Plain]

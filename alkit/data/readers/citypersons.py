@@ -20,16 +20,12 @@ PNG = "_leftImg8bit.png"
 
 
 class Object(Record):
-    """A person in a json file."""
-
     label: Literal[LABELS]
     bbox: Box
     bboxVis: Box
 
 
 class Annotation(Record):
-    """The json file of one image."""
-
     imgHeight: Pixels
     imgWidth: Pixels
     objects: list[Object]
@@ -39,9 +35,7 @@ class Annotation(Record):
 Row = tuple[Annotated[int, Field(ge=0, lt=len(LABELS))], *LTWH, float, *LTWH]
 
 
-class Cell(BaseModel):
-    """An image in a .mat."""
-
+class Cell(BaseModel):  # an image in a .mat
     im_name: str = Field(pattern=r"^[\w-][\w.-]*$")
     bbs: Annotated[list[Row], BeforeValidator(lambda rows: getattr(rows, "tolist", str)())]
 

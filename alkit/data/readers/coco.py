@@ -54,8 +54,6 @@ class Image(Record):
 
 
 class Annotation(Record):
-    """A box of an image."""
-
     id: Id | None = None
     image_id: Id
     category_id: Id
@@ -66,8 +64,6 @@ class Annotation(Record):
 
 
 class Category(Record):
-    """A class of objects."""
-
     id: Id
     name: str
 
@@ -81,16 +77,12 @@ class Coco(Record):
 
 
 class OwnImage(Image):
-    """An image of a data set."""
-
     file_name: FileName
     sequence: Id | None = None
     frame: float | None = None
 
 
 class DataSet(Coco):
-    """The content of a data set's file."""
-
     images: Annotated[list[OwnImage], Many, Field(min_length=1)]
 
 

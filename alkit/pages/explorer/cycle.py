@@ -233,7 +233,6 @@ class Cycle:
 
 
 def frames(distance: float) -> str:
-    """A distance in words."""
     return f"{distance:g} frame{'' if distance == 1 else 's'}"
 
 

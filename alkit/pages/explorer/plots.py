@@ -193,7 +193,6 @@ def _empty(*columns) -> ColumnDataSource:
 
 
 def _put(renderer, boxes: pd.DataFrame):
-    """Show boxes."""
     right, bottom = boxes["left"] + boxes["width"], boxes["top"] + boxes["height"]
     renderer.data_source.data = boxes.assign(right=right, bottom=bottom).to_dict("list")
 
