@@ -206,7 +206,7 @@ class Timeline:
         table = cycle.table
         values = table["ranked_by"].to_numpy()
         n, self._high = len(table), np.nanmax(values, initial=1e-9) * 1.08
-        self.figure = figure(
+        draw = self.figure = figure(
             height=210,
             sizing_mode="stretch_width",
             x_range=Range1d(-0.5, max(n - 0.5, 0.5)),
@@ -217,7 +217,6 @@ class Timeline:
             active_scroll="xwheel_zoom",
             toolbar_location="above",
         )
-        draw = self.figure
         at = {reason: np.flatnonzero(table["reason"] == reason) for reason in Reason}
         band = {"width": 1, "top": self._high, "alpha": 0.22, "line_width": 0}
         draw.vbar(at[Reason.EXCLUDED_NOW], color=SKY, legend_label="rule 1", **band)

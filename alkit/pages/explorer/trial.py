@@ -20,7 +20,6 @@ class Slices:
         self.total = len(self.left)
 
     def go_on(self, seconds: float):
-        """Work for so long."""
         end = time.monotonic() + seconds
         try:
             while self.left and time.monotonic() < end:
