@@ -439,7 +439,7 @@ def test_what_is_damaged_is_named_not_used_and_made_again(toy_copy, toy_yaml, al
     refused = alkit_here(*run)
     assert refused.returncode == 1
     assert "0_pretrain is damaged: " in refused.stderr
-    with pytest.raises(runs.DamagedStep, match=r"labels\.json is not what the step wrote"):
+    with pytest.raises(records.DamagedStep, match=r"labels\.json is not what the step wrote"):
         open_run(toy_copy / "divergence/seed_0").labels(1)
     again = alkit_here(*run, "--redo")
     assert again.returncode == 0, again.stderr

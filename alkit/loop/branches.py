@@ -169,7 +169,7 @@ def _clean(out: Path, delete: bool) -> str:
         name = REBUILT.get(record["step"])
         if name is None or record.get("reused"):
             continue
-        store = runs.place_of(path.parent, name)
+        store = records.place_of(path.parent, name)
         size = sum(storage.sizes(store).values())
         if size == 0:
             continue
@@ -192,5 +192,5 @@ def _needed_by_branches(out: Path) -> dict:
         for path, record in records.all_records(branch_out):
             name = REBUILT.get(record["step"])
             if name and record.get("reused"):
-                needed[runs.place_of(runs.holder(path.parent, record), name)] = branch_out
+                needed[records.place_of(records.holder(path.parent, record), name)] = branch_out
     return needed

@@ -198,7 +198,7 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
     if kind in ("stale", "damaged"):
         if not redo:
             if kind == "damaged":
-                raise runs.DamagedStep(str(task), why)
+                raise records.DamagedStep(str(task), why)
             states = [(each, each.state().kind) for each in tasks(task.run.out)]
             raise records.stale(str(task), why, states)
         task.step.discard(task.run, task.cycle)

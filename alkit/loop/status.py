@@ -93,7 +93,7 @@ def format_status(out: Path, results: bool = True) -> str:
         lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
     try:
         found = ledger(out) if results else ()
-    except runs.DamagedStep as error:
+    except records.DamagedStep as error:
         return "\n".join([*lines, "", f"no results: {error}"])
     if len(found):
         narrow = found.drop(columns=[name for name in found if name.startswith("AP ")])

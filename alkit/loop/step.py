@@ -56,7 +56,7 @@ class Job:
 
     def place(self, name: str) -> storage.Place:
         """Where the step's store lies."""
-        return runs.place_of(self.folder, name)
+        return records.place_of(self.folder, name)
 
 
 class NotComplete(FileNotFoundError):
@@ -100,7 +100,7 @@ class Step:
         """Whether the step is complete and still holds, and if not, why."""
         try:
             record = records.read(run, cycle, self.name)
-        except runs.DamagedStep as error:
+        except records.DamagedStep as error:
             return State("damaged", str(error.args[1]))
         if record is None:
             last = progress.latest(run.cycle(cycle), self.name)
@@ -113,12 +113,12 @@ class Step:
             return State(kind, f"{last['done']}/{last['total']}{loss}")
         try:
             plan = self.plan(run, cycle)
-        except (NotComplete, runs.DamagedStep) as error:
+        except (NotComplete, records.DamagedStep) as error:
             return State("stale", f"a step before it is gone: {error}")
         if record["key"] != plan.key:
             return State("stale", "; ".join(plan.differences(record)))
-        folder = runs.holder(run.cycle(cycle), record)
-        wrong = {name: runs.damage(folder, name, record, _digest) for name in self.artifacts}
+        folder = records.holder(run.cycle(cycle), record)
+        wrong = {name: records.damage(folder, name, record, _digest) for name in self.artifacts}
         if found := [*filter(None, wrong.values())]:
             return State("damaged", "; ".join(found))
         if gone := [name for name, what in wrong.items() if what is None]:
@@ -149,7 +149,7 @@ class Step:
         if state.kind == "stale":
             raise records.stale(where, state.why)
         if state.kind == "damaged":
-            raise runs.DamagedStep(where, state.why)
+            raise records.DamagedStep(where, state.why)
         if not save:
             raise RuntimeError(
                 f"{where} is not complete and save is False; set save = True to do it here, or "
@@ -171,10 +171,10 @@ class Step:
     def discard(self, run: Run, cycle: int):
         """Take a step back, to make it again. Shards and files of it that hold are kept."""
         folder, record = run.cycle(cycle), None
-        with contextlib.suppress(runs.DamagedStep):
+        with contextlib.suppress(records.DamagedStep):
             record = records.read(run, cycle, self.name)
         for name in self.artifacts:
-            if not name.endswith(".zarr") and (not record or runs.damage(folder, name, record)):
+            if not name.endswith(".zarr") and (not record or records.damage(folder, name, record)):
                 (folder / name).unlink(missing_ok=True)
         records.record_path(run, cycle, self.name).unlink()
 
@@ -182,7 +182,7 @@ class Step:
 def _digest(file: Path) -> str:
     """sha256 of a file, remembered as long as its size and time are the same: many are asked for
     often, to show how far an experiment is."""
-    (found,) = remembered("artifacts", [file], runs.digest_of)
+    (found,) = remembered("artifacts", [file], records.digest_of)
     return found
 
 
