@@ -84,7 +84,6 @@ def _take_over(old: Run, new: Run, cycle: int):
                 f"{old.cycle(cycle)}: step {step.name} is stale or its artifacts are gone: "
                 f"{'; '.join(differences)}"
             )
-        new.cycle(cycle).mkdir(parents=True, exist_ok=True)
         records.write(new, cycle, plan, step.artifacts, 0.0, reused=holder)
 
 
@@ -158,39 +157,27 @@ def clean(out: Path, delete: bool = False) -> str:
     Kept is what a branch still refers to, and what no complete record could rebuild. Raises
     RuntimeError where they were to be deleted while a run works in the folder.
     """
-    with runs.lock(out) if delete else contextlib.nullcontext():
-        return _clean(out, delete)
-
-
-def _clean(out: Path, delete: bool) -> str:
-    needed = _needed_by_branches(out)
     lines, freed = [], 0
-    for path, record in records.all_records(out):
-        name = REBUILT.get(record["step"])
-        if name is None or record.get("reused"):
-            continue
-        store = records.place_of(path.parent, name)
-        size = sum(storage.sizes(store).values())
-        if size == 0:
-            continue
-        line = f"{size / 1e6:10.1f} MB  {str(store).removeprefix(f'{out}/')}"
-        if store in needed:
-            lines.append(f"{line}  kept: {needed[store]} needs it")
-            continue
-        freed += size
-        lines.append(line)
-        if delete:
-            storage.remove(store)
+    with runs.lock(out) if delete else contextlib.nullcontext():
+        needed = {place: other for other in _branches_of(out) for place in _stores(other, True)}
+        for store in _stores(out, reused=False):
+            size = sum(storage.sizes(store).values())
+            if size == 0:
+                continue
+            line = f"{size / 1e6:10.1f} MB  {str(store).removeprefix(f'{out}/')}"
+            if store in needed:
+                lines.append(f"{line}  kept: {needed[store]} needs it")
+                continue
+            freed += size
+            lines.append(line)
+            if delete:
+                storage.remove(store)
     word = "deleted" if delete else "can be deleted, with --delete, and made again"
     return "\n".join([*lines, f"{freed / 1e6:10.1f} MB  {word}"])
 
 
-def _needed_by_branches(out: Path) -> dict:
-    """Stores of this experiment that a branch's records refer to, with the branch's folder."""
-    needed = {}
-    for branch_out in _branches_of(out):
-        for path, record in records.all_records(branch_out):
-            name = REBUILT.get(record["step"])
-            if name and record.get("reused"):
-                needed[records.place_of(records.holder(path.parent, record), name)] = branch_out
-    return needed
+def _stores(out: Path, reused: bool):
+    """The maps and logits that an experiment's records hold, or refer to."""
+    for path, record in records.all_records(out):
+        if record["step"] in REBUILT and bool(record.get("reused")) == reused:
+            yield records.place_of(records.holder(path.parent, record), REBUILT[record["step"]])

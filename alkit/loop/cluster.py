@@ -225,8 +225,7 @@ def alone():
 
 
 def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
-    """The work of a step on a block of frames; what it warns of comes back. The model is loaded
-    once for a `call`."""
+    """The work of a step on a block of frames; what it warns of comes back."""
     with alone(), heard() as said:
         place, work = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
@@ -238,7 +237,7 @@ def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
 
 @functools.lru_cache(maxsize=1)
 def _opened(step, folder: str, cycle: int, key: str, call: str):
-    """The store that a step's shards are written to, and the work on them."""
+    """The store that a step's shards are written to, and the work on them: once for a `call`."""
     run = find_run(folder)
     check_same(key, step.plan(run, cycle).key, f"step {step.name} of {run.cycle(cycle)}")
     job = step.job(run, cycle, key, progress=lambda *_: None)

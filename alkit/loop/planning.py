@@ -11,6 +11,7 @@ import sys
 import tempfile
 import timeit
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,11 +133,10 @@ def foreseen(tasks: list, pool: FrameSet) -> tuple[dict, list]:
             if own[-1] < budget:
                 short.append(f"{own[-1]} of {budget} in cycle {len(own)}, {lack(found, numbers)}")
         if short:
-            which = (
-                f"warning: strategies with{'' if rules else 'out'} temporal rules choose at most"
-            )
+            kind = "with" if rules else "without"
+            which = f"warning: strategies {kind} temporal rules choose at most {short[0]}"
             what = "lower exclude_now, exclude_later, budget or cycles"
-            said.append("; ".join([f"{which} {short[0]}", *short[1:][-1:], what]))
+            said.append("; ".join([which, *short[1:][-1:], what]))
     return chosen, said
 
 
@@ -273,11 +273,9 @@ def measure(experiment: Experiment, scores, frames=None, notebooks=False) -> dic
     def predicted():
         return prediction.detect_all(detector, some, numbers, lambda *_: None)
 
-    def kernel():
-        subprocess.run([sys.executable, "-c", imports], cwd=records.PACKAGE.parent, check=True)
-
     some = noise(n) if frames is None else frames.take(range(min(n, len(frames))))
-    imports = f"import ipykernel.kernelapp, {', '.join(IMPORTED)}"
+    start = [sys.executable, "-c", f"import ipykernel.kernelapp, {', '.join(IMPORTED)}"]
+    kernel = partial(subprocess.run, start, cwd=records.PACKAGE.parent, check=True)
     batch = noise(numbers.batch_size)
     return {
         "predict": seconds(predicted) / len(some),

@@ -49,8 +49,10 @@ class DamagedStep(RuntimeError):
         )
 
 
-def stale(what: str, why: str, states=()) -> StaleStep:
-    """The error of a stale step; `states` are those of `made_again`."""
+def unusable(what: str, kind: str, why: str, states=()) -> RuntimeError:
+    """The error of a stale or damaged step; `states` are those of `made_again`."""
+    if kind == "damaged":
+        return DamagedStep(what, why)
     return StaleStep(
         f"{what} is stale: {why}. It is neither reused nor overwritten: choose another --out, "
         "`alkit branch`, or `alkit run --redo`, which makes it and all that follows from it again"

@@ -21,7 +21,7 @@ def table(out: Path) -> pd.DataFrame:
         lack = ""
         try:
             kind, why = task.state()
-            why = why or _labels_wanted(task)
+            why = _labels_wanted(task) if kind == "waiting" else why
         except (ValueError, OSError) as error:  # the data or the plugin is not on this machine
             kind, why, lack = "waiting", "", str(error)
         record = None if kind == "damaged" else records.read(task.run, task.cycle, task.step.name)
@@ -46,12 +46,10 @@ def table(out: Path) -> pd.DataFrame:
 
 
 def _labels_wanted(task: Task) -> str:
-    """How far people have come, where their labels are all that a step waits for."""
+    """How far people have come, where their labels are all that a waiting step lacks."""
     run, cycle = task.run, task.cycle
-    waits = task.step is steps.label and records.read(run, cycle, task.step.name) is None
-    if not waits or run.experiment.labels == "oracle":
-        return ""
-    if steps.choose.state(run, cycle).kind != "complete":
+    asked = task.step is steps.label and run.experiment.labels != "oracle"
+    if not asked or steps.choose.state(run, cycle).kind != "complete":
         return ""
     finished, total = answers.progress(run, cycle)
     goes_on = ": `alkit run` goes on" if finished == total else ""

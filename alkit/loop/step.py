@@ -84,8 +84,8 @@ class Step:
     open_shards: Callable | None = None
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
-        """What the step would be made from, now. Raises NotComplete if a step before it is not
-        complete, and what opening the data raises."""
+        """What the step would be made from, now. Raises NotComplete, DamagedStep, and what opening
+        the data raises."""
         inputs = self.inputs(run, cycle)
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
@@ -137,8 +137,7 @@ class Step:
     def __call__(self, run, cycle: int, save: bool = True) -> Run:
         """Do the step if it is not complete; the run comes back, to read its artifacts from.
 
-        Raises StaleStep if it is complete but no longer up to date, RuntimeError if it is not
-        complete and `save` is false.
+        Raises StaleStep, DamagedStep, or RuntimeError if it is not complete and `save` is false.
         """
         run = run if isinstance(run, Run) else open_run(run)
         check_cycle(run, cycle, self.name)
@@ -146,10 +145,8 @@ class Step:
         if state.kind == "complete":
             return run
         where = f"{run.cycle(cycle)}: step {self.name}"
-        if state.kind == "stale":
-            raise records.stale(where, state.why)
-        if state.kind == "damaged":
-            raise records.DamagedStep(where, state.why)
+        if state.kind in ("stale", "damaged"):
+            raise records.unusable(where, *state)
         if not save:
             raise RuntimeError(
                 f"{where} is not complete and save is False; set save = True to do it here, or "
@@ -180,8 +177,7 @@ class Step:
 
 
 def _digest(file: Path) -> str:
-    """sha256 of a file, remembered as long as its size and time are the same: many are asked for
-    often, to show how far an experiment is."""
+    """sha256 of a file, remembered: status asks for many, and often."""
     (found,) = remembered("artifacts", [file], records.digest_of)
     return found
 
@@ -210,9 +206,8 @@ def key_of(run: Run, cycle: int, step: str) -> str:
     """The key of a complete step. Raises NotComplete if it is not."""
     record = records.read(run, cycle, step)
     if record is None:
-        raise NotComplete(
-            f"{run.cycle(cycle)}: step {step} is not complete; run it first (`alkit run`)"
-        )
+        where = f"{run.cycle(cycle)}: step {step}"
+        raise NotComplete(f"{where} is not complete; run it first (`alkit run`)")
     return record["key"]
 
 
