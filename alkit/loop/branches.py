@@ -42,13 +42,14 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     experiment = checked(changed, f"--set of {out.name}")
     related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]
     runs.create(out, experiment, run.settings["catalog"], related)
-    settings = read_json(out / "experiment.json")
     earlier = [*run.settings.get("earlier", []), {"before_cycle": from_cycle, "set": own["set"]}]
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
-    write_json(out / "experiment.json", settings | {"earlier": earlier})
+    settings = read_json(out / "experiment.json") | {"earlier": earlier}
+    write_json(out / "experiment.json", settings)
     plugins = [portable(out, plugin) for plugin in experiment.plugins]
-    own = experiment.model_dump(mode="json") | {"plugins": plugins}
-    text = yaml.safe_dump(own, sort_keys=False)
+    text = yaml.safe_dump(
+        experiment.model_dump(mode="json") | {"plugins": plugins}, sort_keys=False
+    )
     (out / "experiment.yaml").write_text(text, encoding="utf-8")
     new = Run(out / run.strategy_name / run.folder.name)
     try:
@@ -69,21 +70,16 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
 def _take_over(old: Run, new: Run, cycle: int):
     """Write the records of a cycle into a branch, each referring to the old run's artifacts."""
     for step in steps.of_cycle(old, cycle):
+        where = f"{old.cycle(cycle)}: step {step.name}"
         if records.read(old, cycle, step.name) is None:
-            raise ValueError(
-                f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "
-                "--from-cycle first, with `alkit run`"
-            )
+            raise ValueError(f"{where} is not complete; `alkit run` completes it, then branch")
         if step is steps.label and (given := answers.read(Task(old, cycle))):
             answers.write(Task(new, cycle), given, f"taken over from {old.folder}")
         plan = step.plan(new, cycle)
         holder = records.find_equal(new, plan, ())
         if holder is None:
-            differences = plan.differences(records.read(old, cycle, step.name))
-            raise ValueError(
-                f"{old.cycle(cycle)}: step {step.name} is stale or its artifacts are gone: "
-                f"{'; '.join(differences)}"
-            )
+            differences = "; ".join(plan.differences(records.read(old, cycle, step.name)))
+            raise ValueError(f"{where} is stale or its artifacts are gone: {differences}")
         records.write(new, cycle, plan, step.artifacts, 0.0, reused=holder)
 
 

@@ -7,13 +7,12 @@ has as many threads. Keys of records know nothing of workers.
 
 What travels is a step, by reference to its code, a run folder and a cycle. The worker opens the
 run, makes sure that it would do the same as whoever asked, and writes to the run folder itself.
-
-`alkit run --scheduler` names the scheduler in the environment variable ALKIT_SCHEDULER, which
-kernels inherit.
+Kernels inherit the scheduler's address in the environment variable ALKIT_SCHEDULER.
 """
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import socket
@@ -52,8 +51,7 @@ def scheduler(where: str | None = None):
     """Give the work inside to Dask workers; the address of their scheduler, "" for none.
 
     `where` is an address, or `local:N`: N processes of one thread each on this machine, for as long
-    as the context lasts. None: what the environment names. Raises ValueError for another word
-    after `local:`.
+    as the context lasts. None: what the environment names.
     """
     before = os.environ.get(SCHEDULER, "")
     where = where or before
@@ -98,7 +96,7 @@ def fill(step, job, place):
             tick(blocks[i].stop - blocks[i].start)
     elif blocks:
         # a thread writes a shard while the next one is computed
-        for _ in made_ahead(lambda write: write(), step.open_shards(job)(blocks, tick)):
+        for _ in made_ahead(lambda write: write(), shards(step.open_shards(job), blocks, tick)):
             pass
     deadline = time.monotonic() + VISIBLE_SECONDS
     while left := store.shards(group):
@@ -110,6 +108,18 @@ def fill(step, job, place):
             )
         time.sleep(0.5)
     store.finish(place, job.key)
+
+
+def shards(opened: tuple, blocks: list, tick):
+    """Compute one shard after the other; of each, a function that writes it."""
+    of_frames, write = opened
+    coming = of_frames(blocks)
+    for block in blocks:
+        made = []
+        for of_one in itertools.islice(coming, block.stop - block.start):
+            made.append(of_one)
+            tick()
+        yield functools.partial(write, block, made)
 
 
 def outcomes(address: str, what: str, submit):
@@ -227,10 +237,10 @@ def alone():
 def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
     """The work of a step on a block of frames; what it warns of comes back."""
     with alone(), heard() as said:
-        place, work = _opened(step, folder, cycle, key, call)
+        place, opened = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
         if not store.reopen(place, key)["done"][block].all():
-            (write,) = work([block], lambda: None)  # whoever gave it out counts
+            (write,) = shards(opened, [block], lambda: None)  # whoever gave it out counts
             write()
     return said
 

@@ -121,10 +121,9 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     """Do every task of an experiment that is not complete: one after the other, or with a scheduler
     (`alkit.loop.cluster`) the runs side by side, each as one task of a worker.
 
-    With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
-    call; the records and artifacts are the same. Raises StaleStep for a step whose record no
-    longer holds (unless `redo`, which makes it and all after it again), StepFailed, naming step
-    and notebook, for one that ends with an error (on workers when the other runs are done), and
+    With `notebooks` each step is a notebook executed in a process of its own, else a call, with the
+    same result. Raises StaleStep and DamagedStep unless `redo`, which makes such steps again,
+    StepFailed for one that ends with an error (on workers when the other runs are done), and
     `answers.LabelsWanted` when nothing is left to do before people have labeled frames.
     """
     with runs.lock(out):
@@ -211,10 +210,7 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
 
 def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
     """Each run is a task of a worker. What the runs of a seed share, W_l and the first cycle's
-    scores, is a task before them. Where there is one run alone, its shards go to all workers.
-
-    The other runs are done before the error of one is raised, and before LabelsWanted is.
-    """
+    scores, is a task before them. Where there is one run alone, its shards go to all workers."""
     parts = {}  # by seed and strategy, None for what is shared
     for task in planned:
         early = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)

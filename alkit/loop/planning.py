@@ -47,8 +47,7 @@ def describe(experiment: Experiment, catalog: Catalog, out: Path, notebooks=True
     """The plan of what is to do as a table and sentences, a warning of budgets that cannot be met,
     and a line MISSING for all that it lacks; and whether it lacks anything.
 
-    Nothing is written to `out` nor anywhere else that stays. Raises CatalogError, and ValueError
-    where `out` was started with other settings.
+    Nothing is written that stays. Raises as `runs.create` does.
     """
     lines = [
         f"{experiment.name}: profile {experiment.profile}, {experiment.cycles} cycles of "
@@ -142,10 +141,7 @@ def foreseen(tasks: list, pool: FrameSet) -> tuple[dict, list]:
 
 def plan(tasks: list, counts: dict, costs: dict, chosen: dict) -> pd.DataFrame:
     """One row for each step: how often it is done and, over all times, images (iterations where it
-    trains), seconds, and bytes on disk.
-
-    Each cycle finds what is `foreseen`. Each fold of an experiment is planned alone.
-    """
+    trains), seconds, and bytes on disk. Each cycle finds what is `foreseen`."""
     once = {_made_from(task): task for task in tasks}.values()
     rows = [(task.step.name, 1, *_work(task, counts, costs, chosen)) for task in once]
     columns = ["step", "times", "images or iterations", "seconds", "bytes"]
@@ -233,11 +229,8 @@ def measure(experiment: Experiment, scores, frames=None, notebooks=False) -> dic
     """Unit costs of an experiment's profile here, in seconds at its image size: `predict` of an
     image, its reading where there are `frames`, all its views and the decoding of its boxes;
     `train` of an iteration; `score`, a dict, of a map by the score's name; `aggregate` of a map;
-    `kernel` of a notebook's imports, which are its start. `weights` are a detector's bytes.
-
-    Measured on noise, or the first frames, with as many of them side by side as the steps have and
-    an untrained detector that finds nothing: a trained one takes the same, but for its boxes.
-    """
+    `kernel` of a notebook's start. `weights` are a detector's bytes. An untrained detector that
+    finds nothing takes as long as a trained one, but for its boxes."""
     numbers, seed = experiment.numbers, np.random.SeedSequence(0)
     detector = training.new_detector(numbers, seed).eval()
     torch.nn.init.constant_(detector.logits.bias, -20)  # no boxes

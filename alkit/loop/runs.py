@@ -192,9 +192,8 @@ class Run:
         return self.catalog[name].under(self.experiment.numbers.box_filter)
 
     def image_size(self, role: str) -> tuple[int, int]:
-        """(height, width) of the images in a role: the profile's. Those of X_l's domain have the
-        profile's height, or its `labeled_rows`, and their own aspect, as CityPersons' 480×960
-        beside Caltech's 480×640; not where they are mixed with the pool's (`replay`)."""
+        """(height, width) of the images in a role: the profile's; in X_l's domain its height, or
+        `labeled_rows`, at their own aspect, unless they are mixed with the pool's (`replay`)."""
         numbers = self.experiment.numbers
         native = self.entry(role).image_size
         if role not in ("labeled", "held_out") or native is None or numbers.replay:
@@ -261,8 +260,7 @@ class Run:
 
     def region_maxima(self, cycle: int) -> np.ndarray:
         """Step 3: the highest score in each region of every unlabeled frame: float16
-        (frame, row, column), of a plugin's score float32, mapped from the file, so that only what
-        is used is read."""
+        (frame, row, column), of a plugin's score float32, mapped from the file."""
         path = self.artifact(cycle, "3_aggregate", "region_maxima.npy")
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -327,8 +325,6 @@ def open_run(folder) -> Run:
         )
     known = (PRETRAIN, *run.settings["strategies"])
     if run.strategy_name not in known:
-        raise ValueError(
-            f"{folder}: strategy {unknown(run.strategy_name, known)} in "
-            f"{run.out / 'experiment.json'}"
-        )
+        file = run.out / "experiment.json"
+        raise ValueError(f"{folder}: strategy {unknown(run.strategy_name, known)} in {file}")
     return run

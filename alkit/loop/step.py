@@ -79,8 +79,7 @@ class Step:
     artifacts: tuple
     inputs: Callable[..., dict]  # of run, cycle
     parameters: tuple  # numbers of the profile
-    # Job -> work(blocks of frames, tick), which computes one shard after the other and gives for
-    # each a function that writes it: a thread calls that while the next one is computed
+    # Job -> (what makes something of each frame of some blocks, in order; what writes a shard)
     open_shards: Callable | None = None
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
