@@ -20,13 +20,12 @@ REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and m
 
 
 def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
-    """Make a new experiment from cycle `from_cycle` of a run, with some numbers changed.
+    """Make a new experiment, in a folder that comes back, from cycle `from_cycle` of a run, with
+    some numbers changed.
 
     The cycles before it are taken over by reference, with the numbers that they ran with; from it
-    on, whatever the change does not touch is found by its key and taken over too (another radius
-    needs no new prediction of that cycle). Returns the new folder, whose `experiment.yaml` goes on
-    with `alkit run`.
-    """
+    on, whatever the change does not touch is found by its key (another radius needs no new
+    prediction of that cycle)."""
     run, out = open_run(Path(run_folder).resolve()), Path(out).resolve()
     last = run.settings["cycles"]
     last = next((k + 1 for k in range(1, last) if run.ends_with(k)), last)
@@ -148,11 +147,8 @@ def _correlation(a: Run, b: Run, cycle: int) -> str:
 
 
 def clean(out: Path, delete: bool = False) -> str:
-    """List the maps and logits of an experiment with their sizes; with `delete`, delete them.
-
-    Kept is what a branch still refers to, and what no complete record could rebuild. Raises
-    RuntimeError where they were to be deleted while a run works in the folder.
-    """
+    """List the maps and logits of an experiment with their sizes; with `delete`, delete them. Kept
+    is what a branch still refers to, and what no complete record could rebuild."""
     lines, freed = [], 0
     with runs.lock(out) if delete else contextlib.nullcontext():
         needed = {place: other for other in _branches_of(out) for place in _stores(other, True)}

@@ -48,11 +48,9 @@ _busy = threading.Lock()
 
 @contextlib.contextmanager
 def scheduler(where: str | None = None):
-    """Give the work inside to Dask workers; the address of their scheduler, "" for none.
-
-    `where` is an address, or `local:N`: N processes of one thread each on this machine, for as long
-    as the context lasts. None: what the environment names.
-    """
+    """Give the work inside to Dask workers; the address of their scheduler, "" for none. `where` is
+    an address, or `local:N`: N processes of one thread each on this machine, for as long as the
+    context lasts. None: what the environment names."""
     before = os.environ.get(SCHEDULER, "")
     where = where or before
     local = where.startswith("local:")
@@ -65,11 +63,8 @@ def scheduler(where: str | None = None):
 
 
 def fill(step, job, place):
-    """Write all shards of a step's store that are not done, and say that it is whole.
-
-    Raises what the work on a shard raises, and RuntimeError where no scheduler answers, it is lost,
-    workers die again and again on one shard, or their files do not come to be seen here.
-    """
+    """Write all shards of a step's store that are not done, and say that it is whole. Raises what
+    the work on a shard and `outcomes` raise, and RuntimeError where shards stay out of sight."""
     group = store.reopen(place, job.key)
     blocks, total = store.shards(group), group["done"].size
     done = total - sum(block.stop - block.start for block in blocks)
@@ -124,12 +119,9 @@ def shards(opened: tuple, blocks: list, tick):
 
 def outcomes(address: str, what: str, submit):
     """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
-    the exception that it raised).
-
-    Waits, and says so, while there is no worker. Raises RuntimeError where no scheduler answers or
-    it is lost, or a worker cannot import this alkit. Who stops taking outcomes drops the tasks that
-    are left: workers do not begin them, and those that look stop (`progress`).
-    """
+    the exception that it raised). Waits, and says so, while there is no worker. Who stops taking
+    outcomes drops the tasks that are left: workers do not begin them, and those that look stop
+    (`progress`)."""
     from distributed import as_completed
     from distributed.client import ClosedClientError
 

@@ -83,9 +83,8 @@ def data_roles(run: Run) -> list:
 
 
 def data_problems(run: Run, frames: dict) -> list:
-    """What is wrong with the data sets of an experiment, each by its role: one without boxes, or
-    without one of its filter's classes, but for a pool that people label; a test set without a
-    pedestrian or, for a protocol in native pixels, without one image size."""
+    """What is wrong with the data sets of an experiment, each by its role: what the boxes lack, but
+    of a pool that people label; no one image size, for a protocol in native pixels."""
     experiment, problems = run.experiment, []
     for role, opened in frames.items():
         by_people = role == "pool" and experiment.labels != "oracle"

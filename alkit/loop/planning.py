@@ -45,10 +45,8 @@ STORED = {"logits": 0.75, "divergence": 0.1, "entropy": 0.21, "mutual_informatio
 
 def describe(experiment: Experiment, catalog: Catalog, out: Path, notebooks=True) -> tuple:
     """The plan of what is to do as a table and sentences, a warning of budgets that cannot be met,
-    and a line MISSING for all that it lacks; and whether it lacks anything.
-
-    Nothing is written that stays. Raises as `runs.create` does.
-    """
+    and a line MISSING for all that it lacks; and whether it lacks anything. Nothing is written that
+    stays. Raises as `runs.create` does."""
     lines = [
         f"{experiment.name}: profile {experiment.profile}, {experiment.cycles} cycles of "
         f"{experiment.budget} images, strategies {', '.join(experiment.strategies)}, seeds "
@@ -182,24 +180,16 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
         return iterations, seconds + more, costs["weights"]
 
     scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
-    labeled = counts["labeled"]
+    labeled, size = counts["labeled"], numbers.crop or run.image_size("pool")
+    epochs = training.pretraining_epochs(numbers, labeled)
     return {
-        "0_pretrain": trained(
-            labeled,
-            training.pretraining_epochs(numbers, labeled),
-            run.image_size("labeled"),
-            predicting("held_out"),
-        ),
+        "0_pretrain": trained(labeled, epochs, run.image_size("labeled"), predicting("held_out")),
         "1_predict": (left, left * costs["predict"], left * logits * STORED["logits"]),
         "2_score": (left, left * scoring, left * a_map * stored),
         "3_aggregate": (left, left * costs["aggregate"], 0),
         "4_select": (left, 0, 0),
         "5_label": (sum(own[-1:]), 0, 0),
-        "6_retrain": trained(
-            sum(own) + numbers.replay * labeled,
-            numbers.epochs,
-            numbers.crop or run.image_size("pool"),
-        ),
+        "6_retrain": trained(sum(own) + numbers.replay * labeled, numbers.epochs, size),
         "7_evaluate": (counts.get("test"), predicting("test"), 0),
     }[task.step.name]
 

@@ -36,11 +36,8 @@ GROWING = ("strategies", "seeds", "cycles", "plugins", "related", "catalog")
 
 
 def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
-    """Make (or grow) the experiment folder; the steps of `related` experiments may be shared.
-
-    Settings may still change as long as no step is complete. Raises ValueError if the folder is
-    another experiment's, or the same with other settings.
-    """
+    """Make or grow an experiment's folder; the steps of `related` experiments may be shared. Raises
+    ValueError if the folder is another experiment's, or has a complete step of other settings."""
     out, catalog_path = Path(out).resolve(), Path(catalog_path)
     file = out / "experiment.json"
     old = settings_of(out) if file.exists() else {}
@@ -97,10 +94,7 @@ def _united(first: list, second: list) -> list:
 
 
 def experiments(out: Path) -> list:
-    """The experiment folders at `out`: itself, or its folds in the file's order.
-
-    Raises ValueError if it is neither.
-    """
+    """The experiment folders at `out`: itself, or its folds in the file's order."""
     out = Path(out).resolve()
     if (out / "experiment.json").is_file():
         return [out]
@@ -310,10 +304,8 @@ class Run:
 
 
 def open_run(folder) -> Run:
-    """A run from its folder; relative paths start at the project's root.
-
-    Raises ValueError if the folder is no run of an experiment.
-    """
+    """A run from its folder; relative paths start at the project's root. Raises ValueError if the
+    folder is no run of an experiment."""
     path = project_root() / folder
     run = Run(path)
     if not (path.name.startswith("seed_") and path.name[5:].isdigit()):

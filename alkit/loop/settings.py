@@ -58,11 +58,8 @@ def read_experiment(path) -> Experiment:
 
 
 def read_folds(path) -> dict:
-    """Read and check an experiment file: the experiment of each fold by the fold's name.
-
-    `folds:` maps names to the settings that a fold changes (its pool and test set, say). A file
-    without folds gives one experiment under the name "".
-    """
+    """Read and check an experiment file: the experiment of each fold by the fold's name, of a file
+    without folds one under the name "". `folds:` maps names to the settings that a fold changes."""
     path = Path(path)
     settings = read_yaml(path)
     if not isinstance(settings, dict):

@@ -117,8 +117,7 @@ def print_status(out: Path):
         return
     columns = {}
     for folder in folders:
-        results = ledger(folder)
-        if len(results):
+        if len(results := ledger(folder)):
             by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
             columns[folder.name] = by.mean()
     table = pd.DataFrame(columns).to_string(float_format=number)

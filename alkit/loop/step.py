@@ -134,10 +134,8 @@ class Step:
         return _step_of, (self.work,)
 
     def __call__(self, run, cycle: int, save: bool = True) -> Run:
-        """Do the step if it is not complete; the run comes back, to read its artifacts from.
-
-        Raises StaleStep, DamagedStep, or RuntimeError if it is not complete and `save` is false.
-        """
+        """Do the step if it is not complete; the run comes back, to read its artifacts from. Raises
+        StaleStep, DamagedStep, or RuntimeError if it is not complete and `save` is false."""
         run = run if isinstance(run, Run) else open_run(run)
         check_cycle(run, cycle, self.name)
         state = self.state(run, cycle)

@@ -86,10 +86,8 @@ def _frames(task: Task, about: dict, sizes: dict) -> list:
 def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False, replace=False):
     """Check the finished labels in a file, folder or zip file, and keep them. The number of boxes
     comes back, and what is to be said about names. Nothing changes unless all of it is right.
-    `replace` takes these answers in the place of earlier ones, whose file is set aside.
-
-    Raises ValueError that says what is wrong where, and RuntimeError while somebody draws labels.
-    """
+    `replace` takes these answers in the place of earlier ones, whose file is set aside. Raises
+    ValueError that says what is wrong where, and RuntimeError while somebody draws labels."""
     session.refuse(task)
     with session.hold(task.run, task.cycle, f"importing {path.name}"):
         bundle = Bundle(path)

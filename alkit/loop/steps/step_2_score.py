@@ -65,11 +65,8 @@ def _of_logits(job: Job, score):
 
 
 def _of_passes(job: Job, score):
-    """The same under MC dropout, whose passes share the features.
-
-    Each frame has its own random numbers, so that it does not matter where a run was interrupted,
-    or which process does a frame.
-    """
+    """The same under MC dropout, whose passes share the features. Each frame has its own random
+    numbers, whichever process does it, and after whatever interruption."""
     positions = job.run.logits(job.cycle)["position"].values
     pool = job.run.frames("pool").unlabeled()
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
