@@ -71,7 +71,6 @@ class Stored(Record):
 
 
 def path_of(run: Run, cycle: int) -> Path:
-    """Where the answers of a cycle lie."""
     return run.cycle(cycle) / "answers.json"
 
 
@@ -209,8 +208,8 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
 
 def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = False) -> dict:
     """The answers of a file, by position, as they may be kept: every frame finished, boxes cut to
-    the image. `says` is how the file's format says "looked at, nothing there"; `all_looked_at` says
-    it of all frames without boxes. Raises ValueError that lists what is wrong where."""
+    the image. `says` is how its format says "looked at, nothing there"; `all_looked_at` says it of
+    all frames without boxes. Raises ValueError that lists what is wrong where."""
     kept, problems, given = {}, [], begun(task)
     for p, size in task.sizes.items():
         answer = found.get(p)

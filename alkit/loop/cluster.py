@@ -219,9 +219,8 @@ def _local_cluster(where: str):
 
 @contextlib.contextmanager
 def alone():
-    """One task at a time in a process, however many threads Dask gave it: the model is there once,
-    and has the processor's threads to itself. Lazy arrays are computed here too; Dask would make
-    tasks of them, for workers that are busy with such as this."""
+    """One task at a time in a process, whatever its threads: the model is there once, and has the
+    processor to itself. Lazy arrays are computed here too, not by workers as busy as this one."""
     with _busy, dask.config.set(scheduler="synchronous"):
         yield
 

@@ -118,10 +118,10 @@ def _lack(run: Run, role: str, frames: FrameSet) -> str:
 
 def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     """Do every task of an experiment that is not complete: one after the other, or with a scheduler
-    (`alkit.loop.cluster`) the runs side by side, each as one task of a worker.
+    (`alkit.loop.cluster`) the runs side by side, each as one task of a worker. With `notebooks`
+    each step is a notebook executed in a process of its own, else a call, with the same result.
 
-    With `notebooks` each step is a notebook executed in a process of its own, else a call, with the
-    same result. Raises StaleStep and DamagedStep unless `redo`, which makes such steps again,
+    Raises StaleStep and DamagedStep unless `redo`, which makes such steps again,
     StepFailed for one that ends with an error (on workers when the other runs are done), and
     `answers.LabelsWanted` when nothing is left to do before people have labeled frames.
     """

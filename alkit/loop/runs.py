@@ -218,9 +218,8 @@ class Run:
         return self.folder / f"cycle_{cycle:02d}"
 
     def artifact(self, cycle: int, step: str, name: str) -> storage.Place:
-        """Where a step's artifact lies. Raises FileNotFoundError if it is not there, also for a
-        store that is not whole or was made from something else than the step's record says, and
-        DamagedStep if it is not what the step wrote."""
+        """Where a step's artifact lies. Raises DamagedStep if it is not what the step wrote, and
+        FileNotFoundError if it is not there, or a store is not whole or not of this record."""
         record = records.read(self, cycle, step)
         folder = records.holder(self.cycle(cycle), record)
         place = records.place_of(folder, name)
