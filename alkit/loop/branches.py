@@ -46,9 +46,8 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     settings = read_json(out / "experiment.json") | {"earlier": earlier}
     write_json(out / "experiment.json", settings)
     plugins = [portable(out, plugin) for plugin in experiment.plugins]
-    text = yaml.safe_dump(
-        experiment.model_dump(mode="json") | {"plugins": plugins}, sort_keys=False
-    )
+    own = experiment.model_dump(mode="json") | {"plugins": plugins}
+    text = yaml.safe_dump(own, sort_keys=False)
     (out / "experiment.yaml").write_text(text, encoding="utf-8")
     new = Run(out / run.strategy_name / run.folder.name)
     try:

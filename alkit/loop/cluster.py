@@ -119,7 +119,8 @@ def shards(opened: tuple, blocks: list, tick):
 
 def outcomes(address: str, what: str, submit):
     """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
-    the exception that it raised). Waits, and says so, while there is no worker. Who stops taking
+    the exception that it raised). Waits, and says so, while there is no worker. Raises RuntimeError
+    where no scheduler answers or it is lost, or a worker cannot import this alkit. Who stops taking
     outcomes drops the tasks that are left: workers do not begin them, and those that look stop
     (`progress`)."""
     from distributed import as_completed
