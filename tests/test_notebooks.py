@@ -551,10 +551,12 @@ def test_checks_see_damage(toy_experiment, tmp_path):
 def test_checks_see_an_unfinished_store(toy_experiment, tmp_path):
     import zarr
 
+    from alkit.loop.store import IncompleteStore
+
     out = tmp_path / "out"
     shutil.copytree(toy_experiment, out)
     run = runs.open_run(out / "divergence/seed_0")
     zarr.open_group(run.cycle(1) / "scores.zarr", mode="r+")["done"][3] = False
-    with pytest.raises(runs.DamagedStep, match=r"scores\.zarr"):
+    with pytest.raises(IncompleteStore, match="1 of 40 frames"):
         checks.scores(run, 1)
     assert records.read(run, 1, "2_score")

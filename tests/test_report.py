@@ -154,6 +154,6 @@ def test_what_stops_the_notebook_is_an_error(toy_copy, tmp_path):
     with pytest.raises(ValueError, match="no experiment"):
         report.write(tmp_path)
     (toy_copy / "divergence/seed_0/cycle_01/labels.json").unlink()
-    with pytest.raises(RuntimeError, match=r"report.ipynb DamagedStep: .*labels\.json is gone"):
+    with pytest.raises(RuntimeError, match=r"DamagedStep: .*labels\.json is gone"):
         report.write(toy_copy)
     assert not (toy_copy / "report.html").exists()
