@@ -401,7 +401,8 @@ def test_answers_go_by_the_frames_names(asked, own, tmp_path):
     file = own.run.artifact(1, "4_select", "selection.json")
     chosen = read_json(file)["chosen"][:0:-1]
     new = chosen[0] | {"position": 0, "name": "new.png"}
-    change(file, chosen=[*(c | {"position": c["position"] + 1} for c in chosen), new])
+    others = [c | {"position": c["position"] + 1} for c in chosen]
+    leave_json(file, read_json(file) | {"chosen": [*others, new]})
     now = task(open_run(now.run.folder), 1)
     assert now.positions == [p + 1 for p in own.positions[:0:-1]] + [0]
     kept = answers.read(now)
