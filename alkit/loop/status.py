@@ -1,5 +1,6 @@
 """What `alkit status` prints of an experiment: steps by cycle, durations, results."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -117,9 +118,10 @@ def print_status(out: Path):
         return
     columns = {}
     for folder in folders:
-        if len(results := ledger(folder)):
-            by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
-            columns[folder.name] = by.mean()
+        with contextlib.suppress(records.DamagedStep):  # said above
+            if len(results := ledger(folder)):
+                by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
+                columns[folder.name] = by.mean()
     table = pd.DataFrame(columns).to_string(float_format=number)
     said = f"miss rate at FPPI 1, mean over seeds\n{table}"
     print(said if columns else "no cycle is evaluated yet")
