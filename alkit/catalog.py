@@ -177,8 +177,8 @@ class Catalog(dict):
 
     def __init__(self, path: Path, entries: dict[str, Entry], project: Path):
         self.path, self.project = path, project
-        own = {"project": self.project}
-        super().__init__({k: e.model_copy(update=own | {"name": k}) for k, e in entries.items()})
+        for name, entry in entries.items():
+            self[name] = entry.model_copy(update={"name": name, "project": project})
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
@@ -235,21 +235,19 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     with `overrides`, filter, kind, orientation and size; what annotation files say; the names and
     sizes of images and videos, since hashing their content would take as long as reading the data
     set. An image changed to another of the same size in bytes goes unnoticed."""
-    module = entry.reader_module()
     args = entry.reader_args(**(overrides or {}))
+    frames, root = entry.open_unfiltered(**(overrides or {})), entry.existing_root()
     facts = {
         "reader": [entry.reader, GENERATORS.get(entry.reader)],
         "args": args,
         "filter": entry.filter.model_dump(),
         "image_size": entry.image_size,
+        # what an entry says that was assumed before changes nothing
+        "video": frames.sequence is not None,
+        "orientation": entry.orientation or ("upright" if frames.boxes is None else "stored"),
     }
-    frames, root = entry.open_unfiltered(**(overrides or {})), entry.existing_root()
-    # what an entry says that was assumed before changes nothing
-    labeled = frames.boxes is not None
-    facts["video"] = frames.sequence is not None
-    facts["orientation"] = entry.orientation or ("stored" if labeled else "upright")
     if root is not None:
-        texts, media = module.sources(root, **args)
+        texts, media = entry.reader_module().sources(root, **args)
         said = zip(texts, remembered("content", texts, content), strict=True)
         facts["texts"] = [[os.path.relpath(file, root), own] for file, own in said]
         facts["media"] = [[os.path.relpath(f, root), os.path.getsize(f)] for f in media]

@@ -33,14 +33,13 @@ class Boxes:
         ignore = np.zeros(n) if self.ignore is None else self.ignore
         visible = ltwh if self.visible is None else self.visible
         identity = np.full(n, -1) if self.identity is None else self.identity
-        for name, value in {
-            "ltwh": ltwh,
-            "label": np.asarray(self.label, np.str_).reshape(n),
-            "ignore": np.asarray(ignore, bool),
-            "visible": np.asarray(visible, np.float64).reshape(n, 4),
-            "identity": np.asarray(identity, np.int64),
-        }.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(  # the class is frozen
+            ltwh=ltwh,
+            label=np.asarray(self.label, np.str_).reshape(n),
+            ignore=np.asarray(ignore, bool),
+            visible=np.asarray(visible, np.float64).reshape(n, 4),
+            identity=np.asarray(identity, np.int64),
+        )
 
     def __len__(self):
         return len(self.ltwh)

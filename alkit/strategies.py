@@ -39,16 +39,8 @@ def selected(ranked, budget: int, pool, numbers, labeled, rules: bool = True) ->
     now, later = numbers.exclude_now, numbers.exclude_later
     if pool.sequence is None and pool.files is not None:  # equal pictures: at distance 0
         sequence, frame, now, later = identical(pool.files), np.zeros(len(pool)), 0, 0
-    return select(
-        ranked,
-        budget,
-        sequence=sequence,
-        frame=frame,
-        labeled=labeled,
-        exclude_now=now,
-        exclude_later=later,
-        fill=numbers.fill,
-    )
+    own = {"labeled": labeled, "exclude_now": now, "exclude_later": later, "fill": numbers.fill}
+    return select(ranked, budget, sequence=sequence, frame=frame, **own)
 
 
 def timeline(pool, numbers) -> tuple:

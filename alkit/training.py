@@ -226,8 +226,7 @@ def _placed(detector: Detector) -> Detector:
 
 def save_weights(detector: Detector, path: Path):
     """Write the weights as safetensors, atomically."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-    checkpoints.write(tensors, Path(path))
+    checkpoints.write(detector.state_dict(), Path(path))
 
 
 def load_weights(path: Path, profile: Profile) -> Detector:

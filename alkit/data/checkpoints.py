@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 def write(tensors: dict, path: Path, **metadata: str):
     """Write tensors, atomically."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=metadata)
     os.replace(partial, path)
@@ -21,7 +22,6 @@ def keep(path: Path, key: str, detector, optimizer, losses: list):
     tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
     for k, own in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{k}.{name}": value for name, value in own.items()}
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     write(tensors, path, key=key, losses=json.dumps(losses))
 
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from alkit.frames import Boxes, FrameSet, cut_to_pixels
 from alkit.profiles import unknown
+from alkit.protocols import area_of
 
 NAMED = 8  # class names in a message
 
@@ -55,8 +56,7 @@ class BoxFilter(BaseModel):
     def _consistent(self):
         if self.aspect is not None and not 0 <= self.aspect[0] < self.aspect[1]:
             raise ValueError(f"expected aspect [low, high] with 0 ≤ low < high, got {self.aspect}")
-        both = sorted(set(self.classes) & set(self.ignore_classes))
-        if both:
+        if both := sorted({*self.classes} & {*self.ignore_classes}):
             raise ValueError(f"{both} are in classes and in ignore_classes")
         return self
 
@@ -101,8 +101,7 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
         return boxes
     scale = rule.scale if scale is None else scale
     boxes = boxes.take(np.isin(boxes.label, rule.classes + rule.ignore_classes))
-    full_area = boxes.ltwh[:, 2] * boxes.ltwh[:, 3]
-    visible_area = boxes.visible[:, 2] * boxes.visible[:, 3]
+    full_area, visible_area = area_of(boxes.ltwh), area_of(boxes.visible)
     ltwh, hidden = boxes.ltwh, np.zeros(len(boxes), bool)
     if rule.box == "visible":
         hidden = visible_area == 0  # a region to ignore needs an area

@@ -25,7 +25,7 @@ ORIENTATION, SIDEWAYS = 274, (5, 6, 7, 8)  # EXIF's note, and its values that sw
 # as stored, with a warning where there is such a note.
 Orientation = Literal["stored", "upright"]
 DEEP = re.compile("^[IF]|;16[BLN]")  # modes of more than 8 bits; RGB of 16 Pillow would cut to 8
-_said: set = set()  # folders
+_said: set = set()  # folders whose notes were warned of
 
 
 def read_image(
@@ -59,8 +59,14 @@ def read_image(
             )
         if note and not turned and image.format == "TIFF":  # Pillow always turns it
             raise ValueError(f"{where}: {note}; expected `orientation: upright` for a TIFF")
-        if note and orientation is None:
-            _say_once(file, note)
+        if note and orientation is None and (folder := getattr(file, "parent", None)) not in _said:
+            _said.add(folder)
+            warnings.warn(
+                f"{file}: {note}, but it is read as stored. That is right where its boxes count "
+                "stored pixels; say so in the catalog entry, `orientation: stored`, or else "
+                "`upright`",
+                stacklevel=2,
+            )
         if note and turned:
             image = ImageOps.exif_transpose(image)
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
@@ -79,17 +85,6 @@ def _opened(file, where):
             f"{where}: the image cannot be read whole ({error}); a truncated or damaged file has "
             f"to be copied or downloaded again, one that is none of {', '.join(FORMATS)} converted"
         ) from error
-
-
-def _say_once(file, note: str):
-    """Warn of a note that is not followed, once in each folder."""
-    if (folder := getattr(file, "parent", None)) not in _said:
-        _said.add(folder)
-        warnings.warn(
-            f"{file}: {note}, but it is read as stored. That is right where its boxes count stored "
-            "pixels; say so in the catalog entry, `orientation: stored`, or else `upright`",
-            stacklevel=2,
-        )
 
 
 def _noted(image: Image.Image) -> int:

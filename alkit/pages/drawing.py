@@ -145,23 +145,22 @@ def contact_sheet(items, columns, title, caption, empty):
     return figure
 
 
-def timeline(axes, values, sequence, color=GRAY, names=10):
+def timeline(axes, values, sequence, color=GRAY):
     """A value for each pool frame in the order of the pool; NaN leaves a gap. Where there are
-    sequences, each has a line of its own and every second one a band behind it; up to `names` of
+    sequences, each has a line of its own and every second one a band behind it; up to ten of
     them are named."""
     n = len(values)
     at, line = np.arange(n, dtype=float), np.asarray(values, float)
     style = {"linewidth": 0, "marker": "."}
     if sequence is not None and n:
-        sequence = np.asarray(sequence).astype(str)
+        sequence = np.asarray(sequence)
         cuts = 1 + np.flatnonzero(sequence[1:] != sequence[:-1])
         for k, part in enumerate(np.split(np.arange(n), cuts)):
             if k % 2:
                 axes.axvspan(part[0] - 0.5, part[-1] + 0.5, color="0.955", linewidth=0, zorder=0)
-            if len(cuts) < names:
+            if len(cuts) < 10:
                 middle = {"ha": "center", "va": "bottom", "transform": axes.get_xaxis_transform()}
-                name = sequence[part[0]]
-                axes.text(part.mean(), 1.0, name, fontsize=7, color="0.45", **middle)
+                axes.text(part.mean(), 1, sequence[part[0]], fontsize=7, color="0.45", **middle)
         at, line = np.insert(at, cuts, np.nan), np.insert(line, cuts, np.nan)
         style = {"linewidth": 0.8}
     axes.plot(at, line, color=color, markersize=max(1.5, min(5, 600 / max(n, 1))), **style)

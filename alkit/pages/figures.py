@@ -22,13 +22,13 @@ NO_HELD_OUT = "The experiment names no held-out data set (`held_out`)."
 NONE_LEFT = "No unlabeled frame is left."
 LEVELS = "Θ¹ Θ² Θ³ Θ⁴ Θ⁵".split()
 
-REASONS = {  # what a timeline marks: color, size, words
-    "RANKED_BELOW": (GRAY, 3, "ranked below"),
-    "UNSCORED": ("0.8", 3, "not scored"),
-    "EXCLUDED_NOW": (SKY, 4, "too near to one chosen in this cycle"),
-    "EXCLUDED_LATER": (BLUE, 4, "too near to one chosen earlier"),
-    "LABELED": (BLACK, 5, "labeled earlier"),
-    "CHOSEN": (RED, 8, "chosen"),
+REASONS = {  # what a timeline marks: marker, color, size, words
+    "RANKED_BELOW": ("o", GRAY, 3, "ranked below"),
+    "UNSCORED": ("o", "0.8", 3, "not scored"),
+    "EXCLUDED_NOW": ("o", SKY, 4, "too near to one chosen in this cycle"),
+    "EXCLUDED_LATER": ("o", BLUE, 4, "too near to one chosen earlier"),
+    "LABELED": ("|", BLACK, 5, "labeled earlier"),
+    "CHOSEN": ("*", RED, 8, "chosen"),
 }
 
 
@@ -67,9 +67,7 @@ def detections(run, count: int = 3):
         found = prediction.detect(prediction.predict(detector, image, numbers), i + 1, numbers)
         own = matching.match({i: found}, {i: frames.boxes[i]}, np.inf if limit is None else limit)
         items.append((image, frames.name[i], drawing.layers(own)))
-    caption = (
-        "Detections from the score of FPPI 1; frames evenly chosen of those with a pedestrian."
-    )
+    caption = "Detections from the score of FPPI 1; evenly chosen frames with a pedestrian."
     return drawing.contact_sheet(items, 3, title, caption, "No frame with a pedestrian.")
 
 
@@ -154,13 +152,13 @@ def image_scores(run, cycle: int):
 
 def image_score_ladder(run, cycle: int, count: int = 6):
     """Frames from the highest to the lowest image score."""
-    table = run.image_scores(cycle).sort_values("z", ascending=False, kind="stable")
+    highest_first = {"ascending": False, "kind": "stable", "ignore_index": True}
+    table = run.image_scores(cycle).sort_values("z", **highest_first)
     pool = run.frames("pool").unlabeled()
-    items = []
-    for rank in evenly(len(table), count):
-        row = table.iloc[rank]
-        image = pool.images(int(row["position"]))
-        items.append((image, f"rank {rank + 1}: z = {number(row['z'])} nats"))
+    items = [
+        (pool.images(row.position), f"rank {row.Index + 1}: z = {number(row.z)} nats")
+        for row in table.iloc[evenly(len(table), count)].itertuples()
+    ]
     caption = "Frames at even ranks of z, from the highest to the lowest."
     title = f"Step 3, cycle {cycle}: what high and low scores look like"
     return drawing.contact_sheet(items, 6, title, caption, NONE_LEFT)
@@ -179,26 +177,23 @@ def selection(run, cycle: int):
     rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
-    figure = drawing.picture(
-        3.8,
-        f"Step 4, cycle {cycle}: {len(chosen['chosen'])} frames chosen of a budget of "
-        f"{chosen['budget']}",
+    number_of = f"{len(chosen['chosen'])} frames chosen of a budget of {chosen['budget']}"
+    caption = (
         f"Strategy {run.strategy_name}: highest first, {rules}. Frames labeled earlier stand at "
-        "the bottom.",
+        "the bottom."
     )
+    figure = drawing.picture(3.8, f"Step 4, cycle {cycle}: {number_of}", caption)
     axes = figure.subplots()
     what = "what is ranked by (nats)" if scored else "random number"
     drawing.tidy(axes, "", "position in the pool", what, whole="x")
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
-    for name, (color, size, words) in REASONS.items():
+    for name, (marker, color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
         height = np.nan_to_num(values[at]) * (name != "LABELED")
-        marker = {"CHOSEN": "*", "LABELED": "|"}.get(name, "o")
+        style = {"color": color, "markersize": size, "markeredgewidth": 0.6, "linestyle": "none"}
         if len(at):
-            style = {"color": color, "markersize": size, "markeredgewidth": 0.6}
-            axes.plot(at, height, marker, label=f"{words}: {len(at)}", linestyle="none", **style)
-    above = {"loc": "lower left", "bbox_to_anchor": (0, 1.03)}
-    axes.legend(fontsize=8, frameon=False, ncols=3, **above)
+            axes.plot(at, height, marker, label=f"{words}: {len(at)}", **style)
+    axes.legend(fontsize=8, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.03))
     return figure
 
 
@@ -236,11 +231,10 @@ def label_counts(run, cycle: int):
     given = run.labels(cycle)
     real = [a for a in given["annotations"] if not a["ignore"]]
     counts = [sum(a["image_id"] == image["id"] for a in real) for image in given["images"]]
-    empty = sum(n == 0 for n in counts)
     caption = (
-        f"{len(counts)} frames, {empty} of them empty; {len(real)} pedestrians; estimated "
-        f"{number(given['info'].get('labeling_seconds', 0) / 3600)} h of labeling. Lines: heights "
-        "of the default boxes."
+        f"{len(counts)} frames, {counts.count(0)} of them empty; {len(real)} pedestrians; "
+        f"estimated {number(given['info'].get('labeling_seconds', 0) / 3600)} h of labeling. "
+        "Lines: heights of the default boxes."
     )
     title = f"Step 5, cycle {cycle}: what was gained"
     if not real:

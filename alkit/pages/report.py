@@ -1,7 +1,6 @@
 """The report of an experiment: its notebook executed, as one HTML file that works offline; and the
 curves and galleries that the notebook shows."""
 
-import os
 import re
 import warnings
 from html import escape, unescape
@@ -12,6 +11,7 @@ from IPython.display import HTML
 
 from alkit.data import project
 from alkit.loop import experiment, records, runs
+from alkit.loop.jsonfile import replacing
 from alkit.loop.notebooks import Notebooks
 from alkit.pages import drawing, figures, matching
 from alkit.pages.explorer import galleries
@@ -44,10 +44,9 @@ def write(out, target=None) -> Path:
     out = Path(out).resolve()
     runs.experiments(out)
     target, kept = Path(target or out / "report.html"), target is None
+    root, loaders = project.project_root(out), [DictLoader({"report": TEMPLATE})]
     with Notebooks() as kernels, TemporaryDirectory() as folder:
-        own = Path(folder), True, project.project_root(out)
-        notebook = kernels.execute("report", {"out": str(out)}, *own)
-    loaders = [DictLoader({"report": TEMPLATE})]
+        notebook = kernels.execute("report", {"out": str(out)}, Path(folder), True, root)
     exporter = HTMLExporter(template_file="report", extra_loaders=loaders, exclude_input=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": out.name}})
     if lost := re.search(f"{NO_IMAGES}(.*?)<", page):
@@ -55,10 +54,8 @@ def write(out, target=None) -> Path:
         if kept and target.exists() and NO_IMAGES not in target.read_text(encoding="utf-8"):
             raise RuntimeError(f"{said}. {target}, which has them, is kept; --to writes elsewhere")
         warnings.warn(said, stacklevel=2)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, target)
+    with replacing(target) as file:
+        file.write(page.encode())
     return target
 
 

@@ -56,7 +56,7 @@ def serve(make, title: str, port: int = PORT, address: str = LOOPBACK, query: st
 
 def served() -> bool:
     """Whether a page is being made for a browser tab of a server, and not for a notebook."""
-    return pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
+    return getattr(pn.state.curdoc, "session_context", None) is not None
 
 
 def notice(text: str):

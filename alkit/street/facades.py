@@ -106,11 +106,9 @@ def _shop(rng, wall, width, night):
         size = rng.uniform(0.16, 0.3)
         wall.box(x, 2.78, size, 0.24, letter)
         x += size + 0.1
-    x = 0.3
-    door = rng.integers(0, 3)
+    x, door = 0.3, rng.integers(0, 3)
     while x < width - 1.6:
-        pane = rng.uniform(1.5, 2.4)
-        pane = min(pane, width - 0.2 - x)
+        pane = min(rng.uniform(1.5, 2.4), width - 0.2 - x)
         lit = night and rng.random() < 0.6
         glass = (226, 190, 128) if lit else ((26, 28, 34) if night else (64, 70, 76))
         wall.box(x, 0.12 if door == 0 else 0.42, pane, 2.4 if door == 0 else 2.1, glass)

@@ -186,13 +186,12 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
     big = 1.22 if person.child else 1.0
     rx, ry = 0.053 * big * (0.9 + 0.12 * deep), 0.068 * big
     middle = np.array([0.022 * dx, 1 - ry])
-    neck = _NECK + np.array((0.012 * dx, 0))
-    parts.append((neck, person.skin))
-    head = _CIRCLE * (rx, ry) + middle
+    parts.append((_NECK + (0.012 * dx, 0), person.skin))
     if person.long_hair:
         mane = _CIRCLE * (rx * 1.15, ry * 1.35) + middle + (-0.35 * rx * dx, -ry * 0.5)
         mane = np.minimum(mane, (9, 1))
         parts.insert(0 if dz < 0.3 else len(parts), (mane, person.hair))
+    head = _CIRCLE * (rx, ry) + middle
     parts.append((head, person.hair if dz > 0.55 else person.skin))
     if dz <= 0.55:  # hair: a cap that slides back as the head turns
         cap = _CIRCLE.copy()
@@ -206,14 +205,11 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
     parts += arm(near, 0.9)
     if person.bag == "shoulder":
         at = 0.162 * g * _SIDES[near] * dz
-        box = _BAG + np.array((at, 0))
-        parts.append((box, person.color_bag))
+        parts.append((_BAG + (at, 0), person.color_bag))
 
     points = np.concatenate([p for p, _ in parts])
-    low, high = points.min(0), points.max(0)
-    tall = high[1] - low[1]
-    wide = (high[0] - low[0]) / tall
-    stretch = min(max(wide, NARROWEST), WIDEST) / wide
-    points = (points - (0, low[1])) * (stretch / tall, 1 / tall)
+    width, tall = np.ptp(points, 0)
+    stretch = min(max(width / tall, NARROWEST), WIDEST) / (width / tall)
+    points = (points - (0, points[:, 1].min())) * (stretch / tall, 1 / tall)
     ends = np.cumsum([len(p) for p, _ in parts]).tolist()
     return points, ends, np.array([c for _, c in parts])

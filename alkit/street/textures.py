@@ -80,10 +80,8 @@ def ground(world: int, domain: str, which: int, wet: bool) -> tuple[np.ndarray, 
             strip(near, far, warm * 0.84, float(z), 0.04)
         for x in np.arange(near, far, joint):
             strip(x, x + 0.04, warm * 0.86)
-        kerb = sorted((side * half, side * (half + 0.22)))
-        strip(*kerb, np.clip(warm * 1.16, 0, 255))
-        gutter = sorted((side * (half - 0.12), side * half))
-        strip(*gutter, level * 0.62)
+        strip(*sorted((side * half, side * (half + 0.22))), np.clip(warm * 1.16, 0, 255))  # kerb
+        strip(*sorted((side * (half - 0.12), side * half)), level * 0.62)  # gutter
     grain(rng, image, 6, 5)
     return pyramid(image, 4)
 

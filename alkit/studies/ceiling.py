@@ -53,13 +53,11 @@ def causes(frames: FrameSet, profile: Profile) -> dict[str, float]:
     decoded, which is the ceiling: neighbors clear each other's patches or share a peak. All are
     NaN without pedestrians.
     """
-    found = [frames.boxes[i] for i in range(len(frames))]
-    each = [boxes.take([k]) for boxes in found for k in np.flatnonzero(~boxes.ignore)]
+    each = [boxes.take([k]) for boxes in frames.boxes for k in np.flatnonzero(~boxes.ignore)]
     if not each:
         return dict.fromkeys(("shape", "alone", "together"), np.nan)
-    alone = replace(
-        frames, name=list(map(str, range(len(each)))), boxes=each, sequence=None, frame=None
-    )
+    names = list(map(str, range(len(each))))
+    alone = replace(frames, name=names, boxes=each, sequence=None, frame=None)
     sizes = np.concatenate([boxes.ltwh[:, [3, 2]] for boxes in each])
     best = centered_iou(sizes, default_boxes(profile)).max(axis=1)
     return {

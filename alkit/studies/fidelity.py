@@ -204,14 +204,12 @@ def changed(frames, found: dict, name: str, n: int):
         for p in positions[:SIDE].tolist():
             rank = found[kind].chosen.tolist().index(p) + 1
             items.append((frames.images(p), f"{kind} only, no. {rank}\n{frames.name[p]}"))
-    return drawing.contact_sheet(
-        items,
-        columns=SIDE,
-        title=f"The images that change: {name}",
-        caption=f"Of the first {n} that the paper chooses {len(only[0])} are its own alone, of the "
-        f"variant's first {n} {len(only[1])} are. The first {SIDE} of each, with their places.",
-        empty=f"The first {n} chosen are the same images.",
+    caption = (
+        f"Of the first {n} that the paper chooses {len(only[0])} are its own alone, of the "
+        f"variant's first {n} {len(only[1])} are. The first {SIDE} of each, with their places."
     )
+    title, empty = f"The images that change: {name}", f"The first {n} chosen are the same images."
+    return drawing.contact_sheet(items, SIDE, title, caption, empty)
 
 
 def listed() -> pd.DataFrame:

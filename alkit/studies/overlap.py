@@ -22,7 +22,6 @@ import os
 from itertools import combinations, starmap
 from typing import Any, NamedTuple
 
-import numpy as np
 from scipy.spatial import KDTree
 
 from alkit.catalog import GENERATORS, Entry
@@ -49,9 +48,9 @@ class Shared(NamedTuple):
 
     `frames`, `sequences` and `identities` are sorted names and numbers, `identities` None where
     that cannot be told; `pictures` says "name = name" of those that are not among `frames`.
-    `nearest` is the smallest distance in time of a frame of `first` and one of
-    `second` within a shared sequence, in raw frames, and `seconds` the same; None without a shared
-    sequence, or without a rate. With `certain` False the sequences share a name, maybe no more.
+    `nearest` is the smallest distance in time of frames in a shared sequence, in raw frames, and
+    `seconds` the same; None without a shared sequence, or without a rate. With `certain` False the
+    sequences share a name, maybe no more.
     """
 
     first: str
@@ -87,8 +86,10 @@ def shared(first: Member, second: Member) -> Shared:
     certain = first.place == second.place
     frames = set(first.frames.name) & set(second.frames.name) if certain else set()
     sequences, nearest, seconds, identities = set(), None, None, None
-    if certain or _may_share_videos(first.entry, second.entry):
-        names = [part.frames.sequence for part in (first, second)]
+    parts = first, second
+    # videos from two places may be the same: not stills, and nothing that is drawn
+    if certain or all(p.entry.kind != "stills" and p.entry.root is not None for p in parts):
+        names = [part.frames.sequence for part in parts]
         sequences = set.intersection(*(set() if own is None else {*own.tolist()} for own in names))
     if sequences:
         nearest = min(_distance(first, second, name) for name in sequences)
@@ -119,19 +120,13 @@ def pairs(surveys: list[Survey]) -> list[Shared]:
     return list(starmap(shared, combinations(members, 2)))
 
 
-def _may_share_videos(first: Entry, second: Entry) -> bool:
-    """Whether videos from two places may be the same: not stills, and nothing that is drawn."""
-    return all(entry.kind != "stills" and entry.root is not None for entry in (first, second))
-
-
-def _times(part: Member, sequence: str) -> np.ndarray:
-    """Raw numbers of the frames of one sequence, (n, 1)."""
-    return part.frames.frame[part.frames.sequence == sequence][:, None] * part.entry.step
-
-
 def _distance(first: Member, second: Member, sequence: str) -> float:
     """The smallest distance of two frames in one sequence, in raw numbers."""
-    distances, _ = KDTree(_times(first, sequence)).query(_times(second, sequence))
+    times = [
+        part.frames.frame[part.frames.sequence == sequence][:, None] * part.entry.step
+        for part in (first, second)
+    ]
+    distances, _ = KDTree(times[0]).query(times[1])
     return round(float(distances.min()), 6)  # raw / step · step is a raw number but for rounding
 
 
@@ -163,21 +158,16 @@ def leaks(experiment, catalog) -> list[str]:
     No boxes are looked at: identities are not compared. Raises what opening the data sets raises.
     """
 
-    def arguments(name):
-        given = experiment.data.get(name, {})
-        return {k: experiment.seeds[0] if v == "seed" else v for k, v in given.items()}
-
     lines = []
     for other in dict.fromkeys((experiment.pool, experiment.labeled) if experiment.test else ()):
-        parts = [(catalog[name], arguments(name)) for name in (other, experiment.test)]
-        places = [origin(entry, **args) for entry, args in parts]
-        (first, _), (second, _) = parts
-        if places[0][0] != places[1][0] and None in (first.root, second.root):
+        parts = []
+        for name in (other, experiment.test):
+            given = experiment.data.get(name, {}).items()
+            args = {k: experiment.seeds[0] if v == "seed" else v for k, v in given}
+            parts.append((catalog[name], args, *origin(catalog[name], **args)))
+        (first, _, place, _), (second, _, other_place, _) = parts
+        if place != other_place and None in (first.root, second.root):
             continue  # what is drawn shares nothing, and opening a large data set takes long
-        members = [
-            Member(entry, *place, entry.open_unfiltered(**args), None)
-            for (entry, args), place in zip(parts, places, strict=True)
-        ]
-        found = shared(*members)
+        found = shared(*(Member(e, *at, e.open_unfiltered(**args), None) for e, args, *at in parts))
         lines += [sentence(found)] if found.anything else []
     return lines

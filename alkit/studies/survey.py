@@ -136,14 +136,11 @@ def check(entry: Entry, progress: bool = True) -> list[Finding]:
                     break
     n = f"{len(bad)} or more" if len(bad) == MAX_BAD_FILES else len(bad)
     findings = [Finding("unreadable images", 0, n), *bad, *compare_counts(found)]
-    labels = found.counts["labels"]
-    if labels is not None:
+    if (labels := found.counts["labels"]) is not None:
         findings.append(Finding("boxes outside of their image", [], outside[:3]))
-        said = filters.no_box_of(entry.filter, labels)
         if not found.positives.any():
-            findings.append(
-                Finding("boxes to learn from", "some", said or "none passes the filter")
-            )
+            said = filters.no_box_of(entry.filter, labels) or "none passes the filter"
+            findings.append(Finding("boxes to learn from", "some", said))
     notes = {str(warning.message): "warning" for warning in warned}
     if frames.sequence is not None and len(frames):
         most = len(selected(np.zeros(len(frames)), len(frames), frames, PAPER, []).indices)
@@ -167,11 +164,10 @@ def _outside(frames: FrameSet, i: int) -> list[str]:
 
 def copies(frames: FrameSet) -> list[str]:
     """`name = name` of the image files with the same pixels; none where there are no files."""
-    names = {}
-    same = [] if frames.files is None else identical(frames.files).tolist()
-    for number, name in zip(same, frames.name, strict=False):
-        names.setdefault(number, []).append(str(name))
-    return [" = ".join(own) for own in names.values() if len(own) > 1]
+    if frames.files is None:
+        return []
+    names = pd.Series(frames.name).groupby(identical(frames.files), sort=False)
+    return [" = ".join(own) for _, own in names if len(own) > 1]
 
 
 def compare_counts(found: Survey) -> list[Finding]:

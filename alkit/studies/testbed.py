@@ -87,11 +87,9 @@ def draw_redundancy(frames: FrameSet):
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     bins = np.linspace(0, max([*known, *random, 2 * NEAR]), 40)
     drawing.tidy(left, "", "mean absolute difference (gray levels)", "density")
-    for values, color, name in (
-        (random, BLACK, "random pairs"),
-        (known, RED, "a frame and the one before"),
-    ):
-        left.hist(values, bins, density=True, histtype="step", color=color, label=name)
+    style = {"density": True, "histtype": "step"}
+    left.hist(random, bins, color=BLACK, label="random pairs", **style)
+    left.hist(known, bins, color=RED, label="a frame and the one before", **style)
     left.axvline(NEAR, color=BLACK, linewidth=0.8, linestyle=":")
     left.legend(fontsize=8, frameon=False)
     drawing.tidy(right, "", "position in the pool", "difference to the one before")

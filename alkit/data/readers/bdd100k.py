@@ -80,8 +80,7 @@ def read(
 
     A frame whose `labels` are null or absent has no boxes: the labels of 2020 leave them out where
     there is nothing. An image without a frame is no part of the set; 137 of the 70,000 training
-    images have none. The images need not be there, all or some, since the labels say what there is
-    to count; reading a missing one raises FileNotFoundError with its path.
+    images have none. The images need not be there, all or some.
 
     Raises as all readers do, also for a box whose second corner is left of or above the first.
     """
@@ -90,17 +89,16 @@ def read(
     for file in files_of(path, "*.json"):
         for where, frame in _frames(file):
             for k, found in enumerate(frame.labels or ()):
-                if found.box2d is None:
+                if (box := found.box2d) is None:
                     continue
-                box = found.box2d
                 if box.x2 < box.x1 or box.y2 < box.y1 or found.category is None:
                     expected = "expected a category and x1 ≤ x2, y1 ≤ y2"
                     raise ValueError(f"{where}, labels.{k}: {expected}, got {found}")
                 image.append(len(names))
                 ltwh.append((box.x1, box.y1, box.x2 - box.x1, box.y2 - box.y1))
                 label.append(found.category)
-                marks = found.attributes
-                ignore.append(bool(marks and (marks.crowd or marks.ignored)))
+                marks = found.attributes or Attributes()
+                ignore.append(bool(marks.crowd or marks.ignored))
             names.append(frame.name)
     if not names:
         raise ValueError(f"{path}: expected frames, there are none")

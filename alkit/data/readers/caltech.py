@@ -183,10 +183,8 @@ class Annotation(BaseModel):
 
 
 def read_vbb(path: Path) -> LazySequence:
-    """The `Boxes` of each frame of a video, pixels counted from 0; identities are the numbers of
-    the objects in the video, from 1.
-
-    `visible` is posv where occl is 1 and posv is not all zeros, else pos.
+    """The `Boxes` of each frame of a video, as `read` says; identities are the numbers of the
+    objects in the video, from 1.
 
     Raises what `read_mat` does, and ValueError that names the file and the field (A: objLists.1.0
     is the first object of the second frame) for: missing fields, values of another type or number
@@ -204,11 +202,11 @@ def read_vbb(path: Path) -> LazySequence:
         if not label_of.keys() >= set(ids):
             raise ValueError(f"{path}: A.objLists.{f}: not all of the ids {ids} have an A.objLbl")
     everything = [thing for things in a.objLists for thing in things]
+    ids = [thing.id for thing in everything]
     pos = np.array([thing.pos for thing in everything]).reshape(-1, 4)
     posv = np.array([thing.posv for thing in everything]).reshape(-1, 4)
     occluded = np.array([thing.occl for thing in everything], bool) & posv.any(axis=1)
     visible = np.where(occluded[:, None], posv, pos)
-    ids = [thing.id for thing in everything]
     from_zero = (1, 1, 0, 0)  # the file counts pixels from 1
     boxes = Boxes(pos - from_zero, [label_of[k] for k in ids], None, visible - from_zero, ids)
     frame = np.repeat(np.arange(n), [len(things) for things in a.objLists])

@@ -61,9 +61,8 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
     Identities are −1: the files' instance ids count within one image, and a still shows everybody
     once.
 
-    The images need not be there, all or some: the annotations say what there is to count, and
-    Cityscapes needs a registration. Reading a missing image raises FileNotFoundError with its
-    path. An image without an annotation is no part of the set.
+    The images need not be there, all or some: Cityscapes needs a registration. An image without an
+    annotation is no part of the set.
 
     Raises as all readers do, also for boxes that lie far outside of any image.
     """

@@ -160,16 +160,15 @@ def read(
     chosen = data.images
     timed = any(image.sequence is not None for image in chosen)
     if timed:
-        bare = [image.id for image in chosen if image.sequence is None or image.frame is None]
-        if bare:
+        if bare := [r.id for r in chosen if r.sequence is None or r.frame is None]:
             raise ValueError(
                 f"{path}: image {bare[0]!r} has no sequence or no frame number, which others have; "
                 "expected all or none"
             )
-        records.unique(path, "frame", [(str(image.sequence), image.frame) for image in chosen])
-        names = dict.fromkeys(str(image.sequence) for image in chosen)
+        records.unique(path, "frame", [(str(r.sequence), r.frame) for r in chosen])
+        names = dict.fromkeys(str(r.sequence) for r in chosen)
         rank = {name: k for k, name in enumerate(names)}
-        chosen = sorted(chosen, key=lambda image: (rank[str(image.sequence)], image.frame))
+        chosen = sorted(chosen, key=lambda r: (rank[str(r.sequence)], r.frame))
     if sequences is not None:
         wanted = [str(name) for name in (sequences if isinstance(sequences, list) else [sequences])]
         known = sorted(rank) if timed else []
@@ -195,16 +194,16 @@ def read(
     files = [root / images / name for name in names]
     check_present(path, files)
     sizes = [(image.height, image.width) for image in chosen]
-    for i, size in enumerate(sizes):
-        if None in size:
+    for i, (height, width) in enumerate(sizes):
+        if None in (height, width):
             header = size_of(files[i], orientation == "upright")
-            sizes[i] = tuple(a or b for a, b in zip(size, header, strict=True))
+            sizes[i] = height or header[0], width or header[1]
     image_of = [position[a.image_id] for a in found]
     opened = labeled_images(path.stem, root / images, names, sizes, image_of, boxes, orientation)
     opened = opened if labeled else opened.unlabeled()
     if not timed:
         return opened
-    number = np.array([image.frame for image in chosen]) / step
+    number = np.array([r.frame for r in chosen]) / step
     return replace(opened, sequence=np.array([str(r.sequence) for r in chosen]), frame=number)
 
 

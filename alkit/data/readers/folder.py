@@ -1,8 +1,6 @@
 """A folder of pictures, a folder of videos, or one video file: frames without boxes."""
 
 import warnings
-from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -51,8 +49,8 @@ def read(
     names, sequence, sizes, image = _of_files(root, media, orientation or "upright")
     still = kind != "video" and media[0].suffix.lower() in SUFFIXES
     owner = np.array([root.name] * len(names) if still else sequence)
-    number = pd.Series(owner).groupby(owner).cumcount().to_numpy() + 1
-    shortest = min(Counter(owner).values())
+    grouped = pd.Series(owner).groupby(owner)
+    number, shortest = grouped.cumcount().to_numpy() + 1, grouped.size().min()
     first, last = frames or (1, len(names))
     if frames and not first <= last <= shortest:
         raise ValueError(f"{root}: expected frames [first, last] of 1 to {shortest}, got {frames}")
@@ -75,8 +73,9 @@ def _of_files(root: Path, media: list[Path], orientation: Orientation) -> tuple:
     if media[0].suffix.lower() in SUFFIXES:
         names, parents = [path.as_posix() for path in paths], [path.parent for path in paths]
         sequence = [root.name if parent == Path() else parent.as_posix() for parent in parents]
-        find = partial(size_of, upright=orientation == "upright")
-        sizes = [*map(tuple, remembered(f"sizes {orientation}", media, find))]
+        upright = orientation == "upright"
+        sizes = remembered(f"sizes {orientation}", media, lambda file: size_of(file, upright))
+        sizes = [*map(tuple, sizes)]
 
         def image(i):
             return read_image(media[i], sizes[i], None, orientation)

@@ -80,11 +80,9 @@ def read(
     info, media = _media(root)
     truth, size = root / "gt" / "gt.txt", (info.imheight, info.imwidth)
     orientation = orientation or (None if truth.is_file() else "upright")
-    images = (
-        Video(media[0], orientation)
-        if info.video
-        else LazySequence(len(media), lambda i: read_image(media[i], size, None, orientation))
-    )
+    images = LazySequence(len(media), lambda i: read_image(media[i], size, None, orientation))
+    if info.video:
+        images = Video(media[0], orientation)
     n = len(images)
     if n != info.seqlength:
         raise ValueError(
@@ -94,14 +92,13 @@ def read(
     first, last = frames or (1, n)
     if not first <= last <= n:
         raise ValueError(f"{root}: expected frames [first, last] of 1 to {n}, got {frames}")
-    name = info.name
     video = FrameSet(
-        dataset=name,
-        name=[f"{name}/{k:06d}" for k in range(1, n + 1)],
+        dataset=info.name,
+        name=[f"{info.name}/{k:06d}" for k in range(1, n + 1)],
         read=images.__getitem__,
         image_size=size,
         boxes=_ground_truth(truth, n) if truth.is_file() else None,
-        sequence=np.full(n, name),
+        sequence=np.full(n, info.name),
         frame=np.arange(1, n + 1) / step,
         files=None if info.video else media,
     )
@@ -155,31 +152,29 @@ def _ground_truth(path: Path, n_frames: int) -> LazySequence:
         raise ValueError(
             f"{path}: expected nine (MOT16 and later) or ten columns (MOT15), got {table.shape[1]}"
         )
-    names, classes = path.with_name("labels.txt"), CLASSES
-    if names.is_file():
+    names, classes, nine = path.with_name("labels.txt"), CLASSES, table.shape[1] == 9
+    if nine and names.is_file():
         classes = [*map(str.strip, names.read_text("utf-8-sig").rstrip().splitlines())]
     in_video = Annotated[int, Field(ge=1, le=n_frames)]
     known = Annotated[int, Field(ge=1, le=len(classes))], Annotated[float, Field(ge=0, le=1)]
-    end = known if table.shape[1] == 9 else (FiniteFloat,) * 3
+    end = known if nine else (FiniteFloat,) * 3
     row = tuple[in_video, int, *LTWH, FiniteFloat, *end]
     check(list[row], table.tolist(), f"{path}: row, column")
     world = table[:, 7:10]
-    if table.shape[1] == 10 and np.all(world % 1 == 0) and not np.isin(world, (-1, 0)).all():
+    if not nine and np.all(world % 1 == 0) and not np.isin(world, (-1, 0)).all():
         raise ValueError(
             f"{path}: expected three world coordinates at the end of ten columns (MOT15), got "
             f"{world[0].tolist()}, which are rather class, truncation and occlusion (VisDrone). "
-            "Write nine columns, with class and visibility, and the names of the classes, from 1, "
-            "in labels.txt beside it"
+            "Write nine columns, with class and visibility, and the classes' names in labels.txt"
         )
     frame, identity, _, _, _, _, active = table.T[:7]
-    kind, visibility = table.T[7:] if table.shape[1] == 9 else np.ones((2, len(table)))
+    kind, visibility = table.T[7:] if nine else np.ones((2, len(table)))
     known = identity >= 0
     unique(path, "frame and id", zip(frame[known].tolist(), identity[known].tolist(), strict=True))
     check_pixels(path, table[:, 2:6], lambda i: f"row {i}")
     ltwh = table[:, 2:6] - (1, 1, 0, 0)  # the file counts pixels from 1
     size = ltwh[:, 2:] * np.sqrt(visibility)[:, None]
     visible = np.hstack([ltwh[:, :2] + (ltwh[:, 2:] - size) / 2, size])
-    one = np.array(classes if table.shape[1] == 9 else CLASSES)
-    labels = one[kind.astype(int) - 1]
+    labels = np.array(classes)[kind.astype(int) - 1]
     boxes = Boxes(ltwh, labels, active == 0, visible, np.maximum(identity, -1))
     return boxes_by_image(n_frames, frame.astype(int) - 1, boxes)

@@ -13,7 +13,6 @@ from alkit.aggregation import image_score
 from alkit.arrays import to_numpy
 from alkit.frames import Boxes
 from alkit.loop import labels
-from alkit.loop.jsonfile import read_json
 from alkit.loop.plugins import load_score
 from alkit.loop.runs import Run
 from alkit.loop.task import score_limit
@@ -216,14 +215,11 @@ class Cycle:
         words = [f"<b>{escape(row['name'])}</b>"]
         if self.pool.sequence is not None:
             words.append(f"sequence {escape(row['sequence'])}, frame {row['frame']:g}")
-        if np.isfinite(row["z"]):
-            words.append(f"z {number(row['z'])} nats")
-        if self.scored and np.isfinite(row["ranked_by"]):
-            words.append(f"ranked by {number(row['ranked_by'])} nats")
+        for column, name in (("z", "z"), ("ranked_by", "ranked by")):
+            if self.scored and np.isfinite(row[column]):
+                words.append(f"{name} {number(row[column])} nats")
         words.append(escape(self.reason(position)))
-        if said:
-            words.append(f"<i>{escape(said)}</i>")
-        return " · ".join(words)
+        return " · ".join([*words, f"<i>{escape(said)}</i>"] if said else words)
 
     def near(self, position: int, others: list) -> list:
         """Those of other frames that are of the same video, nearest first: [(position, distance in
@@ -243,13 +239,13 @@ def frames(distance: float) -> str:
 
 def cycles_of(run: Run) -> list:
     """The cycles of a run whose frames are chosen."""
-    last = run.settings["cycles"]
-    return [k for k in range(1, last + 1) if (run.cycle(k) / "4_select.json").exists()]
+    known = range(1, run.settings["cycles"] + 1)
+    return [k for k in known if (run.cycle(k) / "4_select.json").exists()]
 
 
 def runs_of(run: Run) -> dict:
     """The runs of an experiment that have chosen frames: "strategy, seed n" → Run."""
-    settings = read_json(run.out / "experiment.json")
+    settings = run.settings
     found = {
         f"{name}, seed {seed}": Run(run.out / name / f"seed_{seed}")
         for name in settings["strategies"]

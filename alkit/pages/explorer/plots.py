@@ -123,14 +123,11 @@ class FrameView:
         self.mapper = LinearColorMapper(PALETTES["inferno"], low=0, high=1, **clear)
         self.bar = ColorBar(color_mapper=self.mapper, title="score (nats)", width=12, padding=4)
         self.figure.add_layout(self.bar, "right")
-        names = ["map", "score", *(f"p{k}" for k in range(1, 6)), "h", "w"]
-        self.image = self.figure.image_rgba(
-            "image", source=_empty("image"), x=0, y=0, dw=width, dh=height
-        )
-        self.map = self.figure.image(
-            "map", source=_empty(*names), color_mapper=self.mapper, x=0, y=0, dw="w", dh="h"
-        )
-        self.map.glyph.global_alpha = 0.6
+        names = ["map", "score", *(f"p{k}" for k in range(1, 6))]
+        place = {"x": 0, "y": 0, "dw": width, "dh": height}
+        self.image = self.figure.image_rgba("image", source=_empty("image"), **place)
+        style = place | {"color_mapper": self.mapper, "global_alpha": 0.6}
+        self.map = self.figure.image("map", source=_empty(*names), **style)
         boxes = self.labels, self.detections, self.defaults = [
             self.figure.quad(*SIDES, source=_empty(*SIDES, "color", "what"), **LINES | style)
             for style in ({"line_width": 2.5, "line_dash": [6, 4]}, {}, {})
@@ -175,7 +172,7 @@ class FrameView:
         # what the pointer reads: the pixel's score and its probabilities
         planes = {"map": shown, "score": score} | {f"p{k}": own for k, own in enumerate(p, 1)}
         planes = {name: [np.ascontiguousarray(own, np.float32)] for name, own in planes.items()}
-        self.map.data_source.data = planes | {"h": [self.size[0]], "w": [self.size[1]]}
+        self.map.data_source.data = planes
         self.mapper.high = max(float(high), 1e-9)
         self.mapper.low = max(controls.threshold.value * self.mapper.high, 1e-12)
 
@@ -222,20 +219,16 @@ class Timeline:
             toolbar_location="above",
         )
         draw = self.figure
-        for reason, color, name in (
-            (Reason.EXCLUDED_NOW, SKY, "rule 1"),
-            (Reason.EXCLUDED_LATER, BLUE, "rule 2"),
-        ):
-            at = np.flatnonzero(table["reason"] == reason)
-            band = {"width": 1, "top": self._high, "alpha": 0.22, "line_width": 0}
-            draw.vbar(at, color=color, legend_label=name, **band)
+        at = {reason: np.flatnonzero(table["reason"] == reason) for reason in Reason}
+        band = {"width": 1, "top": self._high, "alpha": 0.22, "line_width": 0}
+        draw.vbar(at[Reason.EXCLUDED_NOW], color=SKY, legend_label="rule 1", **band)
+        draw.vbar(at[Reason.EXCLUDED_LATER], color=BLUE, legend_label="rule 2", **band)
         for reason, color, name, marker, size in (
             (Reason.CHOSEN, RED, "chosen", "star", 13),
             (Reason.LABELED, BLACK, "labeled before", "dash", 8),
         ):
-            at = np.flatnonzero(table["reason"] == reason)
             style = {"color": color, "legend_label": name, "marker": marker, "size": size}
-            draw.scatter(at, np.nan_to_num(values[at]), **style)
+            draw.scatter(at[reason], np.nan_to_num(values[at[reason]]), **style)
         breaks = np.flatnonzero(table["sequence"][1:].values != table["sequence"][:-1].values)
         for column, name, color in (("z", "z", "#aaaaaa"), ("ranked_by", "ẑ", BLACK)):
             line = table[column].to_numpy(float).copy()
@@ -246,7 +239,7 @@ class Timeline:
         style = {"line_color": RED, "line_width": 1.5, "level": "overlay"}
         self.here = Span(location=0, dimension="height", **style)
         draw.add_layout(self.here)
-        self._counts = ColumnDataSource({"x": [], "top": [], "n": []})
+        self._counts = _empty("x", "top", "n")
         style = {"line_color": GREEN, "line_alpha": 0.5, "line_width": 2}
         style |= {"source": self._counts, "legend_label": "pedestrians"}
         bars = draw.segment("x", 0, "x", "top", **style)
