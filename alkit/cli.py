@@ -54,8 +54,7 @@ def data_check(name: str, catalog: CatalogFile = project.CATALOG):
 
     findings = survey.check(alkit.catalog.load(catalog)[name])
     print(*findings, sep="\n")
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
+    raise typer.Exit(not all(finding.ok for finding in findings))
 
 
 @data_app.command("stats")
@@ -137,9 +136,8 @@ def run(
         for fold, settings in folds.items():
             text, missing = planning.describe(settings, known, out / fold, notebooks)
             failed |= missing
-            print(text)
-            for line in () if missing else overlap.leaks(settings, known):
-                print(f"warning: {line}")
+            leaks = [] if missing else overlap.leaks(settings, known)
+            print(text, *(f"warning: {line}" for line in leaks), sep="\n")
         raise typer.Exit(failed)
     for fold, settings in folds.items():
         others = [out / other for other in folds if other != fold]
@@ -254,8 +252,7 @@ def labels_export(
     from alkit.labeling import exchange
 
     wanted = _to_label(run, cycle)
-    target = to or wanted.run.cycle(cycle) / f"to_label_{format_}"
-    print(exchange.export(wanted, format_, target))
+    print(exchange.export(wanted, format_, to or wanted.run.cycle(cycle) / f"to_label_{format_}"))
 
 
 @labels_app.command("import")

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import yaml
+from firststeps import leave, leave_json
 
 from alkit.loop import answers, experiment, runs
 from alkit.loop.jsonfile import read_json
@@ -115,9 +116,9 @@ def make_asked(folder):
         raise AssertionError("it did not wait for labels")
     found = [{**d, "category_id": 1} for d in DETECTIONS]
     file = out / "divergence/seed_0/cycle_01/pool_detections.json.gz"
-    file.write_bytes(gzip.compress(json.dumps(found).encode()))
+    leave(file, gzip.compress(json.dumps(found).encode()))
     file = out / "pretrain/seed_0/evaluation.json"
-    file.write_text(json.dumps(read_json(file) | {"score_at_1": 0.5}))
+    leave_json(file, read_json(file) | {"score_at_1": 0.5})
     return out
 
 

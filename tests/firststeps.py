@@ -1,5 +1,6 @@
-"""What steps 1 to 3 leave, for tests that compare two ways to do them."""
+"""What steps leave, for tests that compare two ways to do them, or let one leave something else."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -17,6 +18,21 @@ def results(run: Run) -> dict:
     found["detections"] = run.detections(1, "pool")
     found["keys"] = [records.read(run, 1, name)["key"] for name in NAMES]
     return found
+
+
+def leave(file: Path, data: bytes):
+    """Let a complete step have left other bytes in one of its files."""
+    file.write_bytes(data)
+    for path in file.parent.glob("[0-9]_*.json"):
+        record = json.loads(path.read_text())
+        if file.name in record["artifacts"]:
+            record["artifacts"][file.name] = hashlib.sha256(data).hexdigest()
+            path.write_text(json.dumps(record))
+
+
+def leave_json(file: Path, value):
+    """The same of a JSON file."""
+    leave(file, json.dumps(value).encode())
 
 
 def grown(out: Path, **changes) -> Run:

@@ -415,10 +415,10 @@ def test_a_store_that_was_replaced_meanwhile_is_not_written_to(alone, toy_copy):
     arrays = {"logits_stride8": (("y",), (1,), np.float16)}
     path = run.cycle(1) / "logits.zarr"
     store.create(path, positions, arrays, "old")
-    work = predict.open_shards(predict.job(run, 1, "old", None))
+    opened = predict.open_shards(predict.job(run, 1, "old", None))
     store.create(path, positions, arrays, "new")
     with pytest.raises(RuntimeError, match="was replaced by one made from something else"):
-        [finish() for finish in work([slice(0, SHARD)], lambda *_: None)]
+        [write() for write in cluster.shards(opened, [slice(0, SHARD)], lambda: None)]
     assert not store.reopen(path, "new")["done"][:].any()
 
 

@@ -37,6 +37,7 @@ from answering import (
     write_catalog,
     write_images,
 )
+from firststeps import leave_json
 
 from alkit import cli
 from alkit.labeling import exchange, session
@@ -400,7 +401,8 @@ def test_answers_go_by_the_frames_names(asked, own, tmp_path):
     file = own.run.artifact(1, "4_select", "selection.json")
     chosen = read_json(file)["chosen"][:0:-1]
     new = chosen[0] | {"position": 0, "name": "new.png"}
-    change(file, chosen=[*(c | {"position": c["position"] + 1} for c in chosen), new])
+    others = [c | {"position": c["position"] + 1} for c in chosen]
+    leave_json(file, read_json(file) | {"chosen": [*others, new]})
     now = task(open_run(now.run.folder), 1)
     assert now.positions == [p + 1 for p in own.positions[:0:-1]] + [0]
     kept = answers.read(now)
@@ -560,7 +562,8 @@ def test_boxes_are_in_the_images_own_pixels(own):
 def test_proposals_are_those_of_a_good_score(asked, own):
     found = {p: [b["bbox"] for b in own.proposals[p]] for p in own.positions}
     assert found == {p: PROPOSALS[p] for p in own.positions}
-    change(asked / "pretrain/seed_0/evaluation.json", score_at_1=None)
+    file = asked / "pretrain/seed_0/evaluation.json"
+    leave_json(file, read_json(file) | {"score_at_1": None})
     assert set(map(len, task(open_run(own.run.folder), 1).proposals.values())) == {0}
     random_ = task(open_run(asked / "guided-random/seed_0"), 1)
     assert set(map(len, random_.proposals.values())) == {0}

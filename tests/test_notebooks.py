@@ -18,6 +18,7 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from firststeps import leave, leave_json
 from IPython.core.interactiveshell import InteractiveShell
 from papermill.exceptions import PapermillExecutionError
 from papermill.parameterize import parameterize_notebook
@@ -36,7 +37,6 @@ from alkit.loop import (
     status,
     steps,
 )
-from alkit.loop.jsonfile import write_json
 from alkit.profiles import DEMO
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
@@ -528,22 +528,22 @@ def test_checks_see_damage(toy_experiment, tmp_path):
     assert "wrong" not in checks.selection(run, 2)
 
     table = (folder / "image_scores.csv").read_text()
-    (folder / "image_scores.csv").write_text(table.rsplit("\n", 2)[0] + "\n")
+    leave(folder / "image_scores.csv", f"{table.rsplit(chr(10), 2)[0]}\n".encode())
     left = 40 - len(run.labeled_positions(2))
     assert f"wrong: {left - 1} frames, but {left} to score" in checks.image_scores(run, 2)
 
     chosen = json.loads((folder / "selection.json").read_text())
     chosen["chosen"].append(chosen["chosen"][0] | {"position": run.labeled_positions(2)[0]})
-    write_json(folder / "selection.json", chosen)
+    leave_json(folder / "selection.json", chosen)
     assert "was labeled before" in checks.selection(run, 2)
     assert "labels: wrong: labeled are" in checks.labels(run, 2)
 
-    write_json(folder / "losses.json", [1.0, float("nan")])
+    leave_json(folder / "losses.json", [1.0, float("nan")])
     assert "a loss is not finite" in checks.training(run, 2)
 
     evaluation = run.evaluation(2)
     evaluation["miss_rate"][-1] += 0.5
-    write_json(folder / "evaluation.json", evaluation)
+    leave_json(folder / "evaluation.json", evaluation)
     assert "miss_rate differs" in checks.evaluation(run, 2)
     assert "the miss rate rises" in checks.evaluation(run, 2)
 

@@ -176,7 +176,7 @@ def test_clean_deletes_the_objects_and_a_run_makes_them_again(bucket, created):
         f"{sum(objects(bucket).values()) / 1e6:10.1f} MB  can be deleted, with --delete, and made "
         "again"
     )
-    assert f"{runs.place_of(run.cycle(1), 'logits.zarr')}" in listed
+    assert f"{records.place_of(run.cycle(1), 'logits.zarr')}" in listed
     assert objects(bucket)
     branches.clean(out, delete=True)
     assert not objects(bucket)
@@ -194,13 +194,13 @@ def test_a_branch_refers_to_the_old_runs_stores(created, tmp_path):
     out = created(bucket)
     experiment.run(out, notebooks=False)
     run = first_run(out)
-    logits, maps = (runs.place_of(run.cycle(1), f"{n}.zarr") for n in ("logits", "scores"))
+    logits, maps = (records.place_of(run.cycle(1), f"{n}.zarr") for n in ("logits", "scores"))
     wide = branches.branch(run.folder, 1, {"radius": 20}, tmp_path / "wide")
     experiment.run(wide, notebooks=False)
     new = first_run(wide)
     assert new.artifact(1, "1_predict", "logits.zarr") == logits
     own = new.artifact(1, "2_score", "scores.zarr")
-    assert own == runs.place_of(new.cycle(1), "scores.zarr")
+    assert own == records.place_of(new.cycle(1), "scores.zarr")
     assert str(own).startswith(str(storage.under(f"{bucket}/wide-")))
     assert (new.scores(1).values != run.scores(1).values).any()
     branches.clean(out, delete=True)
@@ -215,10 +215,10 @@ def test_a_branch_refers_to_the_old_runs_stores(created, tmp_path):
 
 def test_experiments_of_one_name_and_url_have_stores_of_their_own(url, created):
     one, two = (Run(created(url, out) / "divergence/seed_0") for out in ("one", "two"))
-    places_of = [runs.place_of(run.cycle(1), "logits.zarr") for run in (one, two)]
+    places_of = [records.place_of(run.cycle(1), "logits.zarr") for run in (one, two)]
     assert places_of[0] != places_of[1]
     again = Run(created(url, "one", cycles=2) / "divergence/seed_0")
-    assert runs.place_of(again.cycle(1), "logits.zarr") == places_of[0]
+    assert records.place_of(again.cycle(1), "logits.zarr") == places_of[0]
 
 
 def test_a_store_made_from_something_else_is_not_read(bucket, created, toy_experiment):
@@ -226,7 +226,7 @@ def test_a_store_made_from_something_else_is_not_read(bucket, created, toy_exper
     out = created(bucket)
     experiment.run(out, notebooks=False)
     run = first_run(out)
-    place = runs.place_of(run.cycle(1), "scores.zarr")
+    place = records.place_of(run.cycle(1), "scores.zarr")
     store.create(place, [0], {"score_root": (("y", "x"), (2, 2), np.uint8)}, "other key")
     shown = {"score_root": np.ones((1, 2, 2), np.uint8)}
     store.write_shard(place, "other key", slice(0, 1), shown)

@@ -19,8 +19,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def read_yaml(path: Path):
-    """What a YAML file says. Raises ValueError that names the file and the line, also where one
-    mapping has a name twice."""
+    """What a YAML file says. Raises ValueError that names file and line, also for a name twice."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -52,11 +52,8 @@ def refuse(task: Task):
 
 
 class Session:
-    """The labeling of a cycle by one person: answers in memory and on disk, the clock.
-
-    A frame that was never opened starts from the detector's proposals. Every `keep` is on disk
-    when it returns. Raises Held while somebody else labels, and ValueError as `refuse` does.
-    """
+    """The labeling of a cycle by one person: answers in memory and on disk, the clock. Raises Held
+    while somebody else labels, and ValueError as `refuse` does."""
 
     def __init__(self, task: Task):
         refuse(task)
@@ -80,11 +77,8 @@ class Session:
 
     def keep(self, position: int, boxes: list, looked_at: bool):
         """Keep the boxes [{"bbox", "label"}] of a frame and whether it is finished, on disk. Where
-        the time spent before is unknown, as after an import, it stays so.
-
-        Raises ValueError, and keeps nothing, for boxes that an import would refuse, for a frame
-        that is none of the chosen ones, and once step 5 is complete.
-        """
+        the time spent before is unknown, as after an import, it stays so. Raises ValueError, and
+        keeps nothing, for what an import would refuse, and once step 5 is complete."""
         if position not in self.task.positions:
             raise ValueError(f"position {position} is none of the chosen frames")
         if not isinstance(boxes, list):

@@ -4,9 +4,8 @@
 that the frame is finished, and the seconds spent on it. "Looked at, nothing there" is an answer
 without boxes; "not yet looked at" is a frame that is not finished.
 
-An answer holds as long as the frame's name and size do, whatever else changed. A frame that is
-chosen in another cycle when a run is made again finds its answer there; a file keeps those of
-frames that are not chosen now.
+An answer holds as long as the frame's name and size do, in whatever cycle the frame is chosen when
+a run is made again; a file keeps the answers to frames that are not chosen now.
 """
 
 import warnings
@@ -43,17 +42,14 @@ class LabeledBox(Record):
 
 @dataclass
 class Answer:
-    """What is known about one frame: boxes [{"bbox", "label"}]; `looked_at`: True for "finished",
-    False for "not yet", None where a file does not say; `seconds` spent, `size` (height, width)
-    as a file states it, `pixels` a digest of the image that was answered, None where unknown;
-    `source` says in words where it is from."""
+    """What is known about one frame; None is unknown."""
 
-    boxes: list = field(default_factory=list)
-    looked_at: bool | None = None
-    seconds: float | None = None
-    size: tuple[int, int] | None = None
-    pixels: str | None = None
-    source: str = field(default="", compare=False)
+    boxes: list = field(default_factory=list)  # [{"bbox", "label"}]
+    looked_at: bool | None = None  # finished
+    seconds: float | None = None  # spent
+    size: tuple[int, int] | None = None  # (height, width) as a file states it
+    pixels: str | None = None  # a digest of the image that was answered
+    source: str = field(default="", compare=False)  # where it is from, in words
 
 
 class StoredAnswer(Record):
@@ -68,14 +64,13 @@ class StoredAnswer(Record):
 
 
 class Stored(Record):
-    """What is read of the file: answers by the frame's name, and in words where they are from."""
+    """What is read of the file: answers by the frame's name, and where they are from."""
 
     source: str
     frames: dict[str, StoredAnswer]
 
 
 def path_of(run: Run, cycle: int) -> Path:
-    """Where the answers of a cycle lie."""
     return run.cycle(cycle) / "answers.json"
 
 
@@ -103,10 +98,8 @@ def known(task: Task) -> dict:
 
 
 def read(task: Task) -> dict:
-    """The answers so far: position → Answer; empty before the first.
-
-    Raises ValueError if a file is damaged, or a frame was answered at another size than it has.
-    """
+    """The answers so far: position → Answer. Raises ValueError if a file is damaged, or a frame was
+    answered at another size than it has."""
     found, which = known(task), f"{task.run.folder} --cycle {task.cycle}"
     for position, answer in found.items():
         if answer.size not in (None, task.sizes[position]):
@@ -134,9 +127,8 @@ def begun(task: Task) -> dict:
 
 
 def write(task: Task, answers: dict, source: str):
-    """Keep the answers, atomically, and those in the file about frames that are not chosen now;
-    `source` says in words where they are from. Unknown sizes and pixels become those of now. Raises
-    ValueError if the file is damaged."""
+    """Keep the answers, atomically, and those in the file about frames that are not chosen now.
+    Unknown sizes and pixels become those of now. Raises ValueError if the file is damaged."""
     run, path = task.run, path_of(task.run, task.cycle)
     frames = stored(path)
     for p, a in answers.items():
@@ -177,11 +169,8 @@ def wanted(run: Run, cycle: int) -> str:
 
 def labels(run: Run, cycle: int, seconds_each: float) -> dict:
     """The answers as the COCO dict of step 5, under the pool's filter at the run's image size, as
-    the oracle's boxes are. A frame whose time is unknown counts `seconds_each`.
-
-    Warns of frames whose pixels are others than those that people saw. Raises LabelsWanted if a
-    frame is not finished, and what `read` raises.
-    """
+    the oracle's boxes are. A frame whose time is unknown counts `seconds_each`. Raises LabelsWanted
+    if a frame is not finished, and what `read` raises."""
     if missing := wanted(run, cycle):
         raise LabelsWanted(missing)
     task = Task(run, cycle)
@@ -219,8 +208,8 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
 
 def checked(task: Task, found: dict, where, says: str, all_looked_at: bool = False) -> dict:
     """The answers of a file, by position, as they may be kept: every frame finished, boxes cut to
-    the image. `says` is how the file's format says "looked at, nothing there"; `all_looked_at` says
-    it of all frames without boxes. Raises ValueError that lists what is wrong where."""
+    the image. `says` is how its format says "looked at, nothing there"; `all_looked_at` says it of
+    all frames without boxes. Raises ValueError that lists what is wrong where."""
     kept, problems, given = {}, [], begun(task)
     for p, size in task.sizes.items():
         answer = found.get(p)

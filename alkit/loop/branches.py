@@ -20,13 +20,12 @@ REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and m
 
 
 def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
-    """Make a new experiment from cycle `from_cycle` of a run, with some numbers changed.
+    """Make a new experiment, in a folder that comes back, from cycle `from_cycle` of a run, with
+    some numbers changed.
 
     The cycles before it are taken over by reference, with the numbers that they ran with; from it
-    on, whatever the change does not touch is found by its key and taken over too (another radius
-    needs no new prediction of that cycle). Returns the new folder, whose `experiment.yaml` goes on
-    with `alkit run`.
-    """
+    on, whatever the change does not touch is found by its key (another radius needs no new
+    prediction of that cycle)."""
     run, out = open_run(Path(run_folder).resolve()), Path(out).resolve()
     last = run.settings["cycles"]
     last = next((k + 1 for k in range(1, last) if run.ends_with(k)), last)
@@ -42,10 +41,10 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     experiment = checked(changed, f"--set of {out.name}")
     related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]
     runs.create(out, experiment, run.settings["catalog"], related)
-    settings = read_json(out / "experiment.json")
     earlier = [*run.settings.get("earlier", []), {"before_cycle": from_cycle, "set": own["set"]}]
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
-    write_json(out / "experiment.json", settings | {"earlier": earlier})
+    settings = read_json(out / "experiment.json") | {"earlier": earlier}
+    write_json(out / "experiment.json", settings)
     plugins = [portable(out, plugin) for plugin in experiment.plugins]
     own = experiment.model_dump(mode="json") | {"plugins": plugins}
     text = yaml.safe_dump(own, sort_keys=False)
@@ -69,22 +68,16 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
 def _take_over(old: Run, new: Run, cycle: int):
     """Write the records of a cycle into a branch, each referring to the old run's artifacts."""
     for step in steps.of_cycle(old, cycle):
+        where = f"{old.cycle(cycle)}: step {step.name}"
         if records.read(old, cycle, step.name) is None:
-            raise ValueError(
-                f"{old.cycle(cycle)}: step {step.name} is not complete; finish the cycles before "
-                "--from-cycle first, with `alkit run`"
-            )
+            raise ValueError(f"{where} is not complete; `alkit run` completes it, then branch")
         if step is steps.label and (given := answers.read(Task(old, cycle))):
             answers.write(Task(new, cycle), given, f"taken over from {old.folder}")
         plan = step.plan(new, cycle)
         holder = records.find_equal(new, plan, ())
         if holder is None:
-            differences = plan.differences(records.read(old, cycle, step.name))
-            raise ValueError(
-                f"{old.cycle(cycle)}: step {step.name} is stale or its artifacts are gone: "
-                f"{'; '.join(differences)}"
-            )
-        new.cycle(cycle).mkdir(parents=True, exist_ok=True)
+            differences = "; ".join(plan.differences(records.read(old, cycle, step.name)))
+            raise ValueError(f"{where} is stale or its artifacts are gone: {differences}")
         records.write(new, cycle, plan, step.artifacts, 0.0, reused=holder)
 
 
@@ -153,44 +146,29 @@ def _correlation(a: Run, b: Run, cycle: int) -> str:
 
 
 def clean(out: Path, delete: bool = False) -> str:
-    """List the maps and logits of an experiment with their sizes; with `delete`, delete them.
-
-    Kept is what a branch still refers to, and what no complete record could rebuild. Raises
-    RuntimeError where they were to be deleted while a run works in the folder.
-    """
-    with runs.lock(out) if delete else contextlib.nullcontext():
-        return _clean(out, delete)
-
-
-def _clean(out: Path, delete: bool) -> str:
-    needed = _needed_by_branches(out)
+    """List the maps and logits of an experiment with their sizes; with `delete`, delete them. Kept
+    is what a branch still refers to, and what no complete record could rebuild."""
     lines, freed = [], 0
-    for path, record in records.all_records(out):
-        name = REBUILT.get(record["step"])
-        if name is None or record.get("reused"):
-            continue
-        store = runs.place_of(path.parent, name)
-        size = sum(storage.sizes(store).values())
-        if size == 0:
-            continue
-        line = f"{size / 1e6:10.1f} MB  {str(store).removeprefix(f'{out}/')}"
-        if store in needed:
-            lines.append(f"{line}  kept: {needed[store]} needs it")
-            continue
-        freed += size
-        lines.append(line)
-        if delete:
-            storage.remove(store)
+    with runs.lock(out) if delete else contextlib.nullcontext():
+        needed = {place: other for other in _branches_of(out) for place in _stores(other, True)}
+        for store in _stores(out, reused=False):
+            size = sum(storage.sizes(store).values())
+            if size == 0:
+                continue
+            line = f"{size / 1e6:10.1f} MB  {str(store).removeprefix(f'{out}/')}"
+            if store in needed:
+                lines.append(f"{line}  kept: {needed[store]} needs it")
+                continue
+            freed += size
+            lines.append(line)
+            if delete:
+                storage.remove(store)
     word = "deleted" if delete else "can be deleted, with --delete, and made again"
     return "\n".join([*lines, f"{freed / 1e6:10.1f} MB  {word}"])
 
 
-def _needed_by_branches(out: Path) -> dict:
-    """Stores of this experiment that a branch's records refer to, with the branch's folder."""
-    needed = {}
-    for branch_out in _branches_of(out):
-        for path, record in records.all_records(branch_out):
-            name = REBUILT.get(record["step"])
-            if name and record.get("reused"):
-                needed[runs.place_of(runs.holder(path.parent, record), name)] = branch_out
-    return needed
+def _stores(out: Path, reused: bool):
+    """The maps and logits that an experiment's records hold, or refer to."""
+    for path, record in records.all_records(out):
+        if record["step"] in REBUILT and bool(record.get("reused")) == reused:
+            yield records.place_of(records.holder(path.parent, record), REBUILT[record["step"]])

@@ -106,8 +106,7 @@ def labels(run, cycle: int) -> str:
         f"labeled are {labeled}, chosen were {chosen}": labeled != chosen,
         "a box is not finite, or has no area": not _finite(boxes) or (boxes[:, 2:] <= 0).any(),
     }
-    claim = "labels: the chosen frames and no others, every box of positive size"
-    return _claim(claim, doubts)
+    return _claim("labels: the chosen frames and no others, every box of positive size", doubts)
 
 
 def evaluation(run, cycle: int) -> str:

@@ -7,13 +7,12 @@ has as many threads. Keys of records know nothing of workers.
 
 What travels is a step, by reference to its code, a run folder and a cycle. The worker opens the
 run, makes sure that it would do the same as whoever asked, and writes to the run folder itself.
-
-`alkit run --scheduler` names the scheduler in the environment variable ALKIT_SCHEDULER, which
-kernels inherit.
+Kernels inherit the scheduler's address in the environment variable ALKIT_SCHEDULER.
 """
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import socket
@@ -49,12 +48,9 @@ _busy = threading.Lock()
 
 @contextlib.contextmanager
 def scheduler(where: str | None = None):
-    """Give the work inside to Dask workers; the address of their scheduler, "" for none.
-
-    `where` is an address, or `local:N`: N processes of one thread each on this machine, for as long
-    as the context lasts. None: what the environment names. Raises ValueError for another word
-    after `local:`.
-    """
+    """Give the work inside to Dask workers; the address of their scheduler, "" for none. `where` is
+    an address, or `local:N`: N processes of one thread each on this machine, for as long as the
+    context lasts. None: what the environment names."""
     before = os.environ.get(SCHEDULER, "")
     where = where or before
     local = where.startswith("local:")
@@ -67,11 +63,8 @@ def scheduler(where: str | None = None):
 
 
 def fill(step, job, place):
-    """Write all shards of a step's store that are not done, and say that it is whole.
-
-    Raises what the work on a shard raises, and RuntimeError where no scheduler answers, it is lost,
-    workers die again and again on one shard, or their files do not come to be seen here.
-    """
+    """Write all shards of a step's store that are not done, and say that it is whole. Raises what
+    the work on a shard and `outcomes` raise, and RuntimeError where shards stay out of sight."""
     group = store.reopen(place, job.key)
     blocks, total = store.shards(group), group["done"].size
     done = total - sum(block.stop - block.start for block in blocks)
@@ -98,7 +91,7 @@ def fill(step, job, place):
             tick(blocks[i].stop - blocks[i].start)
     elif blocks:
         # a thread writes a shard while the next one is computed
-        for _ in made_ahead(lambda write: write(), step.open_shards(job)(blocks, tick)):
+        for _ in made_ahead(lambda write: write(), shards(step.open_shards(job), blocks, tick)):
             pass
     deadline = time.monotonic() + VISIBLE_SECONDS
     while left := store.shards(group):
@@ -112,14 +105,24 @@ def fill(step, job, place):
     store.finish(place, job.key)
 
 
+def shards(opened: tuple, blocks: list, tick):
+    """Compute one shard after the other; of each, a function that writes it."""
+    of_frames, write = opened
+    coming = of_frames(blocks)
+    for block in blocks:
+        made = []
+        for of_one in itertools.islice(coming, block.stop - block.start):
+            made.append(of_one)
+            tick()
+        yield functools.partial(write, block, made)
+
+
 def outcomes(address: str, what: str, submit):
     """The futures that `submit(client)` gives, as they are done: (which of them, what it gave or
-    the exception that it raised).
-
-    Waits, and says so, while there is no worker. Raises RuntimeError where no scheduler answers or
-    it is lost, or a worker cannot import this alkit. Who stops taking outcomes drops the tasks that
-    are left: workers do not begin them, and those that look stop (`progress`).
-    """
+    the exception that it raised). Waits, and says so, while there is no worker. Raises RuntimeError
+    where no scheduler answers or it is lost, or a worker cannot import this alkit. Who stops taking
+    outcomes drops the tasks that are left: workers do not begin them, and those that look stop
+    (`progress`)."""
     from distributed import as_completed
     from distributed.client import ClosedClientError
 
@@ -217,28 +220,26 @@ def _local_cluster(where: str):
 
 @contextlib.contextmanager
 def alone():
-    """One task at a time in a process, however many threads Dask gave it: the model is there once,
-    and has the processor's threads to itself. Lazy arrays are computed here too; Dask would make
-    tasks of them, for workers that are busy with such as this."""
+    """One task at a time in a process, whatever its threads: the model is there once, and has the
+    processor to itself. Lazy arrays are computed here too, not by workers as busy as this one."""
     with _busy, dask.config.set(scheduler="synchronous"):
         yield
 
 
 def do_shard(step, folder: str, cycle: int, key: str, call: str, block: slice):
-    """The work of a step on a block of frames; what it warns of comes back. The model is loaded
-    once for a `call`."""
+    """The work of a step on a block of frames; what it warns of comes back."""
     with alone(), heard() as said:
-        place, work = _opened(step, folder, cycle, key, call)
+        place, opened = _opened(step, folder, cycle, key, call)
         # a shard is asked for again where its answer got lost
         if not store.reopen(place, key)["done"][block].all():
-            (write,) = work([block], lambda: None)  # whoever gave it out counts
+            (write,) = shards(opened, [block], lambda: None)  # whoever gave it out counts
             write()
     return said
 
 
 @functools.lru_cache(maxsize=1)
 def _opened(step, folder: str, cycle: int, key: str, call: str):
-    """The store that a step's shards are written to, and the work on them."""
+    """The store that a step's shards are written to, and the work on them: once for a `call`."""
     run = find_run(folder)
     check_same(key, step.plan(run, cycle).key, f"step {step.name} of {run.cycle(cycle)}")
     job = step.job(run, cycle, key, progress=lambda *_: None)

@@ -68,11 +68,7 @@ def tasks(out: Path, strategies=None, seeds=None, ended=False) -> list:
 
 def check_data(out: Path):
     """Open every data set that the experiment names, and try the URL of its stores, so that a wrong
-    one stops it at once.
-
-    Raises what opening raises, what `storage.check` raises, and ValueError for a problem of
-    `data_problems`.
-    """
+    one stops it at once. Raises what they raise, and ValueError for `data_problems`."""
     run = Run(out / PRETRAIN / "seed_0")
     if "stores_at" in run.settings:
         storage.check(storage.under(run.settings["stores_at"]))
@@ -87,17 +83,16 @@ def data_roles(run: Run) -> list:
 
 
 def data_problems(run: Run, frames: dict) -> list:
-    """What is wrong with the data sets of an experiment, each by its role: one without boxes, or
-    without one of its filter's classes, but for a pool that people label; a test set without a
-    pedestrian or, for a protocol in native pixels, without one image size."""
+    """What is wrong with the data sets of an experiment, each by its role: what the boxes lack, but
+    of a pool that people label; no one image size, for a protocol in native pixels."""
     experiment, problems = run.experiment, []
     for role, opened in frames.items():
         by_people = role == "pool" and experiment.labels != "oracle"
         if not by_people and (lack := _lack(run, role, opened)):
             problems.append(f"{role} {getattr(experiment, role)}: {lack}")
     protocol = experiment.numbers.protocol
-    by_name = "test" in frames and PROTOCOLS[protocol].by_name
-    if by_name and run.entry("test").image_size is None:
+    native = "test" in frames and PROTOCOLS[protocol].by_name
+    if native and run.entry("test").image_size is None:
         problems.append(
             f"protocol {protocol}: its heights are native pixels, but {experiment.test} has no "
             "image_size in the catalog; choose protocol caltech, or a data set of one size"
@@ -123,12 +118,11 @@ def _lack(run: Run, role: str, frames: FrameSet) -> str:
 
 def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
     """Do every task of an experiment that is not complete: one after the other, or with a scheduler
-    (`alkit.loop.cluster`) the runs side by side, each as one task of a worker.
+    (`alkit.loop.cluster`) the runs side by side, each as one task of a worker. With `notebooks`
+    each step is a notebook executed in a process of its own, else a call, with the same result.
 
-    With `notebooks` each step is a notebook executed by papermill in a process of its own, else a
-    call; the records and artifacts are the same. Raises StaleStep for a step whose record no
-    longer holds (unless `redo`, which makes it and all after it again), StepFailed, naming step
-    and notebook, for one that ends with an error (on workers when the other runs are done), and
+    Raises StaleStep and DamagedStep unless `redo`, which makes such steps again,
+    StepFailed for one that ends with an error (on workers when the other runs are done), and
     `answers.LabelsWanted` when nothing is left to do before people have labeled frames.
     """
     with runs.lock(out):
@@ -197,10 +191,8 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
     kind, why = task.state()
     if kind in ("stale", "damaged"):
         if not redo:
-            if kind == "damaged":
-                raise runs.DamagedStep(str(task), why)
             states = [(each, each.state().kind) for each in tasks(task.run.out)]
-            raise records.stale(str(task), why, states)
+            raise records.unusable(str(task), kind, why, states)
         task.step.discard(task.run, task.cycle)
     if kind == "cleaned":  # the next step of the cycle that has its maps, or needs none, has to be
         own = [t for t in later if (t.run, t.cycle) == (task.run, task.cycle)]
@@ -217,11 +209,8 @@ def is_done(task: Task, later: list, redo: bool) -> bool:
 
 def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
     """Each run is a task of a worker. What the runs of a seed share, W_l and the first cycle's
-    scores, is a task before them. Where there is one run alone, its shards go to all workers.
-
-    The other runs are done before the error of one is raised, and before LabelsWanted is.
-    """
-    parts = {}  # by seed, and by strategy but for what is shared
+    scores, is a task before them. Where there is one run alone, its shards go to all workers."""
+    parts = {}  # by seed and strategy, None for what is shared
     for task in planned:
         early = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
         part = task.run.seed, None if early else task.run.strategy_name
@@ -258,8 +247,7 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
 
 def fingerprint(run: Run) -> str:
     """A digest of alkit's code and of the data, which a worker's have to equal."""
-    data = [data_key(run, role) for role in data_roles(run)]
-    return records.digest([records.code_digests(), data])
+    return records.digest([records.code_digests(), *(data_key(run, r) for r in data_roles(run))])
 
 
 def do_on_worker(names, notebooks, redo, asked: str, alone: bool, _before=None) -> str:

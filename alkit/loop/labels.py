@@ -9,13 +9,10 @@ CATEGORY = {"id": 1, "name": "pedestrian"}
 
 
 def to_coco(frames: FrameSet, positions=None, by_label: bool = False) -> dict:
-    """Frames and their boxes as a COCO dict; image ids are positions + 1.
-
-    Each image also has its `position` in the data set, `sequence` and `frame` (null for stills);
-    each annotation `ignore` (0 or 1), `vis_bbox` and `identity` (−1: unknown). All boxes are of
-    the one class pedestrian, as a filter leaves them; `by_label` keeps the class names of the
-    data set's files, for boxes that no filter has seen, and calls only a person a pedestrian.
-    """
+    """Frames and their boxes as a COCO dict; image ids are positions + 1, null is a still's
+    `sequence` and `frame`, −1 an unknown `identity`. All boxes are of the one class pedestrian, as
+    a filter leaves them; `by_label` keeps the class names of the data set's files, for boxes that
+    no filter has seen, and calls only a person a pedestrian."""
     height, width = frames.image_size
     images, annotations, categories = [], [], {CATEGORY["name"]: CATEGORY["id"]}
     for i in range(len(frames)) if positions is None else map(int, positions):

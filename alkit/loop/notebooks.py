@@ -90,10 +90,7 @@ class Notebooks:
 
     def execute(self, name: str, parameters: dict, folder: Path, last: bool, root: Path):
         """Execute a notebook, of the project at `root`, into a folder, and return it; after the
-        `last` one no kernel is started ahead.
-
-        Raises NotebookFailed, naming the error in it, or what its kernel said at last.
-        """
+        `last` one no kernel is started ahead. Raises NotebookFailed."""
         import papermill  # here: in a notebook that reads results it would warn of missing widgets
         from papermill.exceptions import PapermillExecutionError
 

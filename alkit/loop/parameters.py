@@ -11,12 +11,9 @@ PLAIN = (str, int, float, bool)
 
 
 def check(names: dict):
-    """Compare what papermill injected into a notebook, whose globals are `names`, with the
-    annotated names of its parameters cell.
-
-    Raises ValueError for a name that the notebook does not take (with the nearest one) and for a
-    value of another type than annotated. What a user's startup file defines is no parameter.
-    """
+    """Raise ValueError for a name that papermill injected into a notebook, whose globals are
+    `names`, without its being annotated in the parameters cell, and for a value of another type
+    than annotated. What a user's startup file defines is no parameter."""
     annotated = {k: v for k, v in names.get("__annotations__", {}).items() if v in PLAIN}
     # papermill's cell is what the kernel executed before that of the check, its last input
     before = "".join(names.get("In", [])[-2:-1])

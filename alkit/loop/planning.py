@@ -11,6 +11,7 @@ import sys
 import tempfile
 import timeit
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,8 @@ STORED = {"logits": 0.75, "divergence": 0.1, "entropy": 0.21, "mutual_informatio
 
 def describe(experiment: Experiment, catalog: Catalog, out: Path, notebooks=True) -> tuple:
     """The plan of what is to do as a table and sentences, a warning of budgets that cannot be met,
-    and a line MISSING for all that it lacks; and whether it lacks anything.
-
-    Nothing is written to `out` nor anywhere else that stays. Raises CatalogError, and ValueError
-    where `out` was started with other settings.
-    """
+    and a line MISSING for all that it lacks; and whether it lacks anything. Nothing is written that
+    stays. Raises as `runs.create` does."""
     lines = [
         f"{experiment.name}: profile {experiment.profile}, {experiment.cycles} cycles of "
         f"{experiment.budget} images, strategies {', '.join(experiment.strategies)}, seeds "
@@ -132,20 +130,16 @@ def foreseen(tasks: list, pool: FrameSet) -> tuple[dict, list]:
             if own[-1] < budget:
                 short.append(f"{own[-1]} of {budget} in cycle {len(own)}, {lack(found, numbers)}")
         if short:
-            which = (
-                f"warning: strategies with{'' if rules else 'out'} temporal rules choose at most"
-            )
+            kind = "with" if rules else "without"
+            which = f"warning: strategies {kind} temporal rules choose at most {short[0]}"
             what = "lower exclude_now, exclude_later, budget or cycles"
-            said.append("; ".join([f"{which} {short[0]}", *short[1:][-1:], what]))
+            said.append("; ".join([which, *short[1:][-1:], what]))
     return chosen, said
 
 
 def plan(tasks: list, counts: dict, costs: dict, chosen: dict) -> pd.DataFrame:
     """One row for each step: how often it is done and, over all times, images (iterations where it
-    trains), seconds, and bytes on disk.
-
-    Each cycle finds what is `foreseen`. Each fold of an experiment is planned alone.
-    """
+    trains), seconds, and bytes on disk. Each cycle finds what is `foreseen`."""
     once = {_made_from(task): task for task in tasks}.values()
     rows = [(task.step.name, 1, *_work(task, counts, costs, chosen)) for task in once]
     columns = ["step", "times", "images or iterations", "seconds", "bytes"]
@@ -186,24 +180,16 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
         return iterations, seconds + more, costs["weights"]
 
     scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
-    labeled = counts["labeled"]
+    labeled, size = counts["labeled"], numbers.crop or run.image_size("pool")
+    epochs = training.pretraining_epochs(numbers, labeled)
     return {
-        "0_pretrain": trained(
-            labeled,
-            training.pretraining_epochs(numbers, labeled),
-            run.image_size("labeled"),
-            predicting("held_out"),
-        ),
+        "0_pretrain": trained(labeled, epochs, run.image_size("labeled"), predicting("held_out")),
         "1_predict": (left, left * costs["predict"], left * logits * STORED["logits"]),
         "2_score": (left, left * scoring, left * a_map * stored),
         "3_aggregate": (left, left * costs["aggregate"], 0),
         "4_select": (left, 0, 0),
         "5_label": (sum(own[-1:]), 0, 0),
-        "6_retrain": trained(
-            sum(own) + numbers.replay * labeled,
-            numbers.epochs,
-            numbers.crop or run.image_size("pool"),
-        ),
+        "6_retrain": trained(sum(own) + numbers.replay * labeled, numbers.epochs, size),
         "7_evaluate": (counts.get("test"), predicting("test"), 0),
     }[task.step.name]
 
@@ -233,11 +219,8 @@ def measure(experiment: Experiment, scores, frames=None, notebooks=False) -> dic
     """Unit costs of an experiment's profile here, in seconds at its image size: `predict` of an
     image, its reading where there are `frames`, all its views and the decoding of its boxes;
     `train` of an iteration; `score`, a dict, of a map by the score's name; `aggregate` of a map;
-    `kernel` of a notebook's imports, which are its start. `weights` are a detector's bytes.
-
-    Measured on noise, or the first frames, with as many of them side by side as the steps have and
-    an untrained detector that finds nothing: a trained one takes the same, but for its boxes.
-    """
+    `kernel` of a notebook's start. `weights` are a detector's bytes. An untrained detector that
+    finds nothing takes as long as a trained one, but for its boxes."""
     numbers, seed = experiment.numbers, np.random.SeedSequence(0)
     detector = training.new_detector(numbers, seed).eval()
     torch.nn.init.constant_(detector.logits.bias, -20)  # no boxes
@@ -273,11 +256,9 @@ def measure(experiment: Experiment, scores, frames=None, notebooks=False) -> dic
     def predicted():
         return prediction.detect_all(detector, some, numbers, lambda *_: None)
 
-    def kernel():
-        subprocess.run([sys.executable, "-c", imports], cwd=records.PACKAGE.parent, check=True)
-
     some = noise(n) if frames is None else frames.take(range(min(n, len(frames))))
-    imports = f"import ipykernel.kernelapp, {', '.join(IMPORTED)}"
+    start = [sys.executable, "-c", f"import ipykernel.kernelapp, {', '.join(IMPORTED)}"]
+    kernel = partial(subprocess.run, start, cwd=records.PACKAGE.parent, check=True)
     batch = noise(numbers.batch_size)
     return {
         "predict": seconds(predicted) / len(some),

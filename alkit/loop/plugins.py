@@ -65,11 +65,8 @@ def _said(file, error: Exception) -> str:
 
 
 def load_strategies(files) -> dict:
-    """All strategies by name: alkit's, and those of the plugin files.
-
-    Raises ValueError for one that is no `Strategy`, for a score or an aggregation that nobody
-    defines, and for a name that alkit has.
-    """
+    """All strategies by name: alkit's, and those of the plugin files. Raises ValueError for one
+    that is no `Strategy`, or of a score or an aggregation that nobody defines."""
     own_scores, own = _load(files)
     known = [*SCORES, *own_scores]
     for name, strategy in own.items():

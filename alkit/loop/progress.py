@@ -77,9 +77,8 @@ def heard():
 
 
 def is_wanted() -> bool:
-    """Whether somebody waits for what this thread does: not where it is the task of an `alkit run`
-    that was stopped, killed or cut off. Dask lets the thread of such a task go on, which would
-    write beside whoever is given the run next."""
+    """Whether somebody waits for what this thread does: Dask lets the thread of a task go on when
+    its `alkit run` was killed, and it would write beside whoever is given the run next."""
     if "distributed" not in sys.modules:
         return True
     from distributed import get_worker

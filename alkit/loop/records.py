@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -22,10 +23,11 @@ from pathlib import Path
 import torch
 
 import alkit
-from alkit.loop import runs
-from alkit.loop.jsonfile import write_json
-from alkit.loop.runs import Run
+from alkit.loop import storage, store
+from alkit.loop.jsonfile import read_json, write_json
 
+# What a record has to hold.
+RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
 PACKAGE = Path(alkit.__file__).parent
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
 # Commands and pages show results. A drawn data set's fingerprint holds the VERSION of `street`.
@@ -37,8 +39,20 @@ class StaleStep(RuntimeError):
     """A completed step whose inputs, parameters or code are no longer those of its record."""
 
 
-def stale(what: str, why: str, states=()) -> StaleStep:
-    """The error of a stale step; `states` are those of `made_again`."""
+class DamagedStep(RuntimeError):
+    """A complete step whose artifacts are not what it wrote: (the step, what is wrong)."""
+
+    def __str__(self):
+        return (
+            f"{self.args[0]} is damaged: {self.args[1]}. It is not used; `alkit run --redo` makes "
+            "it again, and what follows from it where it comes out otherwise"
+        )
+
+
+def unusable(what: str, kind: str, why: str, states=()) -> RuntimeError:
+    """The error of a stale or damaged step; `states` are those of `made_again`."""
+    if kind == "damaged":
+        return DamagedStep(what, why)
     return StaleStep(
         f"{what} is stale: {why}. It is neither reused nor overwritten: choose another --out, "
         "`alkit branch`, or `alkit run --redo`, which makes it and all that follows from it again"
@@ -154,32 +168,73 @@ class Plan:
         return found
 
 
-def record_path(run: Run, cycle: int, step: str) -> Path:
+def record_path(run, cycle: int, step: str) -> Path:
     return run.cycle(cycle) / f"{step}.json"
 
 
-def read(run: Run, cycle: int, step: str) -> dict | None:
+def read(run, cycle: int, step: str) -> dict | None:
     """The record of a step, or None if it is not complete. Raises DamagedStep."""
-    return runs.read_record(run.cycle(cycle), step)
+    return _read(record_path(run, cycle, step))
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        record = read_json(path) if path.exists() else None
+        if record is not None and not (isinstance(record, dict) and {*RECORD} <= {*record}):
+            raise ValueError(f"{path} is not the record of a step")
+    except ValueError as error:
+        raise DamagedStep(f"{path.parent}: step {path.stem}", error) from None
+    return record
 
 
 def all_records(out: Path):
     """(path, record) of every completed step of an experiment, but for damaged records."""
     for pattern in ("*/seed_*/[0-9]_*.json", "*/seed_*/cycle_*/[0-9]_*.json"):
         for path in sorted(out.glob(pattern)):
-            with contextlib.suppress(runs.DamagedStep):
-                if record := runs.read_record(path.parent, path.stem):
+            with contextlib.suppress(DamagedStep):
+                if record := _read(path):
                     yield path, record
 
 
-def find_equal(run: Run, plan: Plan, artifacts) -> Path | None:
+def holder(folder: Path, record: dict | None) -> Path:
+    """The folder of a step's artifacts: its own, or the one that its record refers to."""
+    reused = record and record.get("reused")
+    return (folder / reused).resolve() if reused else folder
+
+
+def place_of(folder: Path, name: str) -> storage.Place:
+    """Where an artifact of a cycle's folder lies: in it, or under the URL of the stores."""
+    if name.endswith(".zarr"):
+        out = folder.parents[2]
+        if url := read_json(out / "experiment.json").get("stores_at"):
+            return storage.under(url, (folder / name).relative_to(out))
+    return folder / name
+
+
+def digest_of(file: Path) -> str:
+    """sha256 of a file."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def damage(folder: Path, name: str, record: dict, digest: Callable = digest_of) -> str | None:
+    """What is wrong with an artifact that a record says is in a folder; "" if it is as it was
+    written, None for a store that is not there, or was made from something else."""
+    place = place_of(folder, name)
+    if name.endswith(".zarr"):
+        return store.damage(place) if store.made_from(place) == record["key"] else None
+    if not place.exists():
+        return f"{place} is gone"
+    found, wanted = digest(place), record["artifacts"][name]
+    return "" if found == wanted else f"{place} is not what the step wrote: sha256 {found:.12}…"
+
+
+def find_equal(run, plan: Plan, artifacts) -> Path | None:
     """A folder, in this experiment or one related to it, that holds the same step."""
     for out in [run.out, *(run.out / other for other in run.settings["related"])]:
         for path, record in all_records(out):
             complete = record["key"] == plan.key and not record.get("reused")
-            if complete and not any(
-                runs.damage(path.parent, name, record) != "" for name in artifacts
-            ):
+            if complete and all(damage(path.parent, name, record) == "" for name in artifacts):
                 return path.parent
     return None
 
@@ -187,14 +242,13 @@ def find_equal(run: Run, plan: Plan, artifacts) -> Path | None:
 def write(run, cycle, plan: Plan, artifacts, seconds: float, reused=None, warnings=()):
     """Write a record, which completes its step."""
     folder = run.cycle(cycle)
-    folder.mkdir(parents=True, exist_ok=True)
-    holder = reused or folder
+    lies_in = reused or folder
     record = {
         **asdict(plan),
         "key": plan.key,
         # a Zarr store, large and rebuilt from the rest, knows itself whether it is whole
         "artifacts": {
-            name: "store" if name.endswith(".zarr") else runs.digest_of(holder / name)
+            name: "store" if name.endswith(".zarr") else digest_of(lies_in / name)
             for name in artifacts
         },
         "environment": environment(),

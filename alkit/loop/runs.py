@@ -7,10 +7,8 @@ too, or under the URL `stores_at` of `experiment.json`, at the same relative pat
 """
 
 import contextlib
-import hashlib
 import os
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +22,7 @@ from alkit import catalog, profiles
 from alkit.catalog import Entry
 from alkit.data.project import located, portable, project_root
 from alkit.frames import FrameSet
-from alkit.loop import storage, store
+from alkit.loop import records, storage, store
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.plugins import load_strategies
 from alkit.loop.settings import PRETRAIN, Experiment, checked
@@ -33,28 +31,13 @@ from alkit.strategies import Strategy
 
 ROOT = Path(__file__).resolve().parents[2]  # where alkit is imported from
 
-# What a record has to hold.
-RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
 # Settings that may differ between two starts of one experiment; of the catalog, keys hold the data.
 GROWING = ("strategies", "seeds", "cycles", "plugins", "related", "catalog")
 
 
-class DamagedStep(RuntimeError):
-    """A complete step whose artifacts are not what it wrote: (the step, what is wrong)."""
-
-    def __str__(self):
-        return (
-            f"{self.args[0]} is damaged: {self.args[1]}. It is not used; `alkit run --redo` makes "
-            "it again, and what follows from it where it comes out otherwise"
-        )
-
-
 def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
-    """Make (or grow) the experiment folder; the steps of `related` experiments may be shared.
-
-    Settings may still change as long as no step is complete. Raises ValueError if the folder is
-    another experiment's, or the same with other settings.
-    """
+    """Make or grow an experiment's folder; the steps of `related` experiments may be shared. Raises
+    ValueError if the folder is another experiment's, or has a complete step of other settings."""
     out, catalog_path = Path(out).resolve(), Path(catalog_path)
     file = out / "experiment.json"
     old = settings_of(out) if file.exists() else {}
@@ -110,58 +93,8 @@ def _united(first: list, second: list) -> list:
     return list(dict.fromkeys([*first, *second]))
 
 
-def place_of(folder: Path, name: str) -> storage.Place:
-    """Where an artifact of a cycle's folder lies: in it, or under the URL of the stores."""
-    if name.endswith(".zarr"):
-        out = folder.parents[2]
-        url = read_json(out / "experiment.json").get("stores_at")
-        if url:
-            return storage.under(url, (folder / name).relative_to(out))
-    return folder / name
-
-
-def digest_of(file: Path) -> str:
-    """sha256 of a file."""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def damage(folder: Path, name: str, record: dict, digest: Callable = digest_of) -> str | None:
-    """What is wrong with an artifact that a record says is in a folder; "" if it is as it was
-    written, None for a store that is not there, or was made from something else."""
-    place = place_of(folder, name)
-    if name.endswith(".zarr"):
-        return store.damage(place) if store.made_from(place) == record["key"] else None
-    if not place.exists():
-        return f"{place} is gone"
-    found, wanted = digest(place), record["artifacts"][name]
-    return "" if found == wanted else f"{place} is not what the step wrote: sha256 {found:.12}…"
-
-
-def read_record(folder: Path, step: str) -> dict | None:
-    """The record of a step in a cycle's folder, or None if the step is not complete. Raises
-    DamagedStep."""
-    path = folder / f"{step}.json"
-    try:
-        record = read_json(path) if path.exists() else None
-    except ValueError as error:
-        raise DamagedStep(f"{folder}: step {step}", error) from None
-    if record is not None and not (isinstance(record, dict) and {*RECORD} <= {*record}):
-        raise DamagedStep(f"{folder}: step {step}", f"{path} is not the record of a step")
-    return record
-
-
-def holder(folder: Path, record: dict | None) -> Path:
-    """The folder of a step's artifacts: its own, or the one that its record refers to."""
-    reused = record and record.get("reused")
-    return (folder / reused).resolve() if reused else folder
-
-
 def experiments(out: Path) -> list:
-    """The experiment folders at `out`: itself, or its folds in the file's order.
-
-    Raises ValueError if it is neither.
-    """
+    """The experiment folders at `out`: itself, or its folds in the file's order."""
     out = Path(out).resolve()
     if (out / "experiment.json").is_file():
         return [out]
@@ -192,9 +125,9 @@ def locked(out: Path) -> bool:
     if not (out / ".lock").exists():
         return False
     try:
-        with FileLock(out / ".lock", timeout=0):
+        with lock(out):
             return False
-    except Timeout:
+    except RuntimeError:
         return True
 
 
@@ -253,9 +186,8 @@ class Run:
         return self.catalog[name].under(self.experiment.numbers.box_filter)
 
     def image_size(self, role: str) -> tuple[int, int]:
-        """(height, width) of the images in a role: the profile's. Those of X_l's domain have the
-        profile's height, or its `labeled_rows`, and their own aspect, as CityPersons' 480×960
-        beside Caltech's 480×640; not where they are mixed with the pool's (`replay`)."""
+        """(height, width) of the images in a role: the profile's; in X_l's domain its height, or
+        `labeled_rows`, at their own aspect, unless they are mixed with the pool's (`replay`)."""
         numbers = self.experiment.numbers
         native = self.entry(role).image_size
         if role not in ("labeled", "held_out") or native is None or numbers.replay:
@@ -286,20 +218,19 @@ class Run:
         return self.folder / f"cycle_{cycle:02d}"
 
     def artifact(self, cycle: int, step: str, name: str) -> storage.Place:
-        """Where a step's artifact lies. Raises FileNotFoundError if it is not there, also for a
-        store that is not whole or was made from something else than the step's record says, and
-        DamagedStep if it is not what the step wrote."""
-        record = read_record(self.cycle(cycle), step)
-        folder = holder(self.cycle(cycle), record)
-        place = place_of(folder, name)
-        wrong = damage(folder, name, record) if record else None
+        """Where a step's artifact lies. Raises DamagedStep if it is not what the step wrote, and
+        FileNotFoundError if it is not there, or a store is not whole or not of this record."""
+        record = records.read(self, cycle, step)
+        folder = records.holder(self.cycle(cycle), record)
+        place = records.place_of(folder, name)
+        wrong = records.damage(folder, name, record) if record else None
         if wrong is None:
             raise FileNotFoundError(
                 f"{place}: not there. Step {step} of cycle {cycle} has not run, which `alkit run` "
                 f"does, or `alkit clean` deleted it: notebooks/{step}.ipynb makes it again"
             )
         if wrong:
-            raise DamagedStep(f"{self.cycle(cycle)}: step {step}", wrong)
+            raise records.DamagedStep(f"{self.cycle(cycle)}: step {step}", wrong)
         return place
 
     def logits(self, cycle: int) -> xr.Dataset:
@@ -312,9 +243,8 @@ class Run:
 
     def image_scores(self, cycle: int) -> pd.DataFrame:
         """Step 3: z of every unlabeled frame."""
-        path = self.artifact(cycle, "3_aggregate", "image_scores.csv")
         return pd.read_csv(
-            path,
+            self.artifact(cycle, "3_aggregate", "image_scores.csv"),
             dtype={"name": str, "sequence": str},
             keep_default_na=False,  # a sequence may be called NA
             na_values={"frame": ""},
@@ -323,8 +253,7 @@ class Run:
 
     def region_maxima(self, cycle: int) -> np.ndarray:
         """Step 3: the highest score in each region of every unlabeled frame: float16
-        (frame, row, column), of a plugin's score float32, mapped from the file, so that only what
-        is used is read."""
+        (frame, row, column), of a plugin's score float32, mapped from the file."""
         path = self.artifact(cycle, "3_aggregate", "region_maxima.npy")
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -335,12 +264,11 @@ class Run:
     def ends_with(self, cycle: int) -> bool:
         """Whether the frames chosen in a cycle leave none to choose, so that it is the last. A
         branch with other numbers from the next cycle on was asked for because it can choose."""
-        with contextlib.suppress(
-            OSError, ValueError, DamagedStep
-        ):  # its step says what is gone or damaged
+        try:
             ending = self.selection(cycle).get("ending")
-            return bool(ending) and self.numbers(cycle) == self.numbers(cycle + 1)
-        return False
+        except (OSError, ValueError, records.DamagedStep):  # its step says what is wrong
+            return False
+        return bool(ending) and self.numbers(cycle) == self.numbers(cycle + 1)
 
     def labels(self, cycle: int) -> dict:
         """Step 5: the cycle's labeled frames as a COCO dict."""
@@ -375,10 +303,8 @@ class Run:
 
 
 def open_run(folder) -> Run:
-    """A run from its folder; relative paths start at the project's root.
-
-    Raises ValueError if the folder is no run of an experiment.
-    """
+    """A run from its folder; relative paths start at the project's root. Raises ValueError if the
+    folder is no run of an experiment."""
     path = project_root() / folder
     run = Run(path)
     if not (path.name.startswith("seed_") and path.name[5:].isdigit()):
@@ -390,8 +316,6 @@ def open_run(folder) -> Run:
         )
     known = (PRETRAIN, *run.settings["strategies"])
     if run.strategy_name not in known:
-        raise ValueError(
-            f"{folder}: strategy {unknown(run.strategy_name, known)} in "
-            f"{run.out / 'experiment.json'}"
-        )
+        file = run.out / "experiment.json"
+        raise ValueError(f"{folder}: strategy {unknown(run.strategy_name, known)} in {file}")
     return run

@@ -58,12 +58,8 @@ def read_experiment(path) -> Experiment:
 
 
 def read_folds(path) -> dict:
-    """Read and check an experiment file: the experiment of each fold by the fold's name.
-
-    `folds:` maps names to the settings that a fold changes (its pool and test set, say). A file
-    without folds gives one experiment under the name "". Raises FileNotFoundError, or ValueError
-    naming the file, the setting and what was wanted.
-    """
+    """Read and check an experiment file: the experiment of each fold by the fold's name, of a file
+    without folds one under the name "". `folds:` maps names to the settings that a fold changes."""
     path = Path(path)
     settings = read_yaml(path)
     if not isinstance(settings, dict):
@@ -100,8 +96,7 @@ def checked(settings: dict, where) -> Experiment:
                 f"{', '.join(sorted(filter(None, used)))}; correct the one or the other"
             )
         return experiment
-    except ValidationError as error:
-        said = problems(error, known=Experiment.model_fields)
-        raise ValueError(f"{where}: {said}") from None
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        fields = Experiment.model_fields
+        said = problems(error, known=fields) if isinstance(error, ValidationError) else error
+        raise ValueError(f"{where}: {said}") from None

@@ -1,5 +1,6 @@
 """What `alkit status` prints of an experiment: steps by cycle, durations, results."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def table(out: Path) -> pd.DataFrame:
         lack = ""
         try:
             kind, why = task.state()
-            why = why or _labels_wanted(task)
+            why = _labels_wanted(task) if kind == "waiting" else why
         except (ValueError, OSError) as error:  # the data or the plugin is not on this machine
             kind, why, lack = "waiting", "", str(error)
         record = None if kind == "damaged" else records.read(task.run, task.cycle, task.step.name)
@@ -46,12 +47,10 @@ def table(out: Path) -> pd.DataFrame:
 
 
 def _labels_wanted(task: Task) -> str:
-    """How far people have come, where their labels are all that a step waits for."""
+    """How far people have come, where their labels are all that a waiting step lacks."""
     run, cycle = task.run, task.cycle
-    waits = task.step is steps.label and records.read(run, cycle, task.step.name) is None
-    if not waits or run.experiment.labels == "oracle":
-        return ""
-    if steps.choose.state(run, cycle).kind != "complete":
+    asked = task.step is steps.label and run.experiment.labels != "oracle"
+    if not asked or steps.choose.state(run, cycle).kind != "complete":
         return ""
     finished, total = answers.progress(run, cycle)
     goes_on = ": `alkit run` goes on" if finished == total else ""
@@ -93,7 +92,7 @@ def format_status(out: Path, results: bool = True) -> str:
         lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
     try:
         found = ledger(out) if results else ()
-    except runs.DamagedStep as error:
+    except records.DamagedStep as error:
         return "\n".join([*lines, "", f"no results: {error}"])
     if len(found):
         narrow = found.drop(columns=[name for name in found if name.startswith("AP ")])
@@ -119,10 +118,10 @@ def print_status(out: Path):
         return
     columns = {}
     for folder in folders:
-        results = ledger(folder)
-        if len(results):
-            by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
-            columns[folder.name] = by.mean()
+        with contextlib.suppress(records.DamagedStep):  # said above
+            if len(results := ledger(folder)):
+                by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
+                columns[folder.name] = by.mean()
     table = pd.DataFrame(columns).to_string(float_format=number)
     said = f"miss rate at FPPI 1, mean over seeds\n{table}"
     print(said if columns else "no cycle is evaluated yet")

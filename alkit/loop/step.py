@@ -56,7 +56,7 @@ class Job:
 
     def place(self, name: str) -> storage.Place:
         """Where the step's store lies."""
-        return runs.place_of(self.folder, name)
+        return records.place_of(self.folder, name)
 
 
 class NotComplete(FileNotFoundError):
@@ -79,13 +79,12 @@ class Step:
     artifacts: tuple
     inputs: Callable[..., dict]  # of run, cycle
     parameters: tuple  # numbers of the profile
-    # Job -> work(blocks of frames, tick), which computes one shard after the other and gives for
-    # each a function that writes it: a thread calls that while the next one is computed
+    # Job -> (what makes something of each frame of some blocks, in order; what writes a shard)
     open_shards: Callable | None = None
 
     def plan(self, run: Run, cycle: int) -> records.Plan:
-        """What the step would be made from, now. Raises NotComplete if a step before it is not
-        complete, and what opening the data raises."""
+        """What the step would be made from, now. Raises NotComplete, DamagedStep, and what opening
+        the data raises."""
         inputs = self.inputs(run, cycle)
         numbers = {name: getattr(run.numbers(cycle), name) for name in self.parameters}
         own = {k: v for k, v in inputs.items() if not k.startswith("input_")}
@@ -100,7 +99,7 @@ class Step:
         """Whether the step is complete and still holds, and if not, why."""
         try:
             record = records.read(run, cycle, self.name)
-        except runs.DamagedStep as error:
+        except records.DamagedStep as error:
             return State("damaged", str(error.args[1]))
         if record is None:
             last = progress.latest(run.cycle(cycle), self.name)
@@ -113,12 +112,12 @@ class Step:
             return State(kind, f"{last['done']}/{last['total']}{loss}")
         try:
             plan = self.plan(run, cycle)
-        except (NotComplete, runs.DamagedStep) as error:
+        except (NotComplete, records.DamagedStep) as error:
             return State("stale", f"a step before it is gone: {error}")
         if record["key"] != plan.key:
             return State("stale", "; ".join(plan.differences(record)))
-        folder = runs.holder(run.cycle(cycle), record)
-        wrong = {name: runs.damage(folder, name, record, _digest) for name in self.artifacts}
+        folder = records.holder(run.cycle(cycle), record)
+        wrong = {name: records.damage(folder, name, record, _digest) for name in self.artifacts}
         if found := [*filter(None, wrong.values())]:
             return State("damaged", "; ".join(found))
         if gone := [name for name, what in wrong.items() if what is None]:
@@ -135,21 +134,16 @@ class Step:
         return _step_of, (self.work,)
 
     def __call__(self, run, cycle: int, save: bool = True) -> Run:
-        """Do the step if it is not complete; the run comes back, to read its artifacts from.
-
-        Raises StaleStep if it is complete but no longer up to date, RuntimeError if it is not
-        complete and `save` is false.
-        """
+        """Do the step if it is not complete; the run comes back, to read its artifacts from. Raises
+        StaleStep, DamagedStep, or RuntimeError if it is not complete and `save` is false."""
         run = run if isinstance(run, Run) else open_run(run)
         check_cycle(run, cycle, self.name)
         state = self.state(run, cycle)
         if state.kind == "complete":
             return run
         where = f"{run.cycle(cycle)}: step {self.name}"
-        if state.kind == "stale":
-            raise records.stale(where, state.why)
-        if state.kind == "damaged":
-            raise runs.DamagedStep(where, state.why)
+        if state.kind in ("stale", "damaged"):
+            raise records.unusable(where, *state)
         if not save:
             raise RuntimeError(
                 f"{where} is not complete and save is False; set save = True to do it here, or "
@@ -171,18 +165,17 @@ class Step:
     def discard(self, run: Run, cycle: int):
         """Take a step back, to make it again. Shards and files of it that hold are kept."""
         folder, record = run.cycle(cycle), None
-        with contextlib.suppress(runs.DamagedStep):
+        with contextlib.suppress(records.DamagedStep):
             record = records.read(run, cycle, self.name)
         for name in self.artifacts:
-            if not name.endswith(".zarr") and (not record or runs.damage(folder, name, record)):
+            if not name.endswith(".zarr") and (not record or records.damage(folder, name, record)):
                 (folder / name).unlink(missing_ok=True)
         records.record_path(run, cycle, self.name).unlink()
 
 
 def _digest(file: Path) -> str:
-    """sha256 of a file, remembered as long as its size and time are the same: many are asked for
-    often, to show how far an experiment is."""
-    (found,) = remembered("artifacts", [file], runs.digest_of)
+    """sha256 of a file, remembered: status asks for many, and often."""
+    (found,) = remembered("artifacts", [file], records.digest_of)
     return found
 
 
@@ -210,9 +203,8 @@ def key_of(run: Run, cycle: int, step: str) -> str:
     """The key of a complete step. Raises NotComplete if it is not."""
     record = records.read(run, cycle, step)
     if record is None:
-        raise NotComplete(
-            f"{run.cycle(cycle)}: step {step} is not complete; run it first (`alkit run`)"
-        )
+        where = f"{run.cycle(cycle)}: step {step}"
+        raise NotComplete(f"{where} is not complete; run it first (`alkit run`)")
     return record["key"]
 
 

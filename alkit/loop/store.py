@@ -22,8 +22,8 @@ from alkit.detector import LEVELS
 from alkit.loop.storage import Place, inside, remove, sizes
 
 SHARD_FRAMES = 32
-COMPRESSOR = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
-CODECS = (COMPRESSOR, zarr.codecs.Crc32cCodec())
+BLOSC = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
+CODECS = (BLOSC, zarr.codecs.Crc32cCodec())
 HIGHEST_SCORE = LEVELS * math.log(2)  # nats: no sum of five binary entropies is higher
 # Score maps are stored as round(511 · √(s / highest)): nine bits, which bitshuffle packs. With
 # eight, up to six of a hundred selected frames are not those that float32 maps select. `highest` is
@@ -39,10 +39,7 @@ class DamagedStore(RuntimeError):
     """A store with a file that is gone or cannot be read: (its place, what is wrong)."""
 
     def __str__(self):
-        return (
-            f"{self.args[0]}: damaged: {self.args[1]}. `alkit run --redo` makes again what is "
-            "damaged"
-        )
+        return "{}: damaged: {}. `alkit run --redo` makes it again".format(*self.args)
 
 
 def create(place: Place, positions, arrays: dict, key: str):

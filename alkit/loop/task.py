@@ -13,11 +13,8 @@ IGNORE = "ignore"  # the class of a box that is neither a pedestrian nor backgro
 
 @dataclass(frozen=True)
 class Task:
-    """The chosen frames of one cycle of a run, in the order chosen.
-
-    People label images at the data set's own size, which may be larger than what the detector
-    sees; all boxes here are [left, top, width, height] in those native pixels.
-    """
+    """The chosen frames of one cycle of a run, in the order chosen. People label images at the data
+    set's own size; boxes here are [left, top, width, height] in those native pixels."""
 
     run: Run
     cycle: int
@@ -102,9 +99,7 @@ def task(run: Run, cycle: int) -> Task:
 
 def score_limit(run: Run, cycle: int) -> float | None:
     """The score from which on the detector of a cycle has FPPI 1 on the test set; without a test
-    set what W_l has on the data set `held_out`, and without that 0.5. None: no score has it.
-
-    Raises FileNotFoundError where that is not evaluated yet."""
+    set what W_l has on the data set `held_out`, and without that 0.5. None: no score has it."""
     if run.experiment.test:
         return run.evaluation(cycle)["score_at_1"]
     return run.held_out().get("score_at_1", 0.5)

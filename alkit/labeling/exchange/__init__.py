@@ -36,11 +36,8 @@ def export(task: Task, format_: str, folder: Path) -> Path:
     """Write a folder with the chosen frames as PNG, the answers so far as annotations, the
     detector's boxes where there is none, and `frames.csv` with ranks and scores; it appears under
     its name when it is whole. Where the pool cannot be read, it holds all that people answered
-    about the chosen frames, at the size that they saw, without images; a warning says so.
-
-    Raises ValueError for an unknown format and for a folder that is not empty, and what reading
-    the pool raises if nobody answered anything.
-    """
+    about the chosen frames, at the size that they saw, without images; a warning says so. Raises
+    what reading the pool raises if nobody answered anything."""
     if format_ not in FORMATS:
         raise ValueError(f"format: {unknown(format_, FORMATS)}")
     module = FORMATS[format_]
@@ -52,7 +49,8 @@ def export(task: Task, format_: str, folder: Path) -> Path:
     try:
         frames = _with_images(task, partial / module.IMAGES)
     except (ValueError, OSError) as error:
-        if not (frames := _answered(task)):
+        known = {p: answer for p, answer in answers.known(task).items() if answer.size}
+        if not (frames := _frames(task, known, {p: answer.size for p, answer in known.items()})):
             raise
         warnings.warn(f"{len(frames)} answers are written without images: {error}", stacklevel=2)
     module.write(frames, task.classes, partial)
@@ -66,37 +64,30 @@ def export(task: Task, format_: str, folder: Path) -> Path:
 
 def _with_images(task: Task, folder: Path) -> list:
     """The chosen frames with what labeling goes on from; their images are written to a folder."""
-    frames, begun = [], answers.begun(task)
-    for rank, chosen in enumerate(tqdm(task.chosen, desc="writing frames", unit="frame"), 1):
-        position = chosen["position"]
-        image = task.frames.images(position)
-        file = image_name(task.names[position], position)
-        if not cv2.imwrite(str(folder / file), image[..., ::-1]):
-            raise OSError(f"{folder / file}: the image could not be written")
-        size = {"height": image.shape[0], "width": image.shape[1]}
-        frames.append({"rank": rank, "file": file} | chosen | vars(begun[position]) | size)
+    frames = _frames(task, answers.begun(task), task.sizes)
+    for frame in tqdm(frames, desc="writing frames", unit="frame"):
+        file = folder / frame["file"]
+        if not cv2.imwrite(str(file), task.frames.images(frame["position"])[..., ::-1]):
+            raise OSError(f"{file}: the image could not be written")
     return frames
 
 
-def _answered(task: Task) -> list:
-    """The chosen frames that people answered at a known size, as they answered them."""
-    frames, known = [], answers.known(task)
+def _frames(task: Task, about: dict, sizes: dict) -> list:
+    """What a format's `write` gets, of the chosen frames that answers are `about`."""
+    found = []
     for rank, chosen in enumerate(task.chosen, 1):
-        answer = known.get(position := chosen["position"])
-        if answer and answer.size:
+        if answer := about.get(position := chosen["position"]):
             own = {"rank": rank, "file": image_name(task.names[position], position)}
-            size = dict(zip(("height", "width"), answer.size, strict=True))
-            frames.append(own | chosen | vars(answer) | size)
-    return frames
+            size = dict(zip(("height", "width"), sizes[position], strict=True))
+            found.append(own | chosen | vars(answer) | size)
+    return found
 
 
 def take(task: Task, path: Path, format_: str | None = None, all_looked_at=False, replace=False):
     """Check the finished labels in a file, folder or zip file, and keep them. The number of boxes
     comes back, and what is to be said about names. Nothing changes unless all of it is right.
-    `replace` takes these answers in the place of earlier ones, whose file is set aside.
-
-    Raises ValueError that says what is wrong where, and RuntimeError while somebody draws labels.
-    """
+    `replace` takes these answers in the place of earlier ones, whose file is set aside. Raises
+    ValueError that says what is wrong where, and RuntimeError while somebody draws labels."""
     session.refuse(task)
     with session.hold(task.run, task.cycle, f"importing {path.name}"):
         bundle = Bundle(path)
@@ -146,10 +137,7 @@ def _guessed(bundle: Bundle) -> str:
 
 def _by_position(task: Task, found: list, bundle: Bundle) -> tuple[dict, list]:
     """Answers by position, and what is to be said about names. What is no answer, an error in its
-    place, is passed over where it is of no chosen frame.
-
-    Raises ValueError for images that are none of the chosen ones, may be several, or come twice.
-    """
+    place, is passed over where it is of no chosen frame."""
     names, of, by, strangers, notes = Names(task, bundle), {}, {}, [], []
     wrong = f"{bundle.path}: nothing was imported"
     for (name, *others), answer in found:

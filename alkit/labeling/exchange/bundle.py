@@ -15,11 +15,7 @@ BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError
 
 class Bundle:
     """The content of annotation files by name, in the order of the names; images beside them are
-    passed over, and what a system puts beside files: `__MACOSX`, names that begin with a dot.
-
-    Raises FileNotFoundError, and ValueError for what is no regular file, a damaged zip file, and
-    annotation files of more than `LARGEST` together.
-    """
+    passed over, and what a system puts beside files: `__MACOSX`, names that begin with a dot."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,8 +1,5 @@
-"""CVAT for images 1.1: one XML file. It is read by the standard library, which resolves no external
-entities.
-
-CVAT cannot say of an image without boxes whether it was looked at; an image-level tag `looked_at`
-says so.
+"""CVAT for images 1.1: one XML file, read by the standard library, which resolves no external
+entities. Of an image without boxes an image-level tag `looked_at` says that it was looked at.
 """
 
 from xml.etree import ElementTree

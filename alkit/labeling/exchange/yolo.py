@@ -41,9 +41,8 @@ def write(frames: list, classes: tuple, folder):
 
 def read(bundle: Bundle) -> list:
     """([name of the text file without `.txt`], answer) of each image; a ValueError in the answer's
-    place says what is wrong in a text file, which may be none of labels. Class names are those of
-    `data.yaml` or `classes.txt` (also `obj.names`). Sizes are not in the files; boxes come back as
-    shares, for whoever knows the image."""
+    place says what is wrong in a text file, which may be none of labels. Boxes come back as shares,
+    for whoever knows the image's size."""
     classes, found = _classes(bundle), []
     for name in bundle.ending(".txt"):
         if name.rpartition("/")[2].lower() not in OTHERS:

@@ -54,11 +54,9 @@ def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str
 
 
 def measure(job: Job, detector, role: str) -> tuple[dict, list]:
-    """The evaluation of a detector on the data set in a role, and its detections.
-
-    A protocol that filters by class name is made for one test set; other roles are then measured
-    under "caltech". AP is always that of the boxes under the data set's filter.
-    """
+    """The evaluation of a detector on the data set in a role, and its detections. A protocol that
+    filters by class name is made for one test set; other roles are then measured under "caltech".
+    AP is always that of the boxes under the data set's filter."""
     run, protocol = job.run, job.numbers.protocol
     if role != "test" and PROTOCOLS[protocol].by_name:
         protocol = "caltech"

@@ -11,8 +11,7 @@ def _pretrain(job: Job):
     if len(frames.with_pedestrians()) == 0:
         raise ValueError(
             f"{frames.dataset}: none of the labeled frames holds a pedestrian that passes the "
-            "filter, so there is nothing to learn W_l from. Check the filter and the class names "
-            "of the catalog entry (`alkit data stats NAME` counts both)"
+            "filter; check it and the class names of the entry: `alkit data stats NAME` counts both"
         )
     detector = training.new_detector(job.numbers, job.seed("weights"))
     epochs = training.pretraining_epochs(job.numbers, len(frames))

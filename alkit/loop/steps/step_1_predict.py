@@ -1,7 +1,6 @@
 """Step 1: predictions of every frame to score: the unlabeled ones, or all (released)."""
 
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +49,7 @@ def _part(job: Job, block: slice) -> Path:
 
 
 def _open(job: Job):
-    """The work on shards: logits and detections of their frames, then writes them."""
+    """Logits and detections of frames, and what writes those of a shard."""
     path = job.place("logits.zarr")
     pool = job.run.frames("pool").unlabeled()
     positions = store.reopen(path, job.key)["position"][:]
@@ -59,23 +58,17 @@ def _open(job: Job):
     def use(position, maps):
         return maps, prediction.detect(maps, position + 1, job.numbers)
 
-    def work(blocks, tick):
+    def of_frames(blocks):
         own = np.concatenate([positions[block] for block in blocks]).tolist()
-        frames = prediction.predict_all(detector, pool, own, job.numbers, use)
-        for block in blocks:
-            maps, found = [], []
-            for of_frame, boxes in islice(frames, len(positions[block])):
-                maps.append(of_frame)
-                found.extend(boxes)
-                tick()
-            yield partial(write, block, maps, found)
+        return prediction.predict_all(detector, pool, own, job.numbers, use)
 
-    def write(block, maps, found):
-        write_json(_part(job, block), found)
+    def write(block, made):
+        maps, found = zip(*made, strict=True)
+        write_json(_part(job, block), [*chain.from_iterable(found)])
         stacked = {name: np.stack([of_frame[name] for of_frame in maps]) for name in maps[0]}
         store.write_shard(path, job.key, block, stacked)
 
-    return work
+    return of_frames, write
 
 
 predict = Step(

@@ -1,7 +1,6 @@
 """Step 2: a score for every pixel."""
 
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
 
 import numpy as np
 import torch
@@ -25,26 +24,21 @@ def _score(job: Job):
 
 
 def _open(job: Job):
-    """The work on shards: the score maps of their frames, then writes them."""
+    """The score maps of frames, and what writes those of a shard."""
     name, numbers = job.run.strategy.score, job.numbers
     score = load_score(name, job.run.experiment.plugins, numbers.pixels(numbers.radius))
     passes = name == "mutual_information"
     read, of_frame, threads = (_of_passes if passes else _of_logits)(job, score)
 
-    def work(blocks, tick):
-        coming = in_threads(of_frame, chain.from_iterable(map(read, blocks)), threads)
-        for block in blocks:
-            own = []
-            for of_one in islice(coming, block.stop - block.start):
-                own.append(of_one)
-                tick()
-            yield partial(write, block, *map(np.stack, zip(*own, strict=True)))
+    def of_frames(blocks):
+        return in_threads(of_frame, chain.from_iterable(map(read, blocks)), threads)
 
-    def write(block, maps, highest):
+    def write(block, made):
+        maps, highest = map(np.stack, zip(*made, strict=True))
         arrays = {"score_root": maps, "highest": highest}
         store.write_shard(job.place("scores.zarr"), job.key, block, arrays)
 
-    return work
+    return of_frames, write
 
 
 def stored(name: str, scores: np.ndarray) -> tuple:
@@ -71,11 +65,8 @@ def _of_logits(job: Job, score):
 
 
 def _of_passes(job: Job, score):
-    """The same under MC dropout, whose passes share the features.
-
-    Each frame has its own random numbers, so that it does not matter where a run was interrupted,
-    or which process does a frame.
-    """
+    """The same under MC dropout, whose passes share the features. Each frame has its own random
+    numbers, whichever process does it, and after whatever interruption."""
     positions = job.run.logits(job.cycle)["position"].values
     pool = job.run.frames("pool").unlabeled()
     detector = training.load_weights(job.run.weights(job.cycle - 1), job.numbers)
