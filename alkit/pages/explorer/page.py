@@ -250,9 +250,8 @@ class Explorer:
             pn.Column(view.words, pn.pane.Bokeh(view.figure, **WIDE), align="start", **WIDE)
             for view in (self.view, self.beside)[: 1 if c.beside.value == NOTHING else 2]
         ]
-        download = pn.widgets.FileDownload
         files = [
-            download(
+            pn.widgets.FileDownload(
                 callback=partial(self._file, kind), filename=f"frame.{kind}", label=kind.upper()
             )
             for kind in ("png", "svg")
