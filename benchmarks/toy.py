@@ -16,7 +16,7 @@ from PIL import Image
 from alkit import profiles, training
 from alkit.data.readers import street
 from alkit.frames import FrameSet
-from alkit.loop import labels, runs
+from alkit.loop import labels, records, runs
 from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.settings import Experiment
@@ -128,7 +128,8 @@ def _experiment(folder: Path, entry: dict, profile: str, overrides, budget: int,
     run = Run(out / "divergence" / "seed_0")
     run.cycle(0).mkdir(parents=True)
     training.save_weights(detector, run.cycle(0) / "weights.safetensors")
-    write_json(run.cycle(0) / "0_pretrain.json", {"key": "weights of a benchmark"})
+    plan = records.Plan("0_pretrain", {}, {"weights": "of a benchmark"}, {})
+    records.write(run, 0, plan, ("weights.safetensors",), 0.0)
     return run
 
 
