@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from alkit.data import checkpoints
+from alkit.data.project import project_root
 from alkit.data.samples import Samples
 from alkit.detector import Detector, autocast, device
 from alkit.frames import FrameSet
@@ -187,13 +188,14 @@ def initial_detector(
     epochs: float | None = None,
     seed: int = 0,
 ) -> Detector:
-    """A detector with the weights W_l: those in the file `weights` if there is one, else trained on
-    the frames `labeled`, with a bar, for `epochs` (the profile's, unless given).
+    """A detector with the weights W_l: those in the file `weights`, a path from the project's root,
+    if there is one, else trained on the frames `labeled`, with a bar, for `epochs` (the profile's,
+    unless given).
 
     Raises FileNotFoundError if there is neither, and what `load_weights` and `train` raise.
     """
-    if weights is not None and Path(weights).exists():
-        return load_weights(Path(weights), profile)
+    if weights is not None and (file := project_root() / weights).exists():
+        return load_weights(file, profile)
     if labeled is None:
         raise FileNotFoundError(f"weights: there is no file {weights}, and no labeled frames")
     initial, training = np.random.SeedSequence(seed).spawn(2)

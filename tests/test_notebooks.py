@@ -219,6 +219,7 @@ def test_nbval_passes_and_fails_where_a_checked_line_differs(toy_experiment, w_l
     (checked,) = [cell for cell in notebook.cells if cell.get("outputs")]
     checked.outputs[0]["text"] = "labels: another sentence\n"
     nbformat.write(notebook, tmp_path / path.name)
+    shutil.copy(runs.ROOT / "data_catalog.yaml", tmp_path)
     result = nbval(tmp_path)
     assert result.returncode == 1
     assert "1 failed" in result.stdout, result.stdout[-3000:]
@@ -428,7 +429,7 @@ PARAMETERS = 'run: str = ""  # run folder\ncycle: int = 1  # cycle'
 def of_cell(tmp_path, monkeypatch):
     """Makes all steps' notebooks ones of parameters and another cell, in bare kernels."""
     monkeypatch.setattr(notebooks, "PRELOAD", "[]")
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(notebooks, "notebook", lambda name, root: tmp_path / name)
 
     def make(source):
         own = [nbformat.v4.new_code_cell(text) for text in (PARAMETERS, source)]
@@ -447,7 +448,7 @@ def test_a_notebook_that_broke_off_is_executed_again(of_cell, toy_copy, tmp_path
     of_cell(f"open({str(flag)!r}); print('whole')")
     first, killed = (run.cycle(1) / f"{name}.ipynb" for name in ("4_select", "5_label"))
     with pytest.raises(notebooks.NotebookFailed, match="No such"), notebooks.Notebooks() as kernels:
-        kernels.execute("4_select", {"cycle": 1}, run.cycle(1), last=True)
+        kernels.execute("4_select", {"cycle": 1}, run.cycle(1), True, tmp_path)
     assert str(first) in status.format_status(toy_copy)
     experiment.run(toy_copy)
     assert str(first) in status.format_status(toy_copy)
@@ -478,7 +479,7 @@ def test_a_kernel_that_starts_slowly_is_waited_for(of_cell, tmp_path, monkeypatc
     slow_to_start(tmp_path, monkeypatch, "pass")
     of_cell("print('at last')")
     with notebooks.Notebooks() as kernels:
-        kernels.execute("2_score", {"cycle": 3}, tmp_path / "out", last=True)
+        kernels.execute("2_score", {"cycle": 3}, tmp_path / "out", True, tmp_path)
     target = tmp_path / "out/2_score.ipynb"
     assert cells(target)[-1].outputs[0].text == "at last\n"
     assert f"{target}: its kernel has been starting" in capsys.readouterr().err
@@ -488,7 +489,7 @@ def test_a_kernel_that_ends_says_which_and_its_last_words(of_cell, tmp_path, mon
     slow_to_start(tmp_path, monkeypatch, "sys.exit('no tea left')")
     of_cell("")
     with pytest.raises(notebooks.NotebookFailed) as failed, notebooks.Notebooks() as kernels:
-        kernels.execute("2_score", {"cycle": 3}, tmp_path / "out", last=False)
+        kernels.execute("2_score", {"cycle": 3}, tmp_path / "out", False, tmp_path)
     for words in ("no tea left", sys.executable):
         assert words in str(failed.value)
 
@@ -507,7 +508,7 @@ def test_an_interrupt_leaves_no_traceback(of_cell, tmp_path, caplog):
     threading.Thread(target=interrupt).start()
     try:
         with notebooks.Notebooks() as kernels:
-            kernels.execute("2_score", {"cycle": 1}, tmp_path / "out", last=True)
+            kernels.execute("2_score", {"cycle": 1}, tmp_path / "out", True, tmp_path)
     except KeyboardInterrupt:
         caplog.clear()
     finally:
