@@ -23,12 +23,14 @@ from pathlib import Path
 import torch
 
 import alkit
+from alkit.data.remembered import remembered
 from alkit.loop import storage, store
 from alkit.loop.jsonfile import read_json, write_json
 
 # What a record has to hold.
 RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
 PACKAGE = Path(alkit.__file__).parent
+CODE = "code-1"  # the cache of its digests: another number where `code_of` gives something else
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
 # Commands and pages show results. A drawn data set's fingerprint holds the VERSION of `street`.
 NO_RESULT = {"cli", "__main__", "labeling", "pages", "studies", "street"}
@@ -91,7 +93,12 @@ def code_digests() -> dict:
         name: [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
         for name, path in parts.items()
     }
-    return {name: digest([*map(code_of, own)]) for name, own in files.items() if own}
+    return {name: digest(remembered(CODE, own, code_digest)) for name, own in files.items() if own}
+
+
+def code_digest(file: Path) -> str:
+    """Of what a Python file says to the machine."""
+    return digest(code_of(file))
 
 
 def code_of(file: Path) -> list:

@@ -92,7 +92,7 @@ class Step:
         code = records.code_digests()
         if self.name == "2_score" and run.strategy.score not in SCORES:
             file = plugin_of(run.strategy.score, run.experiment.plugins)
-            code = code | {file.name: records.digest(records.code_of(file))}
+            code = code | {file.name: records.code_digest(file)}
         return records.Plan(self.name, keys, own | numbers, code)
 
     def state(self, run: Run, cycle: int) -> State:
