@@ -1,5 +1,6 @@
 """Weights and interrupted trainings as safetensors files."""
 
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -22,7 +23,12 @@ def keep(path: Path, key: str, detector, optimizer, losses: list):
     tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
     for k, own in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{k}.{name}": value for name, value in own.items()}
-    write(tensors, path, key=key, losses=json.dumps(losses))
+    write(tensors, path, key=key, losses=json.dumps(losses), digest=_digest(tensors))
+
+
+def _digest(tensors: dict) -> str:
+    values = (tensors[name].detach().cpu().contiguous().numpy() for name in sorted(tensors))
+    return hashlib.sha256(b"".join(map(bytes, values))).hexdigest()
 
 
 def restore(path: Path, key: str, detector, optimizer) -> list:
@@ -33,11 +39,11 @@ def restore(path: Path, key: str, detector, optimizer) -> list:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-        if metadata["key"] != key:
+        if metadata["key"] != key or metadata["digest"] != _digest(tensors):
             return []
         losses = json.loads(metadata["losses"])
     except (SafetensorError, KeyError, ValueError):
-        return []  # cut off while it was written: start again
+        return []  # damaged: start again
     weights, state = {}, defaultdict(dict)
     for tensor, value in tensors.items():
         kind, _, name = tensor.partition(".")

@@ -232,7 +232,7 @@ def damage(folder: Path, name: str, record: dict, digest: Callable = digest_of) 
         return store.damage(place) if store.made_from(place) == record["key"] else None
     if not place.exists():
         return f"{place} is gone"
-    found, wanted = digest(place), record["artifacts"][name]
+    found, wanted = digest(place), record["artifacts"].get(name)
     return "" if found == wanted else f"{place} is not what the step wrote: sha256 {found:.12}…"
 
 

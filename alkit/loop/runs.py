@@ -41,7 +41,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     out, catalog_path = Path(out).resolve(), Path(catalog_path)
     file = out / "experiment.json"
     old = settings_of(out) if file.exists() else {}
-    if not old and out.is_dir() and any(out.iterdir()):
+    if not old and out.is_dir() and any(out.iterdir()) and not (out / PRETRAIN).is_dir():
         raise ValueError(f"{out}: the folder is not empty and no experiment of alkit's")
     new = {
         "catalog": str(catalog_path.parent.resolve() / catalog_path.name),
@@ -84,6 +84,13 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
 def settings_of(out: Path) -> dict:
     """What `OUT/experiment.json` holds, the paths of catalog and plugins as they are now."""
     found = read_json(out / "experiment.json")
+    if not isinstance(found, dict) or not {"catalog", "name", "strategies", "seeds", "plugins"} <= {
+        *found
+    }:
+        raise ValueError(
+            f"{out / 'experiment.json'}: damaged, not an experiment's settings. Delete it, and "
+            "`alkit run` with the experiment's file and this --out writes it again"
+        )
     found |= {key: _united(found[key], []) for key in ("strategies", "seeds")}  # of an old file
     plugins = [located(out, plugin) for plugin in found["plugins"]]
     return found | {"catalog": located(out, found["catalog"]), "plugins": plugins}
@@ -230,6 +237,8 @@ class Run:
                 f"does, or `alkit clean` deleted it: notebooks/{step}.ipynb makes it again"
             )
         if wrong:
+            with contextlib.suppress(OSError):
+                os.utime(place)  # what is remembered of it by its time holds no longer
             raise records.DamagedStep(f"{self.cycle(cycle)}: step {step}", wrong)
         return place
 

@@ -85,14 +85,17 @@ def format_status(out: Path, results: bool = True) -> str:
             name, why = run.folder.relative_to(out), run.selection(cycle)["ending"]
             lines.append(f"ended: {name} with cycle {cycle} of {run.settings['cycles']}: {why}")
     leaks = out / "leaks.json"
-    lines += [f"warning: {line}" for line in (read_json(leaks) if leaks.exists() else ())]
+    try:
+        lines += [f"warning: {line}" for line in (read_json(leaks) if leaks.exists() else ())]
+    except ValueError as error:
+        lines.append(f"warning: {error}; `alkit run` writes it again")
     warned = states.explode("warnings").dropna(subset="warnings")
     for text, own in warned.groupby("warnings", sort=False):
         first, more = own.iloc[0], f" and {len(own) - 1} more" if len(own) > 1 else ""
         lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
     try:
         found = ledger(out) if results else ()
-    except records.DamagedStep as error:
+    except (records.DamagedStep, FileNotFoundError) as error:
         return "\n".join([*lines, "", f"no results: {error}"])
     if len(found):
         narrow = found.drop(columns=[name for name in found if name.startswith("AP ")])

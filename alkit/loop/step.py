@@ -212,7 +212,8 @@ def weights_key(run: Run, cycle: int) -> str:
     """Of the weights themselves too: trained again elsewhere they may come out otherwise."""
     step = "0_pretrain" if cycle == 0 else "6_retrain"
     own = key_of(run, cycle, step)
-    return records.digest([own, records.read(run, cycle, step)["artifacts"]["weights.safetensors"]])
+    artifacts = records.read(run, cycle, step)["artifacts"]
+    return records.digest([own, artifacts.get("weights.safetensors")])
 
 
 def labels_keys(run: Run, cycles) -> dict:

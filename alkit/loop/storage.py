@@ -77,6 +77,12 @@ def sizes(place: Place) -> dict:
     return {name.removeprefix(f"{path}/"): file["size"] for name, file in found.items()}
 
 
+def read(place: Place) -> bytes:
+    """The bytes of a file."""
+    files, path = _files(place)
+    return files.cat_file(path)
+
+
 def remove(place: Place):
     """Delete all under a place, if it is there; of a store the group's own file first, so that a
     store that is half deleted counts as none."""

@@ -19,7 +19,7 @@ import xarray as xr
 import zarr
 
 from alkit.detector import LEVELS
-from alkit.loop.storage import Place, inside, remove, sizes
+from alkit.loop.storage import Place, inside, read, remove, sizes
 
 SHARD_FRAMES = 32
 BLOSC = zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
@@ -54,10 +54,12 @@ def create(place: Place, positions, arrays: dict, key: str):
     with contextlib.suppress(KeyError, ValueError):  # an array's own file is gone or damaged
         if group is not None and group.attrs.get("key") == key and [group[name] for name in arrays]:
             _to_write(group, "position")[:] = positions
-            for block, _ in _damaged(place, group):
-                group["done"][block] = False
-            group.attrs["unfinished"] = True
-            return group
+            damaged = [block for block, _ in _damaged(place, group)]
+            if damaged or "unfinished" in group.attrs or not damage(place):
+                for block in damaged:
+                    group["done"][block] = False
+                group.attrs["unfinished"] = True
+                return group
     remove(place)  # also what is left of a store that was being made or deleted
     n = len(positions)
     shard = min(SHARD_FRAMES, max(1, n))
@@ -105,7 +107,7 @@ def reopen(place: Place, key: str):
 def finish(place: Place, key: str):
     """Say of a store, all of whose frames are done, that it is whole."""
     attributes = reopen(place, key).attrs
-    attributes["files"] = _files(sizes(place))
+    attributes["files"] = _files(place)
     attributes.pop("unfinished", None)
 
 
@@ -118,7 +120,7 @@ def condemn(place: Place):
 def damage(place: Place) -> str:
     """What is wrong with the files of a whole store; "" if all are there, as long as they were."""
     group = _opened(place)
-    if group.attrs.get("files") == _files(sizes(place)):
+    if group.attrs.get("files") == _files(place):
         return ""
     try:
         found = (what for _, what in _damaged(place, group))
@@ -127,9 +129,11 @@ def damage(place: Place) -> str:
         return f"{place}: {type(error).__name__}: {error}"
 
 
-def _files(found: dict) -> str:
-    """A digest of the names and sizes of a store's files, but for the one that holds it."""
-    own = found | {"zarr.json": None}
+def _files(place: Place) -> str:
+    """A digest of the sizes of a store's chunks and shards, and of what is said of its arrays."""
+    found = {name: size for name, size in sizes(place).items() if "/." not in name}
+    said = {name: read(inside(place, name)).hex() for name in found if name.endswith("/zarr.json")}
+    own = found | said | {"zarr.json": None}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
