@@ -8,7 +8,6 @@ Files of a store may be lost, cut or changed. Each chunk therefore has a checksu
 a digest of its files' names and sizes.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -51,15 +50,13 @@ def create(place: Place, positions, arrays: dict, key: str):
     step refers to it. A damaged shard is not done.
     """
     group = _opened(place, "r+")
-    with contextlib.suppress(KeyError, ValueError):  # an array's own file is gone or damaged
-        if group is not None and group.attrs.get("key") == key and [group[name] for name in arrays]:
-            _to_write(group, "position")[:] = positions
-            damaged = [block for block, _ in _damaged(place, group)]
-            if damaged or "unfinished" in group.attrs or not damage(place):
-                for block in damaged:
-                    group["done"][block] = False
-                group.attrs["unfinished"] = True
-                return group
+    own = {} if group is None else group.attrs
+    if own.get("key") == key and own.get("arrays") == _arrays(place):
+        _to_write(group, "position")[:] = positions
+        for block, _ in _damaged(place, group):
+            group["done"][block] = False
+        group.attrs["unfinished"] = True
+        return group
     remove(place)  # also what is left of a store that was being made or deleted
     n = len(positions)
     shard = min(SHARD_FRAMES, max(1, n))
@@ -78,7 +75,8 @@ def create(place: Place, positions, arrays: dict, key: str):
     group.create_array("position", dtype=np.int64, **line)
     group.create_array("done", dtype=bool, fill_value=False, **line)
     _to_write(group, "position")[:] = positions
-    group.attrs.update({"unfinished": True, "key": key})  # last: without a key it is made anew
+    # last: without a key it is made anew
+    group.attrs.update({"unfinished": True, "arrays": _arrays(place), "key": key})
     return group
 
 
@@ -120,7 +118,7 @@ def condemn(place: Place):
 def damage(place: Place) -> str:
     """What is wrong with the files of a whole store; "" if all are there, as long as they were."""
     group = _opened(place)
-    if group.attrs.get("files") == _files(place):
+    if (group.attrs.get("files"), group.attrs.get("arrays")) == (_files(place), _arrays(place)):
         return ""
     try:
         found = (what for _, what in _damaged(place, group))
@@ -130,11 +128,15 @@ def damage(place: Place) -> str:
 
 
 def _files(place: Place) -> str:
-    """A digest of the sizes of a store's chunks and shards, and of what is said of its arrays."""
-    found = {name: size for name, size in sizes(place).items() if "/." not in name}
-    said = {name: read(inside(place, name)).hex() for name in found if name.endswith("/zarr.json")}
-    own = found | said | {"zarr.json": None}
+    """A digest of the names and sizes of a store's chunks and shards."""
+    own = {name: size for name, size in sizes(place).items() if "/c/" in name and "/." not in name}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def _arrays(place: Place) -> str:
+    """A digest of what a store says of its arrays."""
+    said = [read(inside(place, name)) for name in sorted(sizes(place)) if "/zarr.json" in name]
+    return hashlib.sha256(b"".join(said)).hexdigest()
 
 
 def _damaged(place: Place, group):
