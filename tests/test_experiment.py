@@ -447,6 +447,33 @@ def test_what_is_damaged_is_named_not_used_and_made_again(toy_copy, toy_yaml, al
     assert {*status.table(toy_copy)["state"]} == {"complete"}
 
 
+def test_damage_that_keeps_size_and_time_is_found_where_it_is_read(toy_copy):
+    run = open_run(toy_copy / "divergence/seed_0")
+    file = run.weights(1)
+    status.table(toy_copy)  # which remembers
+    before, data = file.stat(), bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(records.DamagedStep, match=r"6_retrain is damaged: .*weights"):
+        run.weights(1)
+    assert steps.retrain.state(run, 1).kind == "damaged"
+
+
+def test_what_is_not_a_step_may_be_damaged_too(toy_copy, toy_yaml, alkit_here):
+    (toy_copy / "leaks.json").write_text("")
+    records.record_path(Run(toy_copy / "divergence/seed_0"), 1, "5_label").unlink()
+    said = alkit_here("status", toy_copy)
+    assert said.returncode == 0, said.stderr
+    assert "leaks.json: damaged" in said.stdout
+    (toy_copy / "experiment.json").write_text("[]")
+    assert "experiment.json: damaged" in alkit_here("status", toy_copy).stderr
+    (toy_copy / "experiment.json").unlink()
+    again = alkit_here("run", toy_yaml, "--out", toy_copy, "--no-notebooks")
+    assert again.returncode == 0, again.stderr
+    assert {*status.table(toy_copy)["state"]} == {"complete"}
+
+
 def test_weights_that_come_out_otherwise_make_what_follows_stale(toy_copy):
     """As of another processor."""
     run, other = open_run(toy_copy / "divergence/seed_0"), toy_copy / "other.safetensors"

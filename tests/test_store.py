@@ -131,6 +131,17 @@ def test_a_damaged_shard_is_never_read_and_alone_made_again(tmp_path, file, harm
     assert store.damage(path) == ""
 
 
+@pytest.mark.parametrize("change", [('"crc32c"', '"crc32d"'), ('"frame"', '"frbme"')])
+def test_a_store_whose_arrays_are_said_to_be_others_is_made_anew(tmp_path, change):
+    path = tmp_path / "scores.zarr"
+    fill(path, store.shards(store.create(path, np.arange(FRAMES), LAYOUT, "key")))
+    store.finish(path, "key")
+    said = path / "score_root/zarr.json"
+    said.write_text(said.read_text().replace(*change))
+    assert str(path) in store.damage(path)
+    assert len(store.shards(store.create(path, np.arange(FRAMES), LAYOUT, "key"))) == 3
+
+
 def test_a_store_cut_off_while_it_was_made_is_made_anew(tmp_path):
     path = tmp_path / "scores.zarr"
     zarr.create_group(path).create_array("score_root", shape=(3,), dtype=np.uint8)

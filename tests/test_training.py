@@ -85,10 +85,13 @@ def test_a_checkpoint_of_another_training_is_left_alone(tmp_path, monkeypatch):
     steps = []
     trained(2, checkpoint, "two", progress=lambda done, *_: steps.append(done))
     assert steps[0] == 1
-    checkpoint.write_bytes(b"cut off")
-    steps.clear()
-    trained(2, checkpoint, "two", progress=lambda done, *_: steps.append(done))
-    assert steps[0] == 1
+    flipped = bytearray(checkpoint.read_bytes())
+    flipped[-9] ^= 1
+    for damaged in (b"cut off", flipped):
+        checkpoint.write_bytes(damaged)
+        steps.clear()
+        trained(2, checkpoint, "two", progress=lambda done, *_: steps.append(done))
+        assert steps[0] == 1
 
 
 def test_the_rate_falls_exponentially_from_first_to_last_iteration(monkeypatch):

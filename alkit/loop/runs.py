@@ -56,7 +56,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
     new["related"] = _united(old.get("related", []), new["related"])
     growing = (*GROWING, *(["test"] if old and old["test"] is None else []))
     differing = [k for k in new if k not in growing and old.get(k) != new[k]]
-    if differing and any(out.glob("*/seed_*/**/[0-7]_*.json")):
+    if old and differing and any(out.glob("*/seed_*/**/[0-7]_*.json")):
         lines = [f"  {k}: {old.get(k)!r} there, {new[k]!r} now" for k in differing]
         raise ValueError(
             f"{out}: experiment {old['name']!r} was started with other settings:\n"
