@@ -108,5 +108,7 @@ def two_threads():
 def pytest_collection_modifyitems(items):
     """Files that take long come first, so that none of them is left to one process at the end."""
     long = ["test_experiment", "test_sweep", "test_cluster", "test_stores_elsewhere"]
+    long += ["test_labeling", "test_notebooks", "test_paper_experiments", "test_report"]
+    long += ["test_project", "test_benchmarks"]
     order = {name: k for k, name in enumerate(long)}
     items.sort(key=lambda item: order.get(item.path.stem, len(long)))
