@@ -121,7 +121,7 @@ def print_status(out: Path):
         return
     columns = {}
     for folder in folders:
-        with contextlib.suppress(records.DamagedStep):  # said above
+        with contextlib.suppress(records.DamagedStep, FileNotFoundError):  # said above
             if len(results := ledger(folder)):
                 by = results.groupby(["strategy", "cycle"], sort=False)["miss rate at FPPI 1"]
                 columns[folder.name] = by.mean()

@@ -51,7 +51,7 @@ def create(place: Place, positions, arrays: dict, key: str):
     """
     group = _opened(place, "r+")
     own = {} if group is None else group.attrs
-    if own.get("key") == key and own.get("arrays") == _arrays(place):
+    if own.get("key") == key and own.get("arrays") == _arrays(place, sizes(place)):
         _to_write(group, "position")[:] = positions
         for block, _ in _damaged(place, group):
             group["done"][block] = False
@@ -76,7 +76,7 @@ def create(place: Place, positions, arrays: dict, key: str):
     group.create_array("done", dtype=bool, fill_value=False, **line)
     _to_write(group, "position")[:] = positions
     # last: without a key it is made anew
-    group.attrs.update({"unfinished": True, "arrays": _arrays(place), "key": key})
+    group.attrs.update({"unfinished": True, "arrays": _arrays(place, sizes(place)), "key": key})
     return group
 
 
@@ -105,7 +105,7 @@ def reopen(place: Place, key: str):
 def finish(place: Place, key: str):
     """Say of a store, all of whose frames are done, that it is whole."""
     attributes = reopen(place, key).attrs
-    attributes["files"] = _files(place)
+    attributes["files"] = _files(sizes(place))
     attributes.pop("unfinished", None)
 
 
@@ -118,24 +118,25 @@ def condemn(place: Place):
 def damage(place: Place) -> str:
     """What is wrong with the files of a whole store; "" if all are there, as long as they were."""
     group = _opened(place)
-    if (group.attrs.get("files"), group.attrs.get("arrays")) == (_files(place), _arrays(place)):
+    found, known = sizes(place), (group.attrs.get("files"), group.attrs.get("arrays"))
+    if known == (_files(found), _arrays(place, found)):
         return ""
     try:
-        found = (what for _, what in _damaged(place, group))
-        return next(found, f"{place}: its files are not those that were written")
+        wrong = (what for _, what in _damaged(place, group))
+        return next(wrong, f"{place}: its files are not those that were written")
     except (KeyError, ValueError) as error:
         return f"{place}: {type(error).__name__}: {error}"
 
 
-def _files(place: Place) -> str:
+def _files(found: dict) -> str:
     """A digest of the names and sizes of a store's chunks and shards."""
-    own = {name: size for name, size in sizes(place).items() if "/c/" in name and "/." not in name}
+    own = {name: size for name, size in found.items() if "/c/" in name and "/." not in name}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
-def _arrays(place: Place) -> str:
+def _arrays(place: Place, found: dict) -> str:
     """A digest of what a store says of its arrays."""
-    said = [read(inside(place, name)) for name in sorted(sizes(place)) if "/zarr.json" in name]
+    said = [read(inside(place, name)) for name in sorted(found) if "/zarr.json" in name]
     return hashlib.sha256(b"".join(said)).hexdigest()
 
 
