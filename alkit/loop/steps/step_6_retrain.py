@@ -17,8 +17,7 @@ def _retrain(job: Job):
     if job.numbers.replay:
         frames = labels.concatenate(run.frames("labeled"), frames)
     detector = training.load_weights(run.weights(0), job.numbers)
-    numbers = job.numbers
-    train(job, detector, frames, numbers.epochs, numbers.augmentation, numbers.crop)
+    train(job, detector, frames)
 
 
 retrain = Step(
@@ -33,5 +32,5 @@ retrain = Step(
         "seed": run.seed,
         "cycle": cycle,
     },
-    parameters=(*TRAINING, "epochs", "augmentation", "crop", "replay", "empty_labeled"),
+    parameters=(*TRAINING, "replay", "empty_labeled"),
 )
