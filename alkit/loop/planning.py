@@ -107,12 +107,9 @@ def count_images(run: Run) -> tuple[dict, list, dict]:
             missing.append(f"{role} {name}: {str(error).removeprefix(f'{name}: ')} ({so})")
             continue
         counts[role] = len(frames)
-        # readers with an argument `images`, where names of frames start, open without the images
-        if folder := entry.reader_args(**given).get("images"):
-            files = [entry.existing_root() / folder / file for file in frames.name]
-            if absent := [file for file in files if not file.is_file()]:
-                of = f"{len(absent)} of {len(files)} image files"
-                missing.append(f"{role} {name}: {of}, the first is {absent[0]}")
+        if absent := [file for file in frames.files or () if not file.is_file()]:
+            of = f"{len(absent)} of {len(frames)} image files"
+            missing.append(f"{role} {name}: {of}, the first is {absent[0]}")
     return counts, missing + driver.data_problems(run, opened), opened
 
 
