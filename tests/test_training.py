@@ -160,7 +160,7 @@ def test_counts_and_shares_of_weight_are_those_of_a_draw_at_image_resolution(nam
     scale = numbers.scale
     empty = np.zeros((*numbers.image_size, 3), np.uint8)
     frames_ = FrameSet("one", ["one"], lambda i: empty, numbers.image_size, [boxes.scaled(scale)])
-    _, labels, pixels = training.Samples(frames_, numbers, "none").batch([0], [None])
+    _, labels, pixels = training.Samples(frames_, numbers.model_copy(update={"augmentation": "none"})).batch([0], [None])
     maps = boxes_module.targets(boxes.scaled(scale), numbers)
     assert pixels[0, :, 2].tolist() == [int((m == 1).sum()) for m in maps]
 
