@@ -26,6 +26,7 @@ from alkit.evaluation import evaluate
 from alkit.loop import labels
 from alkit.pages import matching
 from alkit.selection import select, smooth
+from alkit.strategies import uniform
 
 RESULTS, WEIGHTS = Path("results/bed.csv"), Path("runs/bed")
 UNIT = ("world", "first", "source_seed", "setting", "kind", "images", "draw", "seed")
@@ -168,8 +169,9 @@ class World:
             return np.arange(n)
         if kind == "random":
             return rng.permutation(n)[:images]
-        if kind == "uniform":  # a random phase
-            return ((np.arange(images) + rng.random()) * n / images).astype(int)
+        if kind == "uniform":
+            rank = uniform(self.pool.sequence, self.pool.frame, [], rng)
+            return np.argsort(-rank, kind="stable")[:images]
         return self.by_divergence[:images]
 
     @cached_property
