@@ -193,7 +193,7 @@ def test_a_wrong_entry_names_file_entry_and_field(tmp_path, fields, said):
 
 def test_a_missing_field_is_named(tmp_path):
     path = write(tmp_path, {"toy": {k: v for k, v in ENTRY.items() if k != "reader"}})
-    with pytest.raises(CatalogError, match=r"datasets\.toy\.reader: Field required"):
+    with pytest.raises(CatalogError, match=r"datasets\.toy: expected `reader`, or `join`"):
         catalog.load(path)
 
 

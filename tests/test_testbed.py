@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 from firststeps import leave_json
 
 from alkit.boxes import default_boxes
+from alkit.catalog import load
 from alkit.data.readers.street import SITUATIONS
 from alkit.detector import logit_shapes
 from alkit.frames import Boxes, FrameSet
@@ -198,16 +198,14 @@ def test_an_unfinished_fold_or_another_w_l_has_no_row(run, ceilings, folds):
     assert len(testbed.miss_rates(run, str(folds), ceilings)) == 4
 
 
-def test_the_experiment_of_the_headroom_is_the_demos():
-    demo = yaml.safe_load((runs.ROOT / "experiments/demo.yaml").read_text())
-    folds = read_folds(runs.ROOT / testbed.HEADROOM)
-    assert set(folds) == {"one-percent", "whole-pool"}
-    for name in ("labeled", "held_out", "pool", "test", "data", "profile", "seeds"):
-        for fold in folds.values():
-            assert getattr(fold, name) == demo[name], name
-    pool = demo["data"]["street-pool"]["frames"]
-    assert folds["one-percent"].budget == testbed.sample_size(pool)
-    assert folds["whole-pool"].budget == pool
+def test_the_bed_is_of_another_town_for_each_seed_and_all_of_it_can_be_labeled():
+    folds, catalog = read_folds(runs.ROOT / testbed.HEADROOM), load(runs.ROOT / "data_catalog.yaml")
+    for fold in folds.values():
+        assert all(given == {"world": "seed"} for given in fold.data.values())
+        assert {*fold.data} == {fold.labeled, fold.held_out, fold.pool, fold.test}
+    whole, choices = folds["whole-pool"], folds["choices"]
+    assert whole.budget == catalog[whole.pool].expect["images"] == 2000
+    assert choices.cycles * choices.budget <= 0.05 * whole.budget
 
 
 # --- the checked line
