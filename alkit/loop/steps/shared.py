@@ -1,5 +1,8 @@
 """What several steps do: train a detector, measure one, list frames; and what they depend on."""
 
+import warnings
+
+import numpy as np
 import pandas as pd
 import torch
 
@@ -63,34 +66,61 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     frames = run.frames(role)
     size = frames.image_size
     found = prediction.detect_all(detector, frames.unlabeled(), job.numbers.at(size), job.progress)
-    result = evaluate(*as_evaluated(run, role, protocol, found), protocol=protocol)
-    up_to_1 = result.scores[result.fppi <= 1.0]
+    result = evaluated(run, role, protocol, found)
+    if empty := [name for name, part in result.get("parts", {}).items() if not part["boxes"]]:
+        said = f"no pedestrian in {', '.join(empty)}; the means are those of the other sequences"
+        warnings.warn(f"{frames.dataset}: {said}", stacklevel=2)
+    return {"dataset": frames.dataset, "protocol": protocol, **result}, found
+
+
+def evaluated(run: Run, role: str, protocol: str, found: list) -> dict:
+    """Curve, counts and AP of detections on the data set in a role.
+
+    Boxes are those under its filter at the size of the run; for a protocol that filters by class
+    name all boxes, in native pixels, which takes a data set of one image size. Where sequences are
+    evaluated alone (`each`), "parts" are theirs; curve, miss rates and AP are then the means of the
+    parts with a pedestrian, `score_at_1` is that of all frames together.
+    """
+    frames, entry = run.frames(role), run.entry(role)
+    truth, by_name, factor = frames, PROTOCOLS[protocol].by_name, 1.0
+    if by_name:
+        truth = entry.open_unfiltered(**run.data_arguments(entry.name))
+        factor = fit_factor(truth.image_size, frames.image_size)
+
+    def measured(positions):
+        images = {i + 1 for i in positions}
+        own = [d for d in found if d["image_id"] in images]
+        boxes = labels.to_coco(truth, positions, by_name)
+        scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in own]
+        result = evaluate(boxes, scaled, protocol=protocol)
+        up_to_1 = result.scores[result.fppi <= 1.0]
+        return result, {
+            "images": result.n_images,
+            "boxes": result.n_boxes,
+            "fppi": result.fppi.tolist(),
+            "miss_rate": result.miss_rate.tolist(),
+            "miss_rate_at_1": result.miss_rate_at(1.0),
+            "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
+            "lamr": result.lamr,
+            **average_precision(labels.to_coco(frames, positions), own),
+        }
+
+    _, whole = measured(range(len(frames)))
+    if entry.each is None or frames.sequence is None or not whole["boxes"]:
+        return whole
+    places = pd.Series(range(len(frames))).groupby(frames.sequence, sort=False)
+    parts = {name: measured(own.tolist()) for name, own in places}
+    known = [part for part in parts.values() if part[0].n_boxes]
+    fppi = np.unique(np.concatenate([result.fppi for result, _ in known]))
+    curve = np.mean([result.miss_rate_at(fppi) for result, _ in known], axis=0)
+    means = ("miss_rate_at_1", "lamr", "ap", "ap50")
     return {
-        "dataset": frames.dataset,
-        "protocol": protocol,
-        "images": result.n_images,
-        "boxes": result.n_boxes,
-        "fppi": result.fppi.tolist(),
-        "miss_rate": result.miss_rate.tolist(),
-        "miss_rate_at_1": result.miss_rate_at(1.0),
-        "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
-        "lamr": result.lamr,
-        **average_precision(labels.to_coco(frames), found),
-    }, found
-
-
-def as_evaluated(run: Run, role: str, protocol: str, found: list) -> tuple[dict, list]:
-    """Boxes and detections as a protocol takes them: under the data set's filter at the size of
-    the run, or, for a protocol that filters by class name, all boxes, in native pixels, which takes
-    a data set of one image size."""
-    frames = run.frames(role)
-    if not PROTOCOLS[protocol].by_name:
-        return labels.to_coco(frames), found
-    entry = run.entry(role)
-    native = entry.open_unfiltered(**run.data_arguments(entry.name))
-    factor = fit_factor(native.image_size, frames.image_size)
-    scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in found]
-    return labels.to_coco(native, by_label=True), scaled
+        **whole,
+        **{name: float(np.mean([part[name] for _, part in known])) for name in means},
+        "fppi": fppi.tolist(),
+        "miss_rate": curve.tolist(),
+        "parts": {name: part for name, (_, part) in parts.items()},
+    }
 
 
 def frame_table(frames: FrameSet, positions) -> pd.DataFrame:

@@ -1,13 +1,33 @@
-"""Several sets of frames as one."""
+"""Several sets of frames as one, and a range of the frames of each video."""
 
 import warnings
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, PositiveInt
 
 from alkit.frames import FrameSet, LazySequence
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[PositiveInt, PositiveInt] | tuple[Share, Share]
+
+
+def taken(where, number, length, frames: Range | None, step: int) -> np.ndarray:
+    """Positions of every step-th frame in the range `frames` of each video. `number` (n,) counts
+    the frames of a video **from 1**, `length` is how many it has. A range is [first, last], both
+    included, or two shares of the length: [0, 0.65] and [0.65, 1] hold each frame once.
+
+    Raises ValueError that begins with `where` for a range that a video does not have."""
+    first, last = frames or (1, length)
+    if isinstance(first, float):
+        first, last = np.round(first * length) + 1, np.round(last * length)
+    if np.any(first > last) or np.any(last > length):
+        n = np.min(length)
+        raise ValueError(f"{where}: expected frames [first, last] of 1 to {n}, got {frames}")
+    return np.flatnonzero((number >= first) & (number <= last) & ((number - first) % step == 0))
 
 
 def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
@@ -51,4 +71,5 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
         frame=np.concatenate(moments) if video else None,
         files=None if None in files else LazySequence(len(part), lambda i: files[part[i]][own[i]]),
         part=part,
+        sizes=LazySequence(len(part), lambda i: sets[part[i]].shape(own[i])),
     )
