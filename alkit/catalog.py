@@ -103,6 +103,11 @@ class Entry(_Model):
         rule = filters.union([part.filter for part in parts])
         return self.model_copy(update={**said, "filter": rule, "parts": (*parts,)})
 
+    @property
+    def leaves(self) -> tuple["Entry", ...]:
+        """The entries that are no joins: the parts, or this one."""
+        return self.parts or (self,)
+
     def under(self, box_filter: str) -> "Entry":
         """The entry with its filter of this name, if it has one, in the place of `filter`."""
         if self.parts:
@@ -230,7 +235,7 @@ class Catalog(dict):
             parts = [self.__getitem__(part, (*above, name)) for part in entry.join]
         except CatalogError as error:
             raise CatalogError(f"{name}: join: {error}") from None
-        return entry.joining([leaf for part in parts for leaf in part.parts or (part,)])
+        return entry.joining([leaf for part in parts for leaf in part.leaves])
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
