@@ -18,8 +18,7 @@ def _retrain(job: Job):
     if job.numbers.replay:
         frames = joined([run.frames("labeled"), frames], "X_l and X_al")
     detector = training.load_weights(run.weights(0), job.numbers)
-    numbers = job.numbers
-    train(job, detector, frames, numbers.epochs, numbers.augmentation, numbers.crop)
+    train(job, detector, frames)
 
 
 retrain = Step(
@@ -34,5 +33,5 @@ retrain = Step(
         "seed": run.seed,
         "cycle": cycle,
     },
-    parameters=(*TRAINING, "epochs", "augmentation", "crop", "replay", "empty_labeled"),
+    parameters=(*TRAINING, "replay", "empty_labeled"),
 )
