@@ -29,7 +29,7 @@ from alkit.data.project import CATALOG, project_root
 from alkit.data.remembered import content, remembered
 from alkit.data.sequences import joined
 from alkit.data.yamlfile import read_yaml
-from alkit.frames import FrameSet, LazySequence
+from alkit.frames import FrameSet
 from alkit.text import problems
 
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
@@ -103,11 +103,6 @@ class Entry(_Model):
         rule = filters.union([part.filter for part in parts])
         return self.model_copy(update={**said, "filter": rule, "parts": (*parts,)})
 
-    @property
-    def leaves(self) -> tuple["Entry", ...]:
-        """The entries that are no joins: the parts, or this one."""
-        return self.parts or (self,)
-
     def under(self, box_filter: str) -> "Entry":
         """The entry with its filter of this name, if it has one, in the place of `filter`."""
         if self.parts:
@@ -149,13 +144,9 @@ class Entry(_Model):
 
     def filtered(self, frames: FrameSet, scale: float | None = None) -> FrameSet:
         """Frames of `open_unfiltered`, or some of them, under the entry's filter; see `open`."""
-        if frames.boxes is None:
-            return frames
-
-        def boxes(i):
-            return filters.apply(self.filter_of(frames, i), frames.boxes[i], scale)
-
-        return replace(frames, boxes=LazySequence(len(frames), boxes))
+        return frames.with_boxes(
+            lambda boxes, i: filters.apply(self.filter_of(frames, i), boxes, scale)
+        )
 
     def filter_of(self, frames: FrameSet, i: int) -> BoxFilter:
         """The filter of one of the entry's frames: that of its part."""
@@ -225,17 +216,17 @@ class Catalog(dict):
         for name, entry in entries.items():
             self[name] = entry.model_copy(update={"name": name, "project": project})
 
-    def __getitem__(self, name: str, above: tuple = ()) -> Entry:
+    def __getitem__(self, name: str) -> Entry:
         entry = super().__getitem__(name)
         if not entry.join:
             return entry
         try:
-            if name in above:
-                raise CatalogError(f"{name} would be a part of itself")
-            parts = [self.__getitem__(part, (*above, name)) for part in entry.join]
+            parts = [super(Catalog, self).__getitem__(part) for part in entry.join]
+            if inner := [part.name for part in parts if part.join]:
+                raise CatalogError(f"{inner[0]} is a join itself; name the data sets that it joins")
         except CatalogError as error:
             raise CatalogError(f"{name}: join: {error}") from None
-        return entry.joining([leaf for part in parts for leaf in part.leaves])
+        return entry.joining(parts)
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):

@@ -93,7 +93,7 @@ def data_fetch(name: str, catalog: CatalogFile = project.CATALOG):
     from alkit.data.download import fetch
 
     entry = alkit.catalog.load(catalog)[name]
-    for part in entry.leaves:
+    for part in entry.parts or (entry,):
         if part.root is not None:
             print(*fetch(part.files, part.folder(), part.homepage), sep="\n")
 

@@ -127,11 +127,6 @@ class FrameSet:
             )
         return image
 
-    def shape(self, i: int) -> tuple[int, int]:
-        """(height, width) of image i, which is read where nothing else tells."""
-        known = self.image_size or (self.sizes and self.sizes[i])
-        return known or self.images(i).shape[:2]
-
     def take(self, positions) -> "FrameSet":
         """The frames at the given positions, in that order."""
         positions = np.asarray(positions, np.int64)
@@ -160,11 +155,11 @@ class FrameSet:
         """The same frames without their boxes: what everything but the oracle may see."""
         return replace(self, boxes=None)
 
-    def with_boxes(self, change: Callable[[Boxes], Boxes]) -> "FrameSet":
-        """The same frames, each frame's boxes passed through `change`."""
+    def with_boxes(self, change: Callable[[Boxes, int], Boxes]) -> "FrameSet":
+        """The same frames, the boxes of each passed through `change` with its position."""
         if self.boxes is None:
             return self
-        return replace(self, boxes=LazySequence(len(self), lambda i: change(self.boxes[i])))
+        return replace(self, boxes=LazySequence(len(self), lambda i: change(self.boxes[i], i)))
 
     def resized(self, image_size: tuple[int, int], resizing: str = "area") -> "FrameSet":
         """All images at (height, width): scaled to fit, aspect kept, gray at the right and bottom
@@ -180,7 +175,8 @@ class FrameSet:
             found = self.boxes[i]
             if len(found) == 0:
                 return found  # without reading an image for its size
-            return found.scaled(fit_factor(self.shape(i), size))
+            shape = self.image_size or (self.sizes and self.sizes[i]) or self.images(i).shape[:2]
+            return found.scaled(fit_factor(shape, size))
 
         boxes = None if self.boxes is None else LazySequence(len(self), boxes_of)
         return replace(self, read=read, image_size=size, boxes=boxes)

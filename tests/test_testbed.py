@@ -218,9 +218,9 @@ def test_the_check_sees_what_is_wrong(run, frames):
         return testbed.check(run, frames | {"pool": pool})
 
     pool = frames["pool"]
-    moved = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh + 100))
+    moved = pool.with_boxes(lambda boxes, _: replace(boxes, ltwh=boxes.ltwh + 100))
     assert "not inside the image" in check(moved)
-    flat = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
+    flat = pool.with_boxes(lambda boxes, _: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
     assert "is empty or" in check(flat)
     brighter = replace(pool, read=lambda i: pool.images(i) | np.uint8(1))
     assert "differs when it is drawn again" in check(brighter)

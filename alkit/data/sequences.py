@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, PositiveInt
 
+from alkit.data.records import unique
 from alkit.frames import FrameSet, LazySequence
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,8 +40,7 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
     one set has none, with a warning. Raises ValueError for two sets of one name.
     """
     prefix = [Path(one.dataset).name for one in sets]
-    if twice := sorted({name for name in prefix if prefix.count(name) > 1}):
-        raise ValueError(f"{dataset}: expected data sets of different names, got twice {twice}")
+    unique(dataset, "data set", prefix)
     part = np.repeat(range(len(sets)), [*map(len, sets)])
     own = [i for one in sets for i in range(len(one))]
     video = any(one.sequence is not None for one in sets)
@@ -50,10 +50,9 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
         for k, p in enumerate(prefix):
             names[k], clips[k] = ([f"{p}/{name}" for name in all_[k]] for all_ in (names, clips))
     moments = [np.zeros(len(one)) if one.frame is None else one.frame for one in sets]
-    bare = [one.dataset for one in sets if one.boxes is None]
+    bare = [name for name, one in zip(prefix, sets, strict=True) if one.boxes is None]
     if 0 < len(bare) < len(sets):
-        said = f"{', '.join(bare)} has no boxes, so those of the others are not used"
-        warnings.warn(f"{dataset}: {said}", stacklevel=2)
+        warnings.warn(f"{dataset}: {bare} have no boxes, so none are used", stacklevel=2)
 
     def boxes(i):
         found = sets[part[i]].boxes[own[i]]
@@ -71,5 +70,5 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
         frame=np.concatenate(moments) if video else None,
         files=None if None in files else LazySequence(len(part), lambda i: files[part[i]][own[i]]),
         part=part,
-        sizes=LazySequence(len(part), lambda i: sets[part[i]].shape(own[i])),
+        sizes=LazySequence(len(part), lambda i: sets[part[i]].image_size),
     )

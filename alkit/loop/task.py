@@ -57,8 +57,10 @@ class Task:
 
     @cached_property
     def sizes(self) -> dict:
-        """(height, width) of each chosen frame in native pixels."""
-        return {p: tuple(self.frames.shape(p)) for p in self.positions}
+        """(height, width) of each chosen frame in native pixels; where the images of a data set
+        differ in size, only the image itself tells."""
+        one = self.frames.image_size
+        return {p: tuple(one or self.frames.images(p).shape[:2]) for p in self.positions}
 
     @cached_property
     def pixels(self) -> Callable:

@@ -7,7 +7,6 @@ from html import escape, unescape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
 from IPython.display import HTML
 
 from alkit.data import project
@@ -89,19 +88,6 @@ def curves(out: Path):
     if len(names) > 1:
         axes.legend(fontsize=8, frameon=False)
         yield figure
-
-
-def by_part(out: Path) -> pd.DataFrame:
-    """The miss rate at FPPI 1 of each sequence that is evaluated alone, with their pedestrians, for
-    each evaluated cycle; empty where none is."""
-    rows = {}
-    for own in experiment.ledger(out).itertuples():
-        result = runs.Run(out / own.strategy / f"seed_{own.seed}").evaluation(own.cycle)
-        parts = result.get("parts", {}).items()
-        rates = {f"{name} ({p['boxes']})": p["miss_rate_at_1"] for name, p in parts}
-        if rates:
-            rows[own.strategy, own.seed, own.cycle] = rates | {"mean": result["miss_rate_at_1"]}
-    return pd.DataFrame(rows).T.rename_axis(["strategy", "seed", "cycle"])
 
 
 def gallery(out: Path):

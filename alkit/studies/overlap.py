@@ -62,7 +62,6 @@ class Shared(NamedTuple):
     seconds: float | None
     certain: bool
     pictures: tuple = ()
-    people: int = 0  # identities of the second
 
     @property
     def anything(self) -> bool:
@@ -101,8 +100,7 @@ def shared(first: Member, second: Member) -> Shared:
         identities = tuple(sorted(first.identities & second.identities))
     found = tuple(sorted(frames)), tuple(sorted(sequences)), identities, nearest, seconds, certain
     pictures = _pictures(first.frames, second.frames, frames)
-    people = len(second.identities or ())
-    return Shared(first.entry.name, second.entry.name, *found, pictures, people)
+    return Shared(first.entry.name, second.entry.name, *found, pictures)
 
 
 def _pictures(first: FrameSet, second: FrameSet, known: set) -> tuple:
@@ -119,9 +117,8 @@ def _pictures(first: FrameSet, second: FrameSet, known: set) -> tuple:
 
 def pairs(surveys: list[Survey]) -> list[Shared]:
     """What every two of some data sets share, in their order; of a join, each of its parts."""
-    surveys = [
-        s if part is s.entry else survey(part, **s.args) for s in surveys for part in s.entry.leaves
-    ]
+    every = [(s, part) for s in surveys for part in s.entry.parts or (s.entry,)]
+    surveys = [s if part is s.entry else survey(part, **s.args) for s, part in every]
     members = [Member(s.entry, *origin(s.entry, **s.args), s.frames, s.identities) for s in surveys]
     return list(starmap(shared, combinations(members, 2)))
 
@@ -145,8 +142,7 @@ def sentence(found: Shared) -> str:
     for what in ("sequences", "identities", "frames", "pictures"):
         own = getattr(found, what) or ()
         more = f" and {len(own) - NAMED} more" if len(own) > NAMED else ""
-        many = f" ({len(own)} of {found.people})" if what == "identities" else ""
-        parts += [f"{what}{many}: {', '.join(map(str, own[:NAMED]))}{more}"] if own else []
+        parts += [f"{what}: {', '.join(map(str, own[:NAMED]))}{more}"] if own else []
     if found.nearest is not None:
         seconds = "" if found.seconds is None else f" = {found.seconds:.3g} s"
         parts.append(f"the nearest are {found.nearest:g} raw frames{seconds} apart")
@@ -171,7 +167,7 @@ def leaks(experiment, catalog) -> list[str]:
         for name in (other, experiment.test):
             given, entry = experiment.data.get(name, {}).items(), catalog[name]
             args = {k: experiment.seeds[0] if v == "seed" else v for k, v in given}
-            sides.append([(e, args, *origin(e, **args)) for e in entry.leaves])
+            sides.append([(e, args, *origin(e, **args)) for e in entry.parts or (entry,)])
         for pair in product(*sides):
             (first, _, place, _), (second, _, other_place, _) = pair
             if place != other_place and None in (first.root, second.root):

@@ -102,7 +102,7 @@ def draw_redundancy(frames: FrameSet):
 def situations(run: runs.Run, role: str = "pool") -> np.ndarray:
     """The situation of every pool or test frame; see `alkit.data.readers.street.describe`."""
     entry = run.entry(role)
-    given = [part.reader_args(**run.data_arguments(entry.name)) for part in entry.leaves]
+    given = [part.reader_args(**run.data_arguments(entry.name)) for part in entry.parts or (entry,)]
     return np.concatenate([street.describe(**args) for args in given])
 
 
