@@ -177,14 +177,16 @@ def folds(toy_experiment, tmp_path):
     return tmp_path
 
 
-def test_miss_rates_of_the_ceiling_of_w_l_and_of_random_labels(run, ceilings, folds):
+def test_miss_rates_of_the_ceiling_of_w_l_and_of_each_strategy(run, ceilings, folds):
     table = testbed.miss_rates(run, "runs/none", ceilings)
     assert table["what"].tolist() == ["decoder ceiling"] * 2 + ["W_l"] * 2
     assert table["data"].tolist() == ["street-source", "street-test"] * 2
     table = testbed.miss_rates(run, str(folds), ceilings)
     assert dict(zip(table["what"][4:], table["miss rate"][4:], strict=True)) == {
-        "1 random frames labeled": 0.75,
-        "40 random frames labeled": 0.5,
+        "1 frames labeled, divergence": 0.75,
+        "1 frames labeled, guided-random": 0.75,
+        "40 frames labeled, divergence": 0.5,
+        "40 frames labeled, guided-random": 0.5,
     }
 
 
@@ -192,7 +194,7 @@ def test_an_unfinished_fold_or_another_w_l_has_no_row(run, ceilings, folds):
     file = folds / "few/pretrain/seed_0/evaluation.json"
     own = read_json(file)
     leave_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
-    assert len(testbed.miss_rates(run, str(folds), ceilings)) == 5
+    assert len(testbed.miss_rates(run, str(folds), ceilings)) == 6
     for record in (folds / "whole").glob("*/seed_0/cycle_*/7_evaluate.json"):
         record.unlink()
     assert len(testbed.miss_rates(run, str(folds), ceilings)) == 4
