@@ -10,7 +10,7 @@ from firststeps import leave_json
 
 from alkit.boxes import default_boxes
 from alkit.catalog import load
-from alkit.data.readers.street import SITUATIONS
+from alkit.data.readers.street import SITUATIONS, describe
 from alkit.detector import logit_shapes
 from alkit.frames import Boxes, FrameSet
 from alkit.loop import runs
@@ -151,6 +151,39 @@ def test_the_situations_are_those_of_the_pools_frames(run, frames):
     people = [(~boxes.ignore).sum() for boxes in frames["pool"].boxes]
     assert len(tags) == 40
     assert np.corrcoef(tags["pedestrians"], people)[0, 1] > 0.7
+
+
+def test_what_a_choice_covers(run, frames, monkeypatch):
+    monkeypatch.setattr(testbed, "CHOSEN", 4)
+    table, pool, tags = testbed.coverage(run, frames), frames["pool"], testbed.situations(run)
+    people, kinds = set(), set()
+    for i in range(40):
+        people |= {int(k) for k in pool.boxes[i].identity[~pool.boxes[i].ignore]}
+        light = "rain" if tags["rain"][i] else "night" if tags["night"][i] else "day"
+        kinds |= {(light, name) for name, is_in in testbed.RARE.items() if is_in(tags)[i]}
+        kinds.add((light, "none"))
+    counts = {"clips": len({*pool.sequence}), "people": len(people), "situations": len(kinds)}
+    assert table.loc["pool", "all"].to_dict() == counts
+    even = {int(k) for i in (0, 13, 26, 39) for k in pool.boxes[i].identity[~pool.boxes[i].ignore]}
+    assert table.loc[("pool", "people"), "evenly spaced"] == len(even)
+    assert (table["evenly spaced"] <= table["at best"]).all()
+    assert (table["random"] <= table["at best"]).all()
+    assert (table["at best"] <= table["all"]).all()
+
+
+def test_the_card_of_a_bed_of_two_worlds(toy_copy):
+    """The pool's situations are those of each world's own pool, in the order of its frames."""
+    settings = json.loads((toy_copy / "experiment.json").read_text())
+    del settings["data"]["street-pool"]
+    settings["data"]["street-bed-pool"] = {"frames": 30, "world": 5}
+    write_json(toy_copy / "experiment.json", settings | {"pool": "street-bed-pool"})
+    bed = runs.open_run(toy_copy / "pretrain/seed_0")
+    tags, own = testbed.situations(bed), testbed.frames_of(bed)
+    worlds = [describe(domain="pool", frames=30, world=world) for world in (5, 1005)]
+    assert (tags == np.concatenate(worlds)).all()
+    assert len(own["pool"]) == len(tags) == 60
+    assert testbed.check(bed, own).startswith("street: boxes inside images")
+    assert testbed.coverage(bed, own).loc[("pool", "clips"), "all"] == 2
 
 
 def test_other_data_than_street_is_refused(toy_copy):

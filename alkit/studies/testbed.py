@@ -108,8 +108,9 @@ def situations(run: runs.Run, role: str = "pool") -> np.ndarray:
 
 def coverage(run: runs.Run, frames: dict) -> pd.DataFrame:
     """How many clips, people and situations pool and test hold, and how many of them `CHOSEN`
-    frames hold, evenly spaced ones and random ones (the mean of `DRAWS`). People are those with a
-    box that is a pedestrian; a situation is day, night or rain with one of `RARE` or none."""
+    frames hold: evenly spaced ones, random ones (the mean of `DRAWS`), and those that always add
+    the most. People are those with a box that is a pedestrian; a situation is day, night or rain
+    with one of `RARE` or none."""
     rows, rng = {}, np.random.default_rng(0)
     for role in ("pool", "test"):
         own, tags = frames[role], situations(run, role)
@@ -127,7 +128,11 @@ def coverage(run: runs.Run, frames: dict) -> pd.DataFrame:
         ways = {"all": [range(len(own))], "evenly spaced": [evenly(len(own), n)], "random": draws}
         for what, each in held.items():
             counts = {k: [len(set().union(*(each[i] for i in d))) for d in ways[k]] for k in ways}
-            rows[role, what] = {way: np.mean(found) for way, found in counts.items()} | {"of": n}
+            rows[role, what] = {way: np.mean(found) for way, found in counts.items()}
+            seen = set()
+            for _ in range(n):
+                seen |= max(each, key=lambda own: len(own - seen))
+            rows[role, what] |= {"at best": len(seen), "frames": n}
     return pd.DataFrame(rows).T.round(1)
 
 
