@@ -26,6 +26,7 @@ VIDEOS = {  # size (height, width), frames, width and height of the person
     "tall": ((120, 160), 11, (20, 50)),
 }
 EMPTY = "nobody"
+FURTHER = (96, 128), 10, (12, 30)  # joined to the pool, with a filter that all its people fail
 
 
 def write_video(root, name, size, n, person):
@@ -52,6 +53,7 @@ def settings(tmp_path_factory):
     root = tmp_path_factory.mktemp("several")
     for name, video in VIDEOS.items():
         write_video(root / "videos", name, *video)
+    write_video(root, "further", *FURTHER)
     (root / "videos/__MACOSX/low").mkdir(parents=True)
     shutil.copy(root / "videos/low/seqinfo.ini", root / "videos/__MACOSX/low/seqinfo.ini")
     (root / "videos/notes").mkdir()
@@ -66,13 +68,16 @@ def settings(tmp_path_factory):
     entries["datasets"] |= {
         "first": {**shared, "args": {"frames": [0, 0.75]}},
         "last": {**shared, "args": {"frames": [0.75, 1]}},
+        "further": {**shared, "root": str(root / "further"), "each": None},
+        "both": {"join": ["first", "further"]},
     }
+    entries["datasets"]["further"]["filter"] = {"rule": "paper", "min_height": 1000}
     (root / "catalog.yaml").write_text(yaml.safe_dump(entries))
     return root / "catalog.yaml", {
-        "name": "several", "labeled": "street-source", "pool": "first", "test": "last",
+        "name": "several", "labeled": "street-source", "pool": "both", "test": "last",
         "data": {"street-source": {"frames": 8}}, "profile": "demo",
         "set": {"image_size": [96, 128], "pretrain_epochs": 1, "epochs": 1, "exclude_now": 1},
-        "strategies": ["divergence"], "cycles": 1, "budget": 6,
+        "strategies": ["divergence"], "cycles": 1, "budget": 12,
     }  # fmt: skip
 
 
@@ -91,7 +96,7 @@ def run(out):
 
 
 def test_each_video_gives_its_share(run):
-    pool, test = run.frames("pool"), run.frames("test")
+    pool, test = run.catalog["first"].open(), run.frames("test")
     counts = {name: round(0.75 * n) for name, (_, n, _) in VIDEOS.items()}
     order = ["cam 2", "cam 10", "low", "nobody", "tall"]
     assert list(dict.fromkeys(pool.sequence.tolist())) == order
@@ -218,12 +223,14 @@ def test_people_label_what_the_oracle_would(settings, run, tmp_path):
     exchange.export(asked, "coco", exported)
     file = exported / "annotations/instances_default.json"
     data = json.loads(file.read_text())
-    truth = run.catalog["first"].open_unfiltered()
+    truth, ignored = run.catalog["both"].open_unfiltered(), []
     data["annotations"] = []
     for image in data["images"]:
         position = int(image["file_name"][:6])
         size = truth.images(position).shape[:2]
-        assert (image["height"], image["width"]) == size == VIDEOS[truth.sequence[position]][0]
+        video = truth.sequence[position]
+        assert (image["height"], image["width"]) == size == VIDEOS.get(video, FURTHER)[0]
+        ignored += [int(video == "further")] * len(truth.boxes[position])
         image["looked_at"] = True
         for box in truth.boxes[position].ltwh.tolist():
             number = len(data["annotations"]) + 1
@@ -234,7 +241,9 @@ def test_people_label_what_the_oracle_would(settings, run, tmp_path):
     exchange.take(asked, exported)
     labels, expected = steps.label(asked.run, 1).labels(1), run.labels(1)
     assert labels["images"] == expected["images"]
-    assert len(labels["annotations"]) == len(expected["annotations"]) > 0
+    assert {*ignored} == {0, 1}  # both parts of the pool were chosen from
+    assert sorted(a["ignore"] for a in labels["annotations"]) == sorted(ignored)
+    assert len(labels["annotations"]) == len(expected["annotations"])
     for one, other in zip(labels["annotations"], expected["annotations"], strict=True):
         assert (one["image_id"], one["ignore"]) == (other["image_id"], other["ignore"])
         np.testing.assert_allclose(one["bbox"], other["bbox"], atol=0.02)

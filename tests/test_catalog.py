@@ -15,7 +15,7 @@ import yaml
 from alkit import catalog
 from alkit.catalog import CatalogError
 from alkit.data import download
-from alkit.studies import survey
+from alkit.studies import overlap, survey
 
 needs_data = pytest.mark.skipif(
     "ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the real samples"
@@ -531,6 +531,8 @@ def test_a_join_keeps_its_parts_apart(toy, tmp_path):
     # by hand: 60 px high passes only the first filter, and none passes the second at half the scale
     assert [(~own.ignore).sum() for own in frames.boxes] == [1, 1, 0, 0, 0, 0]
     assert [(~own.ignore).sum() for own in frames.take([3, 0]).boxes] == [0, 1]
+    some = both.filtered(both.open_unfiltered().take([4, 3, 0]))  # each by its part's filter
+    assert [(~own.ignore).sum() for own in some.boxes] == [0, 0, 1]
     resized = both.open((60, 80), scale=2)
     assert [(~own.ignore).sum() for own in resized.boxes] == [1, 1, 0, 1, 1, 0]
     assert (both.license, both.citation, both.kind) == ("", "nobody", "stills")
@@ -565,6 +567,9 @@ def test_parts_of_one_name_stay_two_videos_and_two_crowds(tmp_path):
     halves = set().union(*people[:12]), set().union(*people[12:])
     assert halves[0].isdisjoint(halves[1])
     assert halves[0] == {i for boxes in alone[0].boxes for i in boxes.identity.tolist()}
+    places = [overlap.origin(*of)[0] for of in ((entries["two"],), (entries["one"],))]
+    assert places[0] != places[1]
+    assert overlap.origin(entries["two"], world=3) == overlap.origin(entries["one"], world=1003)
     same = alone[0].boxes[5].identity, frames.boxes[5].identity
     np.testing.assert_array_equal(*same)
 
