@@ -156,7 +156,9 @@ def test_the_situations_are_those_of_the_pools_frames(run, frames):
 def test_what_a_choice_covers(run, frames, monkeypatch):
     monkeypatch.setattr(testbed, "CHOSEN", 4)
     pool, tags = frames["pool"], testbed.situations(run)
-    pool = pool.with_boxes(lambda own, i: replace(own, ignore=own.ignore | (i < 20)))  # nobody there
+    pool = pool.with_boxes(
+        lambda own, i: replace(own, ignore=own.ignore | (i < 20))
+    )  # nobody there
     table = testbed.coverage(run, frames | {"pool": pool})
     people, kinds = set(), set()
     for i in range(40):
