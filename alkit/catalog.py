@@ -25,11 +25,11 @@ from alkit.data import filters
 from alkit.data.download import DataFile
 from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import Orientation
-from alkit.data.joining import joined
 from alkit.data.project import CATALOG, project_root
 from alkit.data.remembered import content, remembered
+from alkit.data.sequences import joined
 from alkit.data.yamlfile import read_yaml
-from alkit.frames import FrameSet, LazySequence
+from alkit.frames import FrameSet
 from alkit.text import problems
 
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
@@ -47,8 +47,8 @@ class _Model(BaseModel):
 Count = Literal[
     "images", "images_with_pedestrians", "instances", "boxes", "sequences", "identities"
 ]
-ALIKE = {"reader", "kind", "image_size", "license", "citation", "homepage"}
-OF_JOIN = {"name", "project", "title", "join", "license", "citation", "homepage", "expect"}
+ALIKE = {"reader", "kind", "each", "image_size", "license", "citation", "homepage"}
+OF_JOIN = {"name", "project", "title", "join", "each", "license", "citation", "homepage", "expect"}
 
 
 class Entry(_Model):
@@ -57,7 +57,8 @@ class Entry(_Model):
 
     `name` is its key in the file. `args` go to the reader; `filter` says which boxes are
     pedestrians, and `filters` are other ones, by the name that a profile's `box_filter` gives.
-    `kind` null is video where the reader finds sequences. `orientation` says whether images and
+    `kind` null is video where the reader finds sequences. With `each` "sequence" each of them is
+    evaluated alone, and the result is their mean. `orientation` says whether images and
     videos with a note to turn them are read as "stored", where their boxes are, or "upright"; null
     is stored, with a warning, where there are annotations, else upright. `image_size` is [height,
     width] in native pixels, null where images differ. `step` is the distance of the pool's frames
@@ -77,6 +78,7 @@ class Entry(_Model):
     filter: BoxFilter = filters.RULES["paper"]
     filters: dict[Literal["paper", "released"], BoxFilter] = {}
     kind: Literal["stills", "video"] | None = None
+    each: Literal["sequence"] | None = None
     orientation: Orientation | None = None
     image_size: tuple[int, int] | None = None
     step: PositiveFloat = 1
@@ -142,13 +144,9 @@ class Entry(_Model):
 
     def filtered(self, frames: FrameSet, scale: float | None = None) -> FrameSet:
         """Frames of `open_unfiltered`, or some of them, under the entry's filter; see `open`."""
-        if frames.boxes is None:
-            return frames
-
-        def boxes(i):
-            return filters.apply(self.filter_of(frames, i), frames.boxes[i], scale)
-
-        return replace(frames, boxes=LazySequence(len(frames), boxes))
+        return frames.with_boxes(
+            lambda boxes, i: filters.apply(self.filter_of(frames, i), boxes, scale)
+        )
 
     def filter_of(self, frames: FrameSet, i: int) -> BoxFilter:
         """The filter of one of the entry's frames: that of its part."""
@@ -218,17 +216,17 @@ class Catalog(dict):
         for name, entry in entries.items():
             self[name] = entry.model_copy(update={"name": name, "project": project})
 
-    def __getitem__(self, name: str, above: tuple = ()) -> Entry:
+    def __getitem__(self, name: str) -> Entry:
         entry = super().__getitem__(name)
         if not entry.join:
             return entry
         try:
-            if name in above:
-                raise CatalogError(f"{name} would be a part of itself")
-            parts = [self.__getitem__(part, (*above, name)) for part in entry.join]
+            parts = [super(Catalog, self).__getitem__(part) for part in entry.join]
+            if inner := [part.name for part in parts if part.join]:
+                raise CatalogError(f"{inner[0]} is a join itself; name the data sets that it joins")
         except CatalogError as error:
             raise CatalogError(f"{name}: join: {error}") from None
-        return entry.joining([leaf for part in parts for leaf in part.parts or (part,)])
+        return entry.joining(parts)
 
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
@@ -287,8 +285,8 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     set. An image changed to another of the same size in bytes goes unnoticed. Of a join, its parts'
     names and fingerprints."""
     if entry.parts:
-        each = [[part.name, fingerprint(part, overrides)] for part in entry.parts]
-        return hashlib.sha256(json.dumps(each).encode()).hexdigest()
+        facts = [[part.name, fingerprint(part, overrides)] for part in entry.parts], entry.each
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     args = entry.reader_args(**(overrides or {}))
     frames, root = entry.open_unfiltered(**(overrides or {})), entry.existing_root()
     facts = {
@@ -297,7 +295,7 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
         "filter": entry.filter.model_dump(),
         "image_size": entry.image_size,
         # what an entry says that was assumed before changes nothing
-        "video": frames.sequence is not None,
+        "video": entry.each or frames.sequence is not None,
         "orientation": entry.orientation or ("upright" if frames.boxes is None else "stored"),
     }
     if root is not None:

@@ -20,6 +20,7 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 labels_app = typer.Typer(help="Have the chosen frames of a cycle labeled by people.")
 app.add_typer(labels_app, name="labels", no_args_is_help=True)
 
+Set = Annotated[list[str], typer.Option("--set", help="NAME=VALUE; lengths at 480 rows")]
 CatalogFile = Annotated[str | None, typer.Option("--catalog", help="by default the project's")]
 Experiment = Annotated[Path, typer.Argument(help="folder of an experiment, OUT of `alkit run`")]
 RunFolder = Annotated[Path, typer.Argument(help="a run folder, OUT/<strategy>/seed_<n>")]
@@ -62,12 +63,14 @@ def data_stats(
     names: Annotated[list[str], typer.Argument(help="data sets; several are compared")],
     catalog: CatalogFile = project.CATALOG,
     profile: Annotated[str, typer.Option(help="the decoder ceiling's profile")] = "paper",
+    set_: Set = [],  # noqa: B006
 ):
     """Count images, sequences, boxes and tracks, decode the ground truth, and say what every two
     data sets share and how near in time they are; a pair that shares anything warns."""
     from alkit.studies import ceiling, overlap, survey
 
-    numbers, entries = alkit.profiles.profile(profile), alkit.catalog.load(catalog)
+    numbers = alkit.profiles.profile(profile, dict(map(_assignment, set_)))
+    entries = alkit.catalog.load(catalog)
     surveys = [survey.survey(entry) for entry in [entries[name] for name in names]]
     table = survey.table_of_counts([found.entry for found in surveys], surveys)
     for found in surveys:
@@ -76,6 +79,9 @@ def data_stats(
         table.loc[f"decoder ceiling, {profile}", found.name] = said
         table.loc["images under several names", found.name] = str(len(survey.copies(found.frames)))
     print(table.to_string())
+    for found in surveys:
+        if found.entry.each and len(found.positives):
+            print(f"\n{found.name}\n{survey.by_sequence(found, numbers)}\n")
     for found in overlap.pairs(surveys):
         warning, to = ("warning: ", sys.stderr) if found.anything else ("", None)
         print(warning + overlap.sentence(found), file=to)
@@ -189,7 +195,7 @@ def branch(
     run: Annotated[Path, typer.Argument(help="a run folder, OUT/<strategy>/seed_<n>")],
     from_cycle: Annotated[int, typer.Option(help="the first cycle that the change may touch")],
     out: Annotated[Path, typer.Option(help="the new experiment's folder")],
-    set_: Annotated[list[str], typer.Option("--set", help="NAME=VALUE; lengths at 480 rows")] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
 ):
     """Start a new run from a cycle of another, with some numbers changed."""
     from alkit.loop import branches

@@ -95,7 +95,8 @@ class FrameSet:
     `boxes` is None where nobody has labeled the frames. `sequence` (n,) names each frame's video
     and `frame` (n,) float64 is its position on the pool's sampled grid (raw number / step); both
     are None for stills. `files` are the image files, one for each frame; None for what is drawn or
-    lies in a video. `part` (n,) is the position of each frame's set among those that were `joined`.
+    lies in a video. `part` (n,) is the position of each frame's set among those that were `joined`;
+    `sizes` are (height, width) of each image, where they differ and are known.
     """
 
     dataset: str
@@ -107,6 +108,7 @@ class FrameSet:
     frame: np.ndarray | None = field(default=None, repr=False)
     files: Sequence[Path] | None = field(default=None, repr=False)
     part: np.ndarray | None = field(default=None, repr=False)
+    sizes: Sequence[tuple[int, int]] | None = field(default=None, repr=False)
 
     def __len__(self):
         return len(self.name)
@@ -139,6 +141,7 @@ class FrameSet:
             read=lambda i: self.read(int(positions[i])),
             boxes=taken(self.boxes),
             files=taken(self.files),
+            sizes=taken(self.sizes),
             sequence=None if self.sequence is None else self.sequence[positions],
             frame=None if self.frame is None else self.frame[positions],
             part=None if self.part is None else self.part[positions],
@@ -152,11 +155,11 @@ class FrameSet:
         """The same frames without their boxes: what everything but the oracle may see."""
         return replace(self, boxes=None)
 
-    def with_boxes(self, change: Callable[[Boxes], Boxes]) -> "FrameSet":
-        """The same frames, each frame's boxes passed through `change`."""
+    def with_boxes(self, change: Callable[[Boxes, int], Boxes]) -> "FrameSet":
+        """The same frames, the boxes of each passed through `change` with its position."""
         if self.boxes is None:
             return self
-        return replace(self, boxes=LazySequence(len(self), lambda i: change(self.boxes[i])))
+        return replace(self, boxes=LazySequence(len(self), lambda i: change(self.boxes[i], i)))
 
     def resized(self, image_size: tuple[int, int], resizing: str = "area") -> "FrameSet":
         """All images at (height, width): scaled to fit, aspect kept, gray at the right and bottom
@@ -172,7 +175,7 @@ class FrameSet:
             found = self.boxes[i]
             if len(found) == 0:
                 return found  # without reading an image for its size
-            shape = self.image_size or self.images(i).shape[:2]
+            shape = self.image_size or (self.sizes and self.sizes[i]) or self.images(i).shape[:2]
             return found.scaled(fit_factor(shape, size))
 
         boxes = None if self.boxes is None else LazySequence(len(self), boxes_of)

@@ -383,7 +383,7 @@ def test_frames_without_positives_are_left_out_before_the_count(root):
     assert each.name == [f"{name}/I{k:05d}" for name in LENGTHS for k in POSITIVES[name][::3]]
     for frames in (across, each):
         for boxes in frames.with_boxes(
-            lambda boxes: filters.apply(filters.RULES["released-caltech"], boxes)
+            lambda boxes, _: filters.apply(filters.RULES["released-caltech"], boxes)
         ).boxes:
             assert (~boxes.ignore).sum() == 1
 

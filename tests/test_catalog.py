@@ -15,7 +15,7 @@ import yaml
 from alkit import catalog
 from alkit.catalog import CatalogError
 from alkit.data import download
-from alkit.studies import survey
+from alkit.studies import overlap, survey
 
 needs_data = pytest.mark.skipif(
     "ALKIT_DATA" not in os.environ, reason="set ALKIT_DATA for the real samples"
@@ -193,7 +193,7 @@ def test_a_wrong_entry_names_file_entry_and_field(tmp_path, fields, said):
 
 def test_a_missing_field_is_named(tmp_path):
     path = write(tmp_path, {"toy": {k: v for k, v in ENTRY.items() if k != "reader"}})
-    with pytest.raises(CatalogError, match=r"datasets\.toy\.reader: Field required"):
+    with pytest.raises(CatalogError, match=r"datasets\.toy: expected `reader`, or `join`"):
         catalog.load(path)
 
 
@@ -494,3 +494,116 @@ def test_files_behind_a_registration_are_explained(server, fetching):
     assert files_in(folder) == ["sub/f.txt"]  # what can be had is there
     (folder / "images").mkdir()
     assert len(fetch(make(asked, remote(server, "whole")))) == 2
+
+
+# ---- join ----------------------------------------------------------------------------------------
+
+JOIN = {"title": "Both", "join": ["toy", "large"]}
+
+
+def joined_catalog(folder, **changes):
+    """The toy, and the same pictures with another filter and scale; and what joins them."""
+    small = {"rule": "paper", "classes": ["person"], "min_height": 55, "aspect": None}
+    entries = {
+        "toy": ENTRY,
+        "large": ENTRY | {"filter": small | {"scale": 0.5}, "license": "another"},
+        "video": {
+            "reader": "street",
+            "image_size": [48, 64],
+            "args": {"domain": "pool", "frames": 4},
+        },
+        "both": JOIN,
+    }
+    return catalog.load(write(folder, entries | changes))
+
+
+def test_a_join_keeps_its_parts_apart(toy, tmp_path):
+    entries = joined_catalog(tmp_path)
+    both, parts = entries["both"], [entries["toy"], entries["large"]]
+    frames, each = both.open(), [part.open() for part in parts]
+    assert frames.dataset == "both"
+    assert [*frames.name] == [f"{p}/{k}.jpg" for p in ("toy", "large") for k in range(3)]
+    for i in range(6):
+        np.testing.assert_array_equal(frames.images(i), each[i // 3].images(i % 3))
+        expected = each[i // 3].boxes[i % 3]
+        np.testing.assert_array_equal(frames.boxes[i].ltwh, expected.ltwh)
+        np.testing.assert_array_equal(frames.boxes[i].ignore, expected.ignore)
+    # by hand: 60 px high passes only the first filter, and none passes the second at half the scale
+    assert [(~own.ignore).sum() for own in frames.boxes] == [1, 1, 0, 0, 0, 0]
+    assert [(~own.ignore).sum() for own in frames.take([3, 0]).boxes] == [0, 1]
+    some = both.filtered(both.open_unfiltered().take([4, 3, 0]))  # each by its part's filter
+    assert [(~own.ignore).sum() for own in some.boxes] == [0, 0, 1]
+    resized = both.open((60, 80), scale=2)
+    assert [(~own.ignore).sum() for own in resized.boxes] == [1, 1, 0, 1, 1, 0]
+    assert (both.license, both.citation, both.kind) == ("", "nobody", "stills")
+    assert survey.survey(both).counts["instances"] == 2
+    assert all(
+        finding.ok
+        for finding in survey.check(
+            joined_catalog(tmp_path, both=JOIN | {"expect": {"images": 6}})["both"]
+        )
+    )
+
+
+def test_a_join_of_stills_and_videos(toy, tmp_path):
+    frames = joined_catalog(tmp_path, both={"join": ["toy", "video"]})["both"].open()
+    assert frames.image_size is None
+    assert frames.sequence.tolist()[:3] == ["0.jpg", "1.jpg", "2.jpg"]  # each alone
+    assert {*frames.sequence[3:]} == {"pool-000"}
+    assert frames.images(0).shape != frames.images(3).shape
+
+
+def test_parts_of_one_name_stay_two_videos_and_two_crowds(tmp_path):
+    world = {"reader": "street", "image_size": [96, 128], "args": {"domain": "test", "frames": 12}}
+    further = world | {"args": world["args"] | {"world_offset": 1000}}
+    both = {"join": ["one", "two"]}
+    entries = catalog.load(write(tmp_path, {"one": world, "two": further, "both": both}))
+    frames = entries["both"].open(world=3)
+    alone = [entries["one"].open(world=3), entries["one"].open(world=1003)]
+    for i in (0, 11, 12, 23):
+        np.testing.assert_array_equal(frames.images(i), alone[i // 12].images(i % 12))
+    assert {name.split("/")[0] for name in frames.sequence} == {"one", "two"}
+    people = [{*boxes.identity.tolist()} for boxes in frames.boxes]
+    halves = set().union(*people[:12]), set().union(*people[12:])
+    assert halves[0].isdisjoint(halves[1])
+    assert halves[0] == {i for boxes in alone[0].boxes for i in boxes.identity.tolist()}
+    places = [overlap.origin(*of)[0] for of in ((entries["two"],), (entries["one"],))]
+    assert places[0] != places[1]
+    assert overlap.origin(entries["two"], world=3) == overlap.origin(entries["one"], world=1003)
+    same = alone[0].boxes[5].identity, frames.boxes[5].identity
+    np.testing.assert_array_equal(*same)
+
+
+def test_a_joins_data_have_changed_when_a_parts_have(toy, tmp_path):
+    both = joined_catalog(tmp_path)["both"]
+    before = catalog.fingerprint(both)
+    assert catalog.fingerprint(joined_catalog(tmp_path)["both"]) == before
+    other = joined_catalog(tmp_path, both=JOIN | {"join": ["large", "toy"]})["both"]
+    assert catalog.fingerprint(other) != before
+    cv2.imwrite(str(toy / "1.jpg"), picture(9))
+    assert catalog.fingerprint(both) != before
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"join": ["toy", "tois"]}, "both: join: there is no data set 'tois'.*nearest names: toy"),
+        ({"join": ["toy", "both"]}, "both: join: both is a join itself"),
+        ({"join": ["toy", "again"]}, "both: join: again is a join itself"),
+        ({"join": ["toy", "toy"]}, "both: the data set 'toy' comes twice"),
+        ({"join": ["toy", "away"]}, "away: there is nothing at .*elsewhere"),
+        ({"join": ["toy"], "filter": "paper"}, r"both: filter: of the data sets that are joined"),
+        ({"join": ["toy"], "reader": "mot"}, r"both: reader: of the data sets that are joined"),
+        ({"title": "nothing"}, "both: expected `reader`, or `join`"),
+    ],
+)
+def test_what_is_wrong_with_a_join_is_said(toy, tmp_path, entry, said):
+    others = {"again": JOIN | {"join": ["both"]}, "away": ENTRY | {"root": "elsewhere"}}
+    with pytest.raises(ValueError, match=said):
+        joined_catalog(tmp_path, both=entry, **others)["both"].open()
+
+
+def test_an_argument_that_a_part_does_not_know_names_the_part(toy, tmp_path):
+    both = joined_catalog(tmp_path, both={"join": ["video", "toy"]})["both"]
+    with pytest.raises(CatalogError, match="toy: args: world"):
+        both.open(world=3)

@@ -56,7 +56,7 @@ def test_images_are_read_only_when_asked_for():
         return plain(i)
 
     frames = FrameSet("toy", ["a", "b", "c"], read, (6, 8))
-    later = frames.take([2, 0]).resized((3, 4)).with_boxes(lambda boxes: boxes)
+    later = frames.take([2, 0]).resized((3, 4)).with_boxes(lambda boxes, _: boxes)
     assert asked == []
     assert later.images(0).max() == 2
     assert asked == [2]

@@ -1,6 +1,7 @@
 """MOTChallenge folders, image folders and videos; frames by position are exact."""
 
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -302,3 +303,68 @@ def test_boxes_given_as_shares_of_the_sides_are_refused(images):
         mot.read(images)
     write_gt(images, "1,1,1,1,1,1,1,1,1", "1,2,9,9,9,9,1,1,1", "1,3,0,0,0,0,1,1,1")
     assert len(mot.read(images).boxes[0]) == 3
+
+
+# --- a folder of sequences
+
+
+@pytest.fixture
+def several(images):
+    """A folder with "cam 2" and "cam 10", with boxes of the same identities, and strays."""
+    root = images.parent
+    write_gt(images, *(f"{k},{1 + k % 2},{k},1,10,20,1,1,1" for k in range(1, N + 1)))
+    write_info(images, "imDir=img1", name="CAM")
+    images.rename(root / "cam 2")
+    shutil.copytree(root / "cam 2", root / "cam 10")
+    (root / "__MACOSX/cam 2/gt").mkdir(parents=True)
+    (root / "__MACOSX/cam 2/gt/gt.txt").write_text("1")
+    (root / "readme.txt").write_text("none of them")
+    return root
+
+
+def test_a_folder_of_sequences_is_one_data_set(several):
+    """Both sequences say the name CAM: their folders' names tell them apart."""
+    frames = mot.read(several, frames=[0.5, 1], step=2)
+    expected = [f"cam {c}/CAM/{k:06d}" for c in (2, 10) for k in (7, 9, 11)]
+    assert [*frames.name] == expected
+    assert frames.sequence.tolist() == ["cam 2/CAM"] * 3 + ["cam 10/CAM"] * 3
+    assert frames.frame.tolist() == [3.5, 4.5, 5.5] * 2
+    assert [number_of(frames.images(i)) for i in range(6)] == [7, 9, 11] * 2
+    assert [boxes.ltwh[0, 0] for boxes in frames.boxes] == [6, 8, 10] * 2
+    people = [{*frames.boxes[i].identity.tolist()} for i in range(6)]
+    assert set.union(*people[:3]).isdisjoint(set.union(*people[3:]))
+    texts, media = mot.sources(several)
+    assert len(texts) == 4
+    assert len(media) == 2 * N
+    write_info(several / "cam 10", "imDir=img1", name="OTHER")  # no two names: none in front
+    assert {*mot.read(several).sequence} == {"CAM", "OTHER"}
+
+
+def test_shares_of_a_video_hold_each_frame_once(several):
+    halves = [mot.read(several / "cam 2", frames=own).name for own in ([0, 0.3], [0.3, 1])]
+    assert [*map(len, halves)] == [4, 8]  # 3.6 frames are 4
+    assert [*halves[0], *halves[1]] == mot.read(several / "cam 2").name
+    assert len(mot.read(several, frames=[1, 1])) == 2  # the first frame of each
+    for wrong in ([0.5, 0.5], [0.6, 0.4], [0, 1.5], [-0.1, 1], [3, N + 1]):
+        with pytest.raises(ValueError, match="frames"):
+            mot.read(several, frames=wrong)
+
+
+def test_what_is_wrong_with_a_sequence_names_it(several):
+    (several / "cam 10/seqinfo.ini").unlink()
+    with pytest.raises(ValueError, match=r"cam 10/gt/gt\.txt: expected seqinfo\.ini"):
+        mot.read(several)
+    write_info(several / "cam 10", "imDir=img1", length=5)
+    with pytest.raises(ValueError, match=r"cam 10/seqinfo\.ini: seqLength is 5"):
+        mot.read(several)
+    write_info(several / "cam 10", "imDir=img1", name="B")
+    (several / "cam 10/gt/gt.txt").write_text(f"1,{1 << 30},1,1,10,20,1,1,1")
+    with pytest.raises(ValueError, match=r"cam 10/gt/gt\.txt: row"):
+        mot.read(several)
+    (several / "cam 10/gt/gt.txt").unlink()
+    with pytest.warns(UserWarning, match=r"\['cam 10'\] have no boxes"):
+        assert mot.read(several).boxes is None
+    (several / "day").mkdir()
+    shutil.copytree(several / "cam 2", several / "day/cam 2")
+    with pytest.raises(ValueError, match="data set 'cam 2' comes twice"):
+        mot.read(several)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 from firststeps import leave_json
 
 from alkit.boxes import default_boxes
-from alkit.data.readers.street import SITUATIONS
+from alkit.catalog import load
+from alkit.data.readers.street import SITUATIONS, describe
 from alkit.detector import logit_shapes
 from alkit.frames import Boxes, FrameSet
 from alkit.loop import runs
@@ -153,6 +153,43 @@ def test_the_situations_are_those_of_the_pools_frames(run, frames):
     assert np.corrcoef(tags["pedestrians"], people)[0, 1] > 0.7
 
 
+def test_what_a_choice_covers(run, frames, monkeypatch):
+    monkeypatch.setattr(testbed, "CHOSEN", 4)
+    pool, tags = frames["pool"], testbed.situations(run)
+    pool = pool.with_boxes(
+        lambda own, i: replace(own, ignore=own.ignore | (i < 20))
+    )  # nobody there
+    table = testbed.coverage(run, frames | {"pool": pool})
+    people, kinds = set(), set()
+    for i in range(40):
+        people |= {int(k) for k in pool.boxes[i].identity[~pool.boxes[i].ignore]}
+        light = "rain" if tags["rain"][i] else "night" if tags["night"][i] else "day"
+        kinds |= {(light, name) for name, is_in in testbed.RARE.items() if is_in(tags)[i]}
+        kinds.add((light, "none"))
+    counts = {"clips": len({*pool.sequence}), "people": len(people), "situations": len(kinds)}
+    assert table.loc["pool", "all"].to_dict() == counts
+    even = {int(k) for i in (0, 13, 26, 39) for k in pool.boxes[i].identity[~pool.boxes[i].ignore]}
+    assert table.loc[("pool", "people"), "evenly spaced"] == len(even)
+    assert (table["evenly spaced"] <= table["at best"]).all()
+    assert (table["random"] <= table["at best"]).all()
+    assert (table["at best"] <= table["all"]).all()
+
+
+def test_the_card_of_a_bed_of_two_worlds(toy_copy):
+    """The pool's situations are those of each world's own pool, in the order of its frames."""
+    settings = json.loads((toy_copy / "experiment.json").read_text())
+    del settings["data"]["street-pool"]
+    settings["data"]["street-bed-pool"] = {"frames": 30, "world": 5}
+    write_json(toy_copy / "experiment.json", settings | {"pool": "street-bed-pool"})
+    bed = runs.open_run(toy_copy / "pretrain/seed_0")
+    tags, own = testbed.situations(bed), testbed.frames_of(bed)
+    worlds = [describe(domain="pool", frames=30, world=world) for world in (5, 1005)]
+    assert (tags == np.concatenate(worlds)).all()
+    assert len(own["pool"]) == len(tags) == 60
+    assert testbed.check(bed, own).startswith("street: boxes inside images")
+    assert testbed.coverage(bed, own).loc[("pool", "clips"), "all"] == 2
+
+
 def test_other_data_than_street_is_refused(toy_copy):
     settings = json.loads((toy_copy / "experiment.json").read_text())
     del settings["data"]["street-test"]
@@ -177,14 +214,16 @@ def folds(toy_experiment, tmp_path):
     return tmp_path
 
 
-def test_miss_rates_of_the_ceiling_of_w_l_and_of_random_labels(run, ceilings, folds):
+def test_miss_rates_of_the_ceiling_of_w_l_and_of_each_strategy(run, ceilings, folds):
     table = testbed.miss_rates(run, "runs/none", ceilings)
     assert table["what"].tolist() == ["decoder ceiling"] * 2 + ["W_l"] * 2
     assert table["data"].tolist() == ["street-source", "street-test"] * 2
     table = testbed.miss_rates(run, str(folds), ceilings)
     assert dict(zip(table["what"][4:], table["miss rate"][4:], strict=True)) == {
-        "1 random frames labeled": 0.75,
-        "40 random frames labeled": 0.5,
+        "1 frames labeled, divergence": 0.75,
+        "1 frames labeled, guided-random": 0.75,
+        "40 frames labeled, divergence": 0.5,
+        "40 frames labeled, guided-random": 0.5,
     }
 
 
@@ -192,22 +231,20 @@ def test_an_unfinished_fold_or_another_w_l_has_no_row(run, ceilings, folds):
     file = folds / "few/pretrain/seed_0/evaluation.json"
     own = read_json(file)
     leave_json(file, own | {"miss_rate_at_1": own["miss_rate_at_1"] + 0.01})
-    assert len(testbed.miss_rates(run, str(folds), ceilings)) == 5
+    assert len(testbed.miss_rates(run, str(folds), ceilings)) == 6
     for record in (folds / "whole").glob("*/seed_0/cycle_*/7_evaluate.json"):
         record.unlink()
     assert len(testbed.miss_rates(run, str(folds), ceilings)) == 4
 
 
-def test_the_experiment_of_the_headroom_is_the_demos():
-    demo = yaml.safe_load((runs.ROOT / "experiments/demo.yaml").read_text())
-    folds = read_folds(runs.ROOT / testbed.HEADROOM)
-    assert set(folds) == {"one-percent", "whole-pool"}
-    for name in ("labeled", "held_out", "pool", "test", "data", "profile", "seeds"):
-        for fold in folds.values():
-            assert getattr(fold, name) == demo[name], name
-    pool = demo["data"]["street-pool"]["frames"]
-    assert folds["one-percent"].budget == testbed.sample_size(pool)
-    assert folds["whole-pool"].budget == pool
+def test_the_bed_is_of_another_town_for_each_seed_and_all_of_it_can_be_labeled():
+    folds, catalog = read_folds(runs.ROOT / testbed.HEADROOM), load(runs.ROOT / "data_catalog.yaml")
+    for fold in folds.values():
+        assert all(given == {"world": "seed"} for given in fold.data.values())
+        assert {*fold.data} == {fold.labeled, fold.held_out, fold.pool, fold.test}
+    whole, choices = folds["whole-pool"], folds["choices"]
+    assert whole.budget == catalog[whole.pool].expect["images"] == 2000
+    assert choices.cycles * choices.budget <= 0.05 * whole.budget
 
 
 # --- the checked line
@@ -220,9 +257,9 @@ def test_the_check_sees_what_is_wrong(run, frames):
         return testbed.check(run, frames | {"pool": pool})
 
     pool = frames["pool"]
-    moved = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh + 100))
+    moved = pool.with_boxes(lambda boxes, _: replace(boxes, ltwh=boxes.ltwh + 100))
     assert "not inside the image" in check(moved)
-    flat = pool.with_boxes(lambda boxes: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
+    flat = pool.with_boxes(lambda boxes, _: replace(boxes, ltwh=boxes.ltwh * (1, 1, 1, 0)))
     assert "is empty or" in check(flat)
     brighter = replace(pool, read=lambda i: pool.images(i) | np.uint8(1))
     assert "differs when it is drawn again" in check(brighter)

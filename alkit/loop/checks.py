@@ -10,8 +10,7 @@ import math
 import numpy as np
 from safetensors.numpy import load_file
 
-from alkit.evaluation import evaluate
-from alkit.loop.steps.shared import as_evaluated
+from alkit.loop.steps.shared import evaluated
 from alkit.loop.steps.step_1_predict import positions_to_score
 from alkit.strategies import timeline
 from alkit.text import evenly, sentence
@@ -114,10 +113,10 @@ def evaluation(run, cycle: int) -> str:
     """Step 7: the stored curve is that of the stored detections."""
     stored = run.evaluation(cycle)
     protocol, found = stored["protocol"], run.detections(cycle, "test")
-    again = evaluate(*as_evaluated(run, "test", protocol, found), protocol=protocol)
+    again = evaluated(run, "test", protocol, found)
     doubts = {
         f"{name} differs from that of the stored detections": not np.array_equal(
-            stored[name], getattr(again, name), equal_nan=True
+            stored[name], again[name], equal_nan=True
         )
         for name in ("fppi", "miss_rate")
     }

@@ -285,8 +285,8 @@ def parse_seeds(text: str) -> list:
 
 
 def ledger(out: Path) -> pd.DataFrame:
-    """One row for each evaluated cycle: what was labeled, and what the detector then missed.
-    `alkit status` leaves out the average precisions."""
+    """One row for each evaluated cycle: what was labeled, and what the detector then missed, also
+    of each sequence that is evaluated alone. `alkit status` leaves out the average precisions."""
     rows = []
     for task in tasks(out):
         run, cycle = task.run, task.cycle
@@ -294,6 +294,7 @@ def ledger(out: Path) -> pd.DataFrame:
             continue
         result = run.evaluation(cycle)
         labeled, nothing = result["labeled"], {"images": 0, "pedestrians": 0}
+        parts = result.get("parts", {})
         chosen = labels.count(run.labels(cycle)) if cycle else nothing
         rows.append(
             {
@@ -309,6 +310,7 @@ def ledger(out: Path) -> pd.DataFrame:
                 "log-average miss rate": result["lamr"],
                 "AP at IoU 0.5": result["ap50"],
                 "AP at IoU 0.5:0.95": result["ap"],
+                **{f"{k}, at FPPI 1": p["miss_rate_at_1"] for k, p in parts.items()},
             }
         )
     return pd.DataFrame(rows)

@@ -261,10 +261,11 @@ def curves(run, cycle: int):
     for k in range(cycle + 1):
         with contextlib.suppress(FileNotFoundError):  # not complete yet
             found[k] = run.evaluation(k)
-    labeled = last["labeled"]
+    labeled, parts = last["labeled"], last.get("parts", {})
+    alone = f", mean of {len(parts)} sequences" * bool(parts)
     caption = (
         f"{last['dataset']}: {last['images']} images, {last['boxes']} pedestrians, protocol "
-        f"{last['protocol']}. Labeled so far: {labeled['images']} images with "
+        f"{last['protocol']}{alone}. Labeled so far: {labeled['images']} images with "
         f"{labeled['pedestrians']} pedestrians, an estimated "
         f"{number(labeled['labeling_seconds'] / 3600)} h. Log-average miss rate: "
         f"{number(last['lamr'])}. AP at IoU 0.5: {number(last['ap50'])}, at IoU 0.5:0.95: "

@@ -117,8 +117,8 @@ def _pictures(first: FrameSet, second: FrameSet, known: set) -> tuple:
 
 def pairs(surveys: list[Survey]) -> list[Shared]:
     """What every two of some data sets share, in their order; of a join, each of its parts."""
-    every = [(s, part) for s in surveys for part in s.entry.parts or (None,)]
-    surveys = [survey(part, **s.args) if part else s for s, part in every]
+    every = [(s, part) for s in surveys for part in s.entry.parts or (s.entry,)]
+    surveys = [s if part is s.entry else survey(part, **s.args) for s, part in every]
     members = [Member(s.entry, *origin(s.entry, **s.args), s.frames, s.identities) for s in surveys]
     return list(starmap(shared, combinations(members, 2)))
 

@@ -14,7 +14,7 @@ from alkit.catalog import CatalogError, Entry
 from alkit.data import filters
 from alkit.data.imagefile import identical
 from alkit.frames import FrameSet
-from alkit.profiles import PAPER
+from alkit.profiles import PAPER, Profile
 from alkit.strategies import selected
 from alkit.text import sentence
 
@@ -113,6 +113,17 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
     }
     positives = positives if labeled else positives[:0]
     return Survey(entry, args, frames, counts, positives, sizes, kept, frozenset(identities))
+
+
+def by_sequence(found: Survey, numbers: Profile) -> pd.DataFrame:
+    """Of each sequence its frames, pedestrians, their share of all, and how many of them fail the
+    filter at the size of a profile: they are too small there."""
+    frames, size = found.filtered(), numbers.image_size
+    small = found.entry.open(size, 1 / numbers.scale, **found.args).boxes
+    lost = [(~a.ignore & b.ignore).sum() for a, b in zip(frames.boxes, small, strict=True)]
+    columns = {"frames": 1, "pedestrians": found.positives, f"lost at {size[0]}×{size[1]}": lost}
+    table = pd.DataFrame(columns).groupby(frames.sequence, sort=False).sum()
+    return table.assign(share=(table["pedestrians"] / found.positives.sum()).round(3))
 
 
 def check(entry: Entry, progress: bool = True) -> list[Finding]:

@@ -25,6 +25,7 @@ SAMPLE = 0.01  # of the pool: the random sample that rare situations are measure
 NEAR = 4.0  # gray levels; frames of two sequences of the demo's pool are 14 and more apart
 THUMBNAIL = (60, 80)  # height, width of the images whose gray levels are compared
 PAIRS = 2000  # random pairs of frames
+CHOSEN, DRAWS = 48, 100  # frames of a choice, and how many random ones are averaged
 EACH, COLUMNS = 3, 3  # frames of a rare situation, columns of their contact sheet
 HEADROOM = "experiments/street.yaml"  # the experiment that measures what labels gain
 
@@ -98,10 +99,41 @@ def draw_redundancy(frames: FrameSet):
     return figure
 
 
-def situations(run: runs.Run) -> np.ndarray:
-    """The situation of every pool frame; see `alkit.data.readers.street.describe`."""
-    entry = run.entry("pool")
-    return street.describe(**entry.reader_args(**run.data_arguments(entry.name)))
+def situations(run: runs.Run, role: str = "pool") -> np.ndarray:
+    """The situation of every pool or test frame; see `alkit.data.readers.street.describe`."""
+    entry = run.entry(role)
+    given = [part.reader_args(**run.data_arguments(entry.name)) for part in entry.parts or (entry,)]
+    return np.concatenate([street.describe(**args) for args in given])
+
+
+def coverage(run: runs.Run, frames: dict) -> pd.DataFrame:
+    """How many clips, people and situations pool and test hold, and how many of them `CHOSEN`
+    frames hold: evenly spaced ones, random ones (the mean of `DRAWS`), and those that always add
+    the most. People are those with a box that is a pedestrian; a situation is day, night or rain
+    with one of `RARE` or none."""
+    rows, rng = {}, np.random.default_rng(0)
+    for role in ("pool", "test"):
+        own, tags = frames[role], situations(run, role)
+        light = np.select([tags["rain"], tags["night"]], ["rain", "night"], "day")
+        special = {"": tags["pedestrians"] >= 0} | {k: is_in(tags) for k, is_in in RARE.items()}
+        held = {
+            "clips": [{clip} for clip in own.sequence],
+            "people": [{*boxes.identity[~boxes.ignore]} for boxes in own.boxes],
+            "situations": [
+                {(of, k) for k in special if special[k][i]} for i, of in enumerate(light)
+            ],
+        }
+        n = min(CHOSEN, len(own))
+        draws = [rng.choice(len(own), n, replace=False) for _ in range(DRAWS)]
+        ways = {"all": [range(len(own))], "evenly spaced": [evenly(len(own), n)], "random": draws}
+        for what, each in held.items():
+            counts = {k: [len(set().union(*(each[i] for i in d))) for d in ways[k]] for k in ways}
+            rows[role, what] = {way: np.mean(found) for way, found in counts.items()}
+            seen = set()
+            for _ in range(n):
+                seen |= max(each, key=lambda own: len(own - seen))
+            rows[role, what] |= {"at best": len(seen), "frames": n}
+    return pd.DataFrame(rows).T.round(1)
 
 
 def rare(tags: np.ndarray, sequence: np.ndarray) -> pd.DataFrame:
@@ -151,8 +183,10 @@ def miss_rates(run: runs.Run, headroom: str, ceilings: pd.DataFrame) -> pd.DataF
         first = table[(table["cycle"] == 0) & (table["seed"] == run.seed)]
         last = table[(table["cycle"] == table["cycle"].max()) & (table["cycle"] > 0)]
         if len(last) and (first["rate"] == test["miss_rate_at_1"]).all():
-            images, rate = last[["labeled images", "rate"]].mean()
-            rows.append((f"{images:.0f} random frames labeled", test["dataset"], rate))
+            for name, (images, rate) in (
+                last.groupby("strategy")[["labeled images", "rate"]].mean().iterrows()
+            ):
+                rows.append((f"{images:.0f} frames labeled, {name}", test["dataset"], rate))
     return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
 
 

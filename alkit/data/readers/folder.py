@@ -10,6 +10,7 @@ from pydantic import PositiveInt, validate_call
 
 from alkit.data.imagefile import SUFFIXES, Orientation, files_below, read_image, size_of
 from alkit.data.remembered import remembered
+from alkit.data.sequences import Range, taken
 from alkit.data.video import CACHE_BYTES, Video
 from alkit.frames import FrameSet
 
@@ -28,7 +29,7 @@ def read(
     root: Path,
     *,
     kind: Literal["stills", "video"] | None = None,
-    frames: tuple[PositiveInt, PositiveInt] | None = None,
+    frames: Range | None = None,
     step: PositiveInt = 1,
     orientation: Orientation | None = None,
 ) -> FrameSet:
@@ -37,10 +38,9 @@ def read(
 
     A picture's name is its path in the folder, as "gate north/IMG_2041.jpg". Pictures are stills,
     or with `kind` "video" the frames of videos, each folder one. A video "north.mp4" is a sequence
-    "north" with frames "north/000001". `frames` = [first, last] takes only these frames of each
-    sequence, **counted from 1**, both included; `step` then takes every step-th of them, and of
-    stills every step-th. `.frame` is the number of a frame from 1, divided by `step`. All are
-    turned as a note in the file says, unless `orientation` is "stored".
+    "north" with frames "north/000001". `frames` and `step` take a part of each sequence, and of all
+    stills, as `sequences.taken` does. `.frame` is the number of a frame from 1, divided by `step`.
+    All are turned as a note in the file says, unless `orientation` is "stored".
 
     Names that begin with a dot, and folders `__MACOSX`, are passed over. Raises as all readers do,
     also for a folder with neither, and with both.
@@ -50,10 +50,7 @@ def read(
     still = kind != "video" and media[0].suffix.lower() in SUFFIXES
     owner = np.array([root.name] * len(names) if still else sequence)
     grouped = pd.Series(owner).groupby(owner)
-    number, shortest = grouped.cumcount().to_numpy() + 1, grouped.size().min()
-    first, last = frames or (1, len(names))
-    if frames and not first <= last <= shortest:
-        raise ValueError(f"{root}: expected frames [first, last] of 1 to {shortest}, got {frames}")
+    number, length = grouped.cumcount().to_numpy() + 1, grouped.transform("size").to_numpy()
     found = FrameSet(
         dataset=root.stem,
         name=names,
@@ -63,8 +60,7 @@ def read(
         frame=None if still else number / step,
         files=media if len(media) == len(names) else None,
     )
-    taken = (number >= first) & (number <= last) & ((number - first) % step == 0)
-    return found.take(np.flatnonzero(taken))
+    return found.take(taken(root, number, length, frames, step))
 
 
 def _of_files(root: Path, media: list[Path], orientation: Orientation) -> tuple:

@@ -1,5 +1,5 @@
-"""MOTChallenge: a folder with seqinfo.ini and gt/gt.txt; what has no seqinfo.ini is read as
-`folder` does."""
+"""MOTChallenge: a folder with seqinfo.ini and gt/gt.txt, or a folder of such folders; what has no
+seqinfo.ini is read as `folder` does."""
 
 import configparser
 import re
@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, validate_call
 from alkit.data.imagefile import SUFFIXES, Orientation, files_below, read_image
 from alkit.data.readers import folder
 from alkit.data.records import LTWH, FileName, check, check_pixels, unique
+from alkit.data.sequences import Range, joined, taken
 from alkit.data.video import Video
 from alkit.frames import Boxes, FrameSet, LazySequence, boxes_by_image
 
@@ -50,19 +51,20 @@ def read(
     root: Path,
     *,
     kind: Literal["stills", "video"] | None = None,
-    frames: tuple[PositiveInt, PositiveInt] | None = None,
+    frames: Range | None = None,
     step: PositiveInt = 1,
     orientation: Orientation | None = None,
 ) -> FrameSet:
-    """The frames of one video at native pixels.
+    """The frames of one video, or of several in natural order, at native pixels.
 
     `root` is a MOTChallenge folder, whose seqinfo.ini names the image folder (`imDir`) or a video
-    file (`video`); anything else is read by `folder.read`, which `kind` is for. Images count in
-    natural order, whatever their digits, and have to be `seqLength` consecutive ones.
+    file (`video`); or a folder that holds such folders, where all else is passed over; anything
+    else is read by `folder.read`, which `kind` is for. Images count in natural order, whatever
+    their digits, and have to be `seqLength` consecutive ones.
 
-    `frames` = [first, last] takes only these frames, **counted from 1** as MOTChallenge does, both
-    included; `step` then takes every step-th of them. `.frame` is the file's own number, from 1,
-    divided by `step`; names are "SEQUENCE/000001".
+    `frames` and `step` take a part of each video, as `sequences.taken` does: [1, 500] or shares, as
+    [0, 0.65]. `.frame` is the file's own number, **from 1**, divided by `step`; names are
+    "SEQUENCE/000001", and where two sequences have one name their folder's comes before it.
 
     Boxes: left and top count from 1 in the file and from 0 here. Ten columns (MOT15): frame, id,
     left, top, width, height, confidence, three world coordinates; all are pedestrians, and
@@ -75,8 +77,32 @@ def read(
     Raises as all readers do, also for a frame outside the video, an id twice in a frame, and ten
     columns whose last three are no world coordinates, as of VisDrone.
     """
-    if not (root / "seqinfo.ini").is_file():
+    if not (folders := _sequences(root)):
         return folder.read(root, kind=kind, frames=frames, step=step, orientation=orientation)
+    each = [_read(one, frames, step, orientation) for one in folders]
+    return joined(each, root.name, bits=30) if folders != [root] else each[0]
+
+
+def sources(root: Path, **_) -> tuple[list, list]:
+    """seqinfo.ini, and gt.txt and labels.txt where they are there; the images, or the video."""
+    if not (folders := _sequences(root)):
+        return folder.sources(root)
+    texts = [f / name for f in folders for name in ("seqinfo.ini", "gt/gt.txt", "gt/labels.txt")]
+    return [file for file in texts if file.is_file()], [m for f in folders for m in _media(f)[1]]
+
+
+def _sequences(root: Path) -> list[Path]:
+    """The folders with seqinfo.ini: `root` itself, or those below it."""
+    if (root / "seqinfo.ini").is_file():
+        return [root]
+    found = [file.parent for file in files_below(root, ("seqinfo.ini",))]
+    lost = [file for file in files_below(root, ("gt.txt",)) if file.parents[1] not in found]
+    if found and lost:
+        raise ValueError(f"{lost[0]}: expected seqinfo.ini of its sequence in {lost[0].parents[1]}")
+    return found
+
+
+def _read(root: Path, frames: Range | None, step: int, orientation) -> FrameSet:
     info, media = _media(root)
     truth, size = root / "gt" / "gt.txt", (info.imheight, info.imwidth)
     orientation = orientation or (None if truth.is_file() else "upright")
@@ -89,28 +115,18 @@ def read(
             f"{root / 'seqinfo.ini'}: seqLength is {info.seqlength}, but {media[0].parent} holds "
             f"{n} frames; correct the one or complete the other"
         )
-    first, last = frames or (1, n)
-    if not first <= last <= n:
-        raise ValueError(f"{root}: expected frames [first, last] of 1 to {n}, got {frames}")
+    number = np.arange(1, n + 1)
     video = FrameSet(
-        dataset=info.name,
+        dataset=root.name,
         name=[f"{info.name}/{k:06d}" for k in range(1, n + 1)],
         read=images.__getitem__,
         image_size=size,
         boxes=_ground_truth(truth, n) if truth.is_file() else None,
         sequence=np.full(n, info.name),
-        frame=np.arange(1, n + 1) / step,
+        frame=number / step,
         files=None if info.video else media,
     )
-    return video.take(range(first - 1, last, step))
-
-
-def sources(root: Path, **_) -> tuple[list, list]:
-    """seqinfo.ini, and gt.txt and labels.txt where they are there; the images, or the video."""
-    if not (root / "seqinfo.ini").is_file():
-        return folder.sources(root)
-    texts = [root / "seqinfo.ini", root / "gt" / "gt.txt", root / "gt" / "labels.txt"]
-    return [file for file in texts if file.is_file()], _media(root)[1]
+    return video.take(taken(root, number, n, frames, step))
 
 
 def _media(root: Path) -> tuple[Info, list[Path]]:
@@ -158,7 +174,7 @@ def _ground_truth(path: Path, n_frames: int) -> LazySequence:
     in_video = Annotated[int, Field(ge=1, le=n_frames)]
     known = Annotated[int, Field(ge=1, le=len(classes))], Annotated[float, Field(ge=0, le=1)]
     end = known if nine else (FiniteFloat,) * 3
-    row = tuple[in_video, int, *LTWH, FiniteFloat, *end]
+    row = tuple[in_video, Annotated[int, Field(lt=1 << 30)], *LTWH, FiniteFloat, *end]
     check(list[row], table.tolist(), f"{path}: row, column")
     world = table[:, 7:10]
     if not nine and np.all(world % 1 == 0) and not np.isin(world, (-1, 0)).all():

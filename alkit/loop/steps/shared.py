@@ -1,5 +1,8 @@
 """What several steps do: train a detector, measure one, list frames; and what they depend on."""
 
+import warnings
+
+import numpy as np
 import pandas as pd
 import torch
 
@@ -63,11 +66,30 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     frames = run.frames(role)
     size = frames.image_size
     found = prediction.detect_all(detector, frames.unlabeled(), job.numbers.at(size), job.progress)
-    result = evaluate(*as_evaluated(run, role, protocol, found), protocol=protocol)
+    result = evaluated(run, role, protocol, found)
+    return {"dataset": frames.dataset, "protocol": protocol, **result}, found
+
+
+def evaluated(run: Run, role: str, protocol: str, found: list, positions=None) -> dict:
+    """Curve, counts and AP of detections on the data set in a role, or some of its frames.
+
+    Boxes are those under its filter at the size of the run; for a protocol that filters by class
+    name all boxes, in native pixels, which takes a data set of one image size. Where sequences are
+    evaluated alone (`each`), "parts" are theirs; curve, miss rates and AP are then the means of the
+    parts with a pedestrian, `score_at_1` is that of all frames together.
+    """
+    frames, entry = run.frames(role), run.entry(role)
+    truth, by_name, factor = frames, PROTOCOLS[protocol].by_name, 1.0
+    if by_name:
+        truth = entry.open_unfiltered(**run.data_arguments(entry.name))
+        factor = fit_factor(truth.image_size, frames.image_size)
+    every = range(len(frames)) if positions is None else positions
+    images = {i + 1 for i in every}
+    own = [d for d in found if d["image_id"] in images]
+    scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in own]
+    result = evaluate(labels.to_coco(truth, every, by_name), scaled, protocol=protocol)
     up_to_1 = result.scores[result.fppi <= 1.0]
-    return {
-        "dataset": frames.dataset,
-        "protocol": protocol,
+    whole = {
         "images": result.n_images,
         "boxes": result.n_boxes,
         "fppi": result.fppi.tolist(),
@@ -75,22 +97,24 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
         "miss_rate_at_1": result.miss_rate_at(1.0),
         "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
         "lamr": result.lamr,
-        **average_precision(labels.to_coco(frames), found),
-    }, found
-
-
-def as_evaluated(run: Run, role: str, protocol: str, found: list) -> tuple[dict, list]:
-    """Boxes and detections as a protocol takes them: under the data set's filter at the size of
-    the run, or, for a protocol that filters by class name, all boxes, in native pixels, which takes
-    a data set of one image size."""
-    frames = run.frames(role)
-    if not PROTOCOLS[protocol].by_name:
-        return labels.to_coco(frames), found
-    entry = run.entry(role)
-    native = entry.open_unfiltered(**run.data_arguments(entry.name))
-    factor = fit_factor(native.image_size, frames.image_size)
-    scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in found]
-    return labels.to_coco(native, by_label=True), scaled
+        **average_precision(labels.to_coco(frames, every), own),
+    }
+    alone = positions is None and entry.each and frames.sequence is not None
+    if not alone or not result.n_boxes:
+        return whole
+    places = pd.Series(every).groupby(frames.sequence, sort=False)
+    parts = {name: evaluated(run, role, protocol, own, [*mine]) for name, mine in places}
+    known = [part for part in parts.values() if part["boxes"]]
+    if empty := [name for name, part in parts.items() if not part["boxes"]]:
+        said = f"no pedestrian in {', '.join(empty)}; the means are those of the other sequences"
+        warnings.warn(f"{frames.dataset}: {said}", stacklevel=2)
+    fppi = np.unique(np.concatenate([part["fppi"] for part in known]))
+    last = [np.searchsorted(part["fppi"], fppi, side="right") for part in known]
+    rates = [[1.0, *part["miss_rate"]] for part in known]
+    curve = np.mean([np.take(*pair) for pair in zip(rates, last, strict=True)], axis=0)
+    means = ("miss_rate_at_1", "lamr", "ap", "ap50")
+    whole |= {name: float(np.mean([part[name] for part in known])) for name in means}
+    return whole | {"fppi": fppi.tolist(), "miss_rate": curve.tolist(), "parts": parts}
 
 
 def frame_table(frames: FrameSet, positions) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import warnings
 
 from alkit import training
-from alkit.data.joining import joined
+from alkit.data.sequences import joined
 from alkit.loop import labels
 from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
 from alkit.loop.steps.shared import TRAINING, train

@@ -1,13 +1,34 @@
-"""Several sets of frames as one."""
+"""Several sets of frames as one, and a range of the frames of each video."""
 
 import warnings
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, PositiveInt
 
+from alkit.data.records import unique
 from alkit.frames import FrameSet, LazySequence
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[PositiveInt, PositiveInt] | tuple[Share, Share]
+
+
+def taken(where, number, length, frames: Range | None, step: int) -> np.ndarray:
+    """Positions of every step-th frame in the range `frames` of each video. `number` (n,) counts
+    the frames of a video **from 1**, `length` is how many it has. A range is [first, last], both
+    included, or two shares of the length: [0, 0.65] and [0.65, 1] hold each frame once.
+
+    Raises ValueError that begins with `where` for a range that a video does not have."""
+    first, last = frames or (1, length)
+    if isinstance(first, float):
+        first, last = np.round(first * length) + 1, np.round(last * length)
+    if np.any(first > last) or np.any(last > length):
+        n = np.min(length)
+        raise ValueError(f"{where}: expected frames [first, last] of 1 to {n}, got {frames}")
+    return np.flatnonzero((number >= first) & (number <= last) & ((number - first) % step == 0))
 
 
 def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
@@ -19,8 +40,7 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
     one set has none, with a warning. Raises ValueError for two sets of one name.
     """
     prefix = [Path(one.dataset).name for one in sets]
-    if twice := sorted({name for name in prefix if prefix.count(name) > 1}):
-        raise ValueError(f"{dataset}: expected data sets of different names, got twice {twice}")
+    unique(dataset, "data set", prefix)
     part = np.repeat(range(len(sets)), [*map(len, sets)])
     own = [i for one in sets for i in range(len(one))]
     video = any(one.sequence is not None for one in sets)
@@ -30,10 +50,9 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
         for k, p in enumerate(prefix):
             names[k], clips[k] = ([f"{p}/{name}" for name in all_[k]] for all_ in (names, clips))
     moments = [np.zeros(len(one)) if one.frame is None else one.frame for one in sets]
-    bare = [one.dataset for one in sets if one.boxes is None]
+    bare = [name for name, one in zip(prefix, sets, strict=True) if one.boxes is None]
     if 0 < len(bare) < len(sets):
-        said = f"{', '.join(bare)} has no boxes, so those of the others are not used"
-        warnings.warn(f"{dataset}: {said}", stacklevel=2)
+        warnings.warn(f"{dataset}: {bare} have no boxes, so none are used", stacklevel=2)
 
     def boxes(i):
         found = sets[part[i]].boxes[own[i]]
@@ -51,4 +70,5 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
         frame=np.concatenate(moments) if video else None,
         files=None if None in files else LazySequence(len(part), lambda i: files[part[i]][own[i]]),
         part=part,
+        sizes=LazySequence(len(part), lambda i: sets[part[i]].image_size),
     )
