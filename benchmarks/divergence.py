@@ -5,7 +5,7 @@ in place, filters the sum of the entropies once, since the mean is linear, and d
 inside, which it counts once. Torch's takes differences of a cumulative sum; the paper's graph pools
 the whole window of each map twice. All calls are interleaved, with one thread and with two. Ours
 with two threads against one is taken once more, frame after frame: among the others the second core
-has been idle for half a second, and takes a millisecond to be at work.
+has been idle for half a second, and takes up to half a millisecond to be at work.
 """
 
 import shutil
