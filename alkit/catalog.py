@@ -25,10 +25,11 @@ from alkit.data import filters
 from alkit.data.download import DataFile
 from alkit.data.filters import BoxFilter
 from alkit.data.imagefile import Orientation
+from alkit.data.joining import joined
 from alkit.data.project import CATALOG, project_root
 from alkit.data.remembered import content, remembered
 from alkit.data.yamlfile import read_yaml
-from alkit.frames import FrameSet
+from alkit.frames import FrameSet, LazySequence
 from alkit.text import problems
 
 GENERATORS = {"street": street.VERSION}  # readers whose data are drawn, not stored
@@ -46,10 +47,13 @@ class _Model(BaseModel):
 Count = Literal[
     "images", "images_with_pedestrians", "instances", "boxes", "sequences", "identities"
 ]
+ALIKE = {"reader", "kind", "image_size", "license", "citation", "homepage"}
+OF_JOIN = {"name", "project", "title", "join", "license", "citation", "homepage", "expect"}
 
 
 class Entry(_Model):
-    """One data set; `reader` and, but for what is drawn, `root` have to be given.
+    """One data set; `reader` and, but for what is drawn, `root` have to be given; or `join` alone:
+    the names of data sets that are one, in this order, each with its own filter and scale.
 
     `name` is its key in the file. `args` go to the reader; `filter` says which boxes are
     pedestrians, and `filters` are other ones, by the name that a profile's `box_filter` gives.
@@ -65,7 +69,9 @@ class Entry(_Model):
     name: str = ""
     project: Path | None = None  # the root that $ALKIT_DATA may be relative to
     title: str = ""
-    reader: Literal[READERS]
+    join: tuple[str, ...] = ()
+    parts: tuple["Entry", ...] = ()  # what `join` names, by the catalog
+    reader: Literal[READERS] | None = None
     root: str | None = None
     args: dict[str, Any] = {}
     filter: BoxFilter = filters.RULES["paper"]
@@ -81,8 +87,24 @@ class Entry(_Model):
     files: tuple[DataFile, ...] = ()
     expect: dict[Count, NonNegativeInt] = {}
 
+    def model_post_init(self, _):
+        if not self.join and self.reader is None:
+            raise ValueError("expected `reader`, or `join` with the names of other data sets")
+        if self.join and (own := self.model_fields_set - OF_JOIN):
+            raise ValueError(f"{', '.join(sorted(own))}: of the data sets that are joined")
+
+    def joining(self, parts: list["Entry"]) -> "Entry":
+        """The join of these entries, which says of itself what all of them say."""
+        first = vars(parts[0]).items()
+        said = {k: v for k, v in first if k in ALIKE and all(vars(p)[k] == v for p in parts)}
+        said |= {k: vars(self)[k] for k in said if vars(self)[k]}
+        rule = filters.union([part.filter for part in parts])
+        return self.model_copy(update={**said, "filter": rule, "parts": (*parts,)})
+
     def under(self, box_filter: str) -> "Entry":
         """The entry with its filter of this name, if it has one, in the place of `filter`."""
+        if self.parts:
+            return self.joining([part.under(box_filter) for part in self.parts])
         return self.model_copy(update={"filter": self.filters.get(box_filter, self.filter)})
 
     def folder(self) -> Path:
@@ -116,12 +138,29 @@ class Entry(_Model):
         frames = self.open_unfiltered(image_size, resizing, **args)
         if scale is None and image_size is not None:
             scale = 480 / image_size[0]
-        return frames.with_boxes(lambda boxes: filters.apply(self.filter, boxes, scale))
+        return self.filtered(frames, scale)
+
+    def filtered(self, frames: FrameSet, scale: float | None = None) -> FrameSet:
+        """Frames of `open_unfiltered`, or some of them, under the entry's filter; see `open`."""
+        if frames.boxes is None:
+            return frames
+
+        def boxes(i):
+            return filters.apply(self.filter_of(frames, i), frames.boxes[i], scale)
+
+        return replace(frames, boxes=LazySequence(len(frames), boxes))
+
+    def filter_of(self, frames: FrameSet, i: int) -> BoxFilter:
+        """The filter of one of the entry's frames: that of its part."""
+        return self.parts[frames.part[i]].filter if self.parts else self.filter
 
     def open_unfiltered(
         self, image_size: tuple[int, int] | None = None, resizing: str = "area", **args
     ) -> FrameSet:
         """As `open`, with all labeled objects."""
+        if self.parts:  # each takes `args`
+            sets = [part.open_unfiltered(image_size, resizing, **args) for part in self.parts]
+            return joined(sets, self.name)
         read, call = self.reader_module().read, self.reader_args(**args)
         known = inspect.signature(read).parameters
         # image_size is for a reader that draws, at any size
@@ -179,6 +218,18 @@ class Catalog(dict):
         for name, entry in entries.items():
             self[name] = entry.model_copy(update={"name": name, "project": project})
 
+    def __getitem__(self, name: str, above: tuple = ()) -> Entry:
+        entry = super().__getitem__(name)
+        if not entry.join:
+            return entry
+        try:
+            if name in above:
+                raise CatalogError(f"{name} would be a part of itself")
+            parts = [self.__getitem__(part, (*above, name)) for part in entry.join]
+        except CatalogError as error:
+            raise CatalogError(f"{name}: join: {error}") from None
+        return entry.joining([leaf for part in parts for leaf in part.parts or (part,)])
+
     def __missing__(self, name: str) -> Entry:
         with contextlib.suppress(CatalogError):
             own = {"name": str(name), "title": str(name), "project": self.project}
@@ -233,7 +284,11 @@ def fingerprint(entry: Entry, overrides: dict | None = None) -> str:
     """A sha256 over what determines the data: the reader, its generator's version, its arguments
     with `overrides`, filter, kind, orientation and size; what annotation files say; the names and
     sizes of images and videos, since hashing their content would take as long as reading the data
-    set. An image changed to another of the same size in bytes goes unnoticed."""
+    set. An image changed to another of the same size in bytes goes unnoticed. Of a join, its parts'
+    names and fingerprints."""
+    if entry.parts:
+        each = [[part.name, fingerprint(part, overrides)] for part in entry.parts]
+        return hashlib.sha256(json.dumps(each).encode()).hexdigest()
     args = entry.reader_args(**(overrides or {}))
     frames, root = entry.open_unfiltered(**(overrides or {})), entry.existing_root()
     facts = {

@@ -44,7 +44,7 @@ def data_list(catalog: CatalogFile = project.CATALOG):
     entries = alkit.catalog.load(catalog)
     width = max(map(len, entries), default=0)
     for name, entry in entries.items():
-        print(f"{name:{width}}  {entry.reader:12} {entry.kind or '–':6}  {entry.title}")
+        print(f"{name:{width}}  {entry.reader or 'join':12} {entry.kind or '–':6}  {entry.title}")
 
 
 @data_app.command("check")
@@ -87,8 +87,9 @@ def data_fetch(name: str, catalog: CatalogFile = project.CATALOG):
     from alkit.data.download import fetch
 
     entry = alkit.catalog.load(catalog)[name]
-    if entry.root is not None:
-        print(*fetch(entry.files, entry.folder(), entry.homepage), sep="\n")
+    for part in entry.parts or (entry,):
+        if part.root is not None:
+            print(*fetch(part.files, part.folder(), part.homepage), sep="\n")
 
 
 @app.command()

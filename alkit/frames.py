@@ -95,7 +95,7 @@ class FrameSet:
     `boxes` is None where nobody has labeled the frames. `sequence` (n,) names each frame's video
     and `frame` (n,) float64 is its position on the pool's sampled grid (raw number / step); both
     are None for stills. `files` are the image files, one for each frame; None for what is drawn or
-    lies in a video.
+    lies in a video. `part` (n,) is the position of each frame's set among those that were `joined`.
     """
 
     dataset: str
@@ -106,6 +106,7 @@ class FrameSet:
     sequence: np.ndarray | None = field(default=None, repr=False)
     frame: np.ndarray | None = field(default=None, repr=False)
     files: Sequence[Path] | None = field(default=None, repr=False)
+    part: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self):
         return len(self.name)
@@ -140,6 +141,7 @@ class FrameSet:
             files=taken(self.files),
             sequence=None if self.sequence is None else self.sequence[positions],
             frame=None if self.frame is None else self.frame[positions],
+            part=None if self.part is None else self.part[positions],
         )
 
     def with_pedestrians(self) -> np.ndarray:

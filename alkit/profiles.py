@@ -21,6 +21,8 @@ Side = Annotated[int, Field(ge=32)]  # of an image: what the network needs
 Length = Annotated[float, Field(gt=0)]
 Distance = Annotated[float, Field(ge=0)]
 Exclusion = Annotated[int, Field(ge=0)] | Distance | tuple[Distance, Distance]
+Augmentation = Literal["none", "flip", "twelve", "varied"]
+EPOCHS = ("epochs", "iterations")  # the length of a training, in one or the other
 
 
 class Profile(BaseModel):
@@ -59,17 +61,23 @@ class Profile(BaseModel):
     # What the sum of Eq. (7) is divided by: the number of cells drawn, or in each channel the
     # number of its pixels drawn, of which the cells are one in 64, or in 16
     loss_mean: Literal["cells", "pixels"] = "cells"
-    optimizer: Literal["rmsprop", "momentum"] = "rmsprop"
+    optimizer: Literal["rmsprop", "momentum", "adam"] = "rmsprop"
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-4, gt=0)
     weight_decay: float = Field(2e-6, ge=0)
     batch_size: int = Field(1, ge=1)
-    augmentation: Literal["none", "flip", "twelve"] = "flip"  # half are mirrored, or one of twelve
-    pretrain_augmentation: Literal["none", "flip", "twelve"] = "flip"
+    averaged: float = Field(0, ge=0, lt=1)  # share of the last iterations whose mean weights stay
+    augmentation: Augmentation = "flip"  # half are mirrored, or one of twelve; see `augmented`
     crop: tuple[Side, Side] | None = None  # height, width of the part of a pool image to train on
-    pretrain_epochs: int | None = Field(50, ge=1)  # of W_l on X_l; or
-    pretrain_iterations: int | None = Field(None, ge=1)  # one of the two is None
-    epochs: int = Field(50, ge=1)  # T, of each retraining from W_l on X_al
+    epochs: int | None = Field(50, ge=1)  # T, of each retraining from W_l on X_al; or
+    iterations: int | None = Field(None, ge=1)  # one of the two is None
+    # The same numbers of the training of W_l on X_l; rates of None are those above
+    pretrain_learning_rate: float | None = Field(None, gt=0)
+    pretrain_final_learning_rate: float | None = Field(None, gt=0)
+    pretrain_averaged: float = Field(0, ge=0, lt=1)
+    pretrain_augmentation: Augmentation = "flip"
+    pretrain_epochs: int | None = Field(50, ge=1)
+    pretrain_iterations: int | None = Field(None, ge=1)
     replay: bool = False  # ablation: retrain on X_l ∪ X_al
 
     # Step 1 and 2 (paper, "Implementation details" and "Other pixel-level score functions")
@@ -117,12 +125,23 @@ class Profile(BaseModel):
     def _consistent(self):
         if self.crop and any(map(gt, self.crop, self.image_size)):
             raise ValueError(f"crop is {self.crop}; expected at most image_size {self.image_size}")
-        if (self.pretrain_epochs is None) == (self.pretrain_iterations is None):
-            raise ValueError(
-                f"pretrain_epochs is {self.pretrain_epochs}, pretrain_iterations is "
-                f"{self.pretrain_iterations}; expected one of the two, the other null"
-            )
+        for epochs, iterations in (EPOCHS, [f"pretrain_{name}" for name in EPOCHS]):
+            given = getattr(self, epochs), getattr(self, iterations)
+            if given.count(None) != 1:
+                raise ValueError(
+                    f"{epochs} is {given[0]}, {iterations} is {given[1]}; expected one of the "
+                    "two, the other null"
+                )
         return self
+
+    @property
+    def pretraining(self) -> "Profile":
+        """The profile whose training numbers are those of W_l: `learning_rate` is what is
+        `pretrain_learning_rate` here. Parts of images are for the pool's alone."""
+        first = "pretrain_"
+        own = {k.removeprefix(first): value for k, value in self if k.startswith(first)}
+        given = {k: value for k, value in own.items() if value is not None or k in EPOCHS}
+        return self.model_copy(update={**given, "crop": None})
 
     @property
     def scale(self) -> float:

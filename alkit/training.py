@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from alkit.data import checkpoints
@@ -82,10 +83,9 @@ def train(
     checkpoint: Path | None = None,
     key: str = "",
     progress=lambda done, total, loss: None,
-    augmentation: str = "flip",
-    crop: tuple[int, int] | None = None,
 ) -> list:
-    """Train in place for `epochs` over `frames`; the last iteration's weights stay.
+    """Train in place for `epochs` over `frames`; the last iteration's weights stay, or the mean of
+    those of the last iterations, a share `averaged` of all.
 
     The last epoch may be a part of one. Images change as `augmentation` says (`augmented`), and
     are cut to parts of (height, width) `crop`. A fresh optimizer, its rate annealed exponentially
@@ -101,8 +101,11 @@ def train(
     iterations = round(epochs * batches)
     decay = (profile.final_learning_rate / profile.learning_rate) ** (1 / max(1, iterations - 1))
 
-    losses = checkpoints.restore(checkpoint, key, detector, optimizer) if checkpoint else []
-    samples = Samples(frames, profile, augmentation, crop)
+    trained = {"weights": detector, "optimizer": optimizer}
+    if profile.averaged:
+        trained["average"] = AveragedModel(detector)
+    losses = checkpoints.restore(checkpoint, key, trained) if checkpoint else []
+    samples = Samples(frames, profile)
     detector.train()
     saved = time.monotonic()
     # dropout draws from PyTorch's own generator
@@ -121,6 +124,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = profile.learning_rate * decay**batch
                 own.append(iteration(detector, optimizer, *sample, profile, generator))
+                if batch >= (1 - profile.averaged) * iterations:
+                    trained["average"].update_parameters(detector)
                 progress(batch + 1, iterations, own[-1])
             losses.append(sum(own) / len(own))
             if not np.isfinite(losses[-1]):
@@ -129,17 +134,19 @@ def train(
                     f"lower learning_rate (now {profile.learning_rate})"
                 )
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                checkpoints.keep(checkpoint, key, detector, optimizer, losses)
+                checkpoints.keep(checkpoint, key, trained, losses)
                 saved = time.monotonic()
+    if profile.averaged:
+        detector.load_state_dict(trained["average"].module.state_dict())
     detector.eval()
     return losses
 
 
-def pretraining_epochs(profile: Profile, images: int) -> float:
-    """Epochs of the training of W_l on so many images."""
-    if profile.pretrain_iterations is None:
-        return profile.pretrain_epochs
-    return profile.pretrain_iterations / -(-images // profile.batch_size)
+def epochs_of(profile: Profile, images: int) -> float:
+    """Epochs of a training on so many images."""
+    if profile.iterations is None:
+        return profile.epochs
+    return profile.iterations / -(-images // profile.batch_size)
 
 
 def iteration(
@@ -158,8 +165,8 @@ def iteration(
 
 
 def new_optimizer(detector: Detector, profile: Profile) -> torch.optim.Optimizer:
-    """RMSProp (paper), or gradient descent with momentum (released code's default). λ decays the
-    kernels, not the shifts (released code)."""
+    """RMSProp (paper), gradient descent with momentum (released code's default), or Adam. λ decays
+    the kernels, not the shifts (released code)."""
     own = {"lr": profile.learning_rate, "weight_decay": profile.weight_decay}
     parameters = [
         {"params": [p for p in detector.parameters() if p.ndim > 1]},
@@ -167,6 +174,8 @@ def new_optimizer(detector: Detector, profile: Profile) -> torch.optim.Optimizer
     ]
     if profile.optimizer == "momentum":
         return torch.optim.SGD(parameters, momentum=MOMENTUM, **own)
+    if profile.optimizer == "adam":
+        return torch.optim.Adam(parameters, **own)
     return torch.optim.RMSprop(parameters, alpha=RMSPROP_DECAY, **own)
 
 
@@ -200,7 +209,8 @@ def initial_detector(
         raise FileNotFoundError(f"weights: there is no file {weights}, and no labeled frames")
     initial, training = np.random.SeedSequence(seed).spawn(2)
     detector = new_detector(profile, initial)
-    epochs = pretraining_epochs(profile, len(labeled)) if epochs is None else epochs
+    own = profile.pretraining
+    epochs = epochs_of(own, len(labeled)) if epochs is None else epochs
     with tqdm(desc=f"W_l on {len(labeled)} frames", mininterval=3, file=sys.stdout) as bar:
 
         def progress(done, total, loss):
@@ -208,7 +218,7 @@ def initial_detector(
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             bar.update(done - bar.n)
 
-        train(detector, labeled, profile, epochs, training, progress=progress)
+        train(detector, labeled, own, epochs, training, progress=progress)
     return detector
 
 

@@ -48,6 +48,56 @@ def test_half_are_mirrored_or_none():
     assert augmented(IMAGE, BOXES, "none", None) == (IMAGE, BOXES)
 
 
+def test_a_varied_image_keeps_its_boxes_on_what_they_show():
+    """A white rectangle in a black image is where its box says, at whatever scale and place."""
+    factors = []
+    for seed in range(200):
+        image = np.zeros((60, 80, 3), np.uint8)
+        image[20:44, 30:42] = 255
+        box, other = [30, 20, 12, 24], [0, 0, 2, 2]
+        changed, boxes = augmented(image, people(box, other), "varied", np.random.default_rng(seed))
+        left, top, width, height = boxes.ltwh[0]
+        assert height / width == pytest.approx(2)
+        factors.append(height / 24)
+        if not (left >= 0 and top >= 0 and left + width <= 80 and top + height <= 60):
+            continue
+        # columns and rows of the rectangle, the border's by the share that is covered
+        bright = changed[..., 1].astype(float)
+        lines = bright[round(top) + 2 : round(top + height) - 2, round(left) + 2]
+        assert lines.std() < 2  # inside all is alike
+        level, low = lines.mean(), bright.min()
+        row = (bright[round(top + height / 2)] - low) / (level - low)
+        column = (bright[:, round(left + width / 2)] - low) / (level - low)
+        for line, start, length in ((row, left, width), (column, top, height)):
+            inside = np.arange(round(start) - 2, round(start + length) + 2).clip(0, len(line) - 1)
+            where = np.unique(inside)
+            near = line[where]
+            assert near.sum() == pytest.approx(length, abs=0.7)
+            middle = ((where + 0.5) * near).sum() / near.sum()
+            assert middle == pytest.approx(start + length / 2, abs=0.15)
+    assert min(factors) > 0.79
+    assert max(factors) < 1.26
+    assert np.median(factors) == pytest.approx(1, abs=0.05)
+
+
+def test_a_varied_image_ignores_who_is_mostly_outside():
+    kinds = Counter()
+    for seed in range(300):
+        corner = people([0, 0, 8, 16])
+        boxes = augmented(
+            np.zeros((60, 80, 3), np.uint8), corner, "varied", np.random.default_rng(seed)
+        )[1]
+        for (left, top, width, height), ignore in zip(boxes.ltwh, boxes.ignore, strict=True):
+            inside = max(0, min(80, left + width) - max(0, left)) * max(
+                0, min(60, top + height) - max(0, top)
+            )
+            assert ignore == (inside < 0.5 * width * height)
+            kinds[bool(ignore)] += 1
+        kinds["gone"] += len(boxes) == 0
+    assert min(kinds.values()) > 0
+    assert len(kinds) == 3
+
+
 def test_a_generator_reproduces_every_operation():
     for change in PHOTOMETRIC:
         one, again = (change(IMAGE, np.random.default_rng(5)) for _ in range(2))

@@ -69,10 +69,12 @@ def test_its_curves_are_those_of_the_ledger(page, toy_experiment):
     *of_cycles, by_cycle = report.curves(toy_experiment)
     assert len(of_cycles) == 2
     table = experiment.ledger(toy_experiment)
-    for line in by_cycle.axes[0].lines:
+    *lines, start = by_cycle.axes[0].lines
+    assert [*start.get_ydata()] == [table["miss rate at FPPI 1"][0]] * 2  # W_l's line
+    for line in lines:
         own = table[table["strategy"].isin(["W_l", line.get_label()])].sort_values("cycle")
         assert line.get_ydata().tolist() == own["miss rate at FPPI 1"].tolist()
-    assert len(by_cycle.axes[0].lines) == 2
+    assert len(lines) == 2
     before, _ = markup(page).split('id="Ledger"')
     assert before.count("<img ") == 3
 

@@ -24,8 +24,12 @@ def frames(n=4, boxes=ONE_BOX):
     return FrameSet("tiny", [f"f{i}" for i in range(n)], images.__getitem__, SIZE, [boxes] * n)
 
 
-def trained(epochs=3, checkpoint=None, key="", optimizer="rmsprop", **stop):
-    numbers = NUMBERS.model_copy(update={"optimizer": optimizer})
+def plain(numbers, **changes):
+    return numbers.model_copy(update={"augmentation": "none", **changes})
+
+
+def trained(epochs=3, checkpoint=None, key="", optimizer="rmsprop", averaged=0.0, **stop):
+    numbers = NUMBERS.model_copy(update={"optimizer": optimizer, "averaged": averaged})
     detector = training.new_detector(numbers, np.random.SeedSequence(1))
     losses = training.train(
         detector, frames(), numbers, epochs, np.random.SeedSequence(2), checkpoint, key, **stop
@@ -57,7 +61,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "momentum"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "momentum", "adam"])
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, optimizer):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
     checkpoint = tmp_path / "checkpoint.safetensors"
@@ -66,14 +70,15 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, op
         if done == 5:  # of 2 batches in each of 4 epochs: in the third epoch
             raise Killed
 
+    own = {"optimizer": optimizer, "averaged": 0.8}  # from the second of eight iterations on
     with pytest.raises(Killed):
-        trained(4, checkpoint, "k", progress=kill, optimizer=optimizer)
+        trained(4, checkpoint, "k", progress=kill, **own)
     steps = []
     resumed, losses = trained(
-        4, checkpoint, "k", progress=lambda done, *_: steps.append(done), optimizer=optimizer
+        4, checkpoint, "k", progress=lambda done, *_: steps.append(done), **own
     )
     assert steps == [5, 6, 7, 8]  # the two finished epochs are not done again
-    undisturbed, expected = trained(4, optimizer=optimizer)
+    undisturbed, expected = trained(4, **own)
     assert same(resumed, undisturbed)
     assert losses == expected
 
@@ -92,6 +97,36 @@ def test_a_checkpoint_of_another_training_is_left_alone(tmp_path, monkeypatch):
         steps.clear()
         trained(2, checkpoint, "two", progress=lambda done, *_: steps.append(done))
         assert steps[0] == 1
+
+
+def test_the_mean_of_the_last_weights_stays(monkeypatch):
+    seen = []
+    original = training.iteration
+
+    def iteration(detector, *args):
+        loss = original(detector, *args)
+        seen.append([p.detach().clone() for p in detector.parameters()])
+        return loss
+
+    monkeypatch.setattr(training, "iteration", iteration)
+    (last, losses), (mean, same_losses) = trained(), trained(averaged=0.5)  # three of six
+    assert losses == same_losses
+    assert all(map(torch.equal, last.parameters(), seen[5]))
+    for found, *own in zip(mean.parameters(), *seen[9:], strict=True):
+        assert torch.allclose(found, sum(own) / 3, atol=1e-6)
+
+
+def test_the_numbers_of_the_first_training_stand_apart():
+    changes = {"pretrain_epochs": None, "pretrain_iterations": 7, "pretrain_averaged": 0.5}
+    first = profile("released", changes | {"pretrain_learning_rate": 0.5, "crop": [64, 64]})
+    assert (first.learning_rate, first.iterations, first.averaged) == (1e-2, None, 0)
+    own = first.pretraining
+    assert (own.learning_rate, own.final_learning_rate) == (
+        0.5,
+        1e-4,
+    )  # the one not given is both's
+    assert (own.epochs, own.iterations, own.averaged) == (None, 7, 0.5)
+    assert (own.augmentation, own.crop) == ("none", None)
 
 
 def test_the_rate_falls_exponentially_from_first_to_last_iteration(monkeypatch):
@@ -160,7 +195,7 @@ def test_counts_and_shares_of_weight_are_those_of_a_draw_at_image_resolution(nam
     scale = numbers.scale
     empty = np.zeros((*numbers.image_size, 3), np.uint8)
     frames_ = FrameSet("one", ["one"], lambda i: empty, numbers.image_size, [boxes.scaled(scale)])
-    _, labels, pixels = training.Samples(frames_, numbers, "none").batch([0], [None])
+    _, labels, pixels = training.Samples(frames_, plain(numbers)).batch([0], [None])
     maps = boxes_module.targets(boxes.scaled(scale), numbers)
     assert pixels[0, :, 2].tolist() == [int((m == 1).sum()) for m in maps]
 
@@ -223,10 +258,10 @@ def test_training_lowers_the_loss():
 def test_flips_mirror_image_and_labels_together():
     samples = training.Samples(frames(1), NUMBERS)
     for seed in range(4):
-        (plain,), labels, _ = training.Samples(frames(1), NUMBERS, "none").batch([0], [None])
+        (whole,), labels, _ = training.Samples(frames(1), plain(NUMBERS)).batch([0], [None])
         (image,), own, pixels = samples.batch([0], [np.random.default_rng(seed)])
         mirrored = np.random.default_rng(seed).random() < 0.5
-        assert torch.equal(plain.flip(-1) if mirrored else plain, image)
+        assert torch.equal(whole.flip(-1) if mirrored else whole, image)
         for label, other in zip(labels, own, strict=True):
             # sizes divide by the strides here
             assert torch.equal(label.flip(-1) if mirrored else label, other)
@@ -239,9 +274,9 @@ def test_a_crop_keeps_the_scale_of_the_whole_image():
     numbers = profile("demo")
     image = np.zeros((*size, 3), np.uint8)
     one = FrameSet("one", ["one"], lambda i: image, size, [Boxes([[150, 110, 16, 28]], ["p"])])
-    _, _, whole = training.Samples(one, numbers, "none").batch([0], [None])
+    _, _, whole = training.Samples(one, plain(numbers)).batch([0], [None])
     for seed in range(5):
-        samples = training.Samples(one, numbers, "none", part)
+        samples = training.Samples(one, plain(numbers, crop=part))
         (cut,), labels, pixels = samples.batch([0], [np.random.default_rng(seed)])
         assert cut.shape[1:] == part
         assert tuple(labels[4].shape[1:]) == (30, 40)
@@ -263,10 +298,11 @@ def test_an_epoch_shows_every_frame_once():
 
 
 def test_a_number_of_iterations_ends_within_an_epoch():
-    numbers = profile("demo", {"pretrain_epochs": None, "pretrain_iterations": 7})
-    assert training.pretraining_epochs(numbers, 18) * 5 == pytest.approx(7)  # batches of 4
-    with pytest.raises(ValueError, match="expected one of the two, the other null"):
-        profile("demo", {"pretrain_iterations": 7})
+    numbers = profile("demo", {"epochs": None, "iterations": 7})
+    assert training.epochs_of(numbers, 18) * 5 == pytest.approx(7)  # batches of 4
+    for both in ("iterations", "pretrain_iterations"):
+        with pytest.raises(ValueError, match="expected one of the two, the other null"):
+            profile("paper", {both: 7})
     steps = []
     _, losses = trained(3.5, progress=lambda done, total, loss: steps.append((done, total)))
     assert steps == [(k, 7) for k in range(1, 8)]

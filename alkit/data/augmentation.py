@@ -9,9 +9,10 @@ from functools import partial
 import cv2
 import numpy as np
 
-from alkit.frames import Boxes
+from alkit.frames import PAD_GRAY, Boxes
 
 BLUR = 1 / 3  # σ of the 3×3 Gaussian, in pixels
+ZOOM = 1.25  # the largest scale of an image, and one over the smallest
 AUGMENTED = 0.6  # the share of images that one of the twelve operations changes
 
 
@@ -19,9 +20,12 @@ def augmented(image: np.ndarray, boxes: Boxes, how: str, rng: np.random.Generato
     """The image and its boxes after a random change. "flip" mirrors half of the images. "twelve"
     gives 60 % of them one of twelve operations, as the released code does in retraining: four are
     the mirror, eight change the pixels and leave the boxes. (The code draws the two factors of
-    brightness and saturation once a run; here every image has its own.)"""
-    if how == "flip" and rng.random() < 0.5:
-        return image[:, ::-1], mirrored(boxes, image.shape[1])
+    brightness and saturation once a run; here every image has its own.) "varied" mirrors half,
+    and changes scale, place and light of all."""
+    if how in ("flip", "varied") and rng.random() < 0.5:
+        image, boxes = image[:, ::-1], mirrored(boxes, image.shape[1])
+    if how == "varied":
+        return relit(*rescaled(image, boxes, rng), rng)
     if how != "twelve" or rng.random() >= AUGMENTED:
         return image, boxes
     k = int(rng.integers(12))
@@ -39,6 +43,29 @@ def mirrored(boxes: Boxes, width: int) -> Boxes:
         return flipped
 
     return replace(boxes, ltwh=flip(boxes.ltwh), visible=flip(boxes.visible))
+
+
+def rescaled(image: np.ndarray, boxes: Boxes, rng: np.random.Generator):
+    """The image at 0.8 to 1.25 of its scale, evenly in the logarithm, at a random place: a part of
+    it, or all of it amid gray. A box that is less than half inside is ignored."""
+    size = np.array(image.shape[1::-1])  # (x, y)
+    factor = np.exp(rng.uniform(np.log(1 / ZOOM), np.log(ZOOM)))
+    move = rng.random(2) * size * (1 - factor)
+    matrix = np.array([[factor, 0, move[0]], [0, factor, move[1]]])
+    centers = matrix + [[0, 0, (factor - 1) / 2]]  # OpenCV counts from the middle of a pixel
+    image = cv2.warpAffine(image, centers, size.tolist(), borderValue=(PAD_GRAY,) * 3)
+    ltwh, visible = (each * factor + [*move, 0, 0] for each in (boxes.ltwh, boxes.visible))
+    inside = (ltwh[:, :2] + ltwh[:, 2:]).clip(0, size) - ltwh[:, :2].clip(0, size)
+    share = inside.prod(1) / ltwh[:, 2:].prod(1)
+    boxes = replace(boxes, ltwh=ltwh, visible=visible, ignore=boxes.ignore | (share < 0.5))
+    return image, boxes.take(share > 0)
+
+
+def relit(image: np.ndarray, boxes: Boxes, rng: np.random.Generator):
+    """The image with its contrast, brightness and the balance of its colors changed."""
+    gain = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)
+    mean = image.mean()
+    return as_bytes((image - mean) * gain + mean * rng.uniform(0.7, 1.3)), boxes
 
 
 def sharpened(image, rng):

@@ -18,11 +18,15 @@ def write(tensors: dict, path: Path, **metadata: str):
     os.replace(partial, path)
 
 
-def keep(path: Path, key: str, detector, optimizer, losses: list):
-    """Write a checkpoint of a training, atomically."""
-    tensors = {f"weights.{name}": value for name, value in detector.state_dict().items()}
-    for k, own in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{k}.{name}": value for name, value in own.items()}
+def keep(path: Path, key: str, trained: dict, losses: list):
+    """Write a checkpoint of a training, atomically: of modules by name, and of its `optimizer`."""
+    tensors = {}
+    for kind, own in trained.items():
+        state = own.state_dict()
+        if kind == "optimizer":
+            found = state["state"].items()
+            state = {f"{k}.{name}": value for k, each in found for name, value in each.items()}
+        tensors |= {f"{kind}.{name}": value for name, value in state.items()}
     write(tensors, path, key=key, losses=json.dumps(losses), digest=_digest(tensors))
 
 
@@ -31,7 +35,7 @@ def _digest(tensors: dict) -> str:
     return hashlib.sha256(b"".join(map(bytes, values))).hexdigest()
 
 
-def restore(path: Path, key: str, detector, optimizer) -> list:
+def restore(path: Path, key: str, trained: dict) -> list:
     """Read a checkpoint back if there is one; the losses of the epochs done."""
     if not path.exists():
         return []
@@ -44,14 +48,15 @@ def restore(path: Path, key: str, detector, optimizer) -> list:
         losses = json.loads(metadata["losses"])
     except (SafetensorError, KeyError, ValueError):
         return []  # damaged: start again
-    weights, state = {}, defaultdict(dict)
+    states, of_optimizer = defaultdict(dict), defaultdict(dict)
     for tensor, value in tensors.items():
         kind, _, name = tensor.partition(".")
-        if kind == "weights":
-            weights[name] = value
-        else:
-            k, _, name = name.partition(".")
-            state[int(k)][name] = value
-    detector.load_state_dict(weights)
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(state)})
+        states[kind][name] = value
+    for name, value in states.pop("optimizer", {}).items():
+        k, _, name = name.partition(".")
+        of_optimizer[int(k)][name] = value
+    optimizer = trained["optimizer"]
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(of_optimizer)})
+    for kind, state in states.items():
+        trained[kind].load_state_dict(state)
     return losses

@@ -126,6 +126,14 @@ def apply(rule: BoxFilter, boxes: Boxes, scale: float | None = None) -> Boxes:
     return Boxes(ltwh, boxes.label, boxes.ignore | ~keep, boxes.visible, boxes.identity)
 
 
+def union(rules: list[BoxFilter]) -> BoxFilter:
+    """The rule, if all are one, else one with the classes of all and no limits."""
+    classes = dict.fromkeys(name for rule in rules for name in rule.classes)
+    ignored = dict.fromkeys(name for rule in rules for name in rule.ignore_classes)
+    whole = BoxFilter(classes=[*classes], ignore_classes=[n for n in ignored if n not in classes])
+    return rules[0] if all(rule == rules[0] for rule in rules) else whole
+
+
 def no_box_of(rule: BoxFilter, counts: dict) -> str:
     """What is wrong where no box is of the rule's classes: `counts` of the boxes by class name, the
     names nearest to the wanted first. "" where there is one."""

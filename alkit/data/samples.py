@@ -18,9 +18,8 @@ class Samples:
     """Batches of images, label maps and counts of their pixels; images are read ahead by a thread
     and kept, as many as fit."""
 
-    def __init__(self, frames: FrameSet, profile: Profile, augmentation="flip", crop=None):
+    def __init__(self, frames: FrameSet, profile: Profile):
         self.frames, self.profile = frames, profile
-        self.augmentation, self.crop = augmentation, crop
         height, width = profile.image_size
         kept = IMAGE_CACHE_BYTES // (height * width * 3)
         self.image = functools.lru_cache(kept)(frames.images)
@@ -31,9 +30,9 @@ class Samples:
         images, maps = [], []
         for i, rng in zip(chosen, generators, strict=True):
             image, boxes = self.image(int(i)), self.frames.boxes[int(i)]
-            image, boxes = augmented(image, boxes, self.augmentation, rng)
-            if self.crop is not None:
-                image, boxes = cropped(image, boxes, self.crop, rng)
+            image, boxes = augmented(image, boxes, self.profile.augmentation, rng)
+            if self.profile.crop is not None:
+                image, boxes = cropped(image, boxes, self.profile.crop, rng)
             images.append(image)
             maps.append(targets(boxes, self.profile, image.shape[:2]))
         stacked = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2))

@@ -184,9 +184,9 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
             stacklevel=2,
         )
     pool = run.frames("pool").unlabeled()
-    # Not cut to whole pixels, as numbers of a data set's files may be.
-    rule = run.entry("pool").filter.model_copy(update={"whole": None})
-    scale = 1 / run.experiment.numbers.scale
+    entry, scale = run.entry("pool"), 1 / run.experiment.numbers.scale
+    # Not cut to whole pixels, as numbers of a data set's files may be; of a join all its classes.
+    own = {"whole": None} | entry.filter.model_dump(include={"classes", "ignore_classes"})
 
     def boxes(position):
         right = cleaned(task, position, answers[position]).boxes  # the file may have been edited
@@ -194,6 +194,7 @@ def labels(run: Run, cycle: int, seconds_each: float) -> dict:
         # A box to ignore has to pass the filter's classes; which of them does not matter.
         names = [task.classes[0] if box["label"] == IGNORE else box["label"] for box in right]
         native = Boxes([box["bbox"] for box in right], names, ignore)
+        rule = entry.filter_of(pool, position).model_copy(update=own)
         return filters.apply(rule, native.scaled(task.factor(position)), scale)
 
     frames = replace(pool, boxes=LazySequence(len(pool), boxes))

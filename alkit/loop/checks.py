@@ -15,7 +15,7 @@ from alkit.loop.steps.shared import as_evaluated
 from alkit.loop.steps.step_1_predict import positions_to_score
 from alkit.strategies import timeline
 from alkit.text import evenly, sentence
-from alkit.training import pretraining_epochs
+from alkit.training import epochs_of
 
 SAMPLED = 64  # maps of a large store that are read, evenly chosen
 
@@ -23,9 +23,10 @@ SAMPLED = 64  # maps of a large store that are read, evenly chosen
 def training(run, cycle: int) -> str:
     """Steps 0 and 6: finite weights, and a finite loss for each epoch."""
     losses, numbers = run.losses(cycle), run.numbers(cycle)
-    epochs = numbers.epochs
-    if cycle == 0:
-        epochs = math.ceil(pretraining_epochs(numbers, len(run.frames("labeled"))) - 1e-9)
+    images = len(run.labeled_positions(cycle + 1)) if cycle else 0
+    if cycle == 0 or numbers.replay:
+        images += len(run.frames("labeled"))
+    epochs = math.ceil(epochs_of(numbers, images) - 1e-9)
     weights = load_file(run.weights(cycle))
     doubts = {
         "a weight is not finite": not all(map(_finite, weights.values())),

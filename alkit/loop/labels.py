@@ -70,15 +70,3 @@ def count(labels: dict) -> dict:
     """Images and pedestrians (ignored boxes left out) of a COCO dict."""
     pedestrians = sum(not a["ignore"] for a in labels["annotations"])
     return {"images": len(labels["images"]), "pedestrians": pedestrians}
-
-
-def concatenate(first: FrameSet, second: FrameSet) -> FrameSet:
-    """Frames of one set followed by those of another, both labeled and of one image size."""
-    n = len(first)
-    return FrameSet(
-        dataset=f"{first.dataset} and {second.dataset}",
-        name=[*first.name, *second.name],
-        read=lambda i: first.images(i) if i < n else second.images(i - n),
-        image_size=first.image_size,
-        boxes=[*first.boxes, *second.boxes],
-    )

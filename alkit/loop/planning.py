@@ -107,12 +107,9 @@ def count_images(run: Run) -> tuple[dict, list, dict]:
             missing.append(f"{role} {name}: {str(error).removeprefix(f'{name}: ')} ({so})")
             continue
         counts[role] = len(frames)
-        # readers with an argument `images`, where names of frames start, open without the images
-        if folder := entry.reader_args(**given).get("images"):
-            files = [entry.existing_root() / folder / file for file in frames.name]
-            if absent := [file for file in files if not file.is_file()]:
-                of = f"{len(absent)} of {len(files)} image files"
-                missing.append(f"{role} {name}: {of}, the first is {absent[0]}")
+        if absent := [file for file in frames.files or () if not file.is_file()]:
+            of = f"{len(absent)} of {len(frames)} image files"
+            missing.append(f"{role} {name}: {of}, the first is {absent[0]}")
     return counts, missing + driver.data_problems(run, opened), opened
 
 
@@ -174,22 +171,23 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
         n = counts.get(role)
         return n * costs["predict"] * np.prod(run.image_size(role)) / area if n else 0
 
-    def trained(images, epochs, image_size, more=0):
+    def trained(images, numbers, image_size, more=0):
+        epochs = training.epochs_of(numbers, images)
         iterations = round(epochs * -(-images // numbers.batch_size))
         seconds = iterations * costs["train"] * np.prod(image_size) / area
         return iterations, seconds + more, costs["weights"]
 
     scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
     labeled, size = counts["labeled"], numbers.crop or run.image_size("pool")
-    epochs = training.pretraining_epochs(numbers, labeled)
+    first, held_out = numbers.pretraining, predicting("held_out")
     return {
-        "0_pretrain": trained(labeled, epochs, run.image_size("labeled"), predicting("held_out")),
+        "0_pretrain": trained(labeled, first, run.image_size("labeled"), held_out),
         "1_predict": (left, left * costs["predict"], left * logits * STORED["logits"]),
         "2_score": (left, left * scoring, left * a_map * stored),
         "3_aggregate": (left, left * costs["aggregate"], 0),
         "4_select": (left, 0, 0),
         "5_label": (sum(own[-1:]), 0, 0),
-        "6_retrain": trained(sum(own) + numbers.replay * labeled, numbers.epochs, size),
+        "6_retrain": trained(sum(own) + numbers.replay * labeled, numbers, size),
         "7_evaluate": (counts.get("test"), predicting("test"), 0),
     }[task.step.name]
 

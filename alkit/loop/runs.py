@@ -174,12 +174,13 @@ class Run:
         return load_strategies(self.experiment.plugins)[self.strategy_name]
 
     def numbers(self, cycle: int) -> profiles.Profile:
-        """The profile's numbers in a cycle: a branch keeps those of the run it came from in the
-        cycles that it took over."""
-        for earlier in self.settings.get("earlier", []):
+        """The profile's numbers in a cycle, in cycle 0 those of W_l's training: a branch keeps
+        those of the run it came from in the cycles that it took over."""
+        numbers = self.experiment.numbers
+        for earlier in reversed(self.settings.get("earlier", [])):
             if cycle < earlier["before_cycle"]:
-                return profiles.profile(self.experiment.profile, earlier["set"])
-        return self.experiment.numbers
+                numbers = profiles.profile(self.experiment.profile, earlier["set"])
+        return numbers if cycle else numbers.pretraining
 
     def aggregation(self, cycle: int) -> str:
         """How pixels are folded into z: as the profile says, but for a strategy that is about

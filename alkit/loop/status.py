@@ -93,6 +93,9 @@ def format_status(out: Path, results: bool = True) -> str:
     for text, own in warned.groupby("warnings", sort=False):
         first, more = own.iloc[0], f" and {len(own) - 1} more" if len(own) > 1 else ""
         lines.append(f"warning: {text} ({first.run} cycle {first.cycle} {first.step}{more})")
+    settings = runs.settings_of(out)
+    if len(settings["strategies"]) > 1 and len(settings["seeds"]) == 1:
+        lines.append("note: one pool and one seed; nothing here says which strategy is better")
     try:
         found = ledger(out) if results else ()
     except (records.DamagedStep, FileNotFoundError) as error:

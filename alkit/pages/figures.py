@@ -43,6 +43,8 @@ def training(run, cycle: int):
         f"{numbers.learning_rate:g} to {numbers.final_learning_rate:g}; the loss is the mean over "
         "the sampled pixels."
     )
+    if numbers.averaged:
+        caption += f" The weights are the mean of the last {numbers.averaged:.0%} of iterations."
     of = f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
     figure = drawing.picture(3.1, f"Training of {of}", caption)
     axes = figure.subplots()

@@ -84,6 +84,8 @@ def curves(out: Path):
             mean, color = own.mean(), colors[name]
             axes.plot(mean, color=color, marker="o", label=name)
             axes.fill_between(mean.index, own.min(), own.max(), color=color, alpha=0.15)
+        before = ledger.loc[ledger["cycle"] == 0, measure].mean()
+        axes.axhline(before, color=drawing.BLACK, linewidth=0.8, linestyle=":", label="W_l")
         axes.set_ylim(bottom=0)
     if len(names) > 1:
         axes.legend(fontsize=8, frameon=False)

@@ -7,7 +7,6 @@ from tqdm import tqdm
 
 from alkit import prediction
 from alkit.boxes import at_cells, centered_iou, default_boxes, targets
-from alkit.data import filters
 from alkit.evaluation import evaluate
 from alkit.frames import Boxes, FrameSet
 from alkit.loop import labels
@@ -76,11 +75,10 @@ def of_data_set(found: Survey, profile: Profile, most: int = DECODED) -> tuple |
     """
     if found.frames.boxes is None:
         return None
-    rule, scale = found.entry.under(profile.box_filter).filter, 1 / profile.scale
+    entry, scale = found.entry.under(profile.box_filter), 1 / profile.scale
     if found.frames.image_size is not None:  # at its own aspect, as W_l's images are
         height, width = found.frames.image_size
         rows = profile.image_size[0]
         profile = profile.at((rows, round(width * rows / height)))
     frames = found.frames.take(evenly(len(found.frames), most)).resized(profile.image_size)
-    frames = frames.with_boxes(lambda boxes: filters.apply(rule, boxes, scale))
-    return ceiling(frames, profile), len(frames)
+    return ceiling(entry.filtered(frames, scale), profile), len(frames)

@@ -19,7 +19,7 @@ Times are **raw frame numbers**, `frame` × the entry's `step`; seconds where th
 
 import inspect
 import os
-from itertools import combinations, starmap
+from itertools import combinations, product, starmap
 from typing import Any, NamedTuple
 
 from scipy.spatial import KDTree
@@ -27,7 +27,7 @@ from scipy.spatial import KDTree
 from alkit.catalog import GENERATORS, Entry
 from alkit.data.imagefile import identical
 from alkit.frames import FrameSet
-from alkit.studies.survey import Survey
+from alkit.studies.survey import Survey, survey
 
 NAMED = 3  # names in a sentence; the rest are counted
 
@@ -75,7 +75,8 @@ def origin(entry: Entry, **args) -> tuple:
     given = {name: p.default for name, p in takes.items()} | entry.reader_args(**args)
     root = entry.existing_root()
     if root is None:
-        place = entry.reader, GENERATORS.get(entry.reader), given.get("world")
+        world = given.get("world", 0) + given.get("world_offset", 0)
+        place = entry.reader, GENERATORS.get(entry.reader), world
         return place, place
     folder = os.path.realpath(root / given.get("images", "."))
     return folder, (entry.reader, folder, given.get("annotations"))
@@ -115,7 +116,9 @@ def _pictures(first: FrameSet, second: FrameSet, known: set) -> tuple:
 
 
 def pairs(surveys: list[Survey]) -> list[Shared]:
-    """What every two of some data sets share, in their order."""
+    """What every two of some data sets share, in their order; of a join, each of its parts."""
+    every = [(s, part) for s in surveys for part in s.entry.parts or (None,)]
+    surveys = [survey(part, **s.args) if part else s for s, part in every]
     members = [Member(s.entry, *origin(s.entry, **s.args), s.frames, s.identities) for s in surveys]
     return list(starmap(shared, combinations(members, 2)))
 
@@ -160,14 +163,16 @@ def leaks(experiment, catalog) -> list[str]:
 
     lines = []
     for other in dict.fromkeys((experiment.pool, experiment.labeled) if experiment.test else ()):
-        parts = []
+        sides = []
         for name in (other, experiment.test):
-            given = experiment.data.get(name, {}).items()
+            given, entry = experiment.data.get(name, {}).items(), catalog[name]
             args = {k: experiment.seeds[0] if v == "seed" else v for k, v in given}
-            parts.append((catalog[name], args, *origin(catalog[name], **args)))
-        (first, _, place, _), (second, _, other_place, _) = parts
-        if place != other_place and None in (first.root, second.root):
-            continue  # what is drawn shares nothing, and opening a large data set takes long
-        found = shared(*(Member(e, *at, e.open_unfiltered(**args), None) for e, args, *at in parts))
-        lines += [sentence(found)] if found.anything else []
+            sides.append([(e, args, *origin(e, **args)) for e in entry.parts or (entry,)])
+        for pair in product(*sides):
+            (first, _, place, _), (second, _, other_place, _) = pair
+            if place != other_place and None in (first.root, second.root):
+                continue  # what is drawn shares nothing, and opening a large data set takes long
+            of = (Member(e, *at, e.open_unfiltered(**args), None) for e, args, *at in pair)
+            found = shared(*of)
+            lines += [sentence(found)] if found.anything else []
     return lines

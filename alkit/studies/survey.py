@@ -73,7 +73,7 @@ class Survey:
 
     def filtered(self) -> FrameSet:
         """The frames with their boxes under the entry's filter, at native pixels."""
-        return self.frames.with_boxes(lambda boxes: filters.apply(self.entry.filter, boxes))
+        return self.entry.filtered(self.frames)
 
 
 def survey(entry: Entry, progress: bool = True, **args) -> Survey:
@@ -87,7 +87,7 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
     for i in tqdm(range(len(frames) if labeled else 0), disable=not progress, **bar):
         found = frames.boxes[i]
         labels.update(found.label.tolist())
-        boxes = filters.apply(entry.filter, found)
+        boxes = filters.apply(entry.filter_of(frames, i), found)
         positives[i] = np.count_nonzero(~boxes.ignore)
         ignored += int(np.count_nonzero(boxes.ignore))
         identities.update(boxes.identity[~boxes.ignore & (boxes.identity >= 0)].tolist())

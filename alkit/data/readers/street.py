@@ -30,9 +30,11 @@ def read(
     frames: Count | None = None,
     first: NonNegativeInt = 0,
     world: NonNegativeInt = 0,
+    world_offset: NonNegativeInt = 0,
     image_size: tuple[Side, Side] = (480, 640),
 ) -> FrameSet:
-    """Frames of one domain of the procedural street, drawn from `world` alone; `root` is not read.
+    """Frames of one domain of the procedural street, drawn from the number `world` + `world_offset`
+    alone; `root` is not read.
 
     `domain`: "source" are sharp stills by day, each a scene of its own; "pool" and "test" are
     videos from a moving car, softer, darker, noisier, some in rain or at night. In the pool 20 to
@@ -55,7 +57,7 @@ def read(
     Raises ValueError for an unknown domain, `frames` < 1 (or > 1,000,000), a negative `world`, a
     `first` for videos, and an image below 48 pixels.
     """
-    found = plan(world, domain, FRAMES[domain] if frames is None else frames)
+    found = plan(world + world_offset, domain, FRAMES[domain] if frames is None else frames)
     footage = found.footage
     if footage is None:
         names = [f"source-{first + i:06d}" for i in range(found.frames)]
@@ -87,6 +89,7 @@ def describe(
     domain: Literal["pool", "test"],
     frames: Count | None = None,
     world: NonNegativeInt = 0,
+    world_offset: NonNegativeInt = 0,
     **_,
 ) -> np.ndarray:
     """The situations of each video frame that `read` gives for the same arguments, without drawing.
@@ -95,7 +98,7 @@ def describe(
     still hide each other); `night`, `rain`; `crowd`: five of them or more; `children`: a child
     among them; `close`: one of 200 px or more. Pixels are those of a 480-row image.
     """
-    found = plan(world, domain, FRAMES[domain] if frames is None else frames)
+    found = plan(world + world_offset, domain, FRAMES[domain] if frames is None else frames)
     tags = np.zeros(found.frames, SITUATIONS)
     for k, clip in enumerate(found.footage.clips):
         mine = np.flatnonzero(found.footage.clip == k)

@@ -10,6 +10,7 @@ from alkit.loop import labels
 from alkit.loop.jsonfile import write_json
 from alkit.loop.runs import Run
 from alkit.loop.step import Job
+from alkit.profiles import EPOCHS
 from alkit.protocols import PROTOCOLS
 
 IMAGE = ("image_size", "length_scale", "resizing")
@@ -19,11 +20,12 @@ LOSS = ("n2p", "min_positives", "loss_mean")
 OPTIMIZER = ("optimizer", "learning_rate", "final_learning_rate", "weight_decay", "batch_size")
 DECODING = ("decode_mean", "decode_window", "decode_threshold", "decode_area", "decode_score")
 CERTAIN, ABSURD = 100, 1e4  # logits whose probability is 0 or 1 in float32; near float16's largest
-TRAINING = (*NETWORK, *TARGETS, *LOSS, *OPTIMIZER)
+LENGTH = (*EPOCHS, "averaged")
+TRAINING = (*NETWORK, *TARGETS, *LOSS, *OPTIMIZER, *LENGTH, "augmentation", "crop")
 DETECTING = (*NETWORK, "double_evaluation", "double_average", *DECODING, "plateaus", "suppression")
 
 
-def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str, crop=None):
+def train(job: Job, detector, frames: FrameSet):
     """Train from where the detector stands; writes its weights and the loss of each epoch.
     Raises FloatingPointError for a training that diverged, to finite nonsense too."""
     checkpoint = job.folder / "checkpoint.safetensors"
@@ -31,13 +33,11 @@ def train(job: Job, detector, frames: FrameSet, epochs: float, augmentation: str
         detector,
         frames,
         job.numbers.at(frames.image_size),
-        epochs,
+        training.epochs_of(job.numbers, len(frames)),
         job.seed("training"),
         checkpoint,
         job.key,
         job.progress,
-        augmentation,
-        crop,
     )
     image = prediction.uploaded(frames.images(0)[None], detector.device).permute(0, 3, 1, 2)
     with torch.inference_mode():

@@ -14,15 +14,13 @@ def _pretrain(job: Job):
             "filter; check it and the class names of the entry: `alkit data stats NAME` counts both"
         )
     detector = training.new_detector(job.numbers, job.seed("weights"))
-    epochs = training.pretraining_epochs(job.numbers, len(frames))
-    train(job, detector, frames, epochs, job.numbers.pretrain_augmentation)
+    train(job, detector, frames)
     held_out = {}
     if job.run.experiment.held_out:
         held_out, _ = measure(job, detector, "held_out")
     write_json(job.folder / "held_out.json", held_out)
 
 
-PRETRAINING = ("pretrain_epochs", "pretrain_iterations", "pretrain_augmentation")
 FRAMES = ("labeled_rows", "replay", "empty_labeled")
 
 pretrain = Step(
@@ -34,5 +32,5 @@ pretrain = Step(
         "input_held_out": data_key(run, "held_out") if run.experiment.held_out else None,
         "seed": run.seed,
     },
-    parameters=(*TRAINING, *DETECTING, *PRETRAINING, *FRAMES, "protocol"),
+    parameters=(*TRAINING, *DETECTING, *FRAMES, "protocol"),
 )

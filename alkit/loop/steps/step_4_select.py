@@ -1,6 +1,7 @@
 """Step 4: the frames to label."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, key_of, labels_keys
 from alkit.loop.steps.shared import frame_table
 from alkit.selection import Reason, Selection
-from alkit.strategies import ranked_by, selected
+from alkit.strategies import ranked_by, selected, timeline
 
 
 def lack(found: Selection, numbers) -> str:
@@ -25,11 +26,27 @@ def ending(pool, numbers, labeled, rules: bool) -> str:
     return "" if len(found.indices) else f"no frame is left to choose; {lack(found, numbers)}"
 
 
+def _read(job: Job, pool, labeled: list, name: str):
+    """What a strategy's `rank` takes under this name of `alkit.strategies.READS`."""
+    sequence, frame = timeline(pool, job.numbers)
+    match name:
+        case "sequence":
+            return np.zeros(len(pool), np.int64) if sequence is None else sequence
+        case "frame":
+            return np.arange(len(pool)) if frame is None else frame
+        case "labeled":
+            return labeled
+        case "run_rng":
+            return np.random.default_rng(replace(job, cycle=0).seed("selection"))
+
+
 def _select(job: Job):
     run, numbers, strategy = job.run, job.numbers, job.run.strategy
     pool = run.frames("pool").unlabeled()
     labeled = run.labeled_positions(job.cycle)
-    if strategy.score is None:
+    if strategy.rank:
+        z = ranked = strategy.rank(*(_read(job, pool, labeled, name) for name in strategy.reads))
+    elif strategy.score is None:
         z = np.random.default_rng(job.seed("selection")).random(len(pool))
         ranked = z
     else:
@@ -79,6 +96,8 @@ def _select_inputs(run: Run, cycle: int) -> dict:
         "rules": strategy.rules,
         "budget": run.experiment.budget,
     }
+    if strategy.rank:
+        return inputs | {"rank": strategy.rank.__name__, "seed": run.seed}
     if strategy.score is None:
         return inputs | {"seed": run.seed, "cycle": cycle}
     return inputs | {"input_image scores": key_of(run, cycle, "3_aggregate")}

@@ -3,6 +3,7 @@
 import warnings
 
 from alkit import training
+from alkit.data.joining import joined
 from alkit.loop import labels
 from alkit.loop.step import Job, Step, data_key, labels_keys, weights_key
 from alkit.loop.steps.shared import TRAINING, train
@@ -15,10 +16,9 @@ def _retrain(job: Job):
     if len(frames.with_pedestrians()) == 0:  # chance may choose so: the strategy's own result
         warnings.warn(f"none of the {len(frames)} labeled frames holds a pedestrian", stacklevel=2)
     if job.numbers.replay:
-        frames = labels.concatenate(run.frames("labeled"), frames)
+        frames = joined([run.frames("labeled"), frames], "X_l and X_al")
     detector = training.load_weights(run.weights(0), job.numbers)
-    numbers = job.numbers
-    train(job, detector, frames, numbers.epochs, numbers.augmentation, numbers.crop)
+    train(job, detector, frames)
 
 
 retrain = Step(
@@ -33,5 +33,5 @@ retrain = Step(
         "seed": run.seed,
         "cycle": cycle,
     },
-    parameters=(*TRAINING, "epochs", "augmentation", "crop", "replay", "empty_labeled"),
+    parameters=(*TRAINING, "replay", "empty_labeled"),
 )

@@ -1,0 +1,277 @@
+"""Trainings on the bed of `experiments/street.yaml`: which numbers let few labels teach.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.bed first 0 1 2 3     W_l, three seeds, each setting
+    OMP_NUM_THREADS=1 python -m benchmarks.bed settings 0 1      Θ, each setting of retraining
+
+The numbers that follow are worlds: 0 to 9 are for choosing, 100 to 119 for results. A training that
+is done is a row of results/bed.csv and is not done again; several processes may work at once, each
+on worlds of its own. `docs/results.md` says what the columns are; benchmarks/bed_tables.py makes
+tables of them.
+"""
+
+import argparse
+import copy
+import csv
+import fcntl
+import hashlib
+import time
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from alkit import catalog, prediction, profiles, scores, training
+from alkit.aggregation import image_score
+from alkit.evaluation import evaluate
+from alkit.loop import labels
+from alkit.pages import matching
+from alkit.selection import select, smooth
+from alkit.strategies import uniform
+
+RESULTS, WEIGHTS = Path("results/bed.csv"), Path("runs/bed")
+UNIT = ("world", "first", "source_seed", "setting", "kind", "images", "draw", "seed")
+FOUND = (
+    *("weights", "pedestrians", "people", "held_out", "test", "lamr", "recovered", "lost"),
+    *("fppi_there", "clips", "loss", "seconds", "frames"),
+)
+RULES = {"exclude_now": 3, "exclude_later": 1}  # the demo's
+CYCLES = 16  # b, images a cycle: people-rich sets are chosen so many at a time
+
+# Numbers of W_l's training, and of Θ's, beside the demo's profile: all that were tried
+COMMON = {"learning_rate": 1e-3, "final_learning_rate": 1e-4, "epochs": None, "iterations": 240}
+FIRST = {  # "last" comes with "mean-50"
+    "mean-50": COMMON | {"iterations": 1125, "averaged": 0.5},
+    "last": COMMON | {"iterations": 1125},
+    "low-mean-25": COMMON | {"iterations": 1125, "final_learning_rate": 1e-5, "averaged": 0.25},
+}
+SETTINGS = {
+    "old": COMMON,
+    "3e-4": COMMON | {"learning_rate": 3e-4, "final_learning_rate": 3e-5},
+    "1e-4": COMMON | {"learning_rate": 1e-4, "final_learning_rate": 1e-5},
+    "1e-4-mean": COMMON | {"learning_rate": 1e-4, "final_learning_rate": 1e-5, "averaged": 0.5},
+}
+for name, changes in {
+    "mean": {"averaged": 0.5},
+    "mean-varied": {"averaged": 0.5, "augmentation": "varied"},
+    "mean-480": {"averaged": 0.5, "iterations": 480},
+    "mean-480-varied": {"averaged": 0.5, "iterations": 480, "augmentation": "varied"},
+    "mean-least-4": {"averaged": 0.5, "min_positives": 4},
+    "mean-adam": {"averaged": 0.5, "optimizer": "adam"},
+    "mean-n2p-5": {"averaged": 0.5, "n2p": 5},
+    "mean-n2p-45": {"averaged": 0.5, "n2p": 45},
+    "mean-pixels": {"averaged": 0.5, "loss_mean": "pixels", "learning_rate": 3e-3},
+}.items():
+    SETTINGS[f"3e-4-{name}"] = SETTINGS["3e-4"] | changes
+BASE = "mean-50"  # the W_l that settings of retraining are tried from
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("worlds", type=int, nargs="+")
+    parser.add_argument("--settings", nargs="*", help="of these names alone")
+    given = parser.parse_args()
+    for number in given.worlds:
+        STUDIES[given.study](number, given.settings)
+
+
+def first(number: int, names):
+    """W_l of each setting, three seeds."""
+    for seed in range(3):
+        for name in names or FIRST:
+            World(number, name, seed).first_row()
+
+
+def settings(number: int, names):
+    """Θ of each setting, on three kinds of sets at two sizes."""
+    world = World(number, BASE)
+    world.first_row()
+    for images in (48, 16):
+        for name in names or SETTINGS:
+            for kind in ("uniform", "random", "divergence"):
+                world.row(name, kind, images)
+
+
+STUDIES = {"first": first, "settings": settings}
+
+
+class World:
+    """The bed of a number, and W_l of a setting and a seed."""
+
+    def __init__(self, number: int, first: str, source_seed: int = 0):
+        self.number, self.first, self.source_seed = number, first, source_seed
+
+    def seed(self, purpose: str, draw: int = 0) -> np.random.SeedSequence:
+        purposes = ("weights", "pretraining", "frames", "retraining")
+        key = purposes.index(purpose), draw
+        return np.random.SeedSequence((self.number, self.source_seed), spawn_key=key)
+
+    @cached_property
+    def pool(self):
+        return opened("street-bed-pool", self.number)
+
+    def file(self, setting: str) -> Path:
+        """Where W_l of a setting lies."""
+        folder = WEIGHTS / setting
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{self.number}-{self.source_seed}.safetensors"
+
+    @cached_property
+    def source(self):
+        numbers = profiles.profile("demo", FIRST[self.first])
+        file = self.file(self.first)
+        if not file.exists():
+            detector = training.new_detector(numbers, self.seed("weights"))
+            frames = opened("street-source", self.number)
+            epochs = training.epochs_of(numbers, len(frames))
+
+            def progress(done, total, loss):  # the last weights, before their mean takes over
+                if done == total and self.first == "mean-50":
+                    training.save_weights(detector, self.file("last"))
+
+            seed = self.seed("pretraining")
+            training.train(detector, frames, numbers, epochs, seed, progress=progress)
+            training.save_weights(detector, file)
+        self.digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        return training.load_weights(file, numbers)
+
+    @cached_property
+    def of_source(self):
+        """What W_l finds on the test set."""
+        return Measured(self.source, self.number)
+
+    def first_row(self):
+        unit = self.unit("W_l", "", 0, 0, 0)
+        if unit not in done():
+            start = time.monotonic()
+            self.write(unit, self.source, self.of_source, [], 0, start)
+
+    def unit(self, setting, kind, images, draw, seed) -> tuple:
+        own = self.number, self.first, self.source_seed, setting, kind, images, draw, seed
+        return tuple(map(str, own))
+
+    def row(self, setting: str, kind: str, images: int, draw: int = 0, seed: int = 0):
+        """Train Θ on a set of frames and measure it, unless that is done."""
+        unit = self.unit(setting, kind, images, draw, seed)
+        if unit in done():
+            return
+        numbers = profiles.profile("demo", SETTINGS[setting])
+        detector, chosen = copy.deepcopy(self.source), self.chosen(kind, images, draw)
+        frames, start = self.pool.take(chosen), time.monotonic()
+        epochs = training.epochs_of(numbers, len(frames))
+        losses = training.train(detector, frames, numbers, epochs, self.seed("retraining", seed))
+        self.write(unit, detector, Measured(detector, self.number), chosen, losses[-1], start)
+
+    def chosen(self, kind: str, images: int, draw: int) -> np.ndarray:
+        """Positions of the pool, (images,)."""
+        n, rng = len(self.pool), np.random.default_rng(self.seed("frames", draw))
+        if images == n:
+            return np.arange(n)
+        if kind == "random":
+            return rng.permutation(n)[:images]
+        if kind == "uniform":
+            rank = uniform(self.pool.sequence, self.pool.frame, [], rng)
+            return np.argsort(-rank, kind="stable")[:images]
+        return self.by_divergence[:images]
+
+    @cached_property
+    def by_divergence(self) -> np.ndarray:
+        """Positions in the order that the paper's score of W_l's predictions chooses them."""
+        file = WEIGHTS / self.first / f"{self.number}-{self.source_seed}-{self.digest}.npy"
+        if file.exists():
+            return np.load(file)
+        numbers, frames = profiles.DEMO, self.pool.unlabeled()
+        radius, region = numbers.pixels(numbers.radius), numbers.pixels(numbers.region)
+
+        def use(i, maps):
+            p = prediction.probabilities(maps[prediction.COARSE], maps[prediction.FINE], numbers)
+            return float(image_score(scores.divergence(p, radius), region))
+
+        every = range(len(frames))
+        z = list(prediction.predict_all(self.source, frames, every, numbers, use))
+        z = smooth(z, frames.sequence, frames.frame, numbers.half_width, numbers.sigma)
+        labeled = []
+        for _ in range(6):
+            own = {"sequence": frames.sequence, "frame": frames.frame, "labeled": labeled}
+            labeled += select(z, CYCLES, **own, **RULES).indices.tolist()
+        np.save(file, labeled)
+        return np.array(labeled)
+
+    def write(self, unit, detector, measured, chosen, loss, start):
+        boxes = [self.pool.boxes[int(i)] for i in chosen]
+        people = {int(who) for own in boxes for who in own.identity[~own.ignore]}
+        held_out = Measured(detector, self.number, "street-held-out").curve.miss_rate_at(1.0)
+        values = (
+            self.digest,
+            sum(int((~own.ignore).sum()) for own in boxes),
+            len(people),
+            round(held_out, 4),
+            round(measured.curve.miss_rate_at(1.0), 4),
+            round(measured.curve.lamr, 4),
+            *measured.beside(self.of_source),
+            measured.by_clip(),
+            round(loss, 4),
+            round(time.monotonic() - start),
+            " ".join(map(str, chosen)) if len(chosen) < 100 else "",
+        )
+        with open(RESULTS, "a", newline="") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            rows = [unit + values] if file.tell() else [UNIT + FOUND, unit + values]
+            csv.writer(file).writerows(rows)
+        print(*unit, *values[:-1], flush=True)
+
+
+@lru_cache(maxsize=4)
+def opened(name: str, world: int):
+    """A data set of a world at the demo's size, its images kept in memory."""
+    frames = catalog.load()[name].open(profiles.DEMO.image_size, world=world)
+    vars(frames)["read"] = lru_cache(maxsize=None)(frames.read)
+    return frames
+
+
+class Measured:
+    """What a detector finds on a data set of a world: the curve, and by threshold which boxes."""
+
+    def __init__(self, detector, world: int, name: str = "street-bed-test"):
+        self.frames = opened(name, world)
+        found = prediction.detect_all(
+            detector, self.frames.unlabeled(), profiles.DEMO, lambda *_: None
+        )
+        self.curve = evaluate(labels.to_coco(self.frames), found)
+        up_to_1 = self.curve.scores[self.curve.fppi <= 1.0]
+        limit = up_to_1[-1] if len(up_to_1) else np.inf
+        own = matching.by_image(found)
+        every = range(len(self.frames))
+        detections = {i: own.get(i, []) for i in every}
+        matched = matching.match(detections, {i: self.frames.boxes[i] for i in every}, limit)
+        matched = matched[matched["kind"].isin([matching.FOUND, matching.MISSED])]
+        self.position = matched["position"].to_numpy()
+        self.found = (matched["kind"] == matching.FOUND).to_numpy()
+
+    def beside(self, first: "Measured") -> tuple:
+        """Shares of the boxes that W_l, each at FPPI 1, missed and this one finds, and found and
+        this one misses; and this one's FPPI where it misses as many as W_l at FPPI 1."""
+        recovered, lost = self.found & ~first.found, first.found & ~self.found
+        reached = self.curve.miss_rate <= first.curve.miss_rate_at(1.0)
+        there = self.curve.fppi[np.argmax(reached)] if reached.any() else np.inf
+        return round(recovered.mean(), 4), round(lost.mean(), 4), round(float(there), 3)
+
+    def by_clip(self) -> str:
+        """Boxes found at FPPI 1 and boxes of each clip of the test set, "found/all …"."""
+        clip = self.frames.sequence
+        if clip is None:
+            return ""
+        each = [clip[self.position] == name for name in dict.fromkeys(clip)]
+        return " ".join(f"{self.found[own].sum()}/{own.sum()}" for own in each)
+
+
+def done() -> set:
+    """The units that have a row."""
+    if not RESULTS.exists():
+        return set()
+    with open(RESULTS, newline="") as file:
+        return {tuple(row[name] for name in UNIT) for row in csv.DictReader(file)}
+
+
+if __name__ == "__main__":
+    main()
