@@ -35,7 +35,7 @@ FOUND = (
     *("fppi_there", "clips", "loss", "seconds", "frames"),
 )
 RULES = {"exclude_now": 3, "exclude_later": 1}  # the demo's
-CYCLES = 16  # b, images a cycle: people-rich sets are chosen so many at a time
+CYCLE = 16  # b, images: sets under rules are chosen so many at a time, all by W_l's predictions
 
 # Numbers of W_l's training, and of Θ's, beside the demo's profile: all that were tried
 COMMON = {"learning_rate": 1e-3, "final_learning_rate": 1e-4, "epochs": None, "iterations": 240}
@@ -156,46 +156,67 @@ class World:
         if unit in done():
             return
         numbers = profiles.profile("demo", SETTINGS[setting])
-        detector, chosen = copy.deepcopy(self.source), self.chosen(kind, images, draw)
-        frames, start = self.pool.take(chosen), time.monotonic()
+        detector, start = copy.deepcopy(self.source), time.monotonic()
+        chosen = [] if kind == "X_l" else self.chosen(kind, images, draw)
+        frames = self.pool.take(chosen) if kind != "X_l" else opened("street-source", self.number)
         epochs = training.epochs_of(numbers, len(frames))
         losses = training.train(detector, frames, numbers, epochs, self.seed("retraining", seed))
         self.write(unit, detector, Measured(detector, self.number), chosen, losses[-1], start)
 
     def chosen(self, kind: str, images: int, draw: int) -> np.ndarray:
         """Positions of the pool, (images,)."""
-        n, rng = len(self.pool), np.random.default_rng(self.seed("frames", draw))
-        if images == n:
-            return np.arange(n)
-        if kind == "random":
-            return rng.permutation(n)[:images]
-        if kind == "uniform":
-            rank = uniform(self.pool.sequence, self.pool.frame, [], rng)
-            return np.argsort(-rank, kind="stable")[:images]
-        return self.by_divergence[:images]
+        pool, n = self.pool, len(self.pool)
+        rng = np.random.default_rng(self.seed("frames", draw))
+        match kind:
+            case "all":
+                return np.arange(n)
+            case "random":
+                return rng.permutation(n)[:images]
+            case "uniform":
+                rank = uniform(pool.sequence, pool.frame, [], rng)
+                return np.argsort(-rank, kind="stable")[:images]
+            case "guided-random":
+                return self.ranked(rng.random(n), images)
+            case "divergence":
+                numbers = profiles.DEMO
+                own = pool.sequence, pool.frame, numbers.half_width, numbers.sigma
+                return self.ranked(smooth(self.of_pool[0], *own), images)
+            case "expected-count":
+                return self.ranked(self.of_pool[1], images)
+            case "nobody":  # frames without people
+                shown = np.zeros(n, bool)
+                shown[pool.with_pedestrians()] = True
+                return rng.permutation(np.flatnonzero(~shown))[:images]
+        raise ValueError(f"no kind of frames {kind!r}")
 
     @cached_property
-    def by_divergence(self) -> np.ndarray:
-        """Positions in the order that the paper's score of W_l's predictions chooses them."""
-        file = WEIGHTS / self.first / f"{self.number}-{self.source_seed}-{self.digest}.npy"
-        if file.exists():
-            return np.load(file)
-        numbers, frames = profiles.DEMO, self.pool.unlabeled()
-        radius, region = numbers.pixels(numbers.radius), numbers.pixels(numbers.region)
+    def of_pool(self) -> np.ndarray:
+        """What W_l makes of each frame of the pool: the paper's z, and the sum of its detections'
+        scores; (2, n)."""
+        file = self.file(self.first).with_suffix(f".{self.digest}.npy")
+        if not file.exists():
+            numbers, frames = profiles.DEMO, self.pool.unlabeled()
+            radius, region = numbers.pixels(numbers.radius), numbers.pixels(numbers.region)
 
-        def use(i, maps):
-            p = prediction.probabilities(maps[prediction.COARSE], maps[prediction.FINE], numbers)
-            return float(image_score(scores.divergence(p, radius), region))
+            def use(i, maps):
+                found = prediction.detect(maps, i + 1, numbers)
+                maps = maps[prediction.COARSE], maps[prediction.FINE]
+                p = prediction.probabilities(*maps, numbers)
+                z = float(image_score(scores.divergence(p, radius), region))
+                return z, sum(d["score"] for d in found)
 
-        every = range(len(frames))
-        z = list(prediction.predict_all(self.source, frames, every, numbers, use))
-        z = smooth(z, frames.sequence, frames.frame, numbers.half_width, numbers.sigma)
+            every = range(len(frames))
+            found = list(prediction.predict_all(self.source, frames, every, numbers, use))
+            np.save(file, np.transpose(found))
+        return np.load(file)
+
+    def ranked(self, score, images: int) -> np.ndarray:
+        """The frames with the highest scores under the temporal rules, `CYCLE` at a time."""
+        own = {"sequence": self.pool.sequence, "frame": self.pool.frame, **RULES}
         labeled = []
-        for _ in range(6):
-            own = {"sequence": frames.sequence, "frame": frames.frame, "labeled": labeled}
-            labeled += select(z, CYCLES, **own, **RULES).indices.tolist()
-        np.save(file, labeled)
-        return np.array(labeled)
+        while len(labeled) < images:
+            labeled += select(score, CYCLE, labeled=labeled, **own).indices.tolist()
+        return np.array(labeled[:images])
 
     def write(self, unit, detector, measured, chosen, loss, start):
         boxes = [self.pool.boxes[int(i)] for i in chosen]
