@@ -42,6 +42,8 @@ COMMON = {"learning_rate": 1e-3, "final_learning_rate": 1e-4, "epochs": None, "i
 FIRST = {  # "last" comes with "mean-50"
     "mean-50": COMMON | {"iterations": 1125, "averaged": 0.5},
     "last": COMMON | {"iterations": 1125},
+    "varied": COMMON | {"iterations": 1125, "averaged": 0.25, "augmentation": "varied"},
+    "varied-2250": COMMON | {"iterations": 2250, "averaged": 0.25, "augmentation": "varied"},
     "low-mean-25": COMMON | {"iterations": 1125, "final_learning_rate": 1e-5, "averaged": 0.25},
 }
 SETTINGS = {
