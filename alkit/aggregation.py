@@ -46,7 +46,8 @@ def region_maxima(s, region: int = 30, grid: str = "tiles"):
     (top, bottom), (left, right) = (_extent(size, region, grid) for size in maps.shape[-2:])
     rows, columns = np.arange(top, bottom, region), np.arange(left, right, region)
     maps = maps[..., :bottom, :right]  # what lies beyond is in no window
-    maps = np.maximum.reduceat(maps, rows.clip(min=0), axis=-2)
+    bands = np.split(maps, rows[1:], axis=-2)  # many times as fast as reduceat along this axis
+    maps = np.stack([band.max(axis=-2) for band in bands], axis=-2)
     maps = np.maximum.reduceat(maps, columns.clip(min=0), axis=-1)
     return like(maps.astype(computing_dtype(maps.dtype), copy=False), s)
 

@@ -33,8 +33,8 @@ WAITING = 3  # exit status of a run that waits for labels
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(help="a new folder, or an empty one")]):
     """Write a project to work in: a catalog, experiments, notebooks."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder}: the folder is not empty; name a new one for the project")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder}: not an empty folder; name a new one for the project")
     shutil.copytree(project.OWN, folder, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
     print(f"{folder}: in it, `alkit run experiments/demo.yaml`; `jupyter lab` for the notebooks")
 
@@ -126,8 +126,8 @@ def run(
     from alkit.loop.settings import checked, read_folds
     from alkit.studies import overlap
 
-    chosen = strategies.split(",") if strategies else None
-    numbers = driver.parse_seeds(seeds) if seeds else None
+    chosen = None if strategies is None else strategies.split(",")
+    numbers = None if seeds is None else driver.parse_seeds(seeds)
     narrowed = {k: v for k, v in {"strategies": chosen, "seeds": numbers}.items() if v}
     folds = {
         fold: checked(settings.model_dump(mode="json") | narrowed, "--strategies, --seeds")

@@ -97,13 +97,12 @@ def _scored(score, p, axes):
 def _by_bands(kernel, radius, maps, s):
     """What the kernel makes of maps (level, y, x), into s, by bands of rows that do not depend on
     the number of threads; whether all of the maps is in [0, 1]."""
-    from alkit.threads import in_threads  # which imports torch
+    from alkit.threads import side_by_side  # which imports torch
 
     kernel, radius = _compiled(kernel), min(radius, max(s.shape))
     rows = max(120, 4 * radius)  # so that those around them, whose entropies it needs, are few
     bands = range(0, len(s), rows)
-    work = in_threads if len(bands) > 1 else map
-    return all(list(work(lambda y: kernel(radius, maps, y, s[y : y + rows]), bands)))
+    return all(side_by_side(lambda y: kernel(radius, maps, y, s[y : y + rows]), bands))
 
 
 @cache

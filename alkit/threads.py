@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Thread
 
 import torch
 
@@ -50,3 +51,22 @@ def in_threads(function: Callable, items, threads: int | None = None):
         yield from made_ahead(function, items, threads or count, partial(torch.set_num_threads, 1))
     finally:
         torch.set_num_threads(count)  # what threads that come later have
+
+
+def side_by_side(function: Callable, items) -> list:
+    """function(item) of each of a few items of some milliseconds, by this thread and as many others
+    as torch has beside it; None of one that failed. They are not to come to torch.
+    """
+    left, results = iter(range(len(items))), [None] * len(items)
+
+    def share():
+        for i in left:
+            results[i] = function(items[i])
+
+    others = [Thread(target=share) for _ in range(1, min(torch.get_num_threads(), len(items)))]
+    for thread in others:  # a pool would take a tenth of the time that they do
+        thread.start()
+    share()
+    for thread in others:
+        thread.join()
+    return results

@@ -320,7 +320,7 @@ match a:
 def test_the_digest_of_code_is_the_same_everywhere(tmp_path, written):
     """What Python 3.11.7, 3.12.1, 3.12.7, 3.13.0 and 3.14.2 gave, under UTF-8 and ASCII."""
     (tmp_path / "a.py").write_bytes(written)
-    assert records.digest(records.code_of(tmp_path / "a.py")).startswith("3e37c13ec857")
+    assert records.code_digest(tmp_path / "a.py").startswith("3e37c13ec857")
 
 
 def test_a_run_is_the_same_in_a_locale_of_ascii(tmp_path, toy_settings):
@@ -539,6 +539,8 @@ def test_weights_differ_between_seeds_and_not_between_runs_of_one(toy_experiment
         ({"seeds": [-1]}, "seeds"),
         ({"folds": {}}, "folds: expected a mapping of names"),
         ({"seeds": [0, 1, 0]}, "seeds: 0 is given more than once"),
+        ({"plugins": ["own.py", "./own.py"]}, "own.py' is given more than once"),
+        ({"folds": {"a": {}, "A": {}}}, "two names differ only in case"),
         ({"folds": {"a": {"strategies": ["random"] * 2}}}, "fold a: strategies: 'random' is given"),
     ],
 )
@@ -576,6 +578,8 @@ def test_a_name_that_stands_twice_is_refused(tmp_path, text, lines):
 def test_options_that_name_something_twice_are_refused(toy_yaml, tmp_path, alkit_here, twice):
     stopped = alkit_here("run", toy_yaml, "--out", tmp_path / "out", *twice)
     assert "is given more than once" in stopped.stderr
+    none = alkit_here("run", toy_yaml, "--out", tmp_path / "out", "--dry-run", twice[0], "")
+    assert none.returncode == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -822,7 +826,9 @@ def test_a_second_run_on_one_folder_is_refused(toy_copy):
         assert runs.locked(toy_copy)
         with pytest.raises(RuntimeError, match=f"process {os.getpid()}"):
             experiment.run(toy_copy, notebooks=False)
+    (toy_copy / ".lock").write_text("the last run's")
     assert not runs.locked(toy_copy)
+    assert (toy_copy / ".lock").read_text() == "the last run's"  # who only asks writes nothing
 
 
 def test_weights_of_another_network_in_a_run(toy_copy):

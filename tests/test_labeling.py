@@ -335,10 +335,10 @@ STORED = {"run": "", "cycle": 1, "source": "", "frames": {"1": FRAME}}
 )
 def test_damaged_answers_are_refused_with_where(own, content):
     path = answers.path_of(own.run, 1)
-    for text in ("{", json.dumps(content)):
+    for text in ("", "{", json.dumps(content)):
         path.write_text(text)
         for read in (lambda: answers.read(own), lambda: wanted(own.run, 1), lambda: Session(own)):
-            with pytest.raises(ValueError, match=rf"{path}: damaged"):
+            with pytest.raises(ValueError, match=rf"{path}: damaged; move it away"):
                 read()
     path.unlink()
     Session(own).close()  # nothing holds it

@@ -14,7 +14,7 @@ from torchthreads import torch_threads
 
 from alkit import threads
 from alkit.scores import divergence, entropy, mutual_information
-from alkit.threads import in_threads
+from alkit.threads import side_by_side
 
 LN2 = math.log(2)
 
@@ -82,9 +82,9 @@ def test_one_frame_takes_all_threads_to_the_same_bits(height, radius, monkeypatc
 
     def counted(*arguments):
         shared.append(torch.get_num_threads())
-        return in_threads(*arguments)
+        return side_by_side(*arguments)
 
-    monkeypatch.setattr(threads, "in_threads", counted)
+    monkeypatch.setattr(threads, "side_by_side", counted)
     found = {}
     for count in (1, 2, 3):
         with torch_threads(count):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchthreads import torch_threads
 
-from alkit.threads import in_threads, made_ahead
+from alkit.threads import in_threads, made_ahead, side_by_side
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -82,3 +82,17 @@ def test_torch_has_its_threads_again_after_an_error():
         with pytest.raises(ZeroDivisionError):
             list(in_threads(lambda i: 1 / i, range(3)))
         assert list(made_ahead(lambda _: torch.get_num_threads(), range(1))) == [2]
+
+
+def test_side_by_side_this_thread_is_one_of_as_many_as_torch_has():
+    meeting = threading.Barrier(3, timeout=60)
+
+    def meet(i):
+        meeting.wait()
+        return i, threading.get_ident()
+
+    with torch_threads(3):
+        results = side_by_side(meet, range(6))
+    assert [i for i, _ in results] == list(range(6))
+    assert threading.get_ident() in {thread for _, thread in results}
+    assert side_by_side(lambda i: i, []) == []

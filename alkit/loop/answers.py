@@ -20,7 +20,7 @@ from alkit.data import filters
 from alkit.data.records import Box, Record, check
 from alkit.frames import Boxes, LazySequence
 from alkit.loop import labels as coco
-from alkit.loop.jsonfile import read_json, write_json
+from alkit.loop.jsonfile import write_json
 from alkit.loop.records import digest
 from alkit.loop.runs import Run
 from alkit.loop.task import IGNORE, Task, inside
@@ -79,7 +79,7 @@ def stored(path: Path) -> dict:
     if not path.exists():
         return {}
     damaged = f"{path}: damaged; move it away, or put a copy of it in its place"
-    content, found = check(Stored, read_json(path), damaged), {}
+    content, found = check(Stored, path.read_bytes(), damaged), {}
     for key, own in content.frames.items():
         boxes = [{"bbox": [*box.bbox], "label": box.label} for box in own.boxes]
         about = own.looked_at, own.seconds, own.size, own.pixels, content.source

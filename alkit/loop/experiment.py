@@ -143,10 +143,16 @@ def run(out: Path, strategies=None, seeds=None, notebooks=True, redo=False):
 def do(planned: list, notebooks: bool, redo: bool, bar):
     """Do tasks in order, in this process or its kernels. A run that waits for labels is left there,
     and the others go on. Raises as `run` does."""
-    waiting = {}
+    waiting, ended = {}, set()
     with Notebooks() if notebooks else contextlib.nullcontext() as kernels:
         for i, task in enumerate(planned):
             if task.run.folder in waiting:
+                continue
+            if task.run.folder in ended or task.run.ends_with(task.cycle - 1):
+                ended.add(task.run.folder)
+                # a record that is there is of another time
+                records.record_path(task.run, task.cycle, task.step.name).unlink(missing_ok=True)
+                bar.update()
                 continue
             bar.set_postfix_str(str(task))
             try:
@@ -183,11 +189,8 @@ def _do_one(task: Task, kernels: Notebooks | None, last: bool):
 
 
 def is_done(task: Task, later: list, redo: bool) -> bool:
-    """Whether a task needs nothing: complete, cleaned with nobody left who would read it, or of a
-    run that ended before, whose record is then of another time."""
-    if any(map(task.run.ends_with, range(1, task.cycle))):
-        records.record_path(task.run, task.cycle, task.step.name).unlink(missing_ok=True)
-        return True
+    """Whether a task needs nothing: complete, or cleaned with nobody left who would read it. One
+    that is stale or damaged is taken back with `redo`."""
     kind, why = task.state()
     if kind in ("stale", "damaged"):
         if not redo:

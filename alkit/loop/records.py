@@ -30,7 +30,7 @@ from alkit.loop.jsonfile import read_json, write_json
 # What a record has to hold.
 RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
 PACKAGE = Path(alkit.__file__).parent
-CODE = "code-1"  # the cache of its digests: another number where `code_of` gives something else
+CODE = "code-1"  # the cache of its digests: another number where `_code` gives something else
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
 # Commands and pages show results. A drawn data set's fingerprint holds the VERSION of `street`.
 NO_RESULT = {"cli", "__main__", "labeling", "pages", "studies", "street"}
@@ -97,14 +97,9 @@ def code_digests() -> dict:
 
 
 def code_digest(file: Path) -> str:
-    """Of what a Python file says to the machine."""
-    return digest(code_of(file))
-
-
-def code_of(file: Path) -> list:
-    """What a Python file says to the machine, by every version of Python in the same words: its
+    """Of what a Python file says to the machine, by every version of Python in the same words: its
     syntax tree without docstrings."""
-    return _code(ast.parse(file.read_bytes()))
+    return digest(_code(ast.parse(file.read_bytes())))
 
 
 def _code(node):

@@ -91,7 +91,7 @@ def settings_of(out: Path) -> dict:
             f"{out / 'experiment.json'}: damaged, not an experiment's settings. Delete it, and "
             "`alkit run` with the experiment's file and this --out writes it again"
         )
-    found |= {key: _united(found[key], []) for key in ("strategies", "seeds")}  # of an old file
+    found |= {key: _united(found[key], []) for key in ("strategies", "seeds", "plugins")}  # old
     plugins = [located(out, plugin) for plugin in found["plugins"]]
     return found | {"catalog": located(out, found["catalog"]), "plugins": plugins}
 
@@ -132,9 +132,9 @@ def locked(out: Path) -> bool:
     if not (out / ".lock").exists():
         return False
     try:
-        with lock(out):
+        with FileLock(out / ".lock", timeout=0):
             return False
-    except RuntimeError:
+    except Timeout:
         return True
 
 

@@ -38,7 +38,7 @@ class Experiment(BaseModel):
     labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labeling
     store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
 
-    @field_validator("strategies", "seeds")
+    @field_validator("strategies", "seeds", "plugins")
     @classmethod
     def _once(cls, given: list) -> list:
         if twice := [value for value, times in Counter(given).items() if times > 1]:
@@ -71,6 +71,11 @@ def read_folds(path) -> dict:
         return {"": checked(settings, path)}
     if not folds or not isinstance(folds, dict) or {*map(type, folds.values())} != {dict}:
         raise ValueError(f"{path}: folds: expected a mapping of names to changed settings")
+    if len({str(fold).casefold() for fold in folds}) < len(folds):
+        raise ValueError(
+            f"{path}: folds {', '.join(map(str, folds))}: two names differ only in case, and are "
+            "one folder on some file systems; rename one of them"
+        )
     name = settings.get("name")
     return {
         str(fold): checked(settings | {"name": f"{name}-{fold}"} | changes, f"{path}, fold {fold}")

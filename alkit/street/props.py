@@ -28,28 +28,23 @@ class Prop(NamedTuple):
     style: int
 
 
-# hatchback, saloon, van from the side: (metres from the tail, height)
-_BODIES = tuple(
-    tuple(zip(metres, height, strict=True))
-    for metres, height in (
-        (
-            (0, 0, 0.25, 0.75, 2.25, 3.05, 3.95, 4.1, 4.1),
-            (0.32, 0.86, 1.02, 1.44, 1.48, 1.0, 0.84, 0.6, 0.32),
-        ),
-        (
-            (0, 0, 0.8, 1.35, 2.6, 3.4, 4.4, 4.55, 4.55),
-            (0.32, 0.9, 1.0, 1.4, 1.43, 0.98, 0.82, 0.55, 0.32),
-        ),
-        ((0, 0, 0.15, 3.4, 4.2, 4.75, 4.85, 4.85), (0.35, 1.0, 1.95, 2.0, 1.2, 1.05, 0.6, 0.35)),
-    )
+# hatchback, saloon, van from the side: metres from the tail, heights
+_OUTLINES = (
+    (0, 0, 0.25, 0.75, 2.25, 3.05, 3.95, 4.1, 4.1),
+    (0.32, 0.86, 1.02, 1.44, 1.48, 1.0, 0.84, 0.6, 0.32),
+    (0, 0, 0.8, 1.35, 2.6, 3.4, 4.4, 4.55, 4.55),
+    (0.32, 0.9, 1.0, 1.4, 1.43, 0.98, 0.82, 0.55, 0.32),
+    (0, 0, 0.15, 3.4, 4.2, 4.75, 4.85, 4.85),
+    (0.35, 1.0, 1.95, 2.0, 1.2, 1.05, 0.6, 0.35),
 )
+_BODIES = [np.stack(pair, 1) for pair in zip(_OUTLINES[::2], _OUTLINES[1::2], strict=True)]
 _GLASS = (
     ((0.5, 1.04), (0.85, 1.37), (2.2, 1.4), (2.85, 1.03)),
     ((1.0, 1.02), (1.42, 1.34), (2.55, 1.37), (3.15, 1.02)),
     ((2.6, 1.25), (2.6, 1.8), (3.35, 1.82), (3.95, 1.24)),
 )
 CABIN = ((0.2, 2.9), (0.9, 3.2), (0.0, 4.2))  # from the tail: what hides people behind it
-LENGTH = tuple(body[-1][0] for body in _BODIES)
+LENGTH = tuple(float(body[-1, 0]) for body in _BODIES)
 
 
 class _Parts:
@@ -80,7 +75,7 @@ class _Parts:
 @lru_cache(maxsize=4096)
 def _car(style: int, color: tuple, away: bool, side: int, far: bool):
     """A car's outline points, then its parts; (x, y, z) from the middle of its nearest end."""
-    body, glass, length = np.array(_BODIES[style]), np.array(_GLASS[style]), LENGTH[style]
+    body, glass, length = _BODIES[style], np.array(_GLASS[style]), LENGTH[style]
     if not away:
         body, glass = body * (-1, 1) + (length, 0), glass * (-1, 1) + (length, 0)
 

@@ -47,7 +47,11 @@ def export(task: Task, format_: str, folder: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     (partial / module.IMAGES).mkdir(parents=True)
     try:
-        frames = _with_images(task, partial / module.IMAGES)
+        frames = _frames(task, answers.begun(task), task.sizes)
+        for frame in tqdm(frames, desc="writing frames", unit="frame"):
+            file = partial / module.IMAGES / frame["file"]
+            if not cv2.imwrite(str(file), task.frames.images(frame["position"])[..., ::-1]):
+                raise OSError(f"{file}: the image could not be written")
     except (ValueError, OSError) as error:
         known = {p: answer for p, answer in answers.known(task).items() if answer.size}
         if not (frames := _frames(task, known, {p: answer.size for p, answer in known.items()})):
@@ -60,16 +64,6 @@ def export(task: Task, format_: str, folder: Path) -> Path:
         folder.rmdir()
     os.replace(partial, folder)
     return folder
-
-
-def _with_images(task: Task, folder: Path) -> list:
-    """The chosen frames with what labeling goes on from; their images are written to a folder."""
-    frames = _frames(task, answers.begun(task), task.sizes)
-    for frame in tqdm(frames, desc="writing frames", unit="frame"):
-        file = folder / frame["file"]
-        if not cv2.imwrite(str(file), task.frames.images(frame["position"])[..., ::-1]):
-            raise OSError(f"{file}: the image could not be written")
-    return frames
 
 
 def _frames(task: Task, about: dict, sizes: dict) -> list:
