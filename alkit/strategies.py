@@ -3,7 +3,9 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,62 +13,49 @@ from alkit.data.imagefile import identical
 from alkit.selection import Selection, select, smooth
 
 
+def random_number(n, rng) -> np.ndarray:
+    """A random number for each of n frames."""
+    return rng.random(n)
+
+
 @dataclass(frozen=True)
 class Strategy:
     """How a cycle scores and selects. `score` is the name of a function of `alkit.scores`, or None
-    for random numbers; `aggregation` is the `how` of `image_score`, in whose place "max" leaves the
-    profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only.
-
-    `rank`, in place of a score, gives what frames are ranked by (n,), NaN where one cannot be
-    chosen. It takes what its arguments name, of `READS`, and nothing else is made for it."""
+    for what `rank` gives; `aggregation` is the `how` of `image_score`, in whose place "max" leaves
+    the profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only;
+    `per_video` shares the budget by the videos' lengths. `rank` gives (n,), NaN for what cannot be
+    chosen, from what its arguments name of `READS` of step 4: nothing else is made for it."""
 
     score: str | None
     aggregation: str = "max"
     smoothing: bool = True
     rules: bool = True
-    rank: Callable | None = None
+    per_video: bool = False
+    rank: Callable = random_number
 
     @property
     def reads(self) -> tuple:
-        """What `rank` takes, of `READS`."""
-        return tuple(inspect.signature(self.rank).parameters) if self.rank else ()
+        """The names of what `rank` takes."""
+        return () if self.score else tuple(inspect.signature(self.rank).parameters)
 
     @property
-    def unit(self) -> str:
-        """What the numbers are that frames are ranked by."""
-        if self.rank:
-            return self.rank.__name__.replace("_", " ")
-        return "random number" if self.score is None else "nats"
-
-
-# What step 4 has for a strategy's `rank`.
-READS = {
-    "sequence": "the video of each frame (n,), as Eq. (6) takes it; stills are one video",
-    "frame": "its place in it (n,); of a still that in the pool",
-    "labeled": "positions labeled before, integers",
-    "run_rng": "a NumPy generator, the same in all cycles of a run",
-}
+    def predicts(self) -> bool:
+        """Whether it needs step 1."""
+        return bool(self.score) or not {"detections", "features"}.isdisjoint(self.reads)
 
 
 def uniform(sequence, frame, labeled, run_rng) -> np.ndarray:
     """Evenly spaced frames: systematic sampling with a random start (Madow & Madow 1944), nested.
 
-    A video's frames are counted in its order of time, so that each of them is as likely as any
-    other, also where the pool's grid is irregular. A frame goes into the middle of the largest gap
-    between those that are labeled or chosen; the video's ends are joined, and its first frame is
-    drawn. With L_v frames in video v, of which k are labeled or chosen, the next has
+    The next frame of a video is the middle of the largest gap between those labeled or chosen, in
+    positions, not in time: each frame is as likely as any other, also on an irregular grid. The
+    video's ends are joined, and its first frame is drawn. Of L_v frames, k labeled or chosen,
 
         rank = 1 − (k + u_v) / L_v,   u_v uniform in [0, 1)
 
-    so that some t tells the number of frames of each video, t·L_v rounded up or down. Neither knows
-    a budget: 16 frames and 16 more are the 32 of one choice. NaN for labeled frames.
-
-    >>> rank = uniform(np.array(list("aaaab")), np.arange(5), [1], np.random.default_rng(0))
-    >>> np.argsort(-rank).tolist()  # opposite frame 1 comes 3; of b, frame 4
-    [4, 3, 2, 0, 1]
-    """
-    rank, present = np.full(len(frame), np.nan), np.zeros(len(frame), bool)
-    present[labeled] = True
+    so that for some t each video has t·L_v frames, rounded up or down, and 16 frames and then 16
+    are the 32 of one choice. Labeled frames have NaN."""
+    rank, present = np.full(len(frame), np.nan), np.isin(np.arange(len(frame)), labeled)
     code = np.unique(sequence, return_inverse=True)[1]
     order = np.lexsort((frame, code))
     for own in np.split(order, np.flatnonzero(np.diff(code[order])) + 1):
@@ -78,20 +67,31 @@ def uniform(sequence, frame, labeled, run_rng) -> np.ndarray:
 
 
 def _into_gaps(present: np.ndarray) -> list:
-    """The free places of a circle (n,), each in the middle of the gap that is largest at its turn,
-    the first of several; on an empty circle place 0 comes first."""
-    taken, n = np.flatnonzero(present).tolist(), len(present)
-    found, taken = ([], taken) if taken else ([0], [0])
-    gaps = [(a - b, a) for a, b in zip(taken, [*taken[1:], taken[0] + n], strict=True)]
-    heapify(gaps)  # the largest, negative, comes first
+    """The free places of a circle (n,), each the middle of the largest gap at its turn, the first
+    of several; of an empty circle 0 comes first."""
+    n, taken = len(present), np.flatnonzero(present).tolist() or [0]
+    found = [] if present.any() else [0]
+    gaps = [(a - b, a) for a, b in pairwise([*taken, taken[0] + n])]
+    heapify(gaps)  # the largest, negative, first
     while gaps[0][0] < -1:
         length, start = heappop(gaps)
-        half = -length // 2
-        middle = (start + half) % n
-        found.append(middle)
-        heappush(gaps, (-half, start))
-        heappush(gaps, (length + half, middle))
+        found.append((start - length // 2) % n)
+        heappush(gaps, (length // 2, start))
+        heappush(gaps, (length - length // 2, found[-1]))
     return found
+
+
+def expected_count(n, detections) -> np.ndarray:
+    """How many pedestrians a frame is expected to show: the sum of the scores, probabilities, of
+    its detections (summed over an image as by Brust, Käding & Denzler 2019)."""
+    image = np.array([d["image_id"] - 1 for d in detections], np.int64)
+    return np.bincount(image, [d["score"] for d in detections], n)
+
+
+def foreground_random(n, rng, detections, limit) -> np.ndarray:
+    """Random numbers for frames with a detection of score ≥ `limit`, NaN for the others."""
+    found = [d["image_id"] - 1 for d in detections if d["score"] >= limit]
+    return np.where(np.isin(np.arange(n), found), rng.random(n), np.nan)
 
 
 STRATEGIES = {
@@ -103,20 +103,41 @@ STRATEGIES = {
     "mean-aggregation": Strategy("divergence", aggregation="mean"),
     "no-smoothing": Strategy("divergence", smoothing=False),
     "no-rules": Strategy("divergence", rules=False),
-    # it keeps frames apart by itself
+    "divergence-per-video": Strategy("divergence", per_video=True),
     "uniform": Strategy(None, smoothing=False, rules=False, rank=uniform),
+    "expected-count": Strategy(None, smoothing=False, rank=expected_count),
+    "foreground-random": Strategy(None, smoothing=False, rank=foreground_random),
 }
 
 
-def selected(ranked, budget: int, pool, numbers, labeled, rules: bool = True) -> Selection:
-    """The frames that a profile's numbers choose by what they are ranked by. Of stills that are the
-    same picture one is chosen, and none that shows what was labeled before."""
+def selected(ranked, budget: int, pool, numbers, labeled, rules=True, per_video=False) -> Selection:
+    """The frames that a profile's numbers choose by what they are ranked by, `per_video` as
+    `by_video` says. Of stills that are the same picture one is chosen, and none that shows what was
+    labeled before."""
     sequence, frame = timeline(pool, numbers) if rules else (None, None)
     now, later = numbers.exclude_now, numbers.exclude_later
     if pool.sequence is None and pool.files is not None:  # equal pictures: at distance 0
         sequence, frame, now, later = identical(pool.files), np.zeros(len(pool)), 0, 0
     own = {"labeled": labeled, "exclude_now": now, "exclude_later": later, "fill": numbers.fill}
-    return select(ranked, budget, sequence=sequence, frame=frame, **own)
+    choose = partial(select, sequence=sequence, frame=frame, **own)
+    if per_video and pool.sequence is not None:
+        ranked = by_video(ranked, pool.sequence, labeled, choose)
+    return choose(ranked, budget)
+
+
+def by_video(ranked, sequence, labeled, choose) -> np.ndarray:
+    """Ranks (n,) by which videos share a budget by their lengths: Webster's method (Sainte-Laguë),
+    which favors no length, and adds frames where a budget grows. The next frame is of the video v
+    of largest L_v / (2 k + 1), where k of its L_v frames are labeled or chosen; of several videos,
+    of that with the higher one. In a video it is the next that `choose(ranked, n)` takes; a video
+    that has no more leaves its share to the others."""
+    quotient, rank = np.full(len(ranked), -np.inf), np.empty(len(ranked))
+    for video in np.unique(sequence):
+        own = sequence == video
+        order = choose(np.where(own, ranked, np.nan), len(ranked)).indices
+        quotient[order] = own.sum() / (2 * (own[labeled].sum() + np.arange(len(order))) + 1)
+    rank[np.lexsort((-ranked, -quotient))] = np.arange(len(rank), 0, -1)
+    return np.where(np.isnan(ranked), np.nan, rank)
 
 
 def timeline(pool, numbers) -> tuple:

@@ -1,10 +1,15 @@
 """What strategies beside the paper's rank by: by hand, by slow loops, and by their properties."""
 
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkit.strategies import uniform
+from alkit.frames import FrameSet
+from alkit.profiles import PAPER
+from alkit.selection import Reason
+from alkit.strategies import STRATEGIES, selected, uniform
 
 
 @st.composite
@@ -55,7 +60,7 @@ def test_uniform_goes_into_the_largest_gap_and_by_the_videos_lengths(pool, budge
             before = min((place - i) % n for i in there)
             after = min((i - place) % n for i in there)
             assert before + after == max(gaps)
-            assert after - before in (0, 1)
+            assert before - after in (0, 1)
         present.append(position)
     if not labeled:  # one t for all: t·L rounded up or down
         counts = [(np.isin(present, own).sum(), len(own)) for own in groups(sequence)]
@@ -73,3 +78,93 @@ def test_uniform_takes_each_frame_as_often_as_any_other():
     for seed in range(draws):
         counts[evenly(sequence, frame, [], seed, budget)] += 1
     np.testing.assert_allclose(counts / draws, budget / n, rtol=0, atol=0.04)  # 4.7 standard errors
+
+
+# ------------------------------------------------------------------ what step 1 found
+
+
+def detection(position, score, bbox=(0, 0, 10, 20)):
+    return {"image_id": position + 1, "category_id": 1, "bbox": [*bbox], "score": score}
+
+
+# Frames of one video, 100 apart: many weak detections, one certain one, two good ones, none.
+FOUND = [
+    *[detection(0, 0.2)] * 8,
+    detection(1, 0.99),
+    *[detection(2, 0.75)] * 2,
+    *[detection(4, score) for score in (0.3, 0.1)],
+]
+
+
+def test_expected_count_is_the_sum_of_scores_not_the_number_or_the_highest():
+    count = STRATEGIES["expected-count"].rank(6, FOUND)
+    np.testing.assert_allclose(count, [1.6, 0.99, 1.5, 0, 0.4, 0], rtol=0, atol=1e-12)
+    assert STRATEGIES["expected-count"].rank(3, []).tolist() == [0, 0, 0]
+
+
+def test_foreground_random_draws_among_frames_with_a_detection_over_the_limit():
+    rank = STRATEGIES["foreground-random"].rank
+    first = set()
+    for seed in range(40):
+        drawn = rank(6, np.random.default_rng(seed), FOUND, 0.3)
+        assert np.isfinite(drawn).tolist() == [False, True, True, False, True, False]
+        guided = STRATEGIES["guided-random"].rank(6, np.random.default_rng(seed))
+        assert np.array_equal(drawn[[1, 2, 4]], guided[[1, 2, 4]])
+        first.add(int(np.nanargmax(drawn)))
+    assert first == {1, 2, 4}
+    assert np.isnan(rank(6, np.random.default_rng(0), FOUND, math.inf)).all()
+
+
+# ------------------------------------------------------------------ shares of videos
+
+
+def pool_of(sequence, frame=None):
+    sequence = np.array(sequence)
+    frame = 100.0 * np.arange(len(sequence)) if frame is None else frame
+    return FrameSet("pool", [*map(str, range(len(sequence)))], None, None, None, sequence, frame)
+
+
+def shared_out(ranked, pool, budget, labeled=()):
+    return selected(np.array(ranked, float), budget, pool, PAPER, [*labeled], True, True)
+
+
+def test_videos_share_the_budget_whatever_their_scores():
+    # a has the highest scores, but half of the frames: 6, 2, 6/5 are before 6/7; b has 4, 4/3, c 2
+    pool, ranked = pool_of(list("aaaaaabbbbcc")), [*range(20, 14, -1), 5, 4, 3, 2, 1, 0]
+    assert STRATEGIES["divergence-per-video"].score == "divergence"
+    assert shared_out(ranked, pool, 6).indices.tolist() == [0, 6, 1, 10, 7, 2]
+    assert selected(np.array(ranked, float), 6, pool, PAPER, []).indices.tolist() == [*range(6)]
+    # a labeled frame counts as its video's
+    assert shared_out(ranked, pool, 3, [5]).indices.tolist() == [6, 0, 10]
+    # of videos of one length that of the higher score comes first
+    assert shared_out([1, 2, 5, 4], pool_of(list("aabb")), 1).indices.tolist() == [2]
+
+
+def test_what_a_short_video_cannot_give_goes_to_the_others():
+    # rule 1: of a's frames, next to each other, only one can be chosen
+    frame = np.array([*range(6), *(100.0 * np.arange(4)), 0, 100])
+    chosen = shared_out(np.arange(12, 0, -1), pool_of(list("aaaaaabbbbcc"), frame), 6)
+    assert chosen.indices.tolist() == [0, 6, 10, 7, 8, 11]
+    assert chosen.reason.tolist().count(Reason.EXCLUDED_NOW) == 5
+
+
+@settings(deadline=None, max_examples=60)
+@given(pool=videos(), budget=st.integers(1, 40), seed=st.integers(0, 9))
+def test_shares_are_by_length_and_nested(pool, budget, seed):
+    sequence, frame, labeled, _ = pool
+    own = pool_of(sequence, 200 * np.argsort(np.argsort(frame)))  # apart: no rule excludes any
+    ranked = np.random.default_rng(seed).random(len(sequence))
+    budget = min(budget, len(sequence))
+    chosen = shared_out(ranked, own, budget, labeled).indices.tolist()
+    assert len(chosen) == min(budget, len(sequence) - len(labeled))
+    fewer = max(1, budget // 2)
+    part = shared_out(ranked, own, fewer, labeled).indices.tolist()
+    rest = shared_out(ranked, own, max(1, budget - fewer), [*labeled, *part]).indices.tolist()
+    assert chosen == [*part, *rest][:budget]
+    for i in groups(sequence):
+        taken = [p for p in chosen if p in i]
+        assert taken == sorted(taken, key=lambda p: -ranked[p])  # the highest of a video
+    if not labeled:  # Webster: one divisor by which all lengths, rounded, give the numbers
+        counts = [(np.isin(i, chosen).sum(), len(i)) for i in groups(sequence)]
+        low = max((k - 0.5) / n for k, n in counts)
+        assert low <= min(((k + 0.5) / n for k, n in counts if k < n), default=1) + 1e-12

@@ -135,7 +135,7 @@ def _selections(a: Run, b: Run) -> list:
 
 def _correlation(a: Run, b: Run, cycle: int) -> str:
     """Of z, and of what frames were ranked by, over the frames that both scored."""
-    if without := [run.strategy_name for run in (a, b) if run.strategy.score is None]:
+    if without := [run.strategy_name for run in (a, b) if run.chooser(cycle).score is None]:
         return f"none, {without[0]} scores no frames"
     tables = [run.image_scores(cycle).set_index("name") for run in (a, b)]
     for run, table in zip((a, b), tables, strict=True):

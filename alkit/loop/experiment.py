@@ -24,6 +24,7 @@ from alkit.loop.notebooks import NotebookFailed, Notebooks, broke_off
 from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN
 from alkit.loop.step import State, Step, data_key
+from alkit.profiles import unknown
 from alkit.protocols import PROTOCOLS
 
 
@@ -90,6 +91,12 @@ def data_problems(run: Run, frames: dict) -> list:
         by_people = role == "pool" and experiment.labels != "oracle"
         if not by_people and (lack := _lack(run, role, opened)):
             problems.append(f"{role} {getattr(experiment, role)}: {lack}")
+    start = experiment.start if "pool" in frames and isinstance(experiment.start, list) else ()
+    if lost := [name for name in start if name not in {*frames["pool"].name}]:
+        problems.append(
+            f"start: {len(lost)} frames are not in {experiment.pool}: "
+            + unknown(lost[0], frames["pool"].name)
+        )
     protocol = experiment.numbers.protocol
     native = "test" in frames and PROTOCOLS[protocol].by_name
     if native and run.entry("test").image_size is None:
@@ -211,8 +218,10 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
     """Each run is a task of a worker. What the runs of a seed share, W_l and the first cycle's
     scores, is a task before them. Where there is one run alone, its shards go to all workers."""
     parts = {}  # by seed and strategy, None for what is shared
+    own = planned[0].run
+    first = own.first if own.experiment.labels == "oracle" else 1  # people are waited for by run
     for task in planned:
-        early = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
+        early = task.cycle < first or (task.cycle == first and task.step in steps.SCORING)
         part = task.run.seed, None if early else task.run.strategy_name
         parts.setdefault(part, []).append(task)
     asked = notebooks, redo, fingerprint(planned[0].run)

@@ -120,11 +120,12 @@ def foreseen(tasks: list, pool: FrameSet) -> tuple[dict, list]:
     """How many frames each cycle chooses at most, by whether the strategy has rules: at equal
     scores, from left to right, which packs most. And warnings of budgets that are not met."""
     experiment, chosen, said = tasks[0].run.experiment, {}, []
-    numbers, budget, scores = experiment.numbers, experiment.budget, np.zeros(len(pool))
+    numbers, scores, run = experiment.numbers, np.zeros(len(pool)), tasks[0].run
     for rules in {task.run.strategy.rules for task in tasks if task.cycle}:
         own, labeled, short = chosen.setdefault(rules, []), [], []
         while len(own) < experiment.cycles and 0 not in own:
-            found = selected(scores, min(budget, len(pool)), pool, numbers, labeled, rules)
+            budget, apart = run.budget(len(own) + 1), rules and len(own) + 1 >= run.first
+            found = selected(scores, min(budget, len(pool)), pool, numbers, labeled, apart)
             own.append(len(found.indices))
             labeled += found.indices.tolist()
             if own[-1] < budget:
@@ -151,8 +152,8 @@ def _made_from(task: Task) -> tuple:
     """What a task's result depends on, as the key of its record says it: tasks for which this is
     equal are done once. Strategies first differ in the score, then in how it is aggregated."""
     run, cycle, step = task.run, task.cycle, task.step.name
-    own = run.strategy if cycle else None
-    if cycle == 1:
+    own = run.chooser(cycle) if cycle else None
+    if cycle == run.first:
         how = run.aggregation(cycle)
         shared = {"1_predict": None, "2_score": own.score, "3_aggregate": (own.score, how)}
         own = shared.get(step, own)

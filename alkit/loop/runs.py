@@ -25,6 +25,7 @@ from alkit.frames import FrameSet
 from alkit.loop import records, storage, store
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.plugins import load_strategies
+from alkit.loop.references import START
 from alkit.loop.settings import PRETRAIN, Experiment, checked
 from alkit.profiles import unknown
 from alkit.strategies import Strategy
@@ -172,6 +173,20 @@ class Run:
     @property
     def strategy(self) -> Strategy:
         return load_strategies(self.experiment.plugins)[self.strategy_name]
+
+    @property
+    def first(self) -> int:
+        """The first cycle that is the strategy's."""
+        return 1 + (self.experiment.start is not None)
+
+    def chooser(self, cycle: int) -> Strategy:
+        """What chooses the frames of a cycle: the strategy, or before it `start`."""
+        return START if cycle < self.first else self.strategy
+
+    def budget(self, cycle: int) -> int:
+        """How many frames are wanted in a cycle."""
+        wanted = self.experiment.start if cycle < self.first else self.experiment.budget
+        return wanted if isinstance(wanted, int) else len(wanted)
 
     def numbers(self, cycle: int) -> profiles.Profile:
         """The profile's numbers in a cycle: a branch keeps those of the run it came from in the

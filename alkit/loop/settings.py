@@ -35,13 +35,16 @@ class Experiment(BaseModel):
     plugins: list[str] = []  # Python files with scores or strategies of your own
     cycles: int = Field(ge=1)
     budget: int = Field(ge=1)  # b, images a cycle
+    # Frames that cycle 1 labels in place of a choice: a number, drawn at random, or their names
+    start: Annotated[int, Field(ge=1)] | Annotated[list[str], Field(min_length=1)] | None = None
     labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labeling
     store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
 
-    @field_validator("strategies", "seeds")
+    @field_validator("strategies", "seeds", "start")
     @classmethod
-    def _once(cls, given: list) -> list:
-        if twice := [value for value, times in Counter(given).items() if times > 1]:
+    def _once(cls, given):
+        counted = Counter(given if isinstance(given, list) else ())
+        if twice := [value for value, times in counted.items() if times > 1]:
             raise ValueError(f"{twice[0]!r} is given more than once")
         return given
 
@@ -89,6 +92,13 @@ def checked(settings: dict, where) -> Experiment:
         for name in experiment.strategies:
             if name == PRETRAIN or name not in known:
                 raise ValueError(f"strategies: {unknown(name, known)}")
+            if "limit" in known[name].reads and experiment.held_out is None:
+                raise ValueError(
+                    f"strategies: {name} takes detections from the score at which W_l has FPPI 1 "
+                    "on held-out frames of X_l's domain; name their data set as `held_out`"
+                )
+        if experiment.start is not None and experiment.cycles < 2:
+            raise ValueError("cycles is 1, which is that of `start`; expected 2 or more with it")
         used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
         if other := {*experiment.data} - used:
             raise ValueError(

@@ -49,8 +49,9 @@ class Canvas(JSComponent):
         position, record = task.positions[index], task.chosen[index]
         answer = self._session.answer(position)
         image = task.frames.images(position)
-        scored = task.run.strategy.score is not None
-        about = f"ranked by {record['ranked_by']:.3g} nats" if scored else "chosen at random"
+        strategy = task.run.chooser(task.cycle)
+        about = f"ranked by {record['ranked_by']:.3g}" + " nats" * bool(strategy.score)
+        about = "chosen at random" if "rng" in strategy.reads else about
         self.param.update(
             done=self._finished(),
             frame={
