@@ -46,7 +46,8 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     settings = read_json(out / "experiment.json") | {"earlier": earlier}
     write_json(out / "experiment.json", settings)
     plugins = [portable(out, plugin) for plugin in experiment.plugins]
-    own = experiment.model_dump(mode="json") | {"plugins": plugins}
+    weights = experiment.weights and portable(out, experiment.weights)
+    own = experiment.model_dump(mode="json") | {"plugins": plugins, "weights": weights}
     text = yaml.safe_dump(own, sort_keys=False)
     (out / "experiment.yaml").write_text(text, encoding="utf-8")
     new = Run(out / run.strategy_name / run.folder.name)

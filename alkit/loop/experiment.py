@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from alkit import training
 from alkit.data import filters
 from alkit.frames import FrameSet
 from alkit.loop import answers, cluster, labels, progress, records, runs, steps, storage
@@ -97,6 +98,10 @@ def data_problems(run: Run, frames: dict) -> list:
             f"start: {len(lost)} frames are not in {experiment.pool}: "
             + unknown(lost[0], frames["pool"].name)
         )
+    try:
+        _ = experiment.weights and training.load_weights(experiment.weights, experiment.numbers)
+    except ValueError as error:
+        problems.append(f"weights: {error}")
     protocol = experiment.numbers.protocol
     native = "test" in frames and PROTOCOLS[protocol].by_name
     if native and run.entry("test").image_size is None:

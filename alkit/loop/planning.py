@@ -182,7 +182,8 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
 
     scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
     labeled, size = counts["labeled"], numbers.crop or run.image_size("pool")
-    epochs = training.pretraining_epochs(numbers, labeled)
+    given = run.experiment.weights is not None
+    epochs = 0 if given else training.pretraining_epochs(numbers, labeled)
     return {
         "0_pretrain": trained(labeled, epochs, run.image_size("labeled"), predicting("held_out")),
         "1_predict": (left, left * costs["predict"], left * logits * STORED["logits"]),

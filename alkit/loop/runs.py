@@ -73,7 +73,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         # drawn: two run folders of one experiment, or of two with one name, never share a URL
         url = storage.checked(experiment.store)
         new["stores_at"] = f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"
-    own = {"catalog": portable(out, new["catalog"])}
+    own = {k: new[k] and portable(out, new[k]) for k in ("catalog", "weights")}
     own["plugins"] = [portable(out, plugin) for plugin in new["plugins"]]
     try:
         write_json(file, new | own)
@@ -94,7 +94,8 @@ def settings_of(out: Path) -> dict:
         )
     found |= {key: _united(found[key], []) for key in ("strategies", "seeds")}  # of an old file
     plugins = [located(out, plugin) for plugin in found["plugins"]]
-    return found | {"catalog": located(out, found["catalog"]), "plugins": plugins}
+    own = {k: located(out, found[k]) for k in ("catalog", "weights") if found.get(k)}
+    return found | own | {"plugins": plugins}
 
 
 def _united(first: list, second: list) -> list:

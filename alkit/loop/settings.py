@@ -27,6 +27,7 @@ class Experiment(BaseModel):
     pool: str  # X_u
     test: str | None = None  # None: frames are chosen, and nothing is measured
     held_out: str | None = None  # frames of X_l's own domain, to show what W_l learnt
+    weights: str | None = None  # a safetensors file as W_l, which is then not trained
     data: dict[str, dict] = {}  # reader arguments that differ from the catalog's, by data set
     profile: str = "paper"
     set: dict = {}  # numbers of the profile that differ
@@ -69,6 +70,8 @@ def read_folds(path) -> dict:
         raise ValueError(f"{path}: expected a mapping of settings, got {type(settings).__name__}")
     if isinstance(settings.get("plugins"), list):
         settings["plugins"] = [str((path.parent / f).resolve()) for f in settings["plugins"]]
+    if isinstance(settings.get("weights"), str):
+        settings["weights"] = str((path.parent / settings["weights"]).resolve())
     folds = settings.pop("folds", None)
     if folds is None:
         return {"": checked(settings, path)}

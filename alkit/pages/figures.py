@@ -44,6 +44,8 @@ def training(run, cycle: int):
         "the sampled pixels."
     )
     of = f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
+    if not losses:
+        return drawing.say("W_l", f"It is that of {run.experiment.weights}: nothing is trained.")
     figure = drawing.picture(3.1, f"Training of {of}", caption)
     axes = figure.subplots()
     drawing.tidy(axes, "Loss (Eq. 7)", "epoch", "mean loss (nats)", whole="x")

@@ -1,12 +1,27 @@
 """Step 0: W_l from X_l."""
 
+from pathlib import Path
+
 from alkit import training
 from alkit.loop.jsonfile import write_json
-from alkit.loop.step import Job, Step, data_key
+from alkit.loop.step import Job, Step, data_key, file_digest
 from alkit.loop.steps.shared import DETECTING, TRAINING, measure, train
 
 
 def _pretrain(job: Job):
+    if file := job.run.experiment.weights:
+        detector = training.load_weights(Path(file), job.numbers)
+        training.save_weights(detector, job.folder / "weights.safetensors")
+        write_json(job.folder / "losses.json", [])
+    else:
+        detector = _trained(job)
+    held_out = {}
+    if job.run.experiment.held_out:
+        held_out, _ = measure(job, detector, "held_out")
+    write_json(job.folder / "held_out.json", held_out)
+
+
+def _trained(job: Job):
     frames = job.run.frames("labeled")
     if len(frames.with_pedestrians()) == 0:
         raise ValueError(
@@ -16,10 +31,7 @@ def _pretrain(job: Job):
     detector = training.new_detector(job.numbers, job.seed("weights"))
     epochs = training.pretraining_epochs(job.numbers, len(frames))
     train(job, detector, frames, epochs, job.numbers.pretrain_augmentation)
-    held_out = {}
-    if job.run.experiment.held_out:
-        held_out, _ = measure(job, detector, "held_out")
-    write_json(job.folder / "held_out.json", held_out)
+    return detector
 
 
 PRETRAINING = ("pretrain_epochs", "pretrain_iterations", "pretrain_augmentation")
@@ -32,6 +44,7 @@ pretrain = Step(
     inputs=lambda run, cycle: {
         "input_X_l": data_key(run, "labeled"),
         "input_held_out": data_key(run, "held_out") if run.experiment.held_out else None,
+        **({"input_weights": file_digest(file)} if (file := run.experiment.weights) else {}),
         "seed": run.seed,
     },
     parameters=(*TRAINING, *DETECTING, *PRETRAINING, *FRAMES, "protocol"),
