@@ -108,7 +108,7 @@ class Detector(nn.Module):
 
     def __init__(self, width: float = 1.0, half_pixel: bool = True):
         super().__init__()
-        c1, c2, c3, cd = (max(8, 2 * round(n * width / 2)) for n in (64, 128, 256, 128))
+        c1, c2, c3, cd = channels(width)
         self.width, self.half_pixel = width, half_pixel
         self.ds1 = Downsample(3, c1)
         self.f11, self.f12 = Fire(c1), Fire(c1)
@@ -139,8 +139,8 @@ class Detector(nn.Module):
         return features
 
     def features(self, images) -> list:
-        """Decoder features dec1 … dec5 of a batch of images, the inputs of the shared logits
-        layer."""
+        """The encoder's last feature f42 of a batch of images, and the decoder's dec1 … dec5, the
+        inputs of the shared logits layer."""
         if images.dtype == torch.uint8:  # to about [−1, 1]
             images = images.to(torch.float32, memory_format=torch.channels_last)
             images = images.sub_(127).div_(128)
@@ -154,10 +154,14 @@ class Detector(nn.Module):
         dec3 = self.dec3(dec2, at["f32"])
         dec4 = self.dec4(dec3, at["ds3"])
         larger = resize(dec4, at["f22"].shape[-2:], self.half_pixel)
-        return [dec1, dec2, dec3, dec4, self.dec5(larger, at["f22"])]
+        return [at["f42"], dec1, dec2, dec3, dec4, self.dec5(larger, at["f22"])]
 
     def forward(self, images) -> list:
-        return [self.logits(x)[:, 0] for x in self.features(images)]
+        return self.logits_of(self.features(images))
+
+    def logits_of(self, features: list) -> list:
+        """The five logit maps of what `features` gives."""
+        return [self.logits(x)[:, 0] for x in features[1:]]
 
     def dropout_passes(self, images, passes: int, ratio: float, generator) -> list:
         """MC dropout as released: channels of dec1 … dec5 dropped right before the shared logits
@@ -167,11 +171,16 @@ class Detector(nn.Module):
         """
         weight, bias = self.logits.weight[0, :, 0, 0], self.logits.bias
         maps = []
-        for x in self.features(images):
+        for x in self.features(images)[1:]:
             keep = torch.rand(len(x), passes, x.shape[1], generator=generator) >= ratio
             weights = keep.to(x) * weight.to(x) / (1 - ratio)  # (n, pass, channel)
             maps.append(torch.einsum("ntc,ncyx->ntyx", weights, x) + bias.to(x))
         return maps
+
+
+def channels(width: float) -> list:
+    """Channels of ds1, ds2, ds3 … f42, and of the decoder."""
+    return [max(8, 2 * round(n * width / 2)) for n in (64, 128, 256, 128)]
 
 
 def resize(x, size, half_pixel: bool):

@@ -94,6 +94,26 @@ def foreground_random(n, rng, detections, limit) -> np.ndarray:
     return np.where(np.isin(np.arange(n), found), rng.random(n), np.nan)
 
 
+def core_set(features, labeled, budget) -> np.ndarray:
+    """Greedy k-centers (Sener & Savarese 2018): a frame's distance, in features (n, channel), from
+    the nearest one labeled or chosen, of a chosen one that at its turn. If none is labeled, the one
+    nearest to the mean comes first (as Kennard & Stone's design is often begun)."""
+    features = features.astype(np.float64)
+
+    def away(point):
+        return np.linalg.norm(features - point, axis=1)
+
+    rank, middle = np.zeros(len(features)), away(features.mean(0))
+    nearest = 4 * middle.max() - middle  # above all distances, highest in the middle
+    for i in labeled:
+        nearest = np.minimum(nearest, away(features[i]))
+    for _ in range(budget):
+        i = nearest.argmax()
+        rank[i] = max(rank[i], nearest[i])
+        nearest = np.minimum(nearest, away(features[i]))
+    return np.maximum(rank, nearest)
+
+
 STRATEGIES = {
     "divergence": Strategy("divergence"),
     "entropy": Strategy("entropy"),
@@ -107,6 +127,7 @@ STRATEGIES = {
     "uniform": Strategy(None, smoothing=False, rules=False, rank=uniform),
     "expected-count": Strategy(None, smoothing=False, rank=expected_count),
     "foreground-random": Strategy(None, smoothing=False, rank=foreground_random),
+    "core-set": Strategy(None, smoothing=False, rules=False, rank=core_set),
 }
 
 

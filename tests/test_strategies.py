@@ -3,10 +3,12 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from alkit.evaluation import evaluate
 from alkit.frames import FrameSet
+from alkit.loop.references import REFERENCES
 from alkit.profiles import PAPER
 from alkit.selection import Reason
 from alkit.strategies import STRATEGIES, selected, uniform
@@ -168,3 +170,91 @@ def test_shares_are_by_length_and_nested(pool, budget, seed):
         counts = [(np.isin(i, chosen).sum(), len(i)) for i in groups(sequence)]
         low = max((k - 0.5) / n for k, n in counts)
         assert low <= min(((k + 0.5) / n for k, n in counts if k < n), default=1) + 1e-12
+
+
+# ------------------------------------------------------------------ features
+
+
+def slow_core_set(features, labeled, budget):
+    """The greedy loop of the paper: the frame farthest from all centers is the next."""
+    centers, chosen = list(labeled), []
+    while len(chosen) < min(budget, len(features) - len(labeled)):
+        if centers:
+            far = [min(math.dist(f, features[c]) for c in centers) for f in features]
+        else:
+            mean = [sum(column) / len(features) for column in zip(*features, strict=True)]
+            far = [-math.dist(f, mean) for f in features]
+        free = [i for i in range(len(features)) if i not in centers]
+        chosen.append(max(free, key=lambda i: (round(far[i], 9), -i)))
+        centers.append(chosen[-1])
+    return chosen
+
+
+@settings(deadline=None, max_examples=80)
+@given(data=st.data(), n=st.integers(1, 15), budget=st.integers(1, 15))
+def test_core_set_is_the_greedy_loop(data, n, budget):
+    row = st.tuples(*[st.integers(-3, 3)] * 2)
+    features = data.draw(st.lists(row, min_size=n, max_size=n, unique=True))
+    labeled = data.draw(st.lists(st.sampled_from(range(n)), unique=True))
+    away = sorted(np.linalg.norm(features - np.mean(features, 0), axis=1))
+    assume(labeled or n == 1 or away[1] - away[0] > 1e-6)  # rounding would decide
+    budget = min(budget, n)
+    rank = STRATEGIES["core-set"].rank(np.array(features, np.float32), labeled, budget)
+    assert np.isfinite(rank).all()
+    chosen = selected(rank, budget, pool_of(["a"] * n), PAPER, labeled, rules=False).indices
+    assert chosen.tolist() == slow_core_set(features, labeled, budget)
+
+
+# ------------------------------------------------------------------ references
+
+
+def truth_of(boxes):
+    """A COCO dict of frames, each a list of (box, ignore)."""
+    return {
+        "images": [{"id": i + 1} for i in range(len(boxes))],
+        "annotations": [
+            {"image_id": i + 1, "category_id": 1, "bbox": box, "ignore": ignore}
+            for i, own in enumerate(boxes)
+            for box, ignore in own
+        ],
+    }
+
+
+A, B, C = [0, 0, 10, 20], [50, 0, 10, 20], [100, 0, 10, 20]
+
+
+def test_oracle_count_leaves_ignored_boxes_out():
+    truth = truth_of([[(A, 0), (B, 1)], [], [(A, 0), (B, 0)]])
+    assert REFERENCES["oracle-count"].rank(4, truth).tolist() == [1, 0, 2, 0]
+
+
+def test_oracle_error_counts_misses_and_false_positives_at_fppi_1():
+    # Four frames are not labeled: FPPI 1 allows four false detections, so the fifth, of 0.3, and
+    # the hit below it do not count. The labeled frame 1 counts for nothing.
+    truth = truth_of([[(A, 0), (B, 0)], [(A, 0)] * 3, [(A, 1), (B, 0)], [], [(C, 0)]])
+    false = [detection(0, 0.9, C), detection(2, 0.8, C), detection(3, 0.7, A), detection(3, 0.6, B)]
+    hit = [detection(0, 0.95, A), detection(2, 0.5, A), detection(4, 0.2, C)]
+    found = [*[detection(1, 0.99, C)] * 9, *hit, *false, detection(3, 0.3, C)]
+    error = REFERENCES["oracle-error"].rank
+    # 0: B missed, C false; 2: B missed, C false, A ignored; 3: two false; 4: C missed
+    np.testing.assert_array_equal(error(5, [1], found, truth), [2, np.nan, 2, 2, 1])
+    np.testing.assert_array_equal(error(2, [], [], truth_of([[(A, 0)], []])), [1, 0])
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 9999))
+def test_oracle_errors_add_up_to_the_curve(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 6))
+
+    def box():
+        return [int(rng.integers(0, 3)) * 8, 0, 10, 20]
+
+    truth = truth_of([[(box(), int(rng.random() < 0.2)) for _ in range(3)] for _ in range(n)])
+    found = [detection(int(rng.integers(n)), k / 40, box()) for k in rng.permutation(40)]
+    result = evaluate(truth, found)
+    last = np.searchsorted(result.fppi, 1, side="right") - 1
+    missed = result.miss_rate_at(1.0) * result.n_boxes if result.n_boxes else 0
+    false = result.fppi[last] * n if last >= 0 else 0
+    errors = REFERENCES["oracle-error"].rank(n, [], found, truth)
+    assert errors.sum() == np.round(missed + false)

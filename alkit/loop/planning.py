@@ -155,7 +155,8 @@ def _made_from(task: Task) -> tuple:
     own = run.chooser(cycle) if cycle else None
     if cycle == run.first:
         how = run.aggregation(cycle)
-        shared = {"1_predict": None, "2_score": own.score, "3_aggregate": (own.score, how)}
+        everything = cycle > 1 and "features" in own.reads
+        shared = {"1_predict": everything, "2_score": own.score, "3_aggregate": (own.score, how)}
         own = shared.get(step, own)
     return run.seed, cycle, step, own
 
@@ -165,7 +166,8 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
     run, cycle, numbers = task.run, task.cycle, task.run.experiment.numbers
     score = run.strategy.score if cycle else None
     own = chosen[run.strategy.rules][:cycle] if cycle else []
-    left = counts["pool"] - sum(own[:-1]) * (not numbers.score_labeled)
+    everything = numbers.score_labeled or "features" in run.strategy.reads
+    left = counts["pool"] - sum(own[:-1]) * (not everything)
     area = np.prod(numbers.image_size)
     arrays = prediction.logit_arrays(numbers).values()
     logits = sum(np.prod(shape) * np.dtype(kind).itemsize for _, shape, kind in arrays)

@@ -95,10 +95,12 @@ def checked(settings: dict, where) -> Experiment:
         for name in experiment.strategies:
             if name == PRETRAIN or name not in known:
                 raise ValueError(f"strategies: {unknown(name, known)}")
+            if "truth" in known[name].reads and experiment.labels != "oracle":
+                raise ValueError(f"strategies: {name} sees hidden boxes: for `labels: oracle` only")
             if "limit" in known[name].reads and experiment.held_out is None:
                 raise ValueError(
-                    f"strategies: {name} takes detections from the score at which W_l has FPPI 1 "
-                    "on held-out frames of X_l's domain; name their data set as `held_out`"
+                    f"strategies: {name} takes detections from W_l's score at FPPI 1 on, measured "
+                    "on frames of X_l's domain; name a data set of them as `held_out`"
                 )
         if experiment.start is not None and experiment.cycles < 2:
             raise ValueError("cycles is 1, which is that of `start`; expected 2 or more with it")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from alkit.loop.jsonfile import write_json
+from alkit.loop.labels import to_coco
 from alkit.loop.runs import Run
 from alkit.loop.step import Job, Step, data_key, key_of, labels_keys, weights_key
 from alkit.loop.steps.shared import frame_table
@@ -25,6 +26,9 @@ READS = {
     "detections": lambda job, pool: job.run.detections(job.cycle, "pool"),
     # the score from which on W_l has FPPI 1 on `held_out`; without any detection there, infinite
     "limit": lambda job, pool: job.run.held_out()["score_at_1"] or np.inf,
+    "features": lambda job, pool: job.run.logits(job.cycle)["features"].values,  # of all frames
+    "truth": lambda job, pool: to_coco(job.run.frames("pool")),  # for references alone
+    "budget": lambda job, pool: min(job.run.budget(job.cycle), len(pool)),
     "start": lambda job, pool: job.run.experiment.start,
     "name": lambda job, pool: pool.name,
 }

@@ -15,6 +15,7 @@ from alkit.frames import Boxes
 from alkit.loop import labels
 from alkit.loop.plugins import load_score
 from alkit.loop.runs import Run
+from alkit.loop.steps.step_1_predict import positions_to_score
 from alkit.loop.task import score_limit
 from alkit.pages import matching
 from alkit.selection import Reason
@@ -139,7 +140,7 @@ class Cycle:
         if position in self.labeled:
             cycle = self.labeled[position]
             raise Unavailable(f"labeled in cycle {cycle}: it is no longer predicted or scored")
-        k = int(np.searchsorted(self.positions, position))
+        k = int(np.searchsorted(positions_to_score(self.run, self.number), position))
         return self._store(name).isel(frame=k).load(**HERE)
 
     @property
