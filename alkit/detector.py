@@ -139,8 +139,8 @@ class Detector(nn.Module):
         return features
 
     def features(self, images) -> list:
-        """The encoder's last feature f42 of a batch of images, and the decoder's dec1 … dec5, the
-        inputs of the shared logits layer."""
+        """Of a batch of images the encoder's f42, then the decoder's dec1 … dec5, the inputs of
+        the shared logits layer."""
         if images.dtype == torch.uint8:  # to about [−1, 1]
             images = images.to(torch.float32, memory_format=torch.channels_last)
             images = images.sub_(127).div_(128)
@@ -157,11 +157,7 @@ class Detector(nn.Module):
         return [at["f42"], dec1, dec2, dec3, dec4, self.dec5(larger, at["f22"])]
 
     def forward(self, images) -> list:
-        return self.logits_of(self.features(images))
-
-    def logits_of(self, features: list) -> list:
-        """The five logit maps of what `features` gives."""
-        return [self.logits(x)[:, 0] for x in features[1:]]
+        return [self.logits(x)[:, 0] for x in self.features(images)[1:]]
 
     def dropout_passes(self, images, passes: int, ratio: float, generator) -> list:
         """MC dropout as released: channels of dec1 … dec5 dropped right before the shared logits

@@ -69,13 +69,13 @@ def predict_batch(detector: Detector, images: torch.Tensor, profile: Profile) ->
     with torch.inference_mode(), autocast(detector):
         # one after the other: on a processor faster than together
         found = [detector.features(view) for view in views]
-        features = torch.stack([own[0].float().mean((2, 3)) for own in found]).mean(0).cpu().numpy()
-        levels = zip(*map(detector.logits_of, found), strict=True)
+        mean = torch.stack([own[0].float().mean((2, 3)) for own in found]).mean(0).cpu().numpy()
+        levels = zip(*([detector.logits(x)[:, 0] for x in own[1:]] for own in found), strict=True)
         levels = [torch.stack(level, 1).to(torch.float16) for level in levels]  # (n, view, y, x)
     maps = [level.cpu().numpy() for level in levels]
     coarse, fine = np.stack(maps[:4], axis=2), maps[4]
-    arrays = zip(coarse, fine, features, strict=True)
-    return [dict(zip((COARSE, FINE, FEATURES), own, strict=True)) for own in arrays]
+    arrays = zip(coarse, fine, mean, strict=True)
+    return [{COARSE: c, FINE: f, FEATURES: m} for c, f, m in arrays]
 
 
 def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use):

@@ -99,18 +99,13 @@ def core_set(features, labeled, budget) -> np.ndarray:
     the nearest one labeled or chosen, of a chosen one that at its turn. If none is labeled, the one
     nearest to the mean comes first (as Kennard & Stone's design is often begun)."""
     features = features.astype(np.float64)
-
-    def away(point):
-        return np.linalg.norm(features - point, axis=1)
-
-    rank, middle = np.zeros(len(features)), away(features.mean(0))
+    rank, middle = np.zeros(len(features)), np.linalg.norm(features - features.mean(0), axis=1)
     nearest = 4 * middle.max() - middle  # above all distances, highest in the middle
-    for i in labeled:
-        nearest = np.minimum(nearest, away(features[i]))
-    for _ in range(budget):
-        i = nearest.argmax()
+    for k in range(len(labeled) + budget):
+        i = labeled[k] if k < len(labeled) else nearest.argmax()
         rank[i] = max(rank[i], nearest[i])
-        nearest = np.minimum(nearest, away(features[i]))
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[i], axis=1))
+    rank[labeled] = 0
     return np.maximum(rank, nearest)
 
 

@@ -1,14 +1,21 @@
 """What strategies beside the paper's rank by: by hand, by slow loops, and by their properties."""
 
+import json
 import math
+from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from alkit import prediction, training
 from alkit.evaluation import evaluate
 from alkit.frames import FrameSet
+from alkit.loop import experiment, planning, runs, steps, store
+from alkit.loop.labels import to_coco
 from alkit.loop.references import REFERENCES
+from alkit.loop.settings import checked
 from alkit.profiles import PAPER
 from alkit.selection import Reason
 from alkit.strategies import STRATEGIES, selected, uniform
@@ -258,3 +265,113 @@ def test_oracle_errors_add_up_to_the_curve(seed):
     false = result.fppi[last] * n if last >= 0 else 0
     errors = REFERENCES["oracle-error"].rank(n, [], found, truth)
     assert errors.sum() == np.round(missed + false)
+
+
+# ------------------------------------------------------------------ through all steps
+
+NAMES = ["uniform", "expected-count", "divergence-per-video", "foreground-random", "core-set"]
+NAMES += ["oracle-count", "oracle-error"]
+
+
+@pytest.fixture(scope="module")
+def new_ones(toy_experiment, tmp_path_factory):
+    """The folder of a finished experiment of all strategies of this file, with frames to start from
+    and the toy experiment's W_l, which was interrupted in core-set's step 1; and its plan."""
+    settings = json.loads((toy_experiment / "experiment.json").read_text())
+    own = {key: settings[key] for key in ("labeled", "pool", "held_out", "data", "profile")}
+    del own["data"]["street-test"]
+    own |= {"name": "new", "set": settings["set"] | {"epochs": 1, "exclude_now": 4}}
+    own |= {"weights": str(toy_experiment / "pretrain/seed_0/weights.safetensors")}
+    own |= {"strategies": NAMES, "cycles": 2, "budget": 3, "start": 2}
+    folder, catalog = tmp_path_factory.mktemp("new") / "new", runs.ROOT / "data_catalog.yaml"
+    out = runs.create(folder, checked(own, "here"), catalog)
+    tasks = experiment.tasks(out)
+    counts, missing, opened = planning.count_images(tasks[0].run)
+    assert not missing
+    costs = {"predict": 1, "score": {"divergence": 1}, "aggregate": 1, "train": 1, "weights": 1}
+    plan = planning.plan(tasks, counts, costs, planning.foreseen(tasks, opened["pool"])[0])
+
+    write, written = store.write_shard, []
+
+    def broken(place, key, block, arrays):
+        if "core-set" in str(place) and block.start:
+            raise OSError("no space left")
+        written.append((str(place), block.start))
+        write(place, key, block, arrays)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "write_shard", broken)
+        with pytest.raises(experiment.StepFailed, match="no space left"):
+            experiment.run(out, notebooks=False)
+        assert [start for place, start in written if "core-set" in place] == [0]
+        broken = lambda place, key, block, arrays: (  # noqa: E731
+            written.append((str(place), block.start)),
+            write(place, key, block, arrays),
+        )
+        patch.setattr(store, "write_shard", broken)
+        experiment.run(out, notebooks=False)
+    assert [start for place, start in written if "core-set" in place] == [0, 32]
+    return out, plan
+
+
+def run_of(out, name):
+    return runs.Run(out / name / "seed_0")
+
+
+def chosen_of(out, name, cycle):
+    return [frame["position"] for frame in run_of(out, name).selection(cycle)["chosen"]]
+
+
+def test_only_the_steps_that_a_strategy_needs_are_done_as_planned(new_ones):
+    out, plan = new_ones
+    done = Counter()
+    for path in out.glob("**/[0-7]_*.json"):
+        done[path.stem] += "reused" not in json.loads(path.read_text())
+    assert plan["times"].to_dict() == done
+    assert done["1_predict"] == 2  # core-set's, of labeled frames too, and that of all others
+    assert (done["2_score"], done["4_select"], done["6_retrain"]) == (1, 1 + 7, 1 + 7)
+    assert plan["images or iterations"]["0_pretrain"] == 0
+    assert plan["images or iterations"]["1_predict"] == 38 + 40
+
+
+def test_all_strategies_begin_with_the_same_frames(new_ones, toy_experiment):
+    out, _ = new_ones
+    w_l = run_of(toy_experiment, "divergence").weights(0)
+    assert training.load_file(run_of(out, "uniform").weights(0)).keys()
+    for name, tensor in training.load_file(w_l).items():
+        assert (training.load_file(run_of(out, "uniform").weights(0))[name] == tensor).all()
+    begun = chosen_of(out, "uniform", 1)
+    assert len({*begun}) == 2
+    for name in NAMES:
+        assert chosen_of(out, name, 1) == begun
+        assert run_of(out, name).labeled_positions(2) == begun
+        chosen = chosen_of(out, name, 2)
+        assert len({*chosen, *begun}) == 3 + 2
+    assert steps.choose.state(run_of(out, "core-set"), 2).kind == "complete"
+
+
+def test_what_was_chosen_is_what_each_strategy_says(new_ones):
+    out, _ = new_ones
+    run = run_of(out, "expected-count")
+    begun = chosen_of(out, "uniform", 1)
+    pool, numbers = run.frames("pool"), run.numbers(2)
+    n, given = len(pool), (3, pool, numbers, begun)
+    found, truth = run.detections(2, "pool"), to_coco(pool)
+
+    def best(values, rules=True):
+        return selected(np.array(values, float), *given, rules).indices.tolist()
+
+    by_frame = [[d["score"] for d in found if d["image_id"] == i + 1] for i in range(n)]
+    assert chosen_of(out, "expected-count", 2) == best([*map(sum, by_frame)])
+    boxes = [sum(~own.ignore) for own in pool.boxes]
+    assert chosen_of(out, "oracle-count", 2) == best(boxes)
+    limit = run.held_out()["score_at_1"]
+    assert all(max(by_frame[i]) >= limit for i in chosen_of(out, "foreground-random", 2))
+    errors = REFERENCES["oracle-error"].rank(n, begun, found, truth)
+    assert chosen_of(out, "oracle-error", 2) == best(errors)
+    # features: of all frames, as the network gives them
+    run = run_of(out, "core-set")
+    detector = training.load_weights(run.weights(1), numbers)
+    features = [prediction.predict(detector, pool.images(i), numbers)["features"] for i in range(n)]
+    np.testing.assert_allclose(run.logits(2)["features"].values, features, rtol=1e-5, atol=1e-6)
+    assert chosen_of(out, "core-set", 2) == slow_core_set(np.array(features), begun, 3)

@@ -45,10 +45,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     settings = read_json(out / "experiment.json") | {"earlier": earlier}
     write_json(out / "experiment.json", settings)
-    plugins = [portable(out, plugin) for plugin in experiment.plugins]
-    weights = experiment.weights and portable(out, experiment.weights)
-    own = experiment.model_dump(mode="json") | {"plugins": plugins, "weights": weights}
-    text = yaml.safe_dump(own, sort_keys=False)
+    text = yaml.safe_dump({k: settings[k] for k in type(experiment).model_fields}, sort_keys=False)
     (out / "experiment.yaml").write_text(text, encoding="utf-8")
     new = Run(out / run.strategy_name / run.folder.name)
     try:

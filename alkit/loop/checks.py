@@ -23,10 +23,8 @@ SAMPLED = 64  # maps of a large store that are read, evenly chosen
 def training(run, cycle: int) -> str:
     """Steps 0 and 6: finite weights, and a finite loss for each epoch."""
     losses, numbers = run.losses(cycle), run.numbers(cycle)
-    epochs = numbers.epochs
-    if cycle == 0 and run.experiment.weights:
-        epochs = 0
-    elif cycle == 0:
+    epochs = 0 if cycle == 0 else numbers.epochs
+    if cycle == 0 and run.experiment.weights is None:
         epochs = math.ceil(pretraining_epochs(numbers, len(run.frames("labeled"))) - 1e-9)
     weights = load_file(run.weights(cycle))
     doubts = {

@@ -92,12 +92,9 @@ def data_problems(run: Run, frames: dict) -> list:
         by_people = role == "pool" and experiment.labels != "oracle"
         if not by_people and (lack := _lack(run, role, opened)):
             problems.append(f"{role} {getattr(experiment, role)}: {lack}")
-    start = experiment.start if "pool" in frames and isinstance(experiment.start, list) else ()
-    if lost := [name for name in start if name not in {*frames["pool"].name}]:
-        problems.append(
-            f"start: {len(lost)} frames are not in {experiment.pool}: "
-            + unknown(lost[0], frames["pool"].name)
-        )
+    if "pool" in frames and isinstance(experiment.start, list):
+        lost = {*experiment.start} - {*frames["pool"].name}
+        problems += [f"start: {unknown(name, frames['pool'].name)}" for name in sorted(lost)]
     try:
         _ = experiment.weights and training.load_weights(experiment.weights, experiment.numbers)
     except ValueError as error:

@@ -166,7 +166,7 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
     run, cycle, numbers = task.run, task.cycle, task.run.experiment.numbers
     score = run.strategy.score if cycle else None
     own = chosen[run.strategy.rules][:cycle] if cycle else []
-    everything = numbers.score_labeled or "features" in run.strategy.reads
+    everything = numbers.score_labeled or (cycle and "features" in run.strategy.reads)
     left = counts["pool"] - sum(own[:-1]) * (not everything)
     area = np.prod(numbers.image_size)
     arrays = prediction.logit_arrays(numbers).values()
@@ -184,8 +184,7 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
 
     scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
     labeled, size = counts["labeled"], numbers.crop or run.image_size("pool")
-    given = run.experiment.weights is not None
-    epochs = 0 if given else training.pretraining_epochs(numbers, labeled)
+    epochs = 0 if run.experiment.weights else training.pretraining_epochs(numbers, labeled)
     return {
         "0_pretrain": trained(labeled, epochs, run.image_size("labeled"), predicting("held_out")),
         "1_predict": (left, left * costs["predict"], left * logits * STORED["logits"]),

@@ -175,8 +175,7 @@ def selection(run, cycle: int):
     values = np.array(chosen["ranked_by"], float)
     reason = np.array(chosen["reason"])
     sequence = run.frames("pool").sequence
-    strategy = run.chooser(cycle)
-    drawn = "rng" in strategy.reads
+    scored = run.chooser(cycle).score is not None
     rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
@@ -187,9 +186,9 @@ def selection(run, cycle: int):
     )
     figure = drawing.picture(3.8, f"Step 4, cycle {cycle}: {number_of}", caption)
     axes = figure.subplots()
-    what = "random number" if drawn else "what is ranked by" + " (nats)" * bool(strategy.score)
+    what = "what is ranked by" + " (nats)" * scored
     drawing.tidy(axes, "", "position in the pool", what, whole="x")
-    drawing.timeline(axes, np.full(len(values), np.nan) if drawn else values, sequence, "0.8")
+    drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
     for name, (marker, color, size, words) in REASONS.items():
         at = np.flatnonzero(reason == chosen["reason_names"][name])
         height = np.nan_to_num(values[at]) * (name != "LABELED")
@@ -202,13 +201,12 @@ def selection(run, cycle: int):
 
 def chosen_frames(run, cycle: int):
     """The chosen frames, in the order chosen."""
-    chosen, strategy = run.selection(cycle)["chosen"], run.chooser(cycle)
+    chosen, scored = run.selection(cycle)["chosen"], run.chooser(cycle).score is not None
     pool = run.frames("pool").unlabeled()
     items = []
-    for place, frame in enumerate(chosen[:SHOWN], 1):
-        score = f": {number(frame['ranked_by'])}" + " nats" * bool(strategy.score)
-        score = "" if "rng" in strategy.reads else score
-        items.append((pool.images(frame["position"]), f"{place}. {frame['name']}{score}"))
+    for rank, frame in enumerate(chosen[:SHOWN], 1):
+        score = f": {number(frame['ranked_by'])} nats" if scored else ""
+        items.append((pool.images(frame["position"]), f"{rank}. {frame['name']}{score}"))
     caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen."
     title = f"Step 4, cycle {cycle}: the frames to label"
     return drawing.contact_sheet(items, 4, title, caption, "No frame could be chosen.")

@@ -93,7 +93,9 @@ def _select(job: Job):
             "relaxed": chosen.relaxed,
             "chosen": table.astype(object).where(table.notna(), None).to_dict("records"),
             "counts": chosen.counts,
-            "ending": ending(pool, numbers, [*labeled, *chosen.indices.tolist()], strategy.rules),
+            "ending": ending(
+                pool, numbers, [*labeled, *chosen.indices.tolist()], run.strategy.rules
+            ),
             "reason_names": {reason.name: int(reason) for reason in Reason},
             "reason": chosen.reason.tolist(),
             "ranked_by": [None if np.isnan(v) else v for v in ranked.tolist()],

@@ -218,7 +218,7 @@ class Cycle:
         if self.pool.sequence is not None:
             words.append(f"sequence {escape(row['sequence'])}, frame {row['frame']:g}")
         for column, name in (("z", "z"), ("ranked_by", "ranked by")):
-            if "rng" not in self.strategy.reads and np.isfinite(row[column]):
+            if np.isfinite(row[column]):
                 words.append(f"{name} {number(row[column])}{' nats' * self.scored}")
         words.append(escape(self.reason(position)))
         return " · ".join([*words, f"<i>{escape(said)}</i>"] if said else words)

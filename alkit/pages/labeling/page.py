@@ -49,9 +49,8 @@ class Canvas(JSComponent):
         position, record = task.positions[index], task.chosen[index]
         answer = self._session.answer(position)
         image = task.frames.images(position)
-        strategy = task.run.chooser(task.cycle)
-        about = f"ranked by {record['ranked_by']:.3g}" + " nats" * bool(strategy.score)
-        about = "chosen at random" if "rng" in strategy.reads else about
+        scored, name = task.run.chooser(task.cycle).score is not None, task.run.strategy_name
+        about = f"ranked by {record['ranked_by']:.3g} nats" if scored else f"chosen by {name}"
         self.param.update(
             done=self._finished(),
             frame={
