@@ -101,7 +101,7 @@ def _made_from(run: Run) -> dict:
     skip = {"name", "set", "profile", "strategies", "seeds"}
     numbers = run.experiment.numbers
     parts = {
-        "strategy": vars(run.strategy),
+        "strategy": vars(run.strategy) | {"rank": run.strategy.rank.__name__},
         "profile": numbers.model_dump() | {n: numbers.in_words(n) for n in ("radius", "region")},
         "setting": run.experiment.model_dump(exclude=skip),
         "run": {"seed": run.seed},

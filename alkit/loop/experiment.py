@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import dask
@@ -93,8 +94,9 @@ def data_problems(run: Run, frames: dict) -> list:
         if not by_people and (lack := _lack(run, role, opened)):
             problems.append(f"{role} {getattr(experiment, role)}: {lack}")
     if "pool" in frames and isinstance(experiment.start, list):
-        lost = {*experiment.start} - {*frames["pool"].name}
-        problems += [f"start: {unknown(name, frames['pool'].name)}" for name in sorted(lost)]
+        names = [*map(str, frames["pool"].name)]
+        for name in sorted({*experiment.start} - {*names})[:5]:
+            problems.append(f"start: {unknown(name, get_close_matches(name, names, cutoff=0))}")
     try:
         _ = experiment.weights and training.load_weights(experiment.weights, experiment.numbers)
     except ValueError as error:

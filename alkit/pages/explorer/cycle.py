@@ -129,7 +129,8 @@ class Cycle:
     def _store(self, name: str):
         """What the method of `Run` of that name reads."""
         if not self.scored and not (name == "logits" and self.strategy.predicts):
-            raise Unavailable(f"{self.run.strategy_name} scores no pixels: there are no maps")
+            lack = "score of pixels" if self.strategy.predicts else "predictions"
+            raise Unavailable(f"{self.run.strategy_name} needs no {lack}: there are no maps")
         try:
             return self._open(name)
         except (FileNotFoundError, RuntimeError) as error:
