@@ -108,7 +108,7 @@ class Detector(nn.Module):
 
     def __init__(self, width: float = 1.0, half_pixel: bool = True):
         super().__init__()
-        c1, c2, c3, cd = channels(width)
+        c1, c2, c3, cd = (max(8, 2 * round(n * width / 2)) for n in (64, 128, 256, 128))
         self.width, self.half_pixel = width, half_pixel
         self.ds1 = Downsample(3, c1)
         self.f11, self.f12 = Fire(c1), Fire(c1)
@@ -172,11 +172,6 @@ class Detector(nn.Module):
             weights = keep.to(x) * weight.to(x) / (1 - ratio)  # (n, pass, channel)
             maps.append(torch.einsum("ntc,ncyx->ntyx", weights, x) + bias.to(x))
         return maps
-
-
-def channels(width: float) -> list:
-    """Channels of ds1, ds2, ds3 … f42, and of the decoder."""
-    return [max(8, 2 * round(n * width / 2)) for n in (64, 128, 256, 128)]
 
 
 def resize(x, size, half_pixel: bool):

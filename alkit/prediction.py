@@ -6,30 +6,32 @@ import torch
 
 from alkit.arrays import to_numpy
 from alkit.boxes import decode
-from alkit.detector import Detector, autocast, channels, logit_shapes, to_probabilities
+from alkit.detector import Detector, autocast, logit_shapes, to_probabilities
 from alkit.frames import FrameSet
 from alkit.profiles import Profile
 from alkit.threads import in_threads, made_ahead
 
 GPU_BATCH = 16  # frames in one pass; results do not depend on it
 COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
-FEATURES = "features"  # f42, the mean over its pixels and the views
+FEATURES = "features"
 
 
 def logit_arrays(profile: Profile) -> dict:
     """Names, dimensions, shapes and types of what `predict` gives for a frame."""
     coarse, fine = logit_shapes(profile.image_size)[0], logit_shapes(profile.image_size)[4]
     views = 2 if profile.double_evaluation else 1
+    with torch.device("meta"):
+        channels = Detector(profile.width).dec1[0].in_channels
     return {
         COARSE: (("view", "level", "y8", "x8"), (views, 4, *coarse), np.float16),
         FINE: (("view", "y4", "x4"), (views, *fine), np.float16),
-        FEATURES: (("channel",), (channels(profile.width)[2],), np.float32),
+        FEATURES: (("channel",), (channels,), np.float32),
     }
 
 
 def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
-    """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4); and
-    its features float32 (channel,).
+    """Of one image uint8 (y, x, 3) the logits, float16 (view, level, y8, x8) and (view, y4, x4),
+    and features float32 (channel,), the mean of f42 over its pixels and the views.
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back. This
     is what step 1 stores; `predict_probabilities` gives what it means. Raises ValueError for an
@@ -75,7 +77,7 @@ def predict_batch(detector: Detector, images: torch.Tensor, profile: Profile) ->
     maps = [level.cpu().numpy() for level in levels]
     coarse, fine = np.stack(maps[:4], axis=2), maps[4]
     arrays = zip(coarse, fine, mean, strict=True)
-    return [{COARSE: c, FINE: f, FEATURES: m} for c, f, m in arrays]
+    return [dict(zip((COARSE, FINE, FEATURES), own, strict=True)) for own in arrays]
 
 
 def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use):

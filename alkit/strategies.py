@@ -13,25 +13,20 @@ from alkit.data.imagefile import identical
 from alkit.selection import Selection, select, smooth
 
 
-def random_number(n, rng) -> np.ndarray:
-    """A random number for each of n frames."""
-    return rng.random(n)
-
-
 @dataclass(frozen=True)
 class Strategy:
     """How a cycle scores and selects. `score` is the name of a function of `alkit.scores`, or None
     for what `rank` gives; `aggregation` is the `how` of `image_score`, in whose place "max" leaves
     the profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only;
-    `per_video` shares the budget by the videos' lengths. `rank` gives (n,), NaN for what cannot be
-    chosen, from what its arguments name of `READS` of step 4: nothing else is made for it."""
+    `per_video` shares the budget by the videos' lengths. `rank` gives (n,), NaN for what is never
+    chosen; its arguments name what it takes of step 4's `READS`, and so the steps before."""
 
     score: str | None
     aggregation: str = "max"
     smoothing: bool = True
     rules: bool = True
     per_video: bool = False
-    rank: Callable = random_number
+    rank: Callable = lambda n, rng: rng.random(n)
 
     @property
     def reads(self) -> tuple:
@@ -47,14 +42,12 @@ class Strategy:
 def uniform(sequence, frame, labeled, run_rng) -> np.ndarray:
     """Evenly spaced frames: systematic sampling with a random start (Madow & Madow 1944), nested.
 
-    The next frame of a video is the middle of the largest gap between those labeled or chosen, in
-    positions, not in time: each frame is as likely as any other, also on an irregular grid. The
-    video's ends are joined, and its first frame is drawn. Of L_v frames, k labeled or chosen,
+    A video's next frame is the middle of the largest gap between those labeled or chosen, counted
+    in frames, not in time: each is as likely as any other, whatever the grid. The video's ends are
+    joined, its first frame is drawn. With L frames, k labeled or chosen, its next one has the rank
 
-        rank = 1 − (k + u_v) / L_v,   u_v uniform in [0, 1)
-
-    so that for some t each video has t·L_v frames, rounded up or down, and 16 frames and then 16
-    are the 32 of one choice. Labeled frames have NaN."""
+        1 − (k + u) / L,   u uniform in [0, 1), one of each video
+    """
     rank, present = np.full(len(frame), np.nan), np.isin(np.arange(len(frame)), labeled)
     code = np.unique(sequence, return_inverse=True)[1]
     order = np.lexsort((frame, code))
@@ -82,8 +75,7 @@ def _into_gaps(present: np.ndarray) -> list:
 
 
 def expected_count(n, detections) -> np.ndarray:
-    """How many pedestrians a frame is expected to show: the sum of the scores, probabilities, of
-    its detections (summed over an image as by Brust, Käding & Denzler 2019)."""
+    """The sum of the scores of a frame's detections (as Brust, Käding & Denzler 2019 aggregate)."""
     image = np.array([d["image_id"] - 1 for d in detections], np.int64)
     return np.bincount(image, [d["score"] for d in detections], n)
 
@@ -95,9 +87,8 @@ def foreground_random(n, rng, detections, limit) -> np.ndarray:
 
 
 def core_set(features, labeled, budget) -> np.ndarray:
-    """Greedy k-centers (Sener & Savarese 2018): a frame's distance, in features (n, channel), from
-    the nearest one labeled or chosen, of a chosen one that at its turn. If none is labeled, the one
-    nearest to the mean comes first (as Kennard & Stone's design is often begun)."""
+    """Greedy k-centers (Sener & Savarese 2018): the distance in features (n, channel) from the
+    nearest frame labeled or chosen before; the first of all is that nearest to the mean."""
     features = features.astype(np.float64)
     rank, middle = np.zeros(len(features)), np.linalg.norm(features - features.mean(0), axis=1)
     nearest = 4 * middle.max() - middle  # above all distances, highest in the middle
@@ -142,11 +133,9 @@ def selected(ranked, budget: int, pool, numbers, labeled, rules=True, per_video=
 
 
 def by_video(ranked, sequence, labeled, choose) -> np.ndarray:
-    """Ranks (n,) by which videos share a budget by their lengths: Webster's method (Sainte-Laguë),
-    which favors no length, and adds frames where a budget grows. The next frame is of the video v
-    of largest L_v / (2 k + 1), where k of its L_v frames are labeled or chosen; of several videos,
-    of that with the higher one. In a video it is the next that `choose(ranked, n)` takes; a video
-    that has no more leaves its share to the others."""
+    """Ranks (n,) by which videos share a budget by their lengths, by Webster's method: the next
+    frame is of the video of largest L / (2 k + 1), k of L frames labeled or chosen, of several that
+    with the higher one: the next that `choose(ranked, n)` takes there, while there is any."""
     quotient, rank = np.full(len(ranked), -np.inf), np.empty(len(ranked))
     for video in np.unique(sequence):
         own = sequence == video

@@ -18,7 +18,7 @@ from alkit.aggregation import HOW
 from alkit.arrays import to_numpy
 from alkit.loop.references import REFERENCES
 from alkit.profiles import unknown
-from alkit.strategies import STRATEGIES, Strategy, random_number
+from alkit.strategies import STRATEGIES, Strategy
 
 KNOWN = STRATEGIES | REFERENCES
 SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
@@ -73,7 +73,7 @@ def load_strategies(files) -> dict:
     known = [*SCORES, *own_scores]
     for name, strategy in own.items():
         what = f"plugins: strategies[{name!r}]"
-        plain = isinstance(strategy, Strategy) and strategy.rank is random_number
+        plain = isinstance(strategy, Strategy) and strategy.rank is Strategy.rank
         if not plain or strategy.aggregation not in HOW:
             raise ValueError(
                 f"{what} is {strategy!r}; expected a Strategy(score=…) with an aggregation of "

@@ -1,7 +1,5 @@
 """Step 0: W_l from X_l."""
 
-from pathlib import Path
-
 from alkit import training
 from alkit.loop.jsonfile import write_json
 from alkit.loop.step import Job, Step, data_key, file_digest
@@ -9,29 +7,22 @@ from alkit.loop.steps.shared import DETECTING, TRAINING, measure, train
 
 
 def _pretrain(job: Job):
-    if file := job.run.experiment.weights:
-        detector = training.load_weights(Path(file), job.numbers)
-        training.save_weights(detector, job.folder / "weights.safetensors")
-        write_json(job.folder / "losses.json", [])
-    else:
-        detector = _trained(job)
-    held_out = {}
-    if job.run.experiment.held_out:
-        held_out, _ = measure(job, detector, "held_out")
-    write_json(job.folder / "held_out.json", held_out)
-
-
-def _trained(job: Job):
     frames = job.run.frames("labeled")
     if len(frames.with_pedestrians()) == 0:
         raise ValueError(
             f"{frames.dataset}: none of the labeled frames holds a pedestrian that passes the "
             "filter; check it and the class names of the entry: `alkit data stats NAME` counts both"
         )
-    detector = training.new_detector(job.numbers, job.seed("weights"))
-    epochs = training.pretraining_epochs(job.numbers, len(frames))
+    if file := job.run.experiment.weights:
+        detector, epochs = training.load_weights(file, job.numbers), 0
+    else:
+        detector = training.new_detector(job.numbers, job.seed("weights"))
+        epochs = training.pretraining_epochs(job.numbers, len(frames))
     train(job, detector, frames, epochs, job.numbers.pretrain_augmentation)
-    return detector
+    held_out = {}
+    if job.run.experiment.held_out:
+        held_out, _ = measure(job, detector, "held_out")
+    write_json(job.folder / "held_out.json", held_out)
 
 
 PRETRAINING = ("pretrain_epochs", "pretrain_iterations", "pretrain_augmentation")

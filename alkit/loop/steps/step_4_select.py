@@ -68,9 +68,7 @@ def _select(job: Job):
     given = min(budget, len(pool)), pool, numbers, labeled, rules, strategy.per_video
     chosen = selected(ranked, *given)
     if not labeled and not len(chosen.indices):
-        raise ValueError(
-            f"{run.strategy_name} finds no frame to begin with; {lack(chosen, numbers)}"
-        )
+        raise ValueError(f"{run.strategy_name}: no frame to begin with; {lack(chosen, numbers)}")
     near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
     if rules and not near.any():
         warnings.warn(
@@ -116,11 +114,13 @@ def _select_inputs(run: Run, cycle: int) -> dict:
     if strategy.score is not None:
         return inputs | {"input_image scores": key_of(run, cycle, "3_aggregate")}
     inputs |= {"rank": strategy.rank.__name__, "seed": run.seed, "cycle": cycle}
-    inputs |= {"start": run.experiment.start} if "start" in strategy.reads else {}
-    inputs |= {"input_W_l": weights_key(run, 0)} if "limit" in strategy.reads else {}
-    return inputs | (
-        {"input_predictions": key_of(run, cycle, "1_predict")} if strategy.predicts else {}
-    )
+    if "start" in strategy.reads:
+        inputs["start"] = run.experiment.start
+    if "limit" in strategy.reads:
+        inputs["input_W_l"] = weights_key(run, 0)
+    if strategy.predicts:
+        inputs["input_predictions"] = key_of(run, cycle, "1_predict")
+    return inputs
 
 
 SMOOTHING = ("half_width", "sigma", "zero_padding", "score_of_next", "one_video")
