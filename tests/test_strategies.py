@@ -334,6 +334,11 @@ def test_only_the_steps_that_a_strategy_needs_are_done_as_planned(new_ones):
     assert plan["images or iterations"]["1_predict"] == 38 + 40
 
 
+def drawn_in(cycle):
+    """The random numbers of step 4, of seed 0."""
+    return np.random.default_rng(np.random.SeedSequence(0, spawn_key=(cycle, 2)))
+
+
 def test_all_strategies_begin_with_the_same_frames(new_ones, toy_experiment):
     out, _ = new_ones
     w_l = run_of(toy_experiment, "divergence").weights(0)
@@ -341,7 +346,7 @@ def test_all_strategies_begin_with_the_same_frames(new_ones, toy_experiment):
     for name, tensor in training.load_file(w_l).items():
         assert (training.load_file(run_of(out, "uniform").weights(0))[name] == tensor).all()
     begun = chosen_of(out, "uniform", 1)
-    assert len({*begun}) == 2
+    assert begun == np.argsort(-drawn_in(1).random(40))[:2].tolist()
     for name in NAMES:
         assert chosen_of(out, name, 1) == begun
         assert run_of(out, name).labeled_positions(2) == begun
@@ -363,6 +368,11 @@ def test_what_was_chosen_is_what_each_strategy_says(new_ones):
 
     by_frame = [[d["score"] for d in found if d["image_id"] == i + 1] for i in range(n)]
     assert chosen_of(out, "expected-count", 2) == best([*map(sum, by_frame)])
+    # in every cycle the same start and the same turns of videos
+    even = uniform(pool.sequence, pool.frame, begun, drawn_in(0))
+    assert chosen_of(out, "uniform", 2) == best(even, rules=False)
+    ranked_by = np.array(run_of(out, "uniform").selection(2)["ranked_by"], float)
+    np.testing.assert_array_equal(ranked_by, even)
     boxes = [sum(~own.ignore) for own in pool.boxes]
     assert chosen_of(out, "oracle-count", 2) == best(boxes)
     limit = run.held_out()["score_at_1"]
