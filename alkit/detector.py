@@ -140,8 +140,8 @@ class Detector(nn.Module):
         return features
 
     def features(self, images) -> list:
-        """Decoder features dec1 … dec5 of a batch of images, the inputs of the shared logits
-        layer."""
+        """Of a batch of images the encoder's f42, then the decoder's dec1 … dec5, the inputs of
+        the shared logits layer."""
         if images.dtype == torch.uint8:  # to about [−1, 1]
             images = images.to(torch.float32, memory_format=torch.channels_last)
             images = images.sub_(127).div_(128)
@@ -155,10 +155,10 @@ class Detector(nn.Module):
         dec3 = self.dec3(dec2, at["f32"])
         dec4 = self.dec4(dec3, at["ds3"])
         larger = resize(dec4, at["f22"].shape[-2:], self.half_pixel)
-        return [dec1, dec2, dec3, dec4, self.dec5(larger, at["f22"])]
+        return [at["f42"], dec1, dec2, dec3, dec4, self.dec5(larger, at["f22"])]
 
     def forward(self, images) -> list:
-        return [self.logits(x)[:, 0] for x in self.features(images)]
+        return [self.logits(x)[:, 0] for x in self.features(images)[1:]]
 
     def dropout_passes(self, images, passes: int, ratio: float, generator) -> list:
         """MC dropout as released: channels of dec1 … dec5 dropped right before the shared logits
@@ -168,7 +168,7 @@ class Detector(nn.Module):
         """
         weight, bias = self.logits.weight[0, :, 0, 0], self.logits.bias
         maps = []
-        for x in self.features(images):
+        for x in self.features(images)[1:]:
             keep = torch.rand(len(x), passes, x.shape[1], generator=generator) >= ratio
             weights = keep.to(x) * weight.to(x) / (1 - ratio)  # (n, pass, channel)
             maps.append(torch.einsum("ntc,ncyx->ntyx", weights, x) + bias.to(x))

@@ -13,20 +13,25 @@ from alkit.threads import in_threads, made_ahead
 
 GPU_BATCH = 16  # frames in one pass; results do not depend on it
 COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
+FEATURES = "features"
 
 
 def logit_arrays(profile: Profile) -> dict:
     """Names, dimensions, shapes and types of what `predict` gives for a frame."""
     coarse, fine = logit_shapes(profile.image_size)[0], logit_shapes(profile.image_size)[4]
     views = 2 if profile.double_evaluation else 1
+    with torch.device("meta"):
+        channels = Detector(profile.width).dec1[0].in_channels
     return {
         COARSE: (("view", "level", "y8", "x8"), (views, 4, *coarse), np.float16),
         FINE: (("view", "y4", "x4"), (views, *fine), np.float16),
+        FEATURES: (("channel",), (channels,), np.float32),
     }
 
 
 def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
-    """Logits of one image uint8 (y, x, 3): float16 (view, level, y8, x8) and (view, y4, x4).
+    """Of one image uint8 (y, x, 3) the logits, float16 (view, level, y8, x8) and (view, y4, x4),
+    and features float32 (channel,), the mean of f42 over its pixels and the views.
 
     The second view, with double evaluation, is the mirrored image, its maps not mirrored back. This
     is what step 1 stores; `predict_probabilities` gives what it means. Raises ValueError for an
@@ -65,11 +70,14 @@ def predict_batch(detector: Detector, images: torch.Tensor, profile: Profile) ->
     views = [x, x.flip(-1)] if profile.double_evaluation else [x]
     with torch.inference_mode(), autocast(detector):
         # one after the other: on a processor faster than together
-        levels = zip(*(detector(view) for view in views), strict=True)
+        found = [detector.features(view) for view in views]
+        mean = torch.stack([own[0].float().mean((2, 3)) for own in found]).mean(0).cpu().numpy()
+        levels = zip(*([detector.logits(x)[:, 0] for x in own[1:]] for own in found), strict=True)
         levels = [torch.stack(level, 1).to(torch.float16) for level in levels]  # (n, view, y, x)
     maps = [level.cpu().numpy() for level in levels]
     coarse, fine = np.stack(maps[:4], axis=2), maps[4]
-    return [{COARSE: c, FINE: f} for c, f in zip(coarse, fine, strict=True)]
+    arrays = zip(coarse, fine, mean, strict=True)
+    return [dict(zip((COARSE, FINE, FEATURES), own, strict=True)) for own in arrays]
 
 
 def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profile, use):

@@ -3,7 +3,9 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,59 +16,39 @@ from alkit.selection import Selection, select, smooth
 @dataclass(frozen=True)
 class Strategy:
     """How a cycle scores and selects. `score` is the name of a function of `alkit.scores`, or None
-    for random numbers; `aggregation` is the `how` of `image_score`, in whose place "max" leaves the
-    profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only.
-
-    `rank`, in place of a score, gives what frames are ranked by (n,), NaN where one cannot be
-    chosen. It takes what its arguments name, of `READS`, and nothing else is made for it."""
+    for what `rank` gives; `aggregation` is the `how` of `image_score`, in whose place "max" leaves
+    the profile's; `smoothing` is Eq. (6) and `rules` the two temporal rules, both on video only;
+    `per_video` shares the budget by the videos' lengths. `rank` gives (n,), NaN for what is never
+    chosen; its arguments name what it takes of step 4's `READS`, and so the steps before."""
 
     score: str | None
     aggregation: str = "max"
     smoothing: bool = True
     rules: bool = True
-    rank: Callable | None = None
+    per_video: bool = False
+    rank: Callable = lambda n, rng: rng.random(n)
 
     @property
     def reads(self) -> tuple:
-        """What `rank` takes, of `READS`."""
-        return tuple(inspect.signature(self.rank).parameters) if self.rank else ()
+        """The names of what `rank` takes."""
+        return () if self.score else tuple(inspect.signature(self.rank).parameters)
 
     @property
-    def unit(self) -> str:
-        """What the numbers are that frames are ranked by."""
-        if self.rank:
-            return self.rank.__name__.replace("_", " ")
-        return "random number" if self.score is None else "nats"
-
-
-# What step 4 has for a strategy's `rank`.
-READS = {
-    "sequence": "the video of each frame (n,), as Eq. (6) takes it; stills are one video",
-    "frame": "its place in it (n,); of a still that in the pool",
-    "labeled": "positions labeled before, integers",
-    "run_rng": "a NumPy generator, the same in all cycles of a run",
-}
+    def predicts(self) -> bool:
+        """Whether it needs step 1."""
+        return bool(self.score) or not {"detections", "features"}.isdisjoint(self.reads)
 
 
 def uniform(sequence, frame, labeled, run_rng) -> np.ndarray:
     """Evenly spaced frames: systematic sampling with a random start (Madow & Madow 1944), nested.
 
-    A video's frames are counted in its order of time, so that each of them is as likely as any
-    other, also where the pool's grid is irregular. A frame goes into the middle of the largest gap
-    between those that are labeled or chosen; the video's ends are joined, and its first frame is
-    drawn. With L_v frames in video v, of which k are labeled or chosen, the next has
+    A video's next frame is the middle of the largest gap between those labeled or chosen, counted
+    in frames, not in time: each is as likely as any other, whatever the grid. The video's ends are
+    joined, its first frame is drawn. With L frames, k labeled or chosen, its next one has the rank
 
-        rank = 1 − (k + u_v) / L_v,   u_v uniform in [0, 1)
-
-    so that some t tells the number of frames of each video, t·L_v rounded up or down. Neither knows
-    a budget: 16 frames and 16 more are the 32 of one choice. NaN for labeled frames.
-
-    >>> rank = uniform(np.array(list("aaaab")), np.arange(5), [1], np.random.default_rng(0))
-    >>> np.argsort(-rank).tolist()  # opposite frame 1 comes 3; of b, frame 4
-    [4, 3, 2, 0, 1]
+        1 − (k + u) / L,   u uniform in [0, 1), one of each video
     """
-    rank, present = np.full(len(frame), np.nan), np.zeros(len(frame), bool)
-    present[labeled] = True
+    rank, present = np.full(len(frame), np.nan), np.isin(np.arange(len(frame)), labeled)
     code = np.unique(sequence, return_inverse=True)[1]
     order = np.lexsort((frame, code))
     for own in np.split(order, np.flatnonzero(np.diff(code[order])) + 1):
@@ -78,20 +60,44 @@ def uniform(sequence, frame, labeled, run_rng) -> np.ndarray:
 
 
 def _into_gaps(present: np.ndarray) -> list:
-    """The free places of a circle (n,), each in the middle of the gap that is largest at its turn,
-    the first of several; on an empty circle place 0 comes first."""
-    taken, n = np.flatnonzero(present).tolist(), len(present)
-    found, taken = ([], taken) if taken else ([0], [0])
-    gaps = [(a - b, a) for a, b in zip(taken, [*taken[1:], taken[0] + n], strict=True)]
-    heapify(gaps)  # the largest, negative, comes first
+    """The free places of a circle (n,), each the middle of the largest gap at its turn, the first
+    of several; of an empty circle 0 comes first."""
+    n, taken = len(present), np.flatnonzero(present).tolist() or [0]
+    found = [] if present.any() else [0]
+    gaps = [(a - b, a) for a, b in pairwise([*taken, taken[0] + n])]
+    heapify(gaps)  # the largest, negative, first
     while gaps[0][0] < -1:
         length, start = heappop(gaps)
-        half = -length // 2
-        middle = (start + half) % n
-        found.append(middle)
-        heappush(gaps, (-half, start))
-        heappush(gaps, (length + half, middle))
+        found.append((start - length // 2) % n)
+        heappush(gaps, (length // 2, start))
+        heappush(gaps, (length - length // 2, found[-1]))
     return found
+
+
+def expected_count(n, detections) -> np.ndarray:
+    """The sum of the scores of a frame's detections (as Brust, Käding & Denzler 2019 aggregate)."""
+    image = np.array([d["image_id"] - 1 for d in detections], np.int64)
+    return np.bincount(image, [d["score"] for d in detections], n)
+
+
+def foreground_random(n, rng, detections, limit) -> np.ndarray:
+    """Random numbers for frames with a detection of score ≥ `limit`, NaN for the others."""
+    found = [d["image_id"] - 1 for d in detections if d["score"] >= limit]
+    return np.where(np.isin(np.arange(n), found), rng.random(n), np.nan)
+
+
+def core_set(features, labeled, budget) -> np.ndarray:
+    """Greedy k-centers (Sener & Savarese 2018): the distance in features (n, channel) from the
+    nearest frame labeled or chosen before; the first of all is that nearest to the mean."""
+    features = features.astype(np.float64)
+    rank, middle = np.zeros(len(features)), np.linalg.norm(features - features.mean(0), axis=1)
+    nearest = 4 * middle.max() - middle  # above all distances, highest in the middle
+    for k in range(len(labeled) + budget):
+        i = labeled[k] if k < len(labeled) else nearest.argmax()
+        rank[i] = max(rank[i], nearest[i])
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[i], axis=1))
+    rank[labeled] = 0
+    return np.maximum(rank, nearest)
 
 
 STRATEGIES = {
@@ -103,20 +109,40 @@ STRATEGIES = {
     "mean-aggregation": Strategy("divergence", aggregation="mean"),
     "no-smoothing": Strategy("divergence", smoothing=False),
     "no-rules": Strategy("divergence", rules=False),
-    # it keeps frames apart by itself
+    "divergence-per-video": Strategy("divergence", per_video=True),
     "uniform": Strategy(None, smoothing=False, rules=False, rank=uniform),
+    "expected-count": Strategy(None, smoothing=False, rank=expected_count),
+    "foreground-random": Strategy(None, smoothing=False, rank=foreground_random),
+    "core-set": Strategy(None, smoothing=False, rules=False, rank=core_set),
 }
 
 
-def selected(ranked, budget: int, pool, numbers, labeled, rules: bool = True) -> Selection:
-    """The frames that a profile's numbers choose by what they are ranked by. Of stills that are the
-    same picture one is chosen, and none that shows what was labeled before."""
+def selected(ranked, budget: int, pool, numbers, labeled, rules=True, per_video=False) -> Selection:
+    """The frames that a profile's numbers choose by what they are ranked by, `per_video` as
+    `by_video` says. Of stills that are the same picture one is chosen, and none that shows what was
+    labeled before."""
     sequence, frame = timeline(pool, numbers) if rules else (None, None)
     now, later = numbers.exclude_now, numbers.exclude_later
     if pool.sequence is None and pool.files is not None:  # equal pictures: at distance 0
         sequence, frame, now, later = identical(pool.files), np.zeros(len(pool)), 0, 0
     own = {"labeled": labeled, "exclude_now": now, "exclude_later": later, "fill": numbers.fill}
-    return select(ranked, budget, sequence=sequence, frame=frame, **own)
+    choose = partial(select, sequence=sequence, frame=frame, **own)
+    if per_video and pool.sequence is not None:
+        ranked = by_video(ranked, pool.sequence, labeled, choose)
+    return choose(ranked, budget)
+
+
+def by_video(ranked, sequence, labeled, choose) -> np.ndarray:
+    """Ranks (n,) by which videos share a budget by their lengths, by Webster's method: the next
+    frame is of the video of largest L / (2 k + 1), k of L frames labeled or chosen, of several that
+    with the higher one: the next that `choose(ranked, n)` takes there, while there is any."""
+    quotient, rank = np.full(len(ranked), -np.inf), np.empty(len(ranked))
+    for video in np.unique(sequence):
+        own = sequence == video
+        order = choose(np.where(own, ranked, np.nan), len(ranked)).indices
+        quotient[order] = own.sum() / (2 * (own[labeled].sum() + np.arange(len(order))) + 1)
+    rank[np.lexsort((-ranked, -quotient))] = np.arange(len(rank), 0, -1)
+    return np.where(np.isnan(ranked), np.nan, rank)
 
 
 def timeline(pool, numbers) -> tuple:

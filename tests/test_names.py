@@ -29,6 +29,7 @@ def made(folder, chosen, pool=POOL):
         out=runs,
         cycle=lambda cycle: runs / f"random/seed_0/cycle_{cycle:02d}",
         experiment=SimpleNamespace(labels="import"),
+        first=1,
     )
     task, positions = Task(run, 1), [pool.index(name) for name in chosen]
     frame = {"sequence": "", "frame": 0, "z": 1.5, "ranked_by": 2.5}

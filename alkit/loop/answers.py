@@ -89,9 +89,13 @@ def stored(path: Path) -> dict:
 
 def known(task: Task) -> dict:
     """What was answered about the chosen frames at whatever size: position → Answer, from the
-    cycle's own file, else from another cycle's. Raises ValueError if a file is damaged."""
+    cycle's own file, else from another cycle's, or for `start` from another strategy's. Raises
+    ValueError if a file is damaged."""
     found = stored(path_of(task.run, task.cycle))
-    for path in sorted(task.run.folder.glob("cycle_*/answers.json")):
+    others = sorted(task.run.folder.glob("cycle_*/answers.json"))
+    if task.cycle < task.run.first:  # the same frames for all strategies
+        others += sorted(task.run.out.glob(f"*/{task.run.folder.name}/cycle_01/answers.json"))
+    for path in others:
         if {*task.names.values()} - found.keys():
             found = stored(path) | found
     return {p: found[name] for p, name in task.names.items() if name in found}

@@ -45,9 +45,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     earlier = [e | {"before_cycle": min(e["before_cycle"], from_cycle)} for e in earlier]
     settings = read_json(out / "experiment.json") | {"earlier": earlier}
     write_json(out / "experiment.json", settings)
-    plugins = [portable(out, plugin) for plugin in experiment.plugins]
-    own = experiment.model_dump(mode="json") | {"plugins": plugins}
-    text = yaml.safe_dump(own, sort_keys=False)
+    text = yaml.safe_dump({k: settings[k] for k in type(experiment).model_fields}, sort_keys=False)
     (out / "experiment.yaml").write_text(text, encoding="utf-8")
     new = Run(out / run.strategy_name / run.folder.name)
     try:
@@ -103,7 +101,7 @@ def _made_from(run: Run) -> dict:
     skip = {"name", "set", "profile", "strategies", "seeds"}
     numbers = run.experiment.numbers
     parts = {
-        "strategy": vars(run.strategy),
+        "strategy": vars(run.strategy) | {"rank": run.strategy.rank.__name__},
         "profile": numbers.model_dump() | {n: numbers.in_words(n) for n in ("radius", "region")},
         "setting": run.experiment.model_dump(exclude=skip),
         "run": {"seed": run.seed},
@@ -135,7 +133,7 @@ def _selections(a: Run, b: Run) -> list:
 
 def _correlation(a: Run, b: Run, cycle: int) -> str:
     """Of z, and of what frames were ranked by, over the frames that both scored."""
-    if without := [run.strategy_name for run in (a, b) if run.strategy.score is None]:
+    if without := [run.strategy_name for run in (a, b) if run.chooser(cycle).score is None]:
         return f"none, {without[0]} scores no frames"
     tables = [run.image_scores(cycle).set_index("name") for run in (a, b)]
     for run, table in zip((a, b), tables, strict=True):

@@ -72,7 +72,7 @@ def image_scores(run, cycle: int) -> str:
 
 def selection(run, cycle: int) -> str:
     """Step 4: within the budget, no frame twice, the temporal rules kept."""
-    result, budget, numbers = run.selection(cycle), run.experiment.budget, run.numbers(cycle)
+    result, budget, numbers = run.selection(cycle), run.budget(cycle), run.numbers(cycle)
     chosen, labeled = [f["position"] for f in result["chosen"]], run.labeled_positions(cycle)
     near = []
     if result["rules"]:

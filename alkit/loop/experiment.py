@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import dask
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from alkit import training
 from alkit.data import filters
 from alkit.frames import FrameSet
 from alkit.loop import answers, cluster, labels, progress, records, runs, steps, storage
@@ -24,6 +26,7 @@ from alkit.loop.notebooks import NotebookFailed, Notebooks, broke_off
 from alkit.loop.runs import Run
 from alkit.loop.settings import PRETRAIN
 from alkit.loop.step import State, Step, data_key
+from alkit.profiles import unknown
 from alkit.protocols import PROTOCOLS
 
 
@@ -90,6 +93,14 @@ def data_problems(run: Run, frames: dict) -> list:
         by_people = role == "pool" and experiment.labels != "oracle"
         if not by_people and (lack := _lack(run, role, opened)):
             problems.append(f"{role} {getattr(experiment, role)}: {lack}")
+    if "pool" in frames and isinstance(experiment.start, list):
+        names = [*map(str, frames["pool"].name)]
+        for name in sorted({*experiment.start} - {*names})[:5]:
+            problems.append(f"start: {unknown(name, get_close_matches(name, names, cutoff=0))}")
+    try:
+        _ = experiment.weights and training.load_weights(experiment.weights, experiment.numbers)
+    except ValueError as error:
+        problems.append(f"weights: {error}")
     protocol = experiment.numbers.protocol
     native = "test" in frames and PROTOCOLS[protocol].by_name
     if native and run.entry("test").image_size is None:
@@ -214,8 +225,10 @@ def _do_on_workers(planned: list, notebooks: bool, redo: bool, address: str):
     """Each run is a task of a worker. What the runs of a seed share, W_l and the first cycle's
     scores, is a task before them. Where there is one run alone, its shards go to all workers."""
     parts = {}  # by seed and strategy, None for what is shared
+    own = planned[0].run
+    first = own.first if own.experiment.labels == "oracle" else 1  # people are waited for by run
     for task in planned:
-        early = task.cycle == 0 or (task.cycle == 1 and task.step in steps.SCORING)
+        early = task.cycle < first or (task.cycle == first and task.step in steps.SCORING)
         part = task.run.seed, None if early else task.run.strategy_name
         parts.setdefault(part, []).append(task)
     asked = notebooks, redo, fingerprint(planned[0].run)

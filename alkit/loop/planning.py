@@ -117,11 +117,12 @@ def foreseen(tasks: list, pool: FrameSet) -> tuple[dict, list]:
     """How many frames each cycle chooses at most, by whether the strategy has rules: at equal
     scores, from left to right, which packs most. And warnings of budgets that are not met."""
     experiment, chosen, said = tasks[0].run.experiment, {}, []
-    numbers, budget, scores = experiment.numbers, experiment.budget, np.zeros(len(pool))
+    numbers, scores, run = experiment.numbers, np.zeros(len(pool)), tasks[0].run
     for rules in {task.run.strategy.rules for task in tasks if task.cycle}:
         own, labeled, short = chosen.setdefault(rules, []), [], []
         while len(own) < experiment.cycles and 0 not in own:
-            found = selected(scores, min(budget, len(pool)), pool, numbers, labeled, rules)
+            budget, apart = run.budget(len(own) + 1), rules and len(own) + 1 >= run.first
+            found = selected(scores, min(budget, len(pool)), pool, numbers, labeled, apart)
             own.append(len(found.indices))
             labeled += found.indices.tolist()
             if own[-1] < budget:
@@ -148,10 +149,11 @@ def _made_from(task: Task) -> tuple:
     """What a task's result depends on, as the key of its record says it: tasks for which this is
     equal are done once. Strategies first differ in the score, then in how it is aggregated."""
     run, cycle, step = task.run, task.cycle, task.step.name
-    own = run.strategy if cycle else None
-    if cycle == 1:
+    own = run.chooser(cycle) if cycle else None
+    if cycle == run.first:
         how = run.aggregation(cycle)
-        shared = {"1_predict": None, "2_score": own.score, "3_aggregate": (own.score, how)}
+        everything = cycle > 1 and "features" in own.reads
+        shared = {"1_predict": everything, "2_score": own.score, "3_aggregate": (own.score, how)}
         own = shared.get(step, own)
     return run.seed, cycle, step, own
 
@@ -161,7 +163,8 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
     run, cycle, numbers = task.run, task.cycle, task.run.experiment.numbers
     score = run.strategy.score if cycle else None
     own = chosen[run.strategy.rules][:cycle] if cycle else []
-    left = counts["pool"] - sum(own[:-1]) * (not numbers.score_labeled)
+    everything = numbers.score_labeled or (cycle and "features" in run.strategy.reads)
+    left = counts["pool"] - sum(own[:-1]) * (not everything)
     area = np.prod(numbers.image_size)
     arrays = prediction.logit_arrays(numbers).values()
     logits = sum(np.prod(shape) * np.dtype(kind).itemsize for _, shape, kind in arrays)
@@ -179,7 +182,7 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
 
     scoring, stored = costs["score"].get(score, 0), STORED.get(score, 1)
     labeled, size = counts["labeled"], numbers.crop or run.image_size("pool")
-    first, held_out = numbers.pretraining, predicting("held_out")
+    first, held_out = run.numbers(0), predicting("held_out")
     return {
         "0_pretrain": trained(labeled, first, run.image_size("labeled"), held_out),
         "1_predict": (left, left * costs["predict"], left * logits * STORED["logits"]),

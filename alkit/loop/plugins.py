@@ -16,9 +16,11 @@ import numpy as np
 from alkit import scores
 from alkit.aggregation import HOW
 from alkit.arrays import to_numpy
+from alkit.loop.references import REFERENCES
 from alkit.profiles import unknown
 from alkit.strategies import STRATEGIES, Strategy
 
+KNOWN = STRATEGIES | REFERENCES
 SCORES = {"divergence", "entropy", "mutual_information"}  # step 2 knows what each of them needs
 
 
@@ -29,7 +31,7 @@ def _load(files) -> tuple[dict, dict]:
     for file in files:
         try:
             defined = runpy.run_path(file)
-            for what, taken in (("scores", SCORES), ("strategies", STRATEGIES)):
+            for what, taken in (("scores", SCORES), ("strategies", KNOWN)):
                 own = dict(defined.get(what, {}))
                 if twice := {*own} & {*taken}:
                     name = f"{what}[{min(twice)!r}]"
@@ -71,14 +73,15 @@ def load_strategies(files) -> dict:
     known = [*SCORES, *own_scores]
     for name, strategy in own.items():
         what = f"plugins: strategies[{name!r}]"
-        if not isinstance(strategy, Strategy) or strategy.aggregation not in HOW:
+        plain = isinstance(strategy, Strategy) and strategy.rank is Strategy.rank
+        if not plain or strategy.aggregation not in HOW:
             raise ValueError(
                 f"{what} is {strategy!r}; expected a Strategy(score=…) with an aggregation of "
                 f"{', '.join(HOW)}"
             )
         if strategy.score is not None and strategy.score not in known:
             raise ValueError(f"{what}: score: {unknown(strategy.score, known)}")
-    return STRATEGIES | own
+    return KNOWN | own
 
 
 def plugin_of(score: str, files) -> Path:

@@ -25,6 +25,7 @@ from alkit.frames import FrameSet
 from alkit.loop import records, storage, store
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.plugins import load_strategies
+from alkit.loop.references import START
 from alkit.loop.settings import PRETRAIN, Experiment, checked
 from alkit.profiles import unknown
 from alkit.strategies import Strategy
@@ -72,7 +73,7 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         # drawn: two run folders of one experiment, or of two with one name, never share a URL
         url = storage.checked(experiment.store)
         new["stores_at"] = f"{url}/{experiment.name}-{uuid.uuid4().hex[:8]}"
-    own = {"catalog": portable(out, new["catalog"])}
+    own = {k: new[k] and portable(out, new[k]) for k in ("catalog", "weights")}
     own["plugins"] = [portable(out, plugin) for plugin in new["plugins"]]
     try:
         write_json(file, new | own)
@@ -93,7 +94,8 @@ def settings_of(out: Path) -> dict:
         )
     found |= {key: _united(found[key], []) for key in ("strategies", "seeds", "plugins")}  # old
     plugins = [located(out, plugin) for plugin in found["plugins"]]
-    return found | {"catalog": located(out, found["catalog"]), "plugins": plugins}
+    own = {k: located(out, found[k]) for k in ("catalog", "weights") if found.get(k)}
+    return found | own | {"plugins": plugins}
 
 
 def _united(first: list, second: list) -> list:
@@ -173,14 +175,33 @@ class Run:
     def strategy(self) -> Strategy:
         return load_strategies(self.experiment.plugins)[self.strategy_name]
 
+    @property
+    def first(self) -> int:
+        """The first cycle that is the strategy's."""
+        return 1 + (self.experiment.start is not None)
+
+    def chooser(self, cycle: int) -> Strategy:
+        """What chooses the frames of a cycle: the strategy, or before it `start`."""
+        return START if cycle < self.first else self.strategy
+
+    def budget(self, cycle: int) -> int:
+        """How many frames are wanted in a cycle."""
+        wanted = self.experiment.start if cycle < self.first else self.experiment.budget
+        return wanted if isinstance(wanted, int) else len(wanted)
+
     def numbers(self, cycle: int) -> profiles.Profile:
-        """The profile's numbers in a cycle, in cycle 0 those of W_l's training: a branch keeps
-        those of the run it came from in the cycles that it took over."""
+        """The profile's numbers in a cycle, in cycle 0 those of W_l's training, which has
+        no epochs where W_l is read: a branch keeps those of the run it came from in the cycles
+        that it took over."""
         numbers = self.experiment.numbers
         for earlier in reversed(self.settings.get("earlier", [])):
             if cycle < earlier["before_cycle"]:
                 numbers = profiles.profile(self.experiment.profile, earlier["set"])
-        return numbers if cycle else numbers.pretraining
+        if cycle:
+            return numbers
+        first = numbers.pretraining
+        read = {"epochs": 0, "iterations": None} if self.experiment.weights else {}
+        return first.model_copy(update=read)
 
     def aggregation(self, cycle: int) -> str:
         """How pixels are folded into z: as the profile says, but for a strategy that is about

@@ -27,6 +27,7 @@ class Experiment(BaseModel):
     pool: str  # X_u
     test: str | None = None  # None: frames are chosen, and nothing is measured
     held_out: str | None = None  # frames of X_l's own domain, to show what W_l learnt
+    weights: str | None = None  # a safetensors file as W_l, which is then not trained
     data: dict[str, dict] = {}  # reader arguments that differ from the catalog's, by data set
     profile: str = "paper"
     set: dict = {}  # numbers of the profile that differ
@@ -35,13 +36,16 @@ class Experiment(BaseModel):
     plugins: list[str] = []  # Python files with scores or strategies of your own
     cycles: int = Field(ge=1)
     budget: int = Field(ge=1)  # b, images a cycle
+    # Frames that cycle 1 labels in place of a choice: a number, drawn at random, or their names
+    start: Annotated[int, Field(ge=1)] | Annotated[list[str], Field(min_length=1)] | None = None
     labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labeling
     store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
 
-    @field_validator("strategies", "seeds", "plugins")
+    @field_validator("strategies", "seeds", "plugins", "start")
     @classmethod
-    def _once(cls, given: list) -> list:
-        if twice := [value for value, times in Counter(given).items() if times > 1]:
+    def _once(cls, given):
+        counted = Counter(given if isinstance(given, list) else ())
+        if twice := [value for value, times in counted.items() if times > 1]:
             raise ValueError(f"{twice[0]!r} is given more than once")
         return given
 
@@ -66,6 +70,8 @@ def read_folds(path) -> dict:
         raise ValueError(f"{path}: expected a mapping of settings, got {type(settings).__name__}")
     if isinstance(settings.get("plugins"), list):
         settings["plugins"] = [str((path.parent / f).resolve()) for f in settings["plugins"]]
+    if isinstance(settings.get("weights"), str):
+        settings["weights"] = str((path.parent / settings["weights"]).resolve())
     folds = settings.pop("folds", None)
     if folds is None:
         return {"": checked(settings, path)}
@@ -94,6 +100,15 @@ def checked(settings: dict, where) -> Experiment:
         for name in experiment.strategies:
             if name == PRETRAIN or name not in known:
                 raise ValueError(f"strategies: {unknown(name, known)}")
+            if "truth" in known[name].reads and experiment.labels != "oracle":
+                raise ValueError(f"strategies: {name} sees hidden boxes: for `labels: oracle` only")
+            if "limit" in known[name].reads and experiment.held_out is None:
+                raise ValueError(
+                    f"strategies: {name} takes detections from W_l's score at FPPI 1 on, measured "
+                    "on frames of X_l's domain; name a data set of them as `held_out`"
+                )
+        if experiment.start is not None and experiment.cycles < 2:
+            raise ValueError("cycles is 1, which is that of `start`; expected 2 or more with it")
         used = {experiment.labeled, experiment.pool, experiment.test, experiment.held_out}
         if other := {*experiment.data} - used:
             raise ValueError(

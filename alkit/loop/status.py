@@ -11,6 +11,7 @@ from alkit.loop import answers, records, runs, steps
 from alkit.loop.experiment import Task, ledger, tasks
 from alkit.loop.jsonfile import read_json
 from alkit.loop.notebooks import broke_off
+from alkit.loop.references import REFERENCES
 from alkit.loop.settings import Experiment
 from alkit.text import number
 
@@ -84,6 +85,8 @@ def format_status(out: Path, results: bool = True) -> str:
         if cycle < run.settings["cycles"]:
             name, why = run.folder.relative_to(out), run.selection(cycle)["ending"]
             lines.append(f"ended: {name} with cycle {cycle} of {run.settings['cycles']}: {why}")
+    own = {*states.run.map(lambda run: run.split("/")[0])} & {*REFERENCES}
+    lines += [f"{name} sees the hidden boxes: a reference, no method" for name in sorted(own)]
     leaks = out / "leaks.json"
     try:
         lines += [f"warning: {line}" for line in (read_json(leaks) if leaks.exists() else ())]

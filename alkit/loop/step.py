@@ -117,7 +117,7 @@ class Step:
         if record["key"] != plan.key:
             return State("stale", "; ".join(plan.differences(record)))
         folder = records.holder(run.cycle(cycle), record)
-        wrong = {name: records.damage(folder, name, record, _digest) for name in self.artifacts}
+        wrong = {name: records.damage(folder, name, record, file_digest) for name in self.artifacts}
         if found := [*filter(None, wrong.values())]:
             return State("damaged", "; ".join(found))
         if gone := [name for name, what in wrong.items() if what is None]:
@@ -173,9 +173,9 @@ class Step:
         records.record_path(run, cycle, self.name).unlink()
 
 
-def _digest(file: Path) -> str:
+def file_digest(file: Path | str) -> str:
     """sha256 of a file, remembered: status asks for many, and often."""
-    (found,) = remembered("artifacts", [file], records.digest_of)
+    (found,) = remembered("artifacts", [Path(file)], records.digest_of)
     return found
 
 

@@ -76,7 +76,7 @@ class Task:
         """The detector's boxes by position, highest score first: {"bbox", "label", "score"}. Those
         from `score_limit`; none for a strategy that predicts nothing."""
         found = {position: [] for position in self.positions}
-        if self.run.strategy.score is None:
+        if not self.run.chooser(self.cycle).predicts:
             return found
         limit = score_limit(self.run, self.cycle - 1)
         detections = [] if limit is None else self.run.detections(self.cycle, "pool")

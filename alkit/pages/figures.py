@@ -46,6 +46,8 @@ def training(run, cycle: int):
     if numbers.averaged:
         caption += f" The weights are the mean of the last {numbers.averaged:.0%} of iterations."
     of = f"Θ on X_al, cycle {cycle}" if cycle else "W_l on X_l"
+    if not losses:
+        return drawing.say("W_l", f"It is that of {run.experiment.weights}: nothing is trained.")
     figure = drawing.picture(3.1, f"Training of {of}", caption)
     axes = figure.subplots()
     drawing.tidy(axes, "Loss (Eq. 7)", "epoch", "mean loss (nats)", whole="x")
@@ -175,7 +177,7 @@ def selection(run, cycle: int):
     values = np.array(chosen["ranked_by"], float)
     reason = np.array(chosen["reason"])
     sequence = run.frames("pool").sequence
-    scored = run.strategy.score is not None
+    scored = run.chooser(cycle).score is not None
     rules = "two temporal rules" if chosen["rules"] else "no temporal rules"
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
@@ -186,7 +188,7 @@ def selection(run, cycle: int):
     )
     figure = drawing.picture(3.8, f"Step 4, cycle {cycle}: {number_of}", caption)
     axes = figure.subplots()
-    what = "what is ranked by (nats)" if scored else "random number"
+    what = "what is ranked by" + " (nats)" * scored
     drawing.tidy(axes, "", "position in the pool", what, whole="x")
     drawing.timeline(axes, values if scored else np.full(len(values), np.nan), sequence, "0.8")
     for name, (marker, color, size, words) in REASONS.items():
@@ -201,11 +203,11 @@ def selection(run, cycle: int):
 
 def chosen_frames(run, cycle: int):
     """The chosen frames, in the order chosen."""
-    chosen = run.selection(cycle)["chosen"]
+    chosen, scored = run.selection(cycle)["chosen"], run.chooser(cycle).score is not None
     pool = run.frames("pool").unlabeled()
     items = []
     for rank, frame in enumerate(chosen[:SHOWN], 1):
-        score = "" if run.strategy.score is None else f": {number(frame['ranked_by'])} nats"
+        score = f": {number(frame['ranked_by'])} nats" if scored else ""
         items.append((pool.images(frame["position"]), f"{rank}. {frame['name']}{score}"))
     caption = f"{len(items)} of {len(chosen)} chosen frames, in the order chosen."
     title = f"Step 4, cycle {cycle}: the frames to label"

@@ -55,6 +55,7 @@ def task(tmp_path):
         out=tmp_path / "runs",
         cycle=lambda cycle: folder / f"cycle_{cycle:02d}",
         experiment=SimpleNamespace(labels="import"),
+        first=1,
     )
     made = Task(run, 1)
     made.__dict__.update(  # what a run would say

@@ -21,9 +21,10 @@ STEPS = {step.name: step for step in (pretrain, *CYCLE)}
 
 
 def of_cycle(run, cycle: int) -> tuple:
-    """The steps of a run's cycle, of W_l's in cycle 0: a strategy that needs no prediction skips 1
-    to 3, and without a test set there is no 7."""
+    """The steps of a run's cycle, of W_l's in cycle 0: a strategy without a pixel score skips 2 and
+    3, one that needs no prediction also 1, and without a test set there is no 7."""
     own = CYCLE if cycle else (pretrain, evaluate)
     with contextlib.suppress(ValueError):  # of a plugin that is gone the records can be shown
-        own = own[len(SCORING) :] if cycle and run.strategy.score is None else own
+        if cycle and (strategy := run.chooser(cycle)).score is None:
+            own = own[not strategy.predicts : 1] + own[len(SCORING) :]
     return own if run.settings["test"] else own[:-1]

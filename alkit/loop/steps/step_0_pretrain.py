@@ -2,7 +2,7 @@
 
 from alkit import training
 from alkit.loop.jsonfile import write_json
-from alkit.loop.step import Job, Step, data_key
+from alkit.loop.step import Job, Step, data_key, file_digest
 from alkit.loop.steps.shared import DETECTING, TRAINING, measure, train
 
 
@@ -13,7 +13,10 @@ def _pretrain(job: Job):
             f"{frames.dataset}: none of the labeled frames holds a pedestrian that passes the "
             "filter; check it and the class names of the entry: `alkit data stats NAME` counts both"
         )
-    detector = training.new_detector(job.numbers, job.seed("weights"))
+    if file := job.run.experiment.weights:
+        detector = training.load_weights(file, job.numbers)
+    else:
+        detector = training.new_detector(job.numbers, job.seed("weights"))
     train(job, detector, frames)
     held_out = {}
     if job.run.experiment.held_out:
@@ -30,6 +33,7 @@ pretrain = Step(
     inputs=lambda run, cycle: {
         "input_X_l": data_key(run, "labeled"),
         "input_held_out": data_key(run, "held_out") if run.experiment.held_out else None,
+        **({"input_weights": file_digest(file)} if (file := run.experiment.weights) else {}),
         "seed": run.seed,
     },
     parameters=(*TRAINING, *DETECTING, *FRAMES, "protocol"),

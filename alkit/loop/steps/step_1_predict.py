@@ -17,9 +17,9 @@ PARTS = "pool_detections"
 
 def positions_to_score(run: Run, cycle: int) -> np.ndarray:
     """Positions of the pool that nobody has labeled before the cycle; all where the profile
-    scores labeled frames too."""
+    scores labeled frames too, or the strategy looks at their features."""
     everything = np.arange(len(run.frames("pool")))
-    if run.numbers(cycle).score_labeled:
+    if run.numbers(cycle).score_labeled or "features" in run.strategy.reads:
         return everything
     return np.setdiff1d(everything, run.labeled_positions(cycle))
 
@@ -79,6 +79,7 @@ predict = Step(
         "input_X_u": data_key(run, "pool"),
         "input_weights": weights_key(run, cycle - 1),
         **labels_keys(run, range(1, cycle)),
+        "all_frames": cycle > 1 and "features" in run.strategy.reads,
     },
     parameters=(*DETECTING, "score_labeled"),
     open_shards=_open,

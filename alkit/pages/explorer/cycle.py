@@ -15,6 +15,7 @@ from alkit.frames import Boxes
 from alkit.loop import labels
 from alkit.loop.plugins import load_score
 from alkit.loop.runs import Run
+from alkit.loop.steps.step_1_predict import positions_to_score
 from alkit.loop.task import score_limit
 from alkit.pages import matching
 from alkit.selection import Reason
@@ -34,7 +35,7 @@ class Cycle:
     `numbers` are the profile's in this cycle, `selection` is what step 4 wrote, `pool` the frames
     with their boxes where they have any. `chosen` are the positions of the frames chosen, in order;
     `labeled` the frames labeled before, position → cycle; `positions` all but those (n,), in the
-    order of the stores. `scored` says whether the strategy scores frames, and so predicts them;
+    order of the stores. `strategy` is what chose, `scored` says whether by a score of pixels;
     `logits_give_score` whether the stored logits give its score again.
 
     `table` has a row for each pool frame: name, sequence, frame, z (NaN where labeled before),
@@ -46,8 +47,9 @@ class Cycle:
         self.run, self.number = run, number
         self._open = cache(lambda name: getattr(run, name)(number))
         self.numbers, self.selection = run.numbers(number), run.selection(number)
-        self.scored = run.strategy.score is not None
-        self.logits_give_score = self.scored and run.strategy.score != "mutual_information"
+        self.strategy = run.chooser(number)
+        self.scored = self.strategy.score is not None
+        self.logits_give_score = self.scored and self.strategy.score != "mutual_information"
         self._given = {k: run.labels(k) for k in range(1, number)}
         self.labeled = {i["position"]: k for k, own in self._given.items() for i in own["images"]}
         pool = self.pool = run.frames("pool")
@@ -85,7 +87,7 @@ class Cycle:
     def detections(self) -> dict:
         """The detections of each frame by position; None where nothing was predicted."""
         found = dict.fromkeys(range(len(self.pool)))
-        if self.scored:
+        if self.strategy.predicts:
             found |= {position: [] for position in self.positions.tolist()}
             found |= matching.by_image(self.run.detections(self.number, "pool"))
         return found
@@ -126,8 +128,9 @@ class Cycle:
 
     def _store(self, name: str):
         """What the method of `Run` of that name reads."""
-        if not self.scored:
-            raise Unavailable(f"{self.run.strategy_name} needs no predictions: there are no maps")
+        if not self.scored and not (name == "logits" and self.strategy.predicts):
+            lack = "score of pixels" if self.strategy.predicts else "predictions"
+            raise Unavailable(f"{self.run.strategy_name} needs no {lack}: there are no maps")
         try:
             return self._open(name)
         except (FileNotFoundError, RuntimeError) as error:
@@ -138,7 +141,7 @@ class Cycle:
         if position in self.labeled:
             cycle = self.labeled[position]
             raise Unavailable(f"labeled in cycle {cycle}: it is no longer predicted or scored")
-        k = int(np.searchsorted(self.positions, position))
+        k = int(np.searchsorted(positions_to_score(self.run, self.number), position))
         return self._store(name).isel(frame=k).load(**HERE)
 
     @property
@@ -187,7 +190,7 @@ class Cycle:
                 place = f"chosen {row['order']}. of {len(self.chosen)}"
                 if row["order"] > len(self.chosen) - self.selection["relaxed"]:
                     return f"{place}, in a later pass, to fill the budget"
-                what = "score" if self.scored else "random number"
+                what = "score" if self.scored else "number"
                 return f"{place}: the highest {what} that was left (rank {row['rank']})"
             case Reason.LABELED:
                 return f"labeled in cycle {self.labeled[position]}"
@@ -216,8 +219,8 @@ class Cycle:
         if self.pool.sequence is not None:
             words.append(f"sequence {escape(row['sequence'])}, frame {row['frame']:g}")
         for column, name in (("z", "z"), ("ranked_by", "ranked by")):
-            if self.scored and np.isfinite(row[column]):
-                words.append(f"{name} {number(row[column])} nats")
+            if np.isfinite(row[column]):
+                words.append(f"{name} {number(row[column])}{' nats' * self.scored}")
         words.append(escape(self.reason(position)))
         return " · ".join([*words, f"<i>{escape(said)}</i>"] if said else words)
 

@@ -212,7 +212,7 @@ class Timeline:
             x_range=Range1d(-0.5, max(n - 0.5, 0.5)),
             y_range=Range1d(0, self._high),
             x_axis_label="position in the pool",
-            y_axis_label="score (nats)" if cycle.scored else "random number",
+            y_axis_label="score (nats)" if cycle.scored else "ranked by",
             tools="tap,xpan,xwheel_zoom,reset",
             active_scroll="xwheel_zoom",
             toolbar_location="above",

@@ -67,10 +67,11 @@ def sentence(cycle: Cycle, position: int, z: np.ndarray, now: int, later: int) -
     if np.isnan(z[position]):
         return "This frame has no score in this cycle."
     tried = {"exclude_now": now, "exclude_later": later}
-    numbers, strategy = cycle.numbers.model_copy(update=tried), cycle.run.strategy
+    numbers, strategy = cycle.numbers.model_copy(update=tried), cycle.strategy
     ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing)
     budget, labeled = cycle.selection["budget"], list(cycle.labeled)
-    selection = selected(ranked, budget, cycle.pool, numbers, labeled, strategy.rules)
+    given = ranked, budget, cycle.pool, numbers, labeled
+    selection = selected(*given, strategy.rules, strategy.per_video)
     known, total = ranked[np.isfinite(z)], len(cycle.positions)
     rank = 1 + int((known > ranked[position]).sum())
     of = f"of {total} frames"

@@ -49,8 +49,8 @@ class Canvas(JSComponent):
         position, record = task.positions[index], task.chosen[index]
         answer = self._session.answer(position)
         image = task.frames.images(position)
-        scored = task.run.strategy.score is not None
-        about = f"ranked by {record['ranked_by']:.3g} nats" if scored else "chosen at random"
+        scored, name = task.run.chooser(task.cycle).score is not None, task.run.strategy_name
+        about = f"ranked by {record['ranked_by']:.3g} nats" if scored else f"chosen by {name}"
         self.param.update(
             done=self._finished(),
             frame={
