@@ -190,18 +190,16 @@ class Run:
         return wanted if isinstance(wanted, int) else len(wanted)
 
     def numbers(self, cycle: int) -> profiles.Profile:
-        """The profile's numbers in a cycle, in cycle 0 those of W_l's training, which has
-        no epochs where W_l is read: a branch keeps those of the run it came from in the cycles
-        that it took over."""
+        """The profile's numbers in a cycle, in 0 those of W_l's training, of no epochs where it is
+        read. A branch keeps its run's own in the cycles that it took over."""
         numbers = self.experiment.numbers
         for earlier in reversed(self.settings.get("earlier", [])):
             if cycle < earlier["before_cycle"]:
                 numbers = profiles.profile(self.experiment.profile, earlier["set"])
         if cycle:
             return numbers
-        first = numbers.pretraining
         read = {"epochs": 0, "iterations": None} if self.experiment.weights else {}
-        return first.model_copy(update=read)
+        return numbers.pretraining.model_copy(update=read)
 
     def aggregation(self, cycle: int) -> str:
         """How pixels are folded into z: as the profile says, but for a strategy that is about
