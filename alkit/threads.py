@@ -55,8 +55,7 @@ def in_threads(function: Callable, items, threads: int | None = None):
 
 def side_by_side(function: Callable, items) -> list:
     """function(item) of each of a few items of some milliseconds, by this thread and as many others
-    as torch has beside it; None of one that failed. They are not to come to torch.
-    """
+    as torch has beside it; None of one that failed. They are not to come to torch."""
     left, results = iter(range(len(items))), [None] * len(items)
 
     def share():

@@ -5,8 +5,13 @@
 
 The numbers that follow are worlds: 0 to 9 are for choosing, 100 to 119 for results. A training that
 is done is a row of results/bed.csv and is not done again; several processes may work at once, each
-on worlds of its own. `docs/results.md` says what the columns are; benchmarks/bed_tables.py makes
-tables of them.
+on worlds of its own. benchmarks/bed_tables.py makes tables of them.
+
+`first` and `source_seed` name W_l and `weights` its file; `setting`, `kind`, `images`, `draw` and
+`seed` are Θ's numbers, frames and seeds. `held_out`, `test` are miss rates at FPPI 1, `lamr` the
+log-average. Of the test's boxes, `recovered` are the share that W_l misses and Θ finds, `lost` the
+reverse, each at its FPPI 1; `fppi_there` is Θ's FPPI where it misses as many as W_l at FPPI 1;
+`clips` are boxes found and all of each test clip; `frames` are the positions of the labeled ones.
 """
 
 import argparse
