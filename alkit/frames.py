@@ -132,20 +132,15 @@ class FrameSet:
         positions = np.asarray(positions, np.int64)
 
         def taken(items):
+            if isinstance(items, np.ndarray):
+                return items[positions]
             if items is not None:
                 return LazySequence(len(positions), lambda i: items[int(positions[i])])
 
-        return replace(
-            self,
-            name=[self.name[i] for i in positions],
-            read=lambda i: self.read(int(positions[i])),
-            boxes=taken(self.boxes),
-            files=taken(self.files),
-            sizes=taken(self.sizes),
-            sequence=None if self.sequence is None else self.sequence[positions],
-            frame=None if self.frame is None else self.frame[positions],
-            part=None if self.part is None else self.part[positions],
-        )
+        about = ("boxes", "files", "sizes", "sequence", "frame", "part")
+        own = {name: taken(getattr(self, name)) for name in about}
+        own["name"] = [self.name[i] for i in positions]
+        return replace(self, read=lambda i: self.read(int(positions[i])), **own)
 
     def with_pedestrians(self) -> np.ndarray:
         """Positions of the frames with a box that is not ignored, int64."""
@@ -171,15 +166,13 @@ class FrameSet:
         def read(i):
             return fit(self.images(i), size, resizing)[0]
 
-        def boxes_of(i):
-            found = self.boxes[i]
-            if len(found) == 0:
-                return found  # without reading an image for its size
+        def scaled(boxes, i):
+            if len(boxes) == 0:
+                return boxes  # without reading an image for its size
             shape = self.image_size or (self.sizes and self.sizes[i]) or self.images(i).shape[:2]
-            return found.scaled(fit_factor(shape, size))
+            return boxes.scaled(fit_factor(shape, size))
 
-        boxes = None if self.boxes is None else LazySequence(len(self), boxes_of)
-        return replace(self, read=read, image_size=size, boxes=boxes)
+        return replace(self.with_boxes(scaled), read=read, image_size=size)
 
 
 def fit_factor(shape: tuple[int, int], size: tuple[int, int]) -> float:

@@ -26,23 +26,17 @@ def oracle_error(n, labeled, detections, truth) -> np.ndarray:
     """How many boxes of each frame Θ misses, and how many it finds that are none, from the score on
     at which it has FPPI 1 on all frames that are not labeled; NaN for those that are. Detections
     and boxes match as under the protocol "caltech"."""
-    free, known = np.setdiff1d(np.arange(n), labeled), {*labeled}
-
-    def of_free(rows, key="image_id"):
-        return [row for row in rows if row[key] - 1 not in known]
-
-    boxes = {"images": of_free(truth["images"], "id"), "annotations": of_free(truth["annotations"])}
-    _, boxes, found = read(boxes, of_free(detections))
+    free = ~np.isin(np.arange(n), labeled)
+    _, boxes, found = read(truth, [d for d in detections if free[d["image_id"] - 1]])
     order = np.lexsort((found.image, -found.score))
     detection, box, absorbed = hits(boxes, found, PROTOCOLS["caltech"], order)
     wrong, kept = ~absorbed, np.zeros(len(order), bool)
     wrong[detection] = False
-    kept[order] = np.cumsum(wrong[order]) <= len(free)  # FPPI 1
+    kept[order] = np.cumsum(wrong[order]) <= free.sum()  # FPPI 1
     missed = ~boxes.ignore
     missed[box[kept[detection]]] = False
-    rank = np.full(n, np.nan)
-    rank[free] = np.bincount(np.r_[found.image[wrong & kept], boxes.image[missed]], None, len(free))
-    return rank
+    errors = np.bincount(np.r_[found.image[wrong & kept], boxes.image[missed]], minlength=n)
+    return np.where(free, errors, np.nan)
 
 
 START = Strategy(None, smoothing=False, rules=False, rank=start)

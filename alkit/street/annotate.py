@@ -91,14 +91,10 @@ def boxes(state: State, size: tuple[int, int]) -> Boxes:
         # a side that nothing hides keeps the outline's exact position
         v_left, v_top = max(left, x0 + x - EDGE), max(top, y0 + y - EDGE)
         v_right, v_bottom = min(right, x0 + x + w + EDGE), min(bottom, y0 + y + h + EDGE)
-        found.append(
-            (
-                (left, top, right - left, bottom - top),
-                (v_left, v_top, v_right - v_left, v_bottom - v_top),
-                seen < HIDDEN * cv2.countNonZero(alone),
-                state.people[item.person].person.identity,
-            )
-        )
+        full = left, top, right - left, bottom - top
+        visible = v_left, v_top, v_right - v_left, v_bottom - v_top
+        ignore = seen < HIDDEN * cv2.countNonZero(alone)
+        found.append((full, visible, ignore, state.people[item.person].person.identity))
     if not found:
         return NO_BOXES
     full, visible, ignore, identities = zip(*found, strict=True)

@@ -48,15 +48,16 @@ LENGTH = tuple(float(body[-1, 0]) for body in _BODIES)
 
 
 class _Parts:
-    """Collects polygons in metres around a foot, back to front."""
+    """Collects polygons in metres around a foot, back to front. What faces the camera leans away
+    from it above 0.95 m, `lean` metres a metre."""
 
-    def __init__(self):
-        self.polygons, self.colors = [], []
+    def __init__(self, lean: float = 0.0):
+        self.polygons, self.colors, self.lean = [], [], lean
 
     def add(self, points, color):
         points = np.asarray(points, np.float64)
-        if points.shape[1] == 2:  # upright and facing the camera
-            points = np.concatenate([points, np.zeros((len(points), 1))], 1)
+        if points.shape[1] == 2:  # facing the camera
+            points = np.column_stack([points, self.lean * np.maximum(points[:, 1] - 0.95, 0)])
         self.polygons.append(points)
         self.colors.append(tuple(float(c) for c in color))
 
@@ -84,20 +85,10 @@ def _car(style: int, color: tuple, away: bool, side: int, far: bool):
 
     outline = np.concatenate([flank(body, CAR_HALF), flank(body, -CAR_HALF)])
     paint, rubber, window = np.array(color), (22, 22, 24), (42, 48, 56)
-    parts = _Parts()
+    parts = _Parts(lean=0.35 if style == 2 and away else 1.3)
     parts.add(flank(body, side * CAR_HALF), paint * 0.8)
     parts.add(flank(glass, side * CAR_HALF * 0.93), window)
     roof = body[:, 1].max()
-    lean = 0.35 if style == 2 and away else 1.3
-
-    def end(points, color):
-        flat = np.array([(x, y, lean * max(y - 0.95, 0.0)) for x, y in points])
-        parts.add(flat, color)
-
-    def block(x, y, width, height, color):
-        a, b = x - width / 2, x + width / 2
-        end([(a, y), (b, y), (b, y + height), (a, y + height)], color)
-
     if not far:
         sill = np.array([(0.1, 0.32), (length - 0.1, 0.32), (length - 0.1, 0.45), (0.1, 0.45)])
         parts.add(flank(sill, side * CAR_HALF), paint * 0.5)
@@ -105,16 +96,16 @@ def _car(style: int, color: tuple, away: bool, side: int, far: bool):
             parts.add(flank(_RING * 0.33 + (wheel, 0.33), side * CAR_HALF), rubber)
             parts.add(flank(_RING * 0.19 + (wheel, 0.33), side * CAR_HALF), (120, 122, 126))
         for x in (-0.68, 0.68):
-            block(x, 0, 0.24, 0.4, rubber)
-    block(0, 0.28, 2 * CAR_HALF, 0.67, paint * 0.92)
-    end([(-0.84, 0.93), (0.84, 0.93), (0.64, roof), (-0.64, roof)], paint)
-    end([(-0.72, 1.0), (0.72, 1.0), (0.57, roof - 0.1), (-0.57, roof - 0.1)], window)
+            parts.box(x, 0, 0.24, 0.4, rubber)
+    parts.box(0, 0.28, 2 * CAR_HALF, 0.67, paint * 0.92)
+    parts.add([(-0.84, 0.93), (0.84, 0.93), (0.64, roof), (-0.64, roof)], paint)
+    parts.add([(-0.72, 1.0), (0.72, 1.0), (0.57, roof - 0.1), (-0.57, roof - 0.1)], window)
     if not far:
-        end([(-0.72, 1.0), (0.1, 1.0), (-0.1, roof - 0.1), (-0.57, roof - 0.1)], (66, 74, 84))
-        block(0, 0.28, 2 * CAR_HALF, 0.2, paint * 0.5)
-        block(0, 0.52, 0.52, 0.12, (222, 220, 200))
+        parts.add([(-0.72, 1.0), (0.1, 1.0), (-0.1, roof - 0.1), (-0.57, roof - 0.1)], (66, 74, 84))
+        parts.box(0, 0.28, 2 * CAR_HALF, 0.2, paint * 0.5)
+        parts.box(0, 0.52, 0.52, 0.12, (222, 220, 200))
     for x in (-0.7, 0.7):
-        block(x, 0.68, 0.28, 0.18, (168, 30, 30) if away else (222, 222, 212))
+        parts.box(x, 0.68, 0.28, 0.18, (168, 30, 30) if away else (222, 222, 212))
     return outline, *parts.done()
 
 

@@ -153,17 +153,8 @@ def street(world: int, domain: str, number: int, length: float, weather: str) ->
     """
     rng = stream(world, domain, "scene", number)
     ground = int(rng.integers(textures.GROUNDS))
-    half, wall = shape(world, domain, number)
-    return Street(
-        world,
-        domain,
-        ground,
-        half,
-        wall,
-        _facades(rng, world, domain, length),
-        furniture(world, domain, number, length),
-        _light(rng, weather, domain == "source"),
-        weather == "rain",
-        _look(rng, domain, weather),
-        int(rng.integers(textures.SKYLINES)),
-    )
+    fronts, props = _facades(rng, world, domain, length), furniture(world, domain, number, length)
+    light, rain = _light(rng, weather, domain == "source"), weather == "rain"
+    look, skyline = _look(rng, domain, weather), int(rng.integers(textures.SKYLINES))
+    space = shape(world, domain, number)  # `half` and `wall`
+    return Street(world, domain, ground, *space, fronts, props, light, rain, look, skyline)

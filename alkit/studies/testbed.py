@@ -115,13 +115,11 @@ def coverage(run: runs.Run, frames: dict) -> pd.DataFrame:
     for role in ("pool", "test"):
         own, tags = frames[role], situations(run, role)
         light = np.select([tags["rain"], tags["night"]], ["rain", "night"], "day")
-        special = {"": tags["pedestrians"] >= 0} | {k: is_in(tags) for k, is_in in RARE.items()}
+        kinds = {"": tags["pedestrians"] >= 0} | {k: is_in(tags) for k, is_in in RARE.items()}
         held = {
             "clips": [{clip} for clip in own.sequence],
             "people": [{*boxes.identity[~boxes.ignore]} for boxes in own.boxes],
-            "situations": [
-                {(of, k) for k in special if special[k][i]} for i, of in enumerate(light)
-            ],
+            "situations": [{(of, k) for k in kinds if kinds[k][i]} for i, of in enumerate(light)],
         }
         n = min(CHOSEN, len(own))
         draws = [rng.choice(len(own), n, replace=False) for _ in range(DRAWS)]
@@ -139,17 +137,12 @@ def coverage(run: runs.Run, frames: dict) -> pd.DataFrame:
 def rare(tags: np.ndarray, sequence: np.ndarray) -> pd.DataFrame:
     """One row for each rare situation: its frames, their share, the sequences they are in, and the
     probability that a random sample of `SAMPLE` of the frames holds none of them."""
-    drawn, shown = sample_size(len(tags)), {name: is_in(tags) for name, is_in in RARE.items()}
+    drawn, shown = max(1, round(SAMPLE * len(tags))), {k: is_in(tags) for k, is_in in RARE.items()}
     table = pd.DataFrame({"frames": {name: where.sum() for name, where in shown.items()}})
     table["share"] = table["frames"] / len(tags)
     table["sequences"] = [len(np.unique(sequence[where])) for where in shown.values()]
     missed = hypergeom.pmf(0, len(tags), table["frames"], drawn)
     return table.assign(**{f"missed by {drawn} random frames": missed}).round(3)
-
-
-def sample_size(frames: int) -> int:
-    """`SAMPLE` of a number of frames, at least one."""
-    return max(1, round(SAMPLE * frames))
 
 
 def rare_sheet(frames: FrameSet, tags: np.ndarray):
@@ -183,9 +176,8 @@ def miss_rates(run: runs.Run, headroom: str, ceilings: pd.DataFrame) -> pd.DataF
         first = table[(table["cycle"] == 0) & (table["seed"] == run.seed)]
         last = table[(table["cycle"] == table["cycle"].max()) & (table["cycle"] > 0)]
         if len(last) and (first["rate"] == test["miss_rate_at_1"]).all():
-            for name, (images, rate) in (
-                last.groupby("strategy")[["labeled images", "rate"]].mean().iterrows()
-            ):
+            means = last.groupby("strategy")[["labeled images", "rate"]].mean()
+            for name, (images, rate) in means.iterrows():
                 rows.append((f"{images:.0f} frames labeled, {name}", test["dataset"], rate))
     return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
 

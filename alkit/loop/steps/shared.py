@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from alkit import prediction, training
-from alkit.evaluation import average_precision, evaluate
+from alkit.evaluation import Evaluation, average_precision, evaluate
 from alkit.frames import FrameSet, fit_factor
 from alkit.loop import labels
 from alkit.loop.jsonfile import write_json
@@ -70,8 +70,8 @@ def measure(job: Job, detector, role: str) -> tuple[dict, list]:
     return {"dataset": frames.dataset, "protocol": protocol, **result}, found
 
 
-def evaluated(run: Run, role: str, protocol: str, found: list, positions=None) -> dict:
-    """Curve, counts and AP of detections on the data set in a role, or some of its frames.
+def evaluated(run: Run, role: str, protocol: str, found: list) -> dict:
+    """Curve, counts and AP of detections on the data set in a role.
 
     Boxes are those under its filter at the size of the run; for a protocol that filters by class
     name all boxes, in native pixels, which takes a data set of one image size. Where sequences are
@@ -83,38 +83,39 @@ def evaluated(run: Run, role: str, protocol: str, found: list, positions=None) -
     if by_name:
         truth = entry.open_unfiltered(**run.data_arguments(entry.name))
         factor = fit_factor(truth.image_size, frames.image_size)
-    every = range(len(frames)) if positions is None else positions
-    images = {i + 1 for i in every}
-    own = [d for d in found if d["image_id"] in images]
-    scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in own]
-    result = evaluate(labels.to_coco(truth, every, by_name), scaled, protocol=protocol)
-    up_to_1 = result.scores[result.fppi <= 1.0]
-    whole = {
-        "images": result.n_images,
-        "boxes": result.n_boxes,
-        "fppi": result.fppi.tolist(),
-        "miss_rate": result.miss_rate.tolist(),
-        "miss_rate_at_1": result.miss_rate_at(1.0),
-        "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
-        "lamr": result.lamr,
-        **average_precision(labels.to_coco(frames, every), own),
-    }
-    alone = positions is None and entry.each and frames.sequence is not None
-    if not alone or not result.n_boxes:
-        return whole
-    places = pd.Series(every).groupby(frames.sequence, sort=False)
-    parts = {name: evaluated(run, role, protocol, own, [*mine]) for name, mine in places}
-    known = [part for part in parts.values() if part["boxes"]]
-    if empty := [name for name, part in parts.items() if not part["boxes"]]:
+
+    def measured(positions) -> tuple[Evaluation, dict]:
+        images = {i + 1 for i in positions}
+        own = [d for d in found if d["image_id"] in images]
+        scaled = [d | {"bbox": [v / factor for v in d["bbox"]]} for d in own]
+        curve = evaluate(labels.to_coco(truth, positions, by_name), scaled, protocol=protocol)
+        up_to_1 = curve.scores[curve.fppi <= 1.0]
+        return curve, {
+            "images": curve.n_images,
+            "boxes": curve.n_boxes,
+            "fppi": curve.fppi.tolist(),
+            "miss_rate": curve.miss_rate.tolist(),
+            "miss_rate_at_1": curve.miss_rate_at(1.0),
+            "score_at_1": float(up_to_1[-1]) if len(up_to_1) else None,
+            "lamr": curve.lamr,
+            **average_precision(labels.to_coco(frames, positions), own),
+        }
+
+    curve, result = measured(range(len(frames)))
+    if not entry.each or frames.sequence is None or not curve.n_boxes:
+        return result
+    places = pd.Series(range(len(frames))).groupby(frames.sequence, sort=False)
+    each = {name: measured([*own]) for name, own in places}
+    known = [pair for pair in each.values() if pair[0].n_boxes]
+    if empty := [name for name, (curve, _) in each.items() if not curve.n_boxes]:
         said = f"no pedestrian in {', '.join(empty)}; the means are those of the other sequences"
         warnings.warn(f"{frames.dataset}: {said}", stacklevel=2)
-    fppi = np.unique(np.concatenate([part["fppi"] for part in known]))
-    last = [np.searchsorted(part["fppi"], fppi, side="right") for part in known]
-    rates = [[1.0, *part["miss_rate"]] for part in known]
-    curve = np.mean([np.take(*pair) for pair in zip(rates, last, strict=True)], axis=0)
+    fppi = np.unique(np.concatenate([curve.fppi for curve, _ in known]))
+    rates = np.mean([curve.miss_rate_at(fppi) for curve, _ in known], axis=0)
     means = ("miss_rate_at_1", "lamr", "ap", "ap50")
-    whole |= {name: float(np.mean([part[name] for part in known])) for name in means}
-    return whole | {"fppi": fppi.tolist(), "miss_rate": curve.tolist(), "parts": parts}
+    result |= {name: float(np.mean([part[name] for _, part in known])) for name in means}
+    parts = {name: part for name, (_, part) in each.items()}
+    return result | {"fppi": fppi.tolist(), "miss_rate": rates.tolist(), "parts": parts}
 
 
 def frame_table(frames: FrameSet, positions) -> pd.DataFrame:
