@@ -3,9 +3,8 @@
 Maps are **(y, x), row first**. NumPy arrays and torch tensors are taken, and the same kind comes
 back. The dtype is kept, except that half precision becomes float32 and integers float64.
 
-NaN marks pixels that are not scored, as in a map that is not finished: a region with a NaN has
-the maximum NaN, and an image with such a region has the score NaN, which selection takes as
-unscored.
+NaN marks pixels that are not scored, as in a map that is not finished: a region with one has the
+maximum NaN, and an image with such a region the score NaN, which selection takes as unscored.
 """
 
 import math
@@ -31,8 +30,7 @@ def region_maxima(s, region: int = 30, grid: str = "tiles"):
     are tiles as well, as many as the paper's but shifted: the first is 0 … 14, then 15 … 44, and
     the last ends 14 pixels after the last sampled one: of 480 rows, the last 15 lie in no window.
 
-    Raises ValueError for a region that is not a whole number of 1 or more, an unknown grid, and an
-    array without pixels.
+    Raises ValueError for a region that is no whole number ≥ 1, an unknown grid, and no pixels.
 
     >>> s = np.arange(16).reshape(4, 4)
     >>> region_maxima(s, region=2)
@@ -59,11 +57,9 @@ def image_score(s, region: int = 30, how: str = "max", grid: str = "tiles"):
     region counts as much as a whole one, and `grid` is that of `region_maxima`. The others take all
     pixels, and no notice of `region` and `grid`: "mean", the paper's ablation; and what the
     released code offers beside it: "sum", "percentile", the 90th, between two pixels linearly, and
-    "top_mean", the mean over the highest 90 % of the pixels, ⌊0.9 · n⌋ of them. Means and sums are
-    taken in float64.
+    "top_mean", the mean over the highest ⌊0.9 · n⌋ pixels. Means and sums are taken in float64.
 
-    Raises ValueError for another `how`, an array without pixels, and, for "max", where
-    `region_maxima` does.
+    Raises ValueError for another `how`, no pixels, and, for "max", where `region_maxima` does.
 
     >>> image_score(np.arange(16).reshape(4, 4), region=2)  # the mean of 5, 7, 13 and 15
     array(10.)

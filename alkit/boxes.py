@@ -74,8 +74,7 @@ def targets(boxes: Boxes, profile: Profile, size=None) -> np.ndarray:
 
 
 def at_cells(maps: np.ndarray, half_pixel: bool) -> list:
-    """Maps (level, y, x) at image resolution, at the sizes of the logits of Θ¹ … Θ⁵: each cell has
-    the value of the nearest pixel."""
+    """Maps (level, y, x) of the image at the sizes of the logits: a cell is its nearest pixel."""
     offset = 0.5 if half_pixel else 0.0
 
     def pixels(cells, size):

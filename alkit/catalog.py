@@ -63,9 +63,8 @@ class Entry(_Model):
     is stored, with a warning, where there are annotations, else upright. `image_size` is [height,
     width] in native pixels, null where images differ. `step` is the distance of the pool's frames
     in raw frame numbers, `frame_rate` raw frames a second where known. `expect` are known numbers,
-    at native pixels under the filter: instances are the positives, boxes the labeled boxes of the
-    filter's classes before height, aspect and visibility, identities the different objects among
-    the positives."""
+    at native pixels under the filter: instances are the positives, identities the objects among
+    them, boxes the labeled boxes of the filter's classes before height, aspect and visibility."""
 
     name: str = ""
     project: Path | None = None  # the root that $ALKIT_DATA may be relative to
@@ -110,8 +109,7 @@ class Entry(_Model):
         return self.model_copy(update={"filter": self.filters.get(box_filter, self.filter)})
 
     def folder(self) -> Path:
-        """Where the data lies, or would lie. Raises CatalogError where $ALKIT_DATA is needed and
-        not set."""
+        """Where the data lies, or would lie. Raises CatalogError for want of $ALKIT_DATA."""
         root = Path(self.root or ".").expanduser()
         if root.is_absolute():
             return root

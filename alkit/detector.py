@@ -140,8 +140,7 @@ class Detector(nn.Module):
         return features
 
     def features(self, images) -> list:
-        """Of a batch of images the encoder's f42, then the decoder's dec1 … dec5, the inputs of
-        the shared logits layer."""
+        """The encoder's f42, then dec1 … dec5, the inputs of the shared logits layer."""
         if images.dtype == torch.uint8:  # to about [−1, 1]
             images = images.to(torch.float32, memory_format=torch.channels_last)
             images = images.sub_(127).div_(128)

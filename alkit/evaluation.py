@@ -25,8 +25,7 @@ class Evaluation:
 
     `fppi`, `miss_rate` and `scores` are float64 (points,), by descending score: the curve up to
     and with that detection. `lamr` is the log-average miss rate. `n_images` counts all images,
-    `n_boxes` the real boxes, which are those not ignored. Without real boxes every miss rate is
-    NaN.
+    `n_boxes` the real boxes, those not ignored; without them every miss rate is NaN.
     """
 
     fppi: np.ndarray
@@ -192,9 +191,8 @@ def _descending(score):
 
 
 def _overlapping(truth, found, rules):
-    """All pairs of one image that overlap enough: detection, box (positions) and overlap, (pairs,)
-    each, by detection. The overlap is the IoU with a real box, and the share of the detection's
-    area that is inside an ignore box."""
+    """All pairs that overlap enough: detection, box (positions) and overlap, (pairs,) each, by
+    detection. With an ignore box the overlap is intersection / detection area, else the IoU."""
     by_image = np.argsort(truth.image, kind="stable")
     boxes = np.bincount(truth.image, minlength=found.image.max(initial=-1) + 1)  # of each image
     count = boxes[found.image]

@@ -95,8 +95,7 @@ def predict_all(detector: Detector, frames: FrameSet, positions, profile: Profil
 
 
 def in_batches(detector, frames: FrameSet, positions, profile: Profile, size: int):
-    """(position, maps) of each frame, `size` of them in a batch; a thread reads and uploads the
-    next one."""
+    """(position, maps) of each frame, by batches of `size`; a thread reads and uploads the next."""
 
     def read(batch):
         images = np.stack([frames.images(position) for position in batch])

@@ -28,8 +28,7 @@ class Protocol:
     With `by_name` the boxes of other classes than PERSON are ignore boxes; without, all boxes must
     be of one class. Boxes and detections match from `min_overlap` on, or over it where `strict`.
     `shared`: a detection hits all boxes that it matches, and several may hit one. `by_image`:
-    recall is averaged over all images, and is 0 in those without real boxes, whose detections count
-    neither way.
+    recall is averaged over images, 0 in those without real boxes, whose detections do not count.
     """
 
     by_name: bool = False

@@ -131,9 +131,8 @@ def select(
 
     Rule 1: no frame at a distance ≤ `exclude_now` from one chosen in this cycle. Rule 2: no frame
     at a distance ≤ `exclude_later` from one chosen in an earlier cycle. Both within a sequence
-    only; each is a distance in `frame`, or (before, after) for the two sides of the chosen frame:
-    (15, 14) excludes the frames t − 15 … t + 14 around the chosen t. A sequence or frame of None
-    means no rules.
+    only; each is a distance in `frame`, or (before, after) for the two sides: (15, 14) excludes the
+    frames t − 15 … t + 14 around the chosen t. A sequence or frame of None means no rules.
 
     score (n,), NumPy or torch: NaN is unscored and never chosen. `labeled` are the positions
     chosen in earlier cycles (never those of X_l); they are never chosen again. If fewer than

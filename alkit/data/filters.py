@@ -151,8 +151,7 @@ def no_box_of(rule: BoxFilter, counts: dict) -> str:
 
 
 def with_positives(frames: FrameSet, rule: RuleName) -> FrameSet:
-    """The frames with a positive under a rule of `RULES`, with all their boxes. Raises ValueError
-    where there is none."""
+    """The frames with a positive under a rule of `RULES`, with all boxes; ValueError for none."""
     boxes = tqdm(frames.boxes or (), f"{frames.dataset}: annotations", delay=2, leave=False)
     kept = np.flatnonzero([not apply(RULES[rule], own).ignore.all() for own in boxes])
     if len(kept) == 0:

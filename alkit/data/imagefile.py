@@ -34,8 +34,7 @@ def read_image(
     """The image in a file as uint8 RGB (y, x, 3); gray and palette images become RGB. `where`
     stands for a file without a path in errors.
 
-    Pillow decodes, because OpenCV fills the missing part of a truncated JPEG with gray and says
-    nothing.
+    Pillow decodes: OpenCV fills the missing part of a truncated JPEG with gray, without a word.
 
     Raises FileNotFoundError for a missing file, and ValueError for one that is not an image, is
     truncated or damaged, has more than 8 bits a channel, or has another size than `size`
@@ -167,8 +166,7 @@ def visible(path: PurePath) -> bool:
 
 
 def files_of(path: Path, pattern: str) -> list[Path]:
-    """A file by itself, or the visible ones of a folder that fit a pattern, by name. Raises
-    FileNotFoundError for none."""
+    """A file, or a folder's visible ones that fit a pattern, by name. Raises FileNotFoundError."""
     if path.is_file():
         return [path]
     files = sorted(file for file in path.glob(pattern) if visible(file.relative_to(path)))

@@ -30,8 +30,7 @@ def read_mat(path: Path) -> dict:
     """The variables of a MATLAB file by name.
 
     Numbers are arrays of their class and shape, logicals uint8; a text is a str; a cell array is
-    the list of its cells and a structure array the list of its elements as dicts, also where it
-    has one, both column by column.
+    the list of its cells, a structure array that of its elements, dicts; both column by column.
 
     Raises FileNotFoundError, or ValueError that names the file for: another format (7.3 too), what
     is truncated or damaged, claims of more than the file holds, over `MAX_BYTES` bytes, sparse or

@@ -89,8 +89,7 @@ def unique(where, what: str, values):
 
 def check_pixels(where, ltwh, name):
     """Raise ValueError where boxes [left, top, width, height] look like shares of an image's sides,
-    no number over 1: all of them, or one under a pixel; `name(i)` names the i-th. Boxes without an
-    area tell nothing."""
+    no number over 1: all with an area, or one under a pixel; `name(i)` names the i-th."""
     ltwh = np.reshape(ltwh, (-1, 4))
     real = (ltwh[:, 2:] > 0).all(1)
     shares = real & (np.abs(ltwh) <= 1).all(1)

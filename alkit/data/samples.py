@@ -15,8 +15,7 @@ IMAGE_CACHE_BYTES = 1 << 30  # decoded training images kept in memory
 
 
 class Samples:
-    """Batches of images, label maps and counts of their pixels; images are read ahead by a thread
-    and kept, as many as fit."""
+    """Batches of images, label maps and pixel counts, made ahead; images that fit are kept."""
 
     def __init__(self, frames: FrameSet, profile: Profile):
         self.frames, self.profile = frames, profile

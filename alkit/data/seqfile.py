@@ -86,8 +86,7 @@ class SeqFile(LazySequence):
 
     @functools.cached_property
     def _frames(self) -> np.ndarray:
-        """Start and size in bytes of each frame up to the first that is damaged, int64 (n, 2); also
-        of those behind the stated ones."""
+        """Start and size in bytes of all frames before a damaged one, stated or not (n, 2)."""
         frames, start, footer = [], HEADER_BYTES, None
         with open(self.path, "rb", buffering=0) as file:
             while start + 4 <= self._bytes:

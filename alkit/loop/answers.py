@@ -88,9 +88,8 @@ def stored(path: Path) -> dict:
 
 
 def known(task: Task) -> dict:
-    """What was answered about the chosen frames at whatever size: position → Answer, from the
-    cycle's own file, else from another cycle's, or for `start` from another strategy's. Raises
-    ValueError if a file is damaged."""
+    """The answers about the chosen frames, at whatever size, by position: from the cycle's file,
+    else another cycle's, or for `start` another strategy's. ValueError if a file is damaged."""
     found = stored(path_of(task.run, task.cycle))
     others = sorted(task.run.folder.glob("cycle_*/answers.json"))
     if task.cycle < task.run.first:  # the same frames for all strategies
@@ -145,8 +144,7 @@ def write(task: Task, answers: dict, source: str):
 
 
 def answers_digest(run: Run, cycle: int) -> str | None:
-    """A digest of what was answered about a cycle's chosen frames, for the record of step 5; None
-    before the first."""
+    """A digest of the answers about a cycle's frames, for the record of step 5; None before any."""
     found = known(Task(run, cycle)).items()
     return digest([[p, a.boxes, a.looked_at, a.seconds] for p, a in found]) if found else None
 

@@ -20,12 +20,10 @@ REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and m
 
 
 def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
-    """Make a new experiment, in a folder that comes back, from cycle `from_cycle` of a run, with
-    some numbers changed.
+    """Make a new experiment from a cycle of a run, with some numbers changed; its folder.
 
     The cycles before it are taken over by reference, with the numbers that they ran with; from it
-    on, whatever the change does not touch is found by its key (another radius needs no new
-    prediction of that cycle)."""
+    on, what the change does not touch is found by its key: another radius needs no prediction."""
     run, out = open_run(Path(run_folder).resolve()), Path(out).resolve()
     last = run.settings["cycles"]
     last = next((k + 1 for k in range(1, last) if run.ends_with(k)), last)

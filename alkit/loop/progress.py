@@ -62,8 +62,8 @@ def tell(text: str, where: str = ""):
 
 @contextlib.contextmanager
 def heard():
-    """A list that gets, when the work inside ends, what it warned of, in threads too, each text
-    once; then the warnings are shown."""
+    """A list that gets, at the end, what the work inside warned of, in threads too, each text once;
+    then the warnings are shown."""
     texts = []
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -97,8 +97,7 @@ def code_digests() -> dict:
 
 
 def code_digest(file: Path) -> str:
-    """Of what a Python file says to the machine, by every version of Python in the same words: its
-    syntax tree without docstrings."""
+    """Of a Python file's syntax tree without docstrings, the same in all versions of Python."""
     return digest(_code(ast.parse(file.read_bytes())))
 
 

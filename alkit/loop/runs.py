@@ -202,8 +202,7 @@ class Run:
         return numbers.pretraining.model_copy(update=read)
 
     def aggregation(self, cycle: int) -> str:
-        """How pixels are folded into z: as the profile says, but for a strategy that is about
-        another way than Eq. (5)."""
+        """How pixels make z: as the profile says, but for a strategy that is about another way."""
         own = self.strategy.aggregation
         return self.numbers(cycle).aggregation if own == "max" else own
 
@@ -332,8 +331,7 @@ class Run:
 
 
 def open_run(folder) -> Run:
-    """A run from its folder; relative paths start at the project's root. Raises ValueError if the
-    folder is no run of an experiment."""
+    """A run from its folder, relative to the project's root. Raises ValueError if it is no run."""
     path = project_root() / folder
     run = Run(path)
     if not (path.name.startswith("seed_") and path.name[5:].isdigit()):

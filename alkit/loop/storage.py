@@ -40,11 +40,8 @@ def under(url: str, relative="") -> Place:
 
 
 def check(place: Place):
-    """Write a small file, list it, read it and delete it.
-
-    Raises OSError for a local folder, for a URL RuntimeError that says what to look at, if that
-    does not work.
-    """
+    """Write a small file, list it, read it and delete it. Where that fails OSError, or of a URL
+    RuntimeError that says what to look at."""
     try:
         files, path = _files(place)
         name = f"{path}/alkit-{uuid.uuid4().hex}"

@@ -36,8 +36,7 @@ class Task:
 
     @cached_property
     def frames(self) -> FrameSet:
-        """The whole pool at native pixels, without boxes. Raises ValueError if a chosen frame is
-        no longer at its place in it."""
+        """The whole pool at native pixels, without boxes; ValueError if a chosen frame moved."""
         entry = self.run.entry("pool")
         found = entry.open_unfiltered(**self.run.data_arguments(entry.name)).unlabeled()
         for position, name in self.names.items():

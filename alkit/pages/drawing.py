@@ -101,8 +101,7 @@ def boxes(axes, ltwh, kind, color, dashed=False, texts=()):
 
 
 def layers(own: pd.DataFrame) -> list:
-    """Detections, with their scores, and labeled boxes, as `matching.match` gives them, in their
-    colors, as `boxes` draws them."""
+    """What `matching.match` gives, as `boxes` draws it: in colors, with the detections' scores."""
     drawn = []
     for kind, rows in own.groupby("kind", sort=False):
         texts = [*map(number, rows["score"].dropna())]
@@ -117,8 +116,7 @@ def legend(colors: dict) -> str:
 
 
 def under_scores(image: np.ndarray, scores: np.ndarray, highest: float) -> np.ndarray:
-    """An image uint8 (y, x, 3) in gray under its score map (y, x): clear at 0, opaque at
-    `highest`."""
+    """An image uint8 (y, x, 3) in gray under its map (y, x), clear at 0, opaque at `highest`."""
     share = np.clip(scores / highest, 0, 1)
     color = matplotlib.colormaps["inferno"](share)[..., :3] * 255
     gray = (image @ np.array([0.299, 0.587, 0.114]) * 0.75)[..., None]
@@ -145,9 +143,8 @@ def contact_sheet(items, columns, title, caption, empty):
 
 
 def timeline(axes, values, sequence, color=GRAY):
-    """A value for each pool frame in the order of the pool; NaN leaves a gap. Where there are
-    sequences, each has a line of its own and every second one a band behind it; up to ten of
-    them are named."""
+    """A value for each frame in the order of the pool; NaN leaves a gap. Each sequence has its own
+    line, every second one a band behind it; up to ten of them are named."""
     n = len(values)
     at, line = np.arange(n, dtype=float), np.asarray(values, float)
     style = {"linewidth": 0, "marker": "."}

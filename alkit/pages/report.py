@@ -94,8 +94,7 @@ def curves(out: Path):
 
 def gallery(out: Path):
     """Of each cycle of the first seed in which frames were chosen: what was chosen over the pool,
-    and the explorer's galleries of chosen frames, of the highest that the rules passed over, and of
-    blind spots."""
+    and the explorer's galleries of chosen frames, of those passed over, and of blind spots."""
     tasks = experiment.tasks(out)
     tasks = [t for t in tasks if t.run.seed == tasks[0].run.seed and t.step.name == "4_select"]
     tasks = [t for t in tasks if records.read(t.run, t.cycle, "4_select")]

@@ -61,8 +61,7 @@ class Clip:
         ]
 
     def sizes(self, tracks) -> np.ndarray:
-        """Each person's height in image pixels at each base frame, (person, frame); 0 where out
-        of view or behind a car."""
+        """Heights in image pixels, (person, base frame); 0 where out of view or behind a car."""
         t = np.arange(BASE)
         sizes = np.zeros((len(tracks), BASE))
         for k, track in enumerate(tracks):

@@ -48,9 +48,8 @@ def causes(frames: FrameSet, profile: Profile) -> dict[str, float]:
 
     `shape`: pedestrians whose IoU with the best default box, exactly centered, is under 0.5.
     `alone`: the targets of each pedestrian, as if it were the only one, decoded: the stride of the
-    maps, the patches and the place of a peak come on top. `together`: the targets of whole frames
-    decoded, which is the ceiling: neighbors clear each other's patches or share a peak. All are
-    NaN without pedestrians.
+    maps, the patches and the place of a peak come on top. `together`: the targets of whole frames,
+    the ceiling: neighbors clear each other's patches or share a peak. NaN without pedestrians.
     """
     each = [boxes.take([k]) for boxes in frames.boxes for k in np.flatnonzero(~boxes.ignore)]
     if not each:

@@ -163,8 +163,7 @@ def rankings(z: dict, frames: FrameSet, numbers: Profile, budget: int = FIRST[-1
 
 
 def agreement(first, second, n: int) -> float:
-    """The share of the first n positions of one order that are among the first n of another; NaN
-    where either has fewer."""
+    """The share that the first n of two orders have in common; NaN where either has fewer."""
     if min(len(first), len(second)) < n:
         return np.nan
     return len(set(first[:n].tolist()) & set(second[:n].tolist())) / n

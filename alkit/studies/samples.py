@@ -54,8 +54,7 @@ def _histograms(axes, values, kept, edges, limits):
 
 def samples(found: Survey, count: int = 6, empty: bool = False):
     """Frames of a data set with its boxes under its filter, evenly chosen among those with a
-    pedestrian; among all of them with `empty`, and where none is labeled. Images that are not here
-    are left out."""
+    pedestrian; among all with `empty`, and where none is labeled. Missing images are left out."""
     frames = found.filtered()
     labeled = np.flatnonzero(found.positives) if not empty else []
     among = labeled if len(labeled) else range(len(frames))
@@ -73,8 +72,7 @@ def samples(found: Survey, count: int = 6, empty: bool = False):
 
 
 def sample(frames: FrameSet, i: int, title: str):
-    """A photograph of a contact sheet: frame i with the boxes to ignore, the pedestrians, and their
-    visible parts."""
+    """A photograph: frame i with the boxes to ignore, the pedestrians, and their visible parts."""
     boxes = NO_BOXES if frames.boxes is None else frames.boxes[i]
     whole, seen = boxes.ltwh[:, 2:].prod(axis=1), boxes.visible[:, 2:].prod(axis=1)
     partly = boxes.visible[(seen > 0) & (seen < WHOLE * whole)]

@@ -54,8 +54,7 @@ class Survey:
     `counts`: images, sequences, image_size, images_with_pedestrians, instances (positives), ignored
     (ignore boxes), boxes (labeled boxes of the filter's classes before height, aspect and
     visibility), identities, median_height (pixels, of the positives; None without any), and labels
-    (boxes of each class in the files, whatever the filter says). Counts of boxes are None where the
-    data has none.
+    (all boxes of each class in the files). Counts of boxes are None where the data has none.
     """
 
     entry: Entry

@@ -108,9 +108,8 @@ def situations(run: runs.Run, role: str = "pool") -> np.ndarray:
 
 def coverage(run: runs.Run, frames: dict) -> pd.DataFrame:
     """How many clips, people and situations pool and test hold, and how many of them `CHOSEN`
-    frames hold: evenly spaced ones, random ones (the mean of `DRAWS`), and those that always add
-    the most. People are those with a box that is a pedestrian; a situation is day, night or rain
-    with one of `RARE` or none."""
+    frames hold: evenly spaced, random (the mean of `DRAWS`), or each the one that adds the most.
+    People have a pedestrian's box; a situation is day, night or rain, with one of `RARE` or not."""
     rows, rng = {}, np.random.default_rng(0)
     for role in ("pool", "test"):
         own, tags = frames[role], situations(run, role)
@@ -183,8 +182,7 @@ def miss_rates(run: runs.Run, headroom: str, ceilings: pd.DataFrame) -> pd.DataF
 
 
 def check(run: runs.Run, frames: dict) -> str:
-    """The boxes are inside their images, and frames drawn a second time are the same to the
-    pixel."""
+    """Boxes are inside their images, and frames drawn a second time are the same to the pixel."""
     problems = []
     for role, own in frames.items():
         size = np.array(own.image_size[::-1])

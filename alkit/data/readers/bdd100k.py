@@ -107,8 +107,7 @@ def read(
 
 
 def sources(root: Path, *, annotations: str, images: str, **_) -> tuple[list, list]:
-    """All that lies in the image folder: to know which have labels takes as long as reading the
-    labels."""
+    """The labels, and all in the image folder: which have labels is as long to find as to read."""
     media = sorted(f for f in (root / images).glob("*") if f.suffix.lower() in SUFFIXES)
     return files_of(root / annotations, "*.json"), media
 

@@ -44,8 +44,7 @@ def read(
     """Frames of the videos in `sets`, in this order, videos by name, at native pixels.
 
     Under `root` lie set01/V000.seq and so on, or under videos/ as the toolbox has them; `sets` None
-    takes the .seq files in `root` itself. `annotations` is the folder with set01/V000.vbb; None: no
-    boxes.
+    takes the .seq files in `root`. `annotations` is the folder with set01/V000.vbb; None: no boxes.
 
     **Which frames**, counted from 0: `first`, `first + step`, … of each video; with `across_videos`
     of all videos put one behind the other, so that the count goes on from one to the next.
@@ -67,8 +66,7 @@ def read(
     Opening counts the videos' frames, once. A video's annotations are read when one of its boxes is
     first asked for, and kept; `with_positives` reads all at once, with a progress bar.
 
-    Raises as all readers do, also for a frame behind the last annotated one, and where no frame is
-    left.
+    Raises as all readers do, also for a frame behind the last annotated one, and for no frame.
     """
     videos = _videos(root, sets)
     names, seqs = list(videos), [SeqFile(path) for path in videos.values()]
@@ -181,13 +179,11 @@ class Annotation(BaseModel):
 
 
 def read_vbb(path: Path) -> LazySequence:
-    """The `Boxes` of each frame of a video, as `read` says; identities are the numbers of the
-    objects in the video, from 1.
+    """The `Boxes` of each frame of a video, as `read` says; identities count in it from 1.
 
     Raises what `read_mat` does, and ValueError that names the file and the field (A: objLists.1.0
-    is the first object of the second frame) for: missing fields, values of another type or number
-    than wanted, an objLists of another length than nFrame, ids without a label, an id twice in a
-    frame, negative sizes.
+    is the first object of the second frame) for: missing fields, values of another type or number,
+    an objLists of another length than nFrame, ids without a label or twice, negative sizes.
     """
     a = check(Annotation, single(read_mat(path).get("A")), f"{path}: A")
     n = len(a.objLists)

@@ -52,11 +52,10 @@ def read(root: Path, *, annotations: str, images: str) -> FrameSet:
     `visible` is the file's visible box for pedestrians and riders, and the full box for all others,
     whose boxes are drawn around what is visible (those of groups have zeros in its place).
     Coordinates count from 0 and are taken as they are; boxes may reach over the image's border.
-    Identities are −1: the files' instance ids count within one image, and a still shows everybody
-    once.
+    Identities are −1: the files' instance ids count within one image, which shows everybody once.
 
-    The images need not be there, all or some: Cityscapes needs a registration. An image without an
-    annotation is no part of the set.
+    Images may be missing, for Cityscapes needs a registration. Those without an annotation are no
+    part of the set.
 
     Raises as all readers do, also for boxes that lie far outside of any image.
     """

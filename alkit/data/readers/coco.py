@@ -87,11 +87,8 @@ class DataSet(Coco):
 
 
 def load(text: bytes, where, model=DataSet):
-    """The content of a COCO json as `DataSet` or `Coco`. All ids are known, and come once;
-    boxes are upright and in pixels.
-
-    Raises ValueError that begins with `where` and names the record.
-    """
+    """The content of a COCO json as `DataSet` or `Coco`. All ids are known, and come once, boxes
+    are upright and in pixels; else a ValueError that begins with `where` and names the record."""
     data = records.check(model, records.read_json(text, where, "segmentation", _outlined), where)
     known = {}
     for name in ("images", "categories", "annotations"):
@@ -142,7 +139,7 @@ def read(
     `iscrowd: 1` and `ignore: 1` are ignore boxes; boxes may reach over the image's border. A file
     without a list of annotations has no boxes.
 
-    Raises as all readers do: ids, file names and frame numbers of a sequence come once, and all
+    Raises as all readers do: ids, file names and a sequence's frame numbers come once, and all
     images are there on opening.
     """
     path = _json_in(root, annotations)

@@ -33,8 +33,7 @@ def read(
     step: PositiveInt = 1,
     orientation: Orientation | None = None,
 ) -> FrameSet:
-    """The pictures or the videos in a folder and the folders below it, in natural order (2 before
-    10), at native pixels.
+    """The pictures or videos in and below a folder at native pixels, in natural order: 2 before 10.
 
     A picture's name is its path in the folder, as "gate north/IMG_2041.jpg". Pictures are stills,
     or with `kind` "video" the frames of videos, each folder one. A video "north.mp4" is a sequence

@@ -33,8 +33,7 @@ def read(
     world_offset: NonNegativeInt = 0,
     image_size: tuple[Side, Side] = (480, 640),
 ) -> FrameSet:
-    """Frames of one domain of the procedural street, drawn from the number `world` + `world_offset`
-    alone; `root` is not read.
+    """Frames of one domain of the street, drawn from `world` + `world_offset`; `root` is not read.
 
     `domain`: "source" are sharp stills by day, each a scene of its own; "pool" and "test" are
     videos from a moving car, softer, darker, noisier, some in rain or at night. In the pool 20 to
@@ -46,8 +45,7 @@ def read(
     source frames may have none in common. Pool sequences last 16 s: 240 frames each in a large
     pool; a small one (below 4,800) takes every k-th frame of max(1, frames // 50) sequences, 20 at
     most, so that it keeps the range of situations. Source frame i does not depend on `frames`;
-    pool and test are planned for it. The same (world, domain, frames, image_size) gives the same
-    pixels, in any order of reading.
+    pool and test do. The same arguments give the same pixels, in any order of reading.
 
     `image_size` (height, width): drawn at that size; boxes scale with the height, and a wider
     image shows more of the street. `frame` is the position in the sequence in steps of the domain.

@@ -61,8 +61,7 @@ class Bundle:
         return [name for name in self.files if name.lower().endswith(suffixes)]
 
     def one(self, names: list[str], what: str) -> tuple[bytes, str]:
-        """The only file of some names, and its place for errors. Raises ValueError if there are
-        more, or none."""
+        """The only file of some names, and its place for errors; ValueError for more, or none."""
         if len(names) != 1:
             raise ValueError(f"{self.path}: expected {what}, found {len(names)} of them")
         return self.files[names[0]], f"{self.path}: {names[0]}"

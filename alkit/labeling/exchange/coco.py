@@ -36,8 +36,7 @@ def write(frames: list, classes: tuple, folder):
 
 
 def read(bundle: Bundle) -> list:
-    """(names, answer) of each image. Annotations with `ignore` or `iscrowd` are boxes to
-    ignore."""
+    """(names, answer) of each image; `ignore` or `iscrowd` is a box to ignore."""
     data = coco.load(*bundle.one(files(bundle), "one COCO json"), coco.Coco)
     label = {category.id: category.name for category in data.categories}
     found = {}

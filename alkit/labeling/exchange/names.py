@@ -68,8 +68,7 @@ class Names:
         return files, owns
 
     def find(self, names: list[str]) -> tuple[set, bool]:
-        """Positions of the frames, also not chosen ones, that may go by one of these names, and
-        whether they were given it."""
+        """Positions of all frames that may go by one of these names, and whether one was given."""
         given = [self._given.get(n) or self._given.get("/" + n.split("/")[-1]) for n in names]
         exact = any(given)
         return next(filter(None, given if exact else map(self._fitting, names)), set()), exact

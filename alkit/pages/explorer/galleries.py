@@ -132,8 +132,7 @@ def highest_regions(maxima, positions, rows, columns, held, most: int) -> list:
 
 
 def blind_spots(cycle: Cycle, matched: pd.DataFrame, limit: float, most: int = SHOWN) -> tuple:
-    """The frames whose missed pedestrians the score does not see: the most missed first, the lowest
-    z first among equals."""
+    """The frames with missed pedestrians: the most missed first, among equals the lowest z."""
     missed = matched.loc[matched["kind"] == matching.MISSED, "position"].value_counts()
     found = cycle.table[["z"]].assign(missed=missed).dropna()
     found = found.sort_values(["missed", "z"], ascending=[False, True])

@@ -38,8 +38,7 @@ def page(run: Run, cycle: int = 0, at: str = ""):
 
 
 def check(run: Run, cycle: int, at: str = ""):
-    """Raise ValueError for a run or cycle that has chosen no frames: what a server says before it
-    serves."""
+    """Raise ValueError, before a server serves, for a run or cycle that has chosen no frames."""
     Controls(run).follow(_link(at), cycle)
 
 

@@ -199,8 +199,7 @@ def _put(renderer, boxes: pd.DataFrame):
 
 class Timeline:
     """A Bokeh figure: a line for z and one for what is ranked by, marks for chosen and labeled
-    frames, bands where the rules kept frames out, known pedestrians at the bottom. `here` is the
-    mark of the frame that is shown."""
+    frames and, `here`, the one shown, bands where the rules kept frames out, known pedestrians."""
 
     def __init__(self, cycle: Cycle):
         table = cycle.table

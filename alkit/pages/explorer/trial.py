@@ -45,8 +45,7 @@ class Trials:
         )
 
     def outcome(self, position: int, wanted: tuple) -> str:
-        """What would become of a frame with other numbers, as `Cycle.tried` has the run's own, in
-        words. Raises Unavailable."""
+        """What other numbers, as `Cycle.tried` has them, make of a frame. Raises Unavailable."""
         if wanted == self.cycle.tried:
             return "The sliders stand as in the run."
         z = self.cycle.table["z"].to_numpy()
