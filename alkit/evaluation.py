@@ -125,13 +125,8 @@ def curve(n_images: int, truth: GroundTruth, found: Detections, rules: Protocol)
         miss_rate = _mean_over_images(truth.image[real], first[real], len(pool), n_images)
     else:
         miss_rate = _missed(first[real], len(pool)) / n_boxes
-    return Evaluation(
-        fppi=np.cumsum(false[pool]) / n_images,
-        miss_rate=miss_rate,
-        scores=found.score[pool],
-        n_images=n_images,
-        n_boxes=n_boxes,
-    )
+    fppi = np.cumsum(false[pool]) / n_images
+    return Evaluation(fppi, miss_rate, found.score[pool], n_images, n_boxes)
 
 
 def _missed(first, points):

@@ -65,10 +65,8 @@ def _other_class(ground_truth, detections, by_name) -> np.ndarray:
     if not by_name or len(names) < 2:
         mixed = found | {*own} - {None}
         if len(mixed) > 1:
-            raise ValueError(
-                f"annotations and detections are of the categories {sorted(mixed, key=str)}; "
-                "evaluate one class at a time"
-            )
+            said = f"annotations and detections are of the categories {sorted(mixed, key=str)}"
+            raise ValueError(f"{said}; evaluate one class at a time")
         return np.zeros(len(own), bool)
     persons = {id_ for id_, name in names.items() if str(name).strip().lower() in PERSON}
     if len(persons) != 1 or not found <= persons or not {*own} <= {*names}:

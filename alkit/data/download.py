@@ -53,8 +53,6 @@ def fetch(files, folder: Path, homepage: str, progress: bool = True) -> list[Pat
         except (requests.RequestException, OSError, ValueError) as error:
             raise ValueError(f"the download of {file.url} failed: {error}") from error
     if missing:
-        raise ValueError(
-            f"these files cannot be downloaded without asking. Get them from {homepage} and put "
-            f"them at: {'; '.join(missing)}"
-        )
+        said = f"these files cannot be downloaded without asking. Get them from {homepage}"
+        raise ValueError(f"{said} and put them at: {'; '.join(missing)}")
     return paths

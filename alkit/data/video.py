@@ -60,10 +60,8 @@ class Video(LazySequence):
         while self._next <= i:
             if not self._capture.grab():
                 ended, self._next = self._next, len(self)  # whatever comes next opens the file anew
-                raise ValueError(
-                    f"{self.path}: the video ends after {ended} frames, {len(self)} were counted; "
-                    "the file has changed"
-                )
+                said = f"the video ends after {ended} frames, {len(self)} were counted"
+                raise ValueError(f"{self.path}: {said}; the file has changed")
             self._next += 1
         found, image = self._capture.retrieve()
         if self._next == len(self):

@@ -25,10 +25,8 @@ def check(names: dict):
         value = names.get(name, wanted())
         fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
         if not fits and not (wanted is float and type(value) is int):
-            raise ValueError(
-                f"parameter {name} is {value!r}, {type(value).__name__}; "
-                f"{wanted.__name__} is wanted"
-            )
+            given = f"{value!r}, {type(value).__name__}"
+            raise ValueError(f"parameter {name} is {given}; {wanted.__name__} is wanted")
 
 
 def own(run, cycle: int, **given):

@@ -208,9 +208,8 @@ def _in_words(table: pd.DataFrame, costs: dict, image_size: tuple) -> list:
         f"\n{shown.to_string()}\n",
         f"In all {format_time(table['seconds'].sum() + kernels)}, of which {format_time(kernels)} "
         f"to start a kernel for each of {times} steps.",
-        f"On disk about {format_bytes(table['bytes'].sum())}, as stores of the demo are "
-        "compressed; notebooks, detections and curves come on top. `alkit clean` deletes maps and "
-        "logits.",
+        f"On disk about {format_bytes(table['bytes'].sum())}, compressed as the demo's stores are; "
+        "notebooks, detections and curves come on top. `alkit clean` deletes maps and logits.",
         f"Measured here at {image_size[0]}×{image_size[1]}, {torch.get_num_threads()} threads: "
         f"{image}; one training iteration {format_time(costs['train'])}.",
     ]

@@ -182,10 +182,8 @@ def selection(run, cycle: int):
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
     number_of = f"{len(chosen['chosen'])} frames chosen of a budget of {chosen['budget']}"
-    caption = (
-        f"Strategy {run.strategy_name}: highest first, {rules}. Frames labeled earlier stand at "
-        "the bottom."
-    )
+    order = f"Strategy {run.strategy_name}: highest first, {rules}."
+    caption = f"{order} Frames labeled earlier stand at the bottom."
     figure = drawing.picture(3.8, f"Step 4, cycle {cycle}: {number_of}", caption)
     axes = figure.subplots()
     what = "what is ranked by" + " (nats)" * scored

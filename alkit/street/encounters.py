@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 BASE = 240  # base frames of a clip, 15 a second
+COUNTS = {"crowd": (6, 9), "close": (1, 3), "children": (3, 5)}  # people, before the second number
 
 
 class Track(NamedTuple):
@@ -28,14 +29,9 @@ def encounter(rng, clip, kind: str) -> list[Track]:
     moves = np.flatnonzero(clip.speed >= 0.02)
     how = rng.choice(("passing", "crossing", "standing"), p=(0.45, 0.38, 0.17))
     count = int(rng.choice((1, 2, 3, 4), p=(0.42, 0.33, 0.17, 0.08)))
-    children = 0
-    if kind == "crowd":
-        count, how = int(rng.integers(6, 9)), "crossing"
-    elif kind == "close":
-        count, how = int(rng.integers(1, 3)), "crossing"
-    elif kind == "children":
-        children, how = int(rng.integers(2, 4)), "crossing"
-        count = children + 1
+    if kind:
+        count, how = int(rng.integers(*COUNTS[kind])), "crossing"
+    children = count - 1 if kind == "children" else 0
     still = how != "passing"
     choices = waits if still and len(waits) else (moves if len(moves) else waits)
     at = int(choices[rng.integers(len(choices))])

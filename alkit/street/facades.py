@@ -57,11 +57,9 @@ def _window(rng, wall, x, y, width, height, frame, night):
     glass, reflection = _glass(rng, night)
     wall.box(x - 0.07, y - 0.07, width + 0.14, height + 0.14, frame)
     wall.box(x, y, width, height, glass)
-    slant = rng.uniform(0.2, 0.7) * height
-    wall.shape(
-        [(x, y + height), (x + width, y + height), (x + width, y + slant), (x, y + slant * 0.6)],
-        reflection,
-    )
+    slant, right, top = rng.uniform(0.2, 0.7) * height, x + width, y + height
+    bright = [(x, top), (right, top), (right, y + slant), (x, y + slant * 0.6)]
+    wall.shape(bright, reflection)
     if rng.random() < 0.5:  # curtains
         curtain = _tint(reflection, 1.25) if night else (208, 202, 192)
         for left in (x, x + width * 0.78):

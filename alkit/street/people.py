@@ -48,9 +48,8 @@ def dress(rng: np.random.Generator, identity: int, palette: str, child: bool = F
     def pick(colors, spread=5.0):
         color = colors[rng.integers(len(colors))]
         light, *hue = rng.normal(0, spread, 4).tolist()
-        return tuple(
-            min(246.0, max(8.0, c + 2 * light + h)) for c, h in zip(color, hue, strict=True)
-        )
+        channels = zip(color, hue, strict=True)
+        return tuple(min(246.0, max(8.0, c + 2 * light + h)) for c, h in channels)
 
     if palette == "muted" and rng.random() < (0.5 if child else 0.15):
         tops = BRIGHT
@@ -59,24 +58,13 @@ def dress(rng: np.random.Generator, identity: int, palette: str, child: bool = F
     coat = rng.random() < 0.3 + 0.2 * muted
     skirt = woman and not coat and rng.random() < 0.4
     bag = ("", "shoulder", "back")[rng.choice(3, p=(0.5, 0.3, 0.2))]
-    return Person(
-        identity,
-        float(np.clip(stature, 1.0, 1.98)),
-        float(np.clip(rng.normal(1.08, 0.07), 0.95, 1.28)),
-        pick(SKIN, 3),
-        pick(HAIR, 3),
-        pick(tops),
-        pick(tops if skirt else TROUSERS),
-        pick(SHOES, 3),
-        rng.uniform(0.3, 0.4) if coat else rng.uniform(0.46, 0.5),
-        skirt,
-        woman and rng.random() < 0.7,
-        rng.random() < 0.18,
-        bag,
-        pick(MUTED),
-        child,
-        int(rng.integers(1 << 16)),
-    )
+    girth = np.clip(rng.normal(1.08, 0.07), 0.95, 1.28)
+    body = float(np.clip(stature, 1.0, 1.98)), float(girth), pick(SKIN, 3), pick(HAIR, 3)
+    clothes = pick(tops), pick(tops if skirt else TROUSERS), pick(SHOES, 3)
+    hem = rng.uniform(0.3, 0.4) if coat else rng.uniform(0.46, 0.5)
+    long_hair, hat = woman and rng.random() < 0.7, rng.random() < 0.18
+    rest = hem, skirt, long_hair, hat, bag, pick(MUTED), child, int(rng.integers(1 << 16))
+    return Person(identity, *body, *clothes, *rest)
 
 
 _ARC = np.linspace(0, np.pi, 6)
@@ -170,10 +158,8 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
     torso = np.concatenate([torso, (torso * (-1, 1))[::-1]])
     parts = arm(1 - near, dim) + leg(1 - near, dim) + leg(near, 1.0)
     if person.skirt:
-        cut = np.array(
-            [(low * 0.9, 0.6), (low * 1.35, 0.31), (-low * 1.35, 0.31), (-low * 0.9, 0.6)]
-        )
-        parts.append((cut, person.bottom))
+        cut = np.array([(0.9, 0.6), (1.35, 0.31), (-1.35, 0.31), (-0.9, 0.6)])
+        parts.append((cut * (low, 1), person.bottom))
     if person.bag == "back" and dx:
         back = -0.12 * dx
         pack = np.array([(-0.06, 0.8), (0.06, 0.8), (0.07, 0.6), (-0.07, 0.6)])

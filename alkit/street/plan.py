@@ -76,14 +76,10 @@ def _still(world: int, number: int) -> State:
     half, wall = shape(world, "source", number)
     on_pavement = rng.random() < 0.25
     x = float(rng.uniform(half + 0.8, wall - 0.8) if on_pavement else rng.uniform(-0.6, 0.6) * half)
-    view = View(
-        x if rng.random() < 0.5 else -x,
-        0.0,
-        rng.uniform(1.35, 1.7),
-        rng.uniform(520, 620),
-        rng.uniform(-110, 110),
-        rng.uniform(190, 240),
-    )
+    x = x if rng.random() < 0.5 else -x
+    height, focal = rng.uniform(1.35, 1.7), rng.uniform(520, 620)
+    center, horizon = rng.uniform(-110, 110), rng.uniform(190, 240)
+    view = View(x, 0.0, height, focal, center, horizon)
     scene = street(world, "source", number, 0.0, "day")
     cars = parked(world, "source", number, 0.0, view.x)
     want = int(rng.choice(10, p=(0.03, 0.12, 0.16, 0.17, 0.16, 0.12, 0.1, 0.07, 0.04, 0.03)))

@@ -115,21 +115,16 @@ def car(view: View, prop: Prop) -> Item | None:
     if depth + LENGTH[prop.style] < NEAR:
         return None
     side = 1 if prop.x < view.x else -1
-    outline, points, ends, colors = _car(
-        prop.style, prop.color, prop.x > 0, side, depth > 0.075 * view.focal
-    )
+    far = depth > 0.075 * view.focal
+    outline, points, ends, colors = _car(prop.style, prop.color, prop.x > 0, side, far)
     all_points = np.concatenate([outline, points])
     depths = np.maximum(all_points[:, 2] + prop.z, view.z + NEAR)
     flat = np.stack(view.project(all_points[:, 0] + prop.x, all_points[:, 1], depths), 1)
     hull = cv2.convexHull(flat[: len(outline)].astype(np.float32))[:, 0]
-    return Item(
-        max(depth, NEAR),
-        prop.x - view.x,
-        np.concatenate([hull, flat[len(outline) :]]),
-        [len(hull)] + [len(hull) + end for end in ends],
-        np.concatenate([[np.array(prop.color) * 1.06 + 8], colors]),
-        2.2,
-    )
+    points = np.concatenate([hull, flat[len(outline) :]])
+    ends = [len(hull) + end for end in (0, *ends)]
+    colors = np.concatenate([[np.array(prop.color) * 1.06 + 8], colors])
+    return Item(max(depth, NEAR), prop.x - view.x, points, ends, colors, 2.2)
 
 
 def _sign(parts, size, style, color):
@@ -175,10 +170,8 @@ def _upright(kind: str, size: float, color: tuple, style: int, side: int):
     elif kind == "sign":
         _sign(parts, size, style, color)
     elif kind == "tree":
-        trunk = np.array(
-            [(-0.2, 0), (0.2, 0), (0.13, 0.5), (0.11, 3.4), (-0.11, 3.4), (-0.13, 0.5)]
-        )
-        parts.add(trunk * (size, 1), BARK)
+        trunk = [(-0.2, 0), (0.2, 0), (0.13, 0.5), (0.11, 3.4), (-0.11, 3.4), (-0.13, 0.5)]
+        parts.add(np.multiply(trunk, (size, 1)), BARK)
         parts.add(np.maximum(trunk, (0.03, 0)) * (size, 1), (64, 54, 46))
         shadow = 1.8
     elif kind == "board":
@@ -198,9 +191,8 @@ def upright(view: View, prop: Prop) -> Item:
     """A lamp, sign, tree, board, bin or bollard that faces the camera, in front of it."""
     depth = prop.z - view.z
     side = 1 if prop.x < 0 else -1  # lamps reach over the road
-    points, ends, colors, shadow, lamp = _upright(
-        prop.kind, prop.size, prop.color, prop.style, side
-    )
+    about = prop.kind, prop.size, prop.color, prop.style
+    points, ends, colors, shadow, lamp = _upright(*about, side)
     scale = view.focal / depth
     foot = (view.center + scale * (prop.x - view.x), view.horizon + scale * view.height)
     flat = points[:, :2] * (scale, -scale) + foot

@@ -91,10 +91,8 @@ def _records(path: Path):
     variables = read_mat(path)
     cells = [value for key, value in variables.items() if key.startswith("anno")]
     if len(cells) != 1:
-        raise ValueError(
-            f"{path}: expected one cell array anno_… with a cell for each image; its variables are "
-            f"{sorted(variables)}"
-        )
+        expected = "expected one cell array anno_… with a cell for each image"
+        raise ValueError(f"{path}: {expected}; its variables are {sorted(variables)}")
     model = Annotated[list[Annotated[Cell, BeforeValidator(single)]], Field(min_length=1)]
     for cell in check(model, cells[0], path):
         # Cityscapes' folder is the file's name up to the first "_".

@@ -150,10 +150,8 @@ def read(
     timed = any(image.sequence is not None for image in chosen)
     if timed:
         if bare := [r.id for r in chosen if r.sequence is None or r.frame is None]:
-            raise ValueError(
-                f"{path}: image {bare[0]!r} has no sequence or no frame number, which others have; "
-                "expected all or none"
-            )
+            lack = f"image {bare[0]!r} has no sequence or no frame number, which others have"
+            raise ValueError(f"{path}: {lack}; expected all or none")
         records.unique(path, "frame", [(str(r.sequence), r.frame) for r in chosen])
         names = dict.fromkeys(str(r.sequence) for r in chosen)
         rank = {name: k for k, name in enumerate(names)}

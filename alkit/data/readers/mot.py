@@ -149,10 +149,8 @@ def _media(root: Path) -> tuple[Info, list[Path]]:
     numbers = [re.search(r"\d*$", file.stem)[0] for file in images]
     for k, (one, other) in enumerate(pairwise(numbers if all(numbers) else ())):
         if int(other) != int(one) + 1:  # the boxes of all images behind a gap would be others'
-            raise FileNotFoundError(
-                f"{info_file}: expected images with consecutive numbers, but {images[k]} is "
-                f"followed by {images[k + 1].name}"
-            )
+            said = f"expected images with consecutive numbers, but {images[k]} is followed by"
+            raise FileNotFoundError(f"{info_file}: {said} {images[k + 1].name}")
     return info, images
 
 

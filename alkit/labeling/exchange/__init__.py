@@ -150,10 +150,8 @@ def _by_position(task: Task, found: list, bundle: Bundle) -> tuple[dict, list]:
         elif position is None:
             strangers.append(name)
         elif position in of:
-            raise ValueError(
-                f"{wrong}: image {name!r} is there twice: {by[position]!r} is frame "
-                f"{task.names[position]}, too"
-            )
+            other = f"{by[position]!r} is frame {task.names[position]}, too"
+            raise ValueError(f"{wrong}: image {name!r} is there twice: {other}")
         else:
             height, width = task.sizes[position]
             for box in answer.boxes:

@@ -78,7 +78,5 @@ def _classes(bundle: Bundle) -> dict:
         return {k: str(v) for k, v in check(dict[int, str | int], names, f"{where}: names").items()}
     for name in bundle.ending("classes.txt", "obj.names"):
         return {k: v.strip() for k, v in enumerate(bundle.text(name).splitlines())}
-    raise ValueError(
-        f"{bundle.path}: expected data.yaml or classes.txt with the names of the classes beside "
-        "the label files"
-    )
+    expected = "data.yaml or classes.txt with the names of the classes beside the label files"
+    raise ValueError(f"{bundle.path}: expected {expected}")

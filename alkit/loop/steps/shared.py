@@ -32,16 +32,10 @@ def train(job: Job, detector, frames: FrameSet):
     """Train from where the detector stands; writes its weights and the loss of each epoch.
     Raises FloatingPointError for a training that diverged, to finite nonsense too."""
     checkpoint = job.folder / "checkpoint.safetensors"
-    losses = training.train(
-        detector,
-        frames,
-        job.numbers.at(frames.image_size),
-        training.epochs_of(job.numbers, len(frames)),
-        job.seed("training"),
-        checkpoint,
-        job.key,
-        job.progress,
-    )
+    numbers = job.numbers.at(frames.image_size)
+    epochs = training.epochs_of(job.numbers, len(frames))
+    how = numbers, epochs, job.seed("training"), checkpoint, job.key, job.progress
+    losses = training.train(detector, frames, *how)
     image = prediction.uploaded(frames.images(0)[None], detector.device).permute(0, 3, 1, 2)
     with torch.inference_mode():
         logits = torch.cat([level.flatten() for level in detector(image)]).abs()
@@ -120,11 +114,6 @@ def evaluated(run: Run, role: str, protocol: str, found: list) -> dict:
 
 def frame_table(frames: FrameSet, positions) -> pd.DataFrame:
     """position, name, sequence and frame of some frames; the last two are empty for stills."""
-    return pd.DataFrame(
-        {
-            "position": positions,
-            "name": [frames.name[i] for i in positions],
-            "sequence": None if frames.sequence is None else frames.sequence[positions],
-            "frame": None if frames.frame is None else frames.frame[positions],
-        }
-    )
+    own = frames.take(positions)
+    about = {"name": own.name, "sequence": own.sequence, "frame": own.frame}
+    return pd.DataFrame({"position": positions, **about})

@@ -42,11 +42,8 @@ def _aggregate(job: Job):
         job.progress(len(z), n)
     values, times = np.unique(z, return_counts=True)
     if n > HANDFUL and times.max() > n / 2:
-        warnings.warn(
-            f"{times.max()} of {n} frames have the same z, {values[times.argmax()]:.6g}: the score "
-            "does not choose among them",
-            stacklevel=2,
-        )
+        same = f"{times.max()} of {n} frames have the same z, {values[times.argmax()]:.6g}"
+        warnings.warn(f"{same}: the score does not choose among them", stacklevel=2)
     with replacing(job.folder / "region_maxima.npy") as file:
         found = np.concatenate(regions) if regions else np.zeros((0, 0, 0), kind)
         np.save(file, found, allow_pickle=False)

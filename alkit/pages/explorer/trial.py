@@ -80,6 +80,5 @@ def sentence(cycle: Cycle, position: int, z: np.ndarray, now: int, later: int) -
     kept = np.isin(cycle.chosen, selection.indices).sum()
     return (
         f"With these numbers: z {number(z[position])} nats, ranked by {number(ranked[position])}, "
-        f"rank {rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames would be "
-        "chosen."
+        f"rank {rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames stay."
     )
