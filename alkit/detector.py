@@ -44,11 +44,8 @@ class ConvNorm(nn.Sequential):
     def __init__(self, inputs, outputs, kernel, activation, stride=1, dilation=1):
         height, width = kernel
         same = (dilation * (height // 2), dilation * (width // 2)) if stride == 1 else 0
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, same, dilation, bias=False),
-            ImageNorm(outputs),
-            activation,
-        )
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, same, dilation, bias=False)
+        super().__init__(convolution, ImageNorm(outputs), activation)
 
 
 def pad_for_stride_2(x):

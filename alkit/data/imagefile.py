@@ -62,7 +62,7 @@ def read_image(
             _said.add(folder)
             warnings.warn(
                 f"{file}: {note}, but it is read as stored. That is right where its boxes count "
-                "stored pixels; then say `orientation: stored` in the catalog entry, else `upright`",
+                "stored pixels; then say `orientation: stored` in the catalog, else `upright`",
                 stacklevel=2,
             )
         if note and turned:

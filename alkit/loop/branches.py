@@ -20,7 +20,7 @@ REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and m
 
 
 def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
-    """Make a new experiment from a cycle of a run, with some numbers changed; its folder.
+    """Make a new experiment from a cycle of a run, some numbers changed; its folder comes back.
 
     The cycles before it are taken over by reference, with the numbers that they ran with; from it
     on, what the change does not touch is found by its key: another radius needs no prediction."""

@@ -75,10 +75,8 @@ def load_strategies(files) -> dict:
         what = f"plugins: strategies[{name!r}]"
         plain = isinstance(strategy, Strategy) and strategy.rank is Strategy.rank
         if not plain or strategy.aggregation not in HOW:
-            raise ValueError(
-                f"{what} is {strategy!r}; expected a Strategy(score=…) with an aggregation of "
-                f"{', '.join(HOW)}"
-            )
+            expected = f"a Strategy(score=…) with an aggregation of {', '.join(HOW)}"
+            raise ValueError(f"{what} is {strategy!r}; expected {expected}")
         if strategy.score is not None and strategy.score not in known:
             raise ValueError(f"{what}: score: {unknown(strategy.score, known)}")
     return KNOWN | own

@@ -50,10 +50,8 @@ def create(out, experiment: Experiment, catalog_path, related=()) -> Path:
         **experiment.model_dump(mode="json"),
     }
     if old and old["name"] != new["name"]:
-        raise ValueError(
-            f"{out}: this is the run folder of experiment {old['name']!r}, not of "
-            f"{new['name']!r}; choose another --out"
-        )
+        said = f"the run folder of experiment {old['name']!r}, not of {new['name']!r}"
+        raise ValueError(f"{out}: this is {said}; choose another --out")
     new["related"] = _united(old.get("related", []), new["related"])
     growing = (*GROWING, *(["test"] if old and old["test"] is None else []))
     differing = [k for k in new if k not in growing and old.get(k) != new[k]]
@@ -109,10 +107,8 @@ def experiments(out: Path) -> list:
         return [out]
     if (out / "folds.json").is_file():
         return [out / fold for fold in read_json(out / "folds.json")]
-    raise ValueError(
-        f"{out}: no experiment: there is no experiment.json in it. Give the --out folder of an "
-        "`alkit run`"
-    )
+    said = "no experiment: there is no experiment.json in it"
+    raise ValueError(f"{out}: {said}. Give the --out folder of an `alkit run`")
 
 
 @contextlib.contextmanager

@@ -145,10 +145,8 @@ class Step:
         if state.kind in ("stale", "damaged"):
             raise records.unusable(where, *state)
         if not save:
-            raise RuntimeError(
-                f"{where} is not complete and save is False; set save = True to do it here, or "
-                "`alkit run` the experiment"
-            )
+            said = f"{where} is not complete and save is False; set save = True to do it here"
+            raise RuntimeError(f"{said}, or `alkit run` the experiment")
         plan = self.plan(run, cycle)
         start, said = time.monotonic(), []
         equal = records.find_equal(run, plan, self.artifacts)

@@ -40,8 +40,8 @@ def under(url: str, relative="") -> Place:
 
 
 def check(place: Place):
-    """Write a small file, list it, read it and delete it. Where that fails OSError, or of a URL
-    RuntimeError that says what to look at."""
+    """Write a small file, list it, read it and delete it. Raises OSError where that fails, or
+    of a URL RuntimeError that says what to look at."""
     try:
         files, path = _files(place)
         name = f"{path}/alkit-{uuid.uuid4().hex}"

@@ -311,9 +311,7 @@ def mistakes(run, cycle: int, count: int = 6):
     mistakes.sort(key=lambda item: -item[0])
     items = [(frames.images(i), words, layers) for _, i, words, layers in mistakes[:count]]
     at = "there are none" if limit is None else f"of score ≥ {number(limit)}, which gives FPPI 1"
-    caption = (
-        f"Detections: {at}. The frames with most mistakes among {len(looked)} of {len(frames)} "
-        "test frames, evenly chosen."
-    )
+    among = f"{len(looked)} of {len(frames)} test frames, evenly chosen"
+    caption = f"Detections: {at}. The frames with most mistakes among {among}."
     title = f"Step 7, cycle {cycle}: what the detector gets wrong"
     return drawing.contact_sheet(items, 3, title, caption, "No mistake in the frames looked at.")

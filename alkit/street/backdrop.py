@@ -78,14 +78,13 @@ def _light_ground(canvas, light, view, scale, first):
     beam = light.headlight * np.exp(-ahead / 14 - (sideways / (2 + 0.35 * ahead)) ** 2)
     clear = np.exp(-ahead / light.visibility)[..., None]
     gain = (np.array(light.ambient) + beam[..., None]) * clear
-    haze = np.broadcast_to(np.array(light.haze) * (1 - clear), gain.shape)
-    part = canvas[first:]
-    flat = (columns, rows - first)
+    haze = np.array(light.haze) * (1 - clear)
+    part, flat = canvas[first:], (columns, rows - first)
     if light.headlight <= 0.3:  # no beam to be seen: the same from left to right
         gain = gain[:, :1]
     gain = cv2.resize(np.clip(gain * 128, 0, 255).astype(np.uint8), flat)
     cv2.multiply(part, gain, dst=part, scale=1 / 128)
-    haze = cv2.resize(np.clip(haze[:, :1], 0, 255).astype(np.uint8), flat)
+    haze = cv2.resize(np.clip(haze, 0, 255).astype(np.uint8), flat)
     cv2.add(part, haze, dst=part)
 
 

@@ -184,10 +184,8 @@ def figure(person: Person, phase: float, dx: float, dz: float, stride: float = 1
         cap[:, 1] = np.maximum(cap[:, 1], 0.35 - 0.75 * cap[:, 0] * -np.sign(dx) * deep)
         parts.append((cap * (rx * 1.03, ry) + middle, person.hair))
     if person.hat:
-        brim = np.array(
-            [(-1.35, 0.38), (1.35, 0.38), (1.1, 0.55), (0.95, 1), (-0.95, 1), (-1.1, 0.55)]
-        )
-        parts.append((brim * (rx, ry) + middle, person.color_bag))
+        brim = [(-1.35, 0.38), (1.35, 0.38), (1.1, 0.55), (0.95, 1), (-0.95, 1), (-1.1, 0.55)]
+        parts.append((np.multiply(brim, (rx, ry)) + middle, person.color_bag))
     parts += arm(near, 0.9)
     if person.bag == "shoulder":
         at = 0.162 * g * _SIDES[near] * dz

@@ -143,9 +143,8 @@ def _divergence(logits, p: Profile):
 def _dropout(detector, image, p: Profile, frame: int, control: bool):
     stream = np.random.SeedSequence(frame, spawn_key=(int(control),))
     generator = torch.Generator().manual_seed(int(stream.generate_state(1, np.uint32)[0]))
-    return scores.mutual_information(
-        prediction.dropout_probabilities(detector, image, p, generator)
-    )
+    passes = prediction.dropout_probabilities(detector, image, p, generator)
+    return scores.mutual_information(passes)
 
 
 def rankings(z: dict, frames: FrameSet, numbers: Profile, budget: int = FIRST[-1]) -> dict:

@@ -148,9 +148,8 @@ def sentence(found: Shared) -> str:
         parts.append(f"the nearest are {found.nearest:g} raw frames{seconds} apart")
     if found.sequences and not found.certain:
         parts.append("if videos of one name in two folders are the same")
-    return (
-        f"{pair} share {'; '.join(parts)}. A test on {found.second} is no test: it measures memory"
-    )
+    memory = f"A test on {found.second} is no test: it measures memory"
+    return f"{pair} share {'; '.join(parts)}. {memory}"
 
 
 def leaks(experiment, catalog) -> list[str]:

@@ -80,10 +80,10 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
     look at all its boxes. No image is read. Raises what opening the entry raises."""
     frames = entry.open_unfiltered(**args)
     ignored, labels, identities = 0, Counter(), set()
-    positives, sizes, kept = np.zeros(len(frames), np.int64), [], []
     labeled = frames.boxes is not None
+    positives, sizes, kept = np.zeros(len(frames) if labeled else 0, np.int64), [], []
     bar = {"desc": f"{entry.name}: boxes", "leave": False, "delay": PATIENCE}
-    for i in tqdm(range(len(frames) if labeled else 0), disable=not progress, **bar):
+    for i in tqdm(range(len(positives)), disable=not progress, **bar):
         found = frames.boxes[i]
         labels.update(found.label.tolist())
         boxes = filters.apply(entry.filter_of(frames, i), found)
@@ -110,7 +110,6 @@ def survey(entry: Entry, progress: bool = True, **args) -> Survey:
         "image_size": frames.image_size,
         **(of_boxes if labeled else dict.fromkeys(of_boxes)),
     }
-    positives = positives if labeled else positives[:0]
     return Survey(entry, args, frames, counts, positives, sizes, kept, frozenset(identities))
 
 

@@ -107,7 +107,7 @@ def read(
 
 
 def sources(root: Path, *, annotations: str, images: str, **_) -> tuple[list, list]:
-    """The labels, and all in the image folder: which have labels is as long to find as to read."""
+    """The labels, and all images there: to know which have labels takes as long as reading."""
     media = sorted(f for f in (root / images).glob("*") if f.suffix.lower() in SUFFIXES)
     return files_of(root / annotations, "*.json"), media
 

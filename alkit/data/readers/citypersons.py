@@ -79,8 +79,7 @@ def sources(root: Path, *, annotations: str, images: str) -> tuple[list, list]:
 
 
 def _records(path: Path):
-    """(name, (height, width), boxes) of each image; a box is (class, left, top, width, height, and
-    left, top, width, height of its visible part)."""
+    """(name, (height, width), boxes) of each image; a box is (class, *ltwh, *visible part)."""
     if path.is_dir():
         for file in files_of(path, "*/*" + JSON):
             found = check(Annotation, file.read_bytes(), file)

@@ -1,5 +1,6 @@
 """The galleries below the frame: small pictures with words, and a sentence about them all."""
 
+import contextlib
 from html import escape
 
 import cv2
@@ -36,13 +37,11 @@ def item(cycle: Cycle, position: int, limit: float, text: str) -> dict:
     factor = min(1.0, fit_factor(image.shape[:2], (2 * WIDTH, WIDTH)))
     size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    try:
+    with contextlib.suppress(Unavailable):
         scores = cycle.scores(position)
         high = cycle.highest or float(scores.max()) or 1.0
         scores = cv2.resize(scores, size, interpolation=cv2.INTER_AREA)
         small = drawing.under_scores(small, scores, high)
-    except Unavailable:
-        pass
     boxes = cycle.matched(position, limit)
     for kind in DRAWN:
         own = boxes.loc[boxes["kind"] == kind, LTWH].to_numpy()

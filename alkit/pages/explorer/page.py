@@ -67,10 +67,8 @@ class Explorer:
             view.figure.on_event("tap", self._tapped)
             # opacity and threshold change in the browser, without a word to Python
             c.opacity.jslink(view.map.glyph, value="global_alpha")
-            c.threshold.jscallback(
-                args={"mapper": view.mapper},
-                value="mapper.low = Math.max(cb_obj.value * mapper.high, 1e-12)",
-            )
+            low = "mapper.low = Math.max(cb_obj.value * mapper.high, 1e-12)"
+            c.threshold.jscallback(args={"mapper": view.mapper}, value=low)
         self._open()
         c.follow_in(self.cycle, link)
         self._connect()
@@ -165,10 +163,8 @@ class Explorer:
         if self.served and pn.state.location is not None:
             pn.state.location.search = query
             return
-        self.link_words.value = (
-            "This view again: <code style='overflow-wrap: anywhere'>"
-            f"at = &quot;{escape(query)}&quot;</code>"
-        )
+        code = f"<code style='overflow-wrap: anywhere'>at = &quot;{escape(query)}&quot;</code>"
+        self.link_words.value = f"This view again: {code}"
 
     @contextlib.contextmanager
     def _together(self):
