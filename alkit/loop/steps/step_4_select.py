@@ -70,8 +70,8 @@ def _select(job: Job):
     if not len(chosen.indices):  # else step 6 would train on the same labels again
         raise ValueError(
             f"{run.strategy_name} finds no frame to choose in cycle {job.cycle}; "
-            f"{lack(chosen, numbers)}. Unscored are those that it never chooses. The cycles before "
-            "hold; `alkit run --strategies` does what other strategies lack"
+            f"{lack(chosen, numbers)}, unscored those that it never takes. Its cycles before hold; "
+            "`alkit run --strategies` goes on with other ones"
         )
     near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
     if rules and not near.any():
