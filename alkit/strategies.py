@@ -87,8 +87,9 @@ def foreground_random(n, rng, detections, limit) -> np.ndarray:
 
 
 def core_set(features, labeled, budget) -> np.ndarray:
-    """Greedy k-centers (Sener & Savarese 2018): the distance in features (n, channel) from the
-    nearest frame labeled or chosen before; the first of all is that nearest to the mean."""
+    """Greedy k-centers (Sener & Savarese 2018, Algorithm 1): the distance in features (n, channel)
+    from the nearest frame labeled or chosen before. The paper begins with labeled frames; that the
+    first of all, where there are none, is the one nearest to the mean is alkit's own choice."""
     features = features.astype(np.float64)
     rank, middle = np.zeros(len(features)), np.linalg.norm(features - features.mean(0), axis=1)
     nearest = 4 * middle.max() - middle  # above all distances, highest in the middle

@@ -424,6 +424,7 @@ def test_what_is_damaged_is_named_not_used_and_made_again(toy_copy, toy_yaml, al
         f"{one}/labels.json": lambda file: file.write_text('{"images": [], "annotations": []}'),
         f"{one}/weights.safetensors": lambda file: os.truncate(file, 0),
         f"{two}/pool_detections.json.gz": zero_tail,
+        f"{two}/logits.zarr/zarr.json": lambda file: os.truncate(file, 0),
         f"{two}/scores.zarr/highest/c/0": Path.unlink,
         f"{two}/3_aggregate.json": lambda file: os.truncate(file, 100),
         f"{random}/5_label.json": lambda file: file.write_text("{}"),

@@ -323,6 +323,29 @@ def test_a_trial_computes_every_frame(opened):
     assert "of the 7 frames computed so far of 37" in said
 
 
+def test_without_a_score_other_rules_alone_can_be_tried(toy_experiment):
+    run = Run(toy_experiment / "guided-random/seed_0")
+    shown = Explorer(run, 2, {"later": "0", "now": "0"})
+    c, opened = shown.controls, shown.cycle
+    assert (c.radius.disabled, c.region.disabled) == (True, True)
+    assert (c.now.disabled, c.later.disabled) == (False, False)
+    free = {p: opened.selection["ranked_by"][p] for p in opened.positions.tolist()}
+    best = sorted(free, key=free.get)[::-1]  # no frame keeps another out
+    kept = len({*best[:3]} & {*opened.chosen})
+    for rank, name in ((1, "chosen"), (3, "chosen"), (4, "ranked below")):
+        shown.go_to(best[rank - 1])
+        said = shown.trial_words.value
+        assert f"rank {rank} of 37 frames: {name}. {kept} of the run" in said
+        assert "nats" not in said
+    shown.go_to(next(iter(opened.labeled)))
+    assert "not ranked in this cycle" in shown.trial_words.value
+    shown.go_to(best[0])
+    c.radius.value += 1
+    for change in (shown._say_trial, shown._restore):
+        change()
+        assert "Radius and region are fixed" in shown.trial_words.value
+
+
 # --- the page's Python side
 
 

@@ -107,7 +107,7 @@ def test_a_damaged_shard_is_never_read_and_alone_made_again(tmp_path, file, harm
 
     write(make())
     store.finish(path, "key")
-    assert store.damage(path) == ""
+    assert store.damage(path, "key") == ""
     if not finished:
         del (group := zarr.open_group(path)).attrs["files"]
         group.attrs["unfinished"] = True
@@ -118,7 +118,7 @@ def test_a_damaged_shard_is_never_read_and_alone_made_again(tmp_path, file, harm
             with pytest.raises((store.DamagedStore, store.IncompleteStore), match=str(path)):
                 store.open_dataset(path).load()
             store.condemn(path)
-        assert file.partition("/")[0] in store.damage(path)
+        assert file.partition("/")[0] in store.damage(path, "key")
     again = make()
     assert [block.start for block in again] == (
         [] if "position" in file else [int(file.split("/")[2]) * 32]
@@ -128,7 +128,7 @@ def test_a_damaged_shard_is_never_read_and_alone_made_again(tmp_path, file, harm
     found = store.open_dataset(path)
     assert (found["score_root"].values == maps).all()
     assert found["position"].values.tolist() == [*range(FRAMES)]
-    assert store.damage(path) == ""
+    assert store.damage(path, "key") == ""
 
 
 @pytest.mark.parametrize("change", [('"crc32c"', '"crc32d"'), ('"frame"', '"frbme"')])
@@ -138,8 +138,26 @@ def test_a_store_whose_arrays_are_said_to_be_others_is_made_anew(tmp_path, chang
     store.finish(path, "key")
     said = path / "score_root/zarr.json"
     said.write_text(said.read_text().replace(*change))
-    assert str(path) in store.damage(path)
+    assert str(path) in store.damage(path, "key")
     assert len(store.shards(store.create(path, np.arange(FRAMES), LAYOUT, "key"))) == 3
+
+
+@pytest.mark.parametrize("harm", [empty, tear, zero])
+def test_a_store_whose_own_file_cannot_be_read_is_named_and_made_anew(tmp_path, harm):
+    path = tmp_path / "scores.zarr"
+    fill(path, store.shards(store.create(path, np.arange(FRAMES), LAYOUT, "key")))
+    store.finish(path, "key")
+    assert store.damage(path, "another key") is None
+    harm(path / "zarr.json")
+    assert str(path / "zarr.json") in store.damage(path, "key")
+    again = store.shards(store.create(path, np.arange(FRAMES), LAYOUT, "key"))
+    assert len(again) == 3
+    assert store.damage(path, "key") is None
+    fill(path, again)
+    store.finish(path, "key")
+    assert store.damage(path, "key") == ""
+    lose(path / "zarr.json")  # what goes first where a store is deleted
+    assert store.damage(path, "key") is None
 
 
 def test_a_store_cut_off_while_it_was_made_is_made_anew(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alkit import prediction, training
 from alkit.evaluation import evaluate
 from alkit.frames import FrameSet
-from alkit.loop import experiment, planning, runs, steps, store
+from alkit.loop import experiment, planning, runs, status, steps, store
 from alkit.loop.labels import to_coco
 from alkit.loop.references import REFERENCES
 from alkit.loop.settings import checked
@@ -385,3 +385,28 @@ def test_what_was_chosen_is_what_each_strategy_says(new_ones):
     features = [prediction.predict(detector, pool.images(i), numbers)["features"] for i in range(n)]
     np.testing.assert_allclose(run.logits(2)["features"].values, features, rtol=1e-5, atol=1e-6)
     assert chosen_of(out, "core-set", 2) == slow_core_set(np.array(features), begun, 3)
+
+
+def test_a_later_cycle_without_a_choice_trains_nothing_and_says_why(
+    toy_experiment, tmp_path, monkeypatch
+):
+    """W_l never has FPPI 1 on held-out frames: no score is high enough, nor is any frame drawn."""
+    settings = json.loads((toy_experiment / "experiment.json").read_text())
+    own = {key: settings[key] for key in ("labeled", "pool", "held_out", "data", "profile")}
+    del own["data"]["street-test"]
+    own |= {"name": "none", "set": settings["set"] | {"epochs": 1}}
+    own |= {"weights": str(toy_experiment / "pretrain/seed_0/weights.safetensors")}
+    own |= {"strategies": ["foreground-random"], "cycles": 3, "budget": 3, "start": 2}
+    catalog = runs.ROOT / "data_catalog.yaml"
+    out = runs.create(tmp_path / "none", checked(own, "here"), catalog)
+    monkeypatch.setitem(steps.step_4_select.READS, "limit", lambda job, pool: np.inf)
+    for _ in range(2):
+        with pytest.raises(
+            experiment.StepFailed,
+            match=r"foreground-random.* no frame to choose in cycle 2; .* 2 labeled, 38 unscored",
+        ):
+            experiment.run(out, notebooks=False)
+    run = run_of(out, "foreground-random")
+    assert run.weights(1).exists()
+    assert not {p.name for p in run.cycle(2).iterdir()} & {"selection.json", "weights.safetensors"}
+    assert "no frame to choose in cycle 2" in status.format_status(out)

@@ -115,10 +115,15 @@ def condemn(place: Place):
         group.attrs["files"] = None
 
 
-def damage(place: Place) -> str:
-    """What is wrong with the files of a whole store; "" if all are there, as long as they were."""
-    group = _opened(place)
-    found, known = sizes(place), (group.attrs.get("files"), group.attrs.get("arrays"))
+def damage(place: Place, key: str) -> str | None:
+    """What is wrong with the files of the whole store made from `key`; "" if all are there, as long
+    as they were; None if no such store is there. One without the group's own file was deleted."""
+    group, found = _opened(place), sizes(place)
+    if group is None and "zarr.json" in found:
+        return f"{inside(place, 'zarr.json')} cannot be read"
+    if made_from(place) != key:
+        return None
+    known = group.attrs.get("files"), group.attrs.get("arrays")
     if known == (_files(found), _arrays(place, found)):
         return ""
     try:

@@ -67,8 +67,12 @@ def _select(job: Job):
     budget = run.budget(job.cycle)
     given = min(budget, len(pool)), pool, numbers, labeled, rules, strategy.per_video
     chosen = selected(ranked, *given)
-    if not labeled and not len(chosen.indices):
-        raise ValueError(f"{run.strategy_name}: no frame to begin with; {lack(chosen, numbers)}")
+    if not len(chosen.indices):  # else step 6 would train on the same labels again
+        raise ValueError(
+            f"{run.strategy_name} finds no frame to choose in cycle {job.cycle}; "
+            f"{lack(chosen, numbers)}, unscored those that it never takes. Its cycles before hold; "
+            "`alkit run --strategies` goes on with other ones"
+        )
     near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
     if rules and not near.any():
         warnings.warn(

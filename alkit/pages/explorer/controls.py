@@ -91,7 +91,8 @@ class Controls:
         longest = max(cycle.numbers.image_size)
         ends = longest // 8, longest // 2, 60, 60
         for name, value, end in zip(TRIED, cycle.tried, ends, strict=True):
-            getattr(self, name).param.update(end=max(end, value), value=value)
+            own = {"end": max(end, value), "value": value, "disabled": name in cycle.fixed}
+            getattr(self, name).param.update(**own)
 
     def offer_cycles(self):
         """Offer the cycles of the run: the one that stands there, or the last."""

@@ -81,6 +81,16 @@ class Cycle:
         rules = int(np.max(n.exclude_now)), int(np.max(n.exclude_later))
         return n.pixels(n.radius), n.pixels(n.region), *rules
 
+    @property
+    def fixed(self) -> dict:
+        """Those of these numbers by name that others cannot be tried for, each with why."""
+        why = {}
+        if not self.logits_give_score:
+            why["radius"] = why["region"] = "Radius and region are fixed: no stored logits give z."
+        if not self.strategy.rules or self.pool.sequence is None:
+            why["now"] = why["later"] = "The rules are fixed: the strategy or the stills have none."
+        return why
+
     # --- boxes
 
     @cached_property
@@ -171,7 +181,7 @@ class Cycle:
         if radius is None:
             return self._of_frame("scores", position).values
         if not self.logits_give_score:
-            raise Unavailable("the stored logits do not give this strategy's score")
+            raise Unavailable(self.fixed["radius"])
         score = load_score(self.run.strategy.score, self.run.experiment.plugins, radius)
         return to_numpy(prediction.pixel_scores(score, *self._logits(position), self.numbers))
 

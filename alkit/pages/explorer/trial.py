@@ -47,8 +47,10 @@ class Trials:
     def outcome(self, position: int, wanted: tuple) -> str:
         """What other numbers, as `Cycle.tried` has them, make of a frame. Raises Unavailable."""
         if wanted == self.cycle.tried:
-            return "The sliders stand as in the run."
-        z = self.cycle.table["z"].to_numpy()
+            said = "The sliders stand as in the run."
+            return " ".join([said, *dict.fromkeys(self.cycle.fixed.values())])
+        own = self.cycle.table
+        z = own["z"] if self.cycle.scored else own["ranked_by"].where(own["rank"] > 0)
         if wanted[:2] != self.cycle.tried[:2]:
             self.scores = self._scores_with(*wanted[:2])
             if self.scores.error:
@@ -57,28 +59,30 @@ class Trials:
                 self.scores.of(position)
             z = np.full(len(z), np.nan)
             z[list(self.scores.results)] = list(self.scores.results.values())
-        return sentence(self.cycle, position, z, *wanted[2:])
+        return sentence(self.cycle, position, np.array(z), *wanted[2:])
 
 
 def sentence(cycle: Cycle, position: int, z: np.ndarray, now: int, later: int) -> str:
     """What would have become of a frame if step 4 had other rules, `exclude_now` and
-    `exclude_later`, and the image scores `z` (n,), NaN where they are not computed yet."""
+    `exclude_later`, and z (n,): scores, NaN where not computed yet, or without any the ranks."""
     if np.isnan(z[position]):
-        return "This frame has no score in this cycle."
+        return "This frame is not ranked in this cycle."
     tried = {"exclude_now": now, "exclude_later": later}
     numbers, strategy = cycle.numbers.model_copy(update=tried), cycle.strategy
-    ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing)
+    ranked = ranked_by(z, cycle.pool, numbers, strategy.smoothing) if cycle.scored else z
     budget, labeled = cycle.selection["budget"], list(cycle.labeled)
     given = ranked, budget, cycle.pool, numbers, labeled
     selection = selected(*given, strategy.rules, strategy.per_video)
-    known, total = ranked[np.isfinite(z)], len(cycle.positions)
+    known = ranked[np.isfinite(z)]
+    total = len(cycle.positions) if cycle.scored else len(known)
     rank = 1 + int((known > ranked[position]).sum())
     of = f"of {total} frames"
     if len(known) < total:
         of = f"of the {len(known)} frames computed so far of {total}"
     name = selection.names[int(selection.reason[position])].lower().replace("_", " ")
     kept = np.isin(cycle.chosen, selection.indices).sum()
+    score = f"z {number(z[position])} nats, " * cycle.scored
     return (
-        f"With these numbers: z {number(z[position])} nats, ranked by {number(ranked[position])}, "
-        f"rank {rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames stay."
+        f"With these numbers: {score}ranked by {number(ranked[position])}, rank {rank} {of}: {name}. "
+        f"{kept} of the run's {len(cycle.chosen)} chosen frames stay."
     )
