@@ -83,6 +83,6 @@ def sentence(cycle: Cycle, position: int, z: np.ndarray, now: int, later: int) -
     kept = np.isin(cycle.chosen, selection.indices).sum()
     score = f"z {number(z[position])} nats, " * cycle.scored
     return (
-        f"With these numbers: {score}ranked by {number(ranked[position])}, rank {rank} {of}: {name}. "
-        f"{kept} of the run's {len(cycle.chosen)} chosen frames stay."
+        f"With these numbers: {score}ranked by {number(ranked[position])}, "
+        f"rank {rank} {of}: {name}. {kept} of the run's {len(cycle.chosen)} chosen frames stay."
     )
