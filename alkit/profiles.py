@@ -35,6 +35,8 @@ class Profile(BaseModel):
     width: float = Field(1.0, gt=0, le=4)  # multiplies the network's channel counts
     half_pixel: bool = True  # bilinear resizing with half-pixel centers, not TensorFlow 1's
     length_scale: float | None = Field(None, gt=0)  # of all lengths; None: image height / 480
+    # Of a new network's kernels: released code's, or filters at right angles, see `new_detector`
+    initialization: Literal["xavier", "orthogonal"] = "xavier"
     labeled_rows: Side | None = None  # height of X_l's images; None: image_size's
     resizing: Literal["area", "bilinear"] = "area"  # of images that are made smaller
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
@@ -223,10 +224,19 @@ def initial_detector(
 
 
 def new_detector(profile: Profile, seed: np.random.SeedSequence) -> Detector:
-    """A freshly initialized detector of the profile's width."""
+    """A freshly initialized detector of the profile's width.
+
+    "orthogonal": the filters of a layer are at right angles (Saxe et al., ICLR 2014), so that none
+    of a narrow layer's few is a copy of another. Their scale is about Xavier's.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-        return _placed(Detector(profile.width, profile.half_pixel))
+        detector = Detector(profile.width, profile.half_pixel)
+        if profile.initialization == "orthogonal":
+            for kernel in detector.parameters():
+                if kernel.ndim > 1:
+                    nn.init.orthogonal_(kernel)
+    return _placed(detector)
 
 
 def _placed(detector: Detector) -> Detector:

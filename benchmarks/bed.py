@@ -2,6 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.bed first 0 1 2 3     W_l, three seeds, each setting
     OMP_NUM_THREADS=1 python -m benchmarks.bed settings 0 1      Θ, each setting of retraining
+    OMP_NUM_THREADS=1 python -m benchmarks.bed curve 100 101     by the number of labeled frames
+    OMP_NUM_THREADS=1 python -m benchmarks.bed gap 106 107       48 frames of `uniform`, and all
+    OMP_NUM_THREADS=1 python -m benchmarks.bed controls 100 101  frames without people; X_l again
+    OMP_NUM_THREADS=1 python -m benchmarks.bed chance 100 101    other seeds of steps 0 and 6
+    OMP_NUM_THREADS=1 python -m benchmarks.bed rates 0 1         each strategy at three rates
 
 The numbers that follow are worlds: 0 to 9 are for choosing, 100 to 119 for results. A training that
 is done is a row of results/bed.csv and is not done again; several processes may work at once, each
@@ -48,8 +53,10 @@ FIRST = {  # "last" comes with "mean-50"
     "mean-50": COMMON | {"iterations": 1125, "averaged": 0.5},
     "last": COMMON | {"iterations": 1125},
     "varied": COMMON | {"iterations": 1125, "averaged": 0.25, "augmentation": "varied"},
-    "varied-2250": COMMON | {"iterations": 2250, "averaged": 0.25, "augmentation": "varied"},
-    "low-mean-25": COMMON | {"iterations": 1125, "final_learning_rate": 1e-5, "averaged": 0.25},
+    "varied-1200": COMMON | {"iterations": 1125, "averaged": 0.25, "augmentation": "varied"},
+    "orthogonal": COMMON | {"iterations": 1125, "initialization": "orthogonal"},
+    "orthogonal-3e-3": COMMON
+    | {"iterations": 1125, "initialization": "orthogonal", "learning_rate": 3e-3},
 }
 SETTINGS = {
     "old": COMMON,
@@ -61,6 +68,7 @@ for name, changes in {
     "mean": {"averaged": 0.5},
     "mean-varied": {"averaged": 0.5, "augmentation": "varied"},
     "mean-480": {"averaged": 0.5, "iterations": 480},
+    "mean-1500": {"averaged": 0.5, "iterations": 1500},
     "mean-480-varied": {"averaged": 0.5, "iterations": 480, "augmentation": "varied"},
     "mean-least-4": {"averaged": 0.5, "min_positives": 4},
     "mean-adam": {"averaged": 0.5, "optimizer": "adam"},
@@ -69,7 +77,15 @@ for name, changes in {
     "mean-pixels": {"averaged": 0.5, "loss_mean": "pixels", "learning_rate": 3e-3},
 }.items():
     SETTINGS[f"3e-4-{name}"] = SETTINGS["3e-4"] | changes
-BASE = "mean-50"  # the W_l that settings of retraining are tried from
+for name in ("1e-4", "1e-3"):
+    own = {"learning_rate": float(name), "final_learning_rate": float(name) / 10}
+    SETTINGS[f"{name}-mean-480"] = SETTINGS["3e-4-mean-480"] | own
+STILLS = {"varied-1200": 1200}  # of X_l, where it has not 300; the held-out ones follow them
+BASE = "orthogonal-3e-3"  # the W_l that settings of retraining are tried from
+CHOSEN, LONGER = "3e-4-mean-480", "3e-4-mean-1500"
+RATES = ("1e-4-mean-480", CHOSEN, "1e-3-mean-480")
+SIZES = (16, 32, 48, 96, 192)
+STRATEGIES = ("uniform", "random", "divergence", "expected-count", "guided-random")
 
 
 def main():
@@ -99,7 +115,55 @@ def settings(number: int, names):
                 world.row(name, kind, images)
 
 
-STUDIES = {"first": first, "settings": settings}
+def curve(number: int, names):
+    """Θ on more and more frames, evenly spaced and random, two draws of each; and on all."""
+    world = World(number, BASE)
+    gap(number, names)
+    for draw in range(2):
+        for images in SIZES:
+            for kind in ("uniform", "random"):
+                world.row(CHOSEN, kind, images, draw)
+
+
+def gap(number: int, names):
+    """Θ on 48 evenly spaced frames, two draws, and on the whole pool, in as many steps and in
+    more."""
+    world = World(number, BASE)
+    world.first_row()
+    for draw in range(2):
+        world.row(CHOSEN, "uniform", 48, draw)
+    for name in (CHOSEN, LONGER):
+        world.row(name, "all", len(world.pool))
+
+
+def controls(number: int, names):
+    """Θ on 48 frames without people, and on X_l alone, in as many steps."""
+    world = World(number, BASE)
+    world.first_row()
+    world.row(CHOSEN, "nobody", 48)
+    world.row(CHOSEN, "X_l", 0)
+
+
+def chance(number: int, names):
+    """The same 48 evenly spaced frames with other seeds of retraining, and with other W_l."""
+    for seed in range(3):
+        World(number, BASE).row(CHOSEN, "uniform", 48, seed=seed)
+    for source_seed in (1, 2):
+        world = World(number, BASE, source_seed)
+        world.first_row()
+        world.row(CHOSEN, "uniform", 48)
+
+
+def rates(number: int, names):
+    """Five strategies' 48 frames at three learning rates."""
+    world = World(number, BASE)
+    world.first_row()
+    for kind in STRATEGIES:
+        for name in names or RATES:
+            world.row(name, kind, 48)
+
+
+STUDIES = {f.__name__: f for f in (first, settings, curve, gap, controls, chance, rates)}
 
 
 class World:
@@ -111,11 +175,21 @@ class World:
     def seed(self, purpose: str, draw: int = 0) -> np.random.SeedSequence:
         purposes = ("weights", "pretraining", "frames", "retraining")
         key = purposes.index(purpose), draw
-        return np.random.SeedSequence((self.number, self.source_seed), spawn_key=key)
+        own = self.source_seed if purpose in purposes[:2] else 0  # another W_l, the same frames
+        return np.random.SeedSequence((self.number, own), spawn_key=key)
 
     @cached_property
     def pool(self):
         return opened("street-bed-pool", self.number)
+
+    @property
+    def test(self):
+        return opened("street-bed-test", self.number)
+
+    @property
+    def labeled(self):
+        """X_l."""
+        return opened("street-source", self.number, frames=STILLS.get(self.first, 300))
 
     def file(self, setting: str) -> Path:
         """Where W_l of a setting lies."""
@@ -129,15 +203,14 @@ class World:
         file = self.file(self.first)
         if not file.exists():
             detector = training.new_detector(numbers, self.seed("weights"))
-            frames = opened("street-source", self.number)
-            epochs = training.epochs_of(numbers, len(frames))
+            epochs = training.epochs_of(numbers, len(self.labeled))
 
             def progress(done, total, loss):  # the last weights, before their mean takes over
                 if done == total and self.first == "mean-50":
                     training.save_weights(detector, self.file("last"))
 
             seed = self.seed("pretraining")
-            training.train(detector, frames, numbers, epochs, seed, progress=progress)
+            training.train(detector, self.labeled, numbers, epochs, seed, progress=progress)
             training.save_weights(detector, file)
         self.digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
         return training.load_weights(file, numbers)
@@ -145,7 +218,7 @@ class World:
     @cached_property
     def of_source(self):
         """What W_l finds on the test set."""
-        return Measured(self.source, self.number)
+        return Measured(self.source, self.test)
 
     def first_row(self):
         unit = self.unit("W_l", "", 0, 0, 0)
@@ -165,10 +238,10 @@ class World:
         numbers = profiles.profile("demo", SETTINGS[setting])
         detector, start = copy.deepcopy(self.source), time.monotonic()
         chosen = [] if kind == "X_l" else self.chosen(kind, images, draw)
-        frames = self.pool.take(chosen) if kind != "X_l" else opened("street-source", self.number)
+        frames = self.pool.take(chosen) if kind != "X_l" else self.labeled
         epochs = training.epochs_of(numbers, len(frames))
         losses = training.train(detector, frames, numbers, epochs, self.seed("retraining", seed))
-        self.write(unit, detector, Measured(detector, self.number), chosen, losses[-1], start)
+        self.write(unit, detector, Measured(detector, self.test), chosen, losses[-1], start)
 
     def chosen(self, kind: str, images: int, draw: int) -> np.ndarray:
         """Positions of the pool, (images,)."""
@@ -228,7 +301,9 @@ class World:
     def write(self, unit, detector, measured, chosen, loss, start):
         boxes = [self.pool.boxes[int(i)] for i in chosen]
         people = {int(who) for own in boxes for who in own.identity[~own.ignore]}
-        held_out = Measured(detector, self.number, "street-held-out").curve.miss_rate_at(1.0)
+        first = len(self.labeled)  # of the stills that are held out
+        frames = opened("street-held-out", self.number, first=first)
+        held_out = Measured(detector, frames).curve.miss_rate_at(1.0)
         values = (
             self.digest,
             sum(int((~own.ignore).sum()) for own in boxes),
@@ -249,10 +324,10 @@ class World:
         print(*unit, *values[:-1], flush=True)
 
 
-@lru_cache(maxsize=4)
-def opened(name: str, world: int):
+@lru_cache(maxsize=5)
+def opened(name: str, world: int, **own):
     """A data set of a world at the demo's size, its images kept in memory."""
-    frames = catalog.load()[name].open(profiles.DEMO.image_size, world=world)
+    frames = catalog.load()[name].open(profiles.DEMO.image_size, world=world, **own)
     vars(frames)["read"] = lru_cache(maxsize=None)(frames.read)
     return frames
 
@@ -260,8 +335,8 @@ def opened(name: str, world: int):
 class Measured:
     """What a detector finds on a data set of a world: the curve, and by threshold which boxes."""
 
-    def __init__(self, detector, world: int, name: str = "street-bed-test"):
-        self.frames = opened(name, world)
+    def __init__(self, detector, frames):
+        self.frames = frames
         found = prediction.detect_all(
             detector, self.frames.unlabeled(), profiles.DEMO, lambda *_: None
         )

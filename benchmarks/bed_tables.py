@@ -1,6 +1,6 @@
 """Tables of results/bed.csv, the rows of `benchmarks.bed`, as Markdown.
 
-    python -m benchmarks.bed_tables first|settings
+    python -m benchmarks.bed_tables first|settings|curve|gap|controls|variance|rates
 
 Miss rates are at FPPI 1 on the bed's test set.
 """
@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pandas as pd
 
-from benchmarks.bed import BASE, RESULTS
+from benchmarks.bed import BASE, CHOSEN, LONGER, RATES, RESULTS, STRATEGIES
 
-CHOSEN_ON = range(10)  # worlds
+CHOSEN_ON, RESULTS_ON = range(10), range(100, 120)  # worlds
 
 
 def rows() -> pd.DataFrame:
@@ -22,9 +22,18 @@ def rows() -> pd.DataFrame:
     )
 
 
-def chosen_on(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of worlds that numbers are chosen on."""
-    return table[table["world"].isin(CHOSEN_ON)]
+def of(numbers, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of some worlds, and what each gains on its own W_l: `gain`, negative is better."""
+    table = table[table["world"].isin(numbers)]
+    own = ["world", "first", "source_seed"]
+    start = table[table["setting"] == "W_l"].set_index(own)["test"].rename("start")
+    table = table.join(start, on=own)
+    return table.assign(gain=table["test"] - table["start"])
+
+
+def chosen(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the frozen W_l, its first seed."""
+    return table[(table["first"] == BASE) & (table["source_seed"] == 0)]
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -38,7 +47,7 @@ def markdown(table: pd.DataFrame) -> str:
 def first() -> pd.DataFrame:
     """W_l of each setting: the mean over worlds and seeds of step 0, and how far its seed moves it:
     the standard deviation within a world, pooled, and the largest range."""
-    table = chosen_on(rows())
+    table = of(CHOSEN_ON, rows())
     table = table[table["setting"] == "W_l"]
     lines = []
     for name, own in table.groupby("first", sort=False):
@@ -61,21 +70,127 @@ def first() -> pd.DataFrame:
 def settings() -> pd.DataFrame:
     """Each setting of retraining: the difference to W_l, mean over worlds and kinds of sets, at 16
     and 48 frames; and by kind at 48. Negative is better."""
-    table = chosen_on(rows())
-    table = table[(table["first"] == BASE) & (table["source_seed"] == 0)]
-    start = table[table["setting"] == "W_l"].set_index("world")["test"]
-    table = table[(table["setting"] != "W_l") & (table["draw"] == 0) & (table["seed"] == 0)]
-    table = table.assign(gain=table["test"] - table["world"].map(start))
+    table = of(CHOSEN_ON, rows())
+    table = table[(table["source_seed"] == 0) & table["images"].isin([16, 48])]
+    table = table[(table["draw"] == 0) & (table["seed"] == 0)]
+    table = table[table["kind"].isin(["uniform", "random", "divergence"])]
+    table = table.assign(setting=table["first"] + ": " + table["setting"])
     wide = table.pivot_table(index="setting", columns=["images", "kind"], values="gain")
     wide.columns = [f"{kind} {images}" for images, kind in wide.columns]
     means = table.pivot_table(index="setting", columns="images", values="gain")
     means.columns = [f"mean {images}" for images in means.columns]
-    count = table.groupby("setting").size().rename("trainings")
+    groups = table.groupby("setting")
+    count = groups.size().rename("trainings")
+    worlds = groups["world"].unique().map(lambda own: " ".join(map(str, sorted(own))))
     by = [name for name in ("mean 48", "mean 16") if name in means]
-    return pd.concat([count, means, wide], axis=1).sort_values(by)
+    return pd.concat([worlds, count, means, wide], axis=1).sort_values(by)
 
 
-TABLES = {"first": first, "settings": settings}
+def curve() -> pd.DataFrame:
+    """Miss rate by the number of labeled frames, mean over worlds and two draws of the frames: W_l
+    at 0, the whole pool at the end."""
+    table = chosen(of(RESULTS_ON, rows()))
+    table = table[(table["seed"] == 0) & table["setting"].isin(["W_l", CHOSEN])]
+    whole = table.groupby("world")["kind"].agg(lambda own: {"random", "all"} <= set(own))
+    table = table[table["world"].map(whole)]
+    ends = table[table["kind"].isin(["", "all"])]
+    both = [table, *(ends.assign(kind=kind) for kind in ("uniform", "random"))]
+    table = pd.concat(both)
+    table = table[table["kind"].isin(["uniform", "random"])]
+    wide = table.pivot_table(index="images", columns="kind", values="test")
+    people = table.pivot_table(index="images", columns="kind", values="pedestrians")
+    own = people.add_prefix("pedestrians, ")
+    return wide.join(wide.diff().add_prefix("change, ")).join(own).rename_axis("images")
+
+
+def gap() -> pd.DataFrame:
+    """By world: W_l, 48 evenly spaced frames (mean of two draws), the whole pool in as many steps
+    and in more, and the share of the gap from W_l to the better of these that 48 frames close."""
+    table = chosen(of(RESULTS_ON, rows()))
+    table = table[table["seed"] == 0]
+
+    def mean(setting, kind, images=None):
+        own = table[(table["setting"] == setting) & (table["kind"] == kind)]
+        own = own if images is None else own[own["images"] == images]
+        return own.groupby("world")["test"].mean()
+
+    columns = {
+        "W_l": mean("W_l", ""),
+        "uniform, 48": mean(CHOSEN, "uniform", 48),
+        "whole pool": mean(CHOSEN, "all"),
+        "whole pool, longer": mean(LONGER, "all"),
+    }
+    wide = pd.DataFrame(columns).dropna()
+    wide.loc["mean"] = wide.mean()
+    best = wide[["whole pool", "whole pool, longer"]].min(axis=1)
+    wide["closed"] = (wide["W_l"] - wide["uniform, 48"]) / (wide["W_l"] - best)
+    return wide.rename_axis("world")
+
+
+def controls() -> pd.DataFrame:
+    """Frames without people and X_l alone beside evenly spaced frames: the gain on W_l, the shares
+    of the boxes that were missed and are found, and found and are missed, and the FPPI where Θ
+    misses as many as W_l at FPPI 1; mean over worlds, and in how many of them Θ is better."""
+    table = chosen(of(RESULTS_ON, rows()))
+    table = table[(table["setting"] == CHOSEN) & (table["seed"] == 0)]
+    table = table[table["kind"].isin(["nobody", "X_l", "all"]) | (table["images"] == 48)]
+    table = table[table["world"].isin(table.loc[table["kind"] == "nobody", "world"])]
+    for name in ("recovered", "lost", "fppi_there"):
+        table = table.assign(**{name: pd.to_numeric(table[name])})
+    groups = table.groupby("kind")
+    means = groups[["gain", "recovered", "lost"]].mean()
+    means["median FPPI there"] = groups["fppi_there"].median()
+    means["better"] = groups["gain"].agg(lambda own: f"{(own < 0).sum()} of {len(own)}")
+    return means.sort_values("gain").rename_axis("labeled")
+
+
+def variance() -> pd.DataFrame:
+    """Where the miss rate after 48 evenly spaced frames comes from: the standard deviation of each
+    part, pooled over the worlds, of the miss rate and of the gain on W_l. The clips' is the
+    jackknife's over the test's clips, at the threshold of FPPI 1."""
+    table = of(RESULTS_ON, rows())
+    table = table[(table["first"] == BASE) & (table["setting"] == CHOSEN)]
+    table = table[(table["kind"] == "uniform") & (table["images"] == 48)]
+    parts = {
+        "draw of the frames": table[(table["seed"] == 0) & (table["source_seed"] == 0)],
+        "W_l: seed of step 0": table[(table["seed"] == 0) & (table["draw"] == 0)],
+        "seed of retraining": table[(table["draw"] == 0) & (table["source_seed"] == 0)],
+    }
+    lines = {}
+    for name, own in parts.items():
+        own = own[own.groupby("world")["test"].transform("size") > 1]
+        lines[name] = {
+            value: np.sqrt(own.groupby("world")[value].var().mean()) for value in ("test", "gain")
+        } | {"worlds": own["world"].nunique(), "trainings": len(own)}
+    of_world = table.groupby("world")[["test", "gain"]].mean()
+    count = {"worlds": len(of_world), "trainings": len(table)}
+    lines["world, the parts above in it"] = of_world.std().to_dict() | count
+    clips = np.sqrt(table["clips"].map(jackknife).mean())
+    lines["clips of the test"] = {"test": clips, "gain": np.nan} | count
+    return pd.DataFrame(lines).T.astype({"worlds": int, "trainings": int}).rename_axis("part")
+
+
+def jackknife(clips: str) -> float:
+    """The variance of the share of found boxes by leaving one clip of "found/all …" out."""
+    found, every = np.array([pair.split("/") for pair in clips.split()], int).T
+    left = (found.sum() - found) / (every.sum() - every)
+    n = len(left)
+    return (n - 1) / n * ((left - left.mean()) ** 2).sum()
+
+
+def rates() -> pd.DataFrame:
+    """The gain of five strategies' 48 frames on W_l at three learning rates, mean over worlds, and
+    at each strategy's own best rate of the three; the places in each column."""
+    table = chosen(of(CHOSEN_ON, rows()))
+    table = table[table["setting"].isin(RATES) & table["kind"].isin(STRATEGIES)]
+    table = table[(table["images"] == 48) & (table["draw"] == 0) & (table["seed"] == 0)]
+    wide = table.pivot_table(index="kind", columns="setting", values="gain").reindex(columns=RATES)
+    wide["own best"] = wide.min(axis=1)
+    places = wide.rank().astype(int).add_prefix("place, ")
+    return wide.join(places).sort_values("own best").rename_axis("strategy")
+
+
+TABLES = {f.__name__: f for f in (first, settings, curve, gap, controls, variance, rates)}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or TABLES:

@@ -49,6 +49,19 @@ def test_a_seed_reproduces_weights_and_losses():
     assert not same(training.new_detector(NUMBERS, np.random.SeedSequence(1)), other)
 
 
+def test_orthogonal_filters_are_at_right_angles():
+    numbers = NUMBERS.model_copy(update={"initialization": "orthogonal"})
+    detector = training.new_detector(numbers, np.random.SeedSequence(1))
+    kernels = [p.detach().flatten(1) for p in detector.parameters() if p.ndim > 1]
+    for kernel in kernels:
+        few = kernel if len(kernel) <= kernel.shape[1] else kernel.T
+        torch.testing.assert_close(few @ few.T, torch.eye(len(few)), atol=1e-5, rtol=0)
+    assert len(kernels) == 3 + 10 * 3 + 1 + 4 * 2 + 1  # downsampling, fires, decoder, logits
+    again = training.new_detector(numbers, np.random.SeedSequence(1))
+    assert same(detector, again)
+    assert not same(detector, training.new_detector(numbers, np.random.SeedSequence(2)))
+
+
 def test_the_global_generator_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)

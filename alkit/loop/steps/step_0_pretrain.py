@@ -36,5 +36,5 @@ pretrain = Step(
         **({"input_weights": file_digest(file)} if (file := run.experiment.weights) else {}),
         "seed": run.seed,
     },
-    parameters=(*TRAINING, *DETECTING, *FRAMES, "protocol"),
+    parameters=("initialization", *TRAINING, *DETECTING, *FRAMES, "protocol"),
 )
