@@ -22,7 +22,8 @@ Length = Annotated[float, Field(gt=0)]
 Distance = Annotated[float, Field(ge=0)]
 Exclusion = Annotated[int, Field(ge=0)] | Distance | tuple[Distance, Distance]
 Augmentation = Literal["none", "flip", "twelve", "varied"]
-EPOCHS = ("epochs", "iterations")  # the length of a training, in one or the other
+# The length of a training, in one or the other: of Θ's, and of W_l's
+EPOCHS, PRETRAIN_EPOCHS = ("epochs", "iterations"), ("pretrain_epochs", "pretrain_iterations")
 
 
 class Profile(BaseModel):
@@ -127,7 +128,7 @@ class Profile(BaseModel):
     def _consistent(self):
         if self.crop and any(map(gt, self.crop, self.image_size)):
             raise ValueError(f"crop is {self.crop}; expected at most image_size {self.image_size}")
-        for epochs, iterations in (EPOCHS, [f"pretrain_{name}" for name in EPOCHS]):
+        for epochs, iterations in (EPOCHS, PRETRAIN_EPOCHS):
             given = getattr(self, epochs), getattr(self, iterations)
             if given.count(None) != 1:
                 raise ValueError(
@@ -222,14 +223,18 @@ PROFILES = {"paper": PAPER, "released": RELEASED, "demo": DEMO}
 
 
 def profile(name: str, overrides: dict | None = None) -> Profile:
-    """The named profile with some of its numbers overridden.
+    """The named profile with some of its numbers overridden; `epochs` takes the place of
+    `iterations`, and the reverse.
 
     Raises ValueError for an unknown profile or number (with the nearest name) or a wrong type.
     """
     if name not in PROFILES:
         raise ValueError(f"profile {name!r} is unknown; there are: {', '.join(PROFILES)}")
+    own, overrides = PROFILES[name].model_dump(), overrides or {}
+    for pair in (EPOCHS, PRETRAIN_EPOCHS):
+        own |= dict.fromkeys(pair if overrides.keys() & pair else ())
     try:
-        return Profile.model_validate(PROFILES[name].model_dump() | (overrides or {}))
+        return Profile.model_validate(own | overrides)
     except ValidationError as error:
         raise ValueError(f"{problems(error, 1, Profile.model_fields)} (profile {name!r})") from None
 

@@ -134,10 +134,8 @@ def test_the_numbers_of_the_first_training_stand_apart():
     first = profile("released", changes | {"pretrain_learning_rate": 0.5, "crop": [64, 64]})
     assert (first.learning_rate, first.iterations, first.averaged) == (1e-2, None, 0)
     own = first.pretraining
-    assert (own.learning_rate, own.final_learning_rate) == (
-        0.5,
-        1e-4,
-    )  # the one not given is both's
+    rates = own.learning_rate, own.final_learning_rate
+    assert rates == (0.5, 1e-4)  # the one not given is both's
     assert (own.epochs, own.iterations, own.averaged) == (None, 7, 0.5)
     assert (own.augmentation, own.crop) == ("none", None)
 
@@ -311,11 +309,14 @@ def test_an_epoch_shows_every_frame_once():
 
 
 def test_a_number_of_iterations_ends_within_an_epoch():
-    numbers = profile("demo", {"epochs": None, "iterations": 7})
+    numbers = profile("demo", {"iterations": 7})
     assert training.epochs_of(numbers, 18) * 5 == pytest.approx(7)  # batches of 4
-    for both in ("iterations", "pretrain_iterations"):
-        with pytest.raises(ValueError, match="expected one of the two, the other null"):
-            profile("paper", {both: 7})
+    assert training.epochs_of(profile("demo", {"epochs": 3}), 18) == 3
+    assert profile("released", {"pretrain_epochs": 3}).pretrain_iterations is None
+    for length in ("epochs", "pretrain_epochs"):
+        for both in ({length: 3, length.replace("epochs", "iterations"): 7}, {length: None}):
+            with pytest.raises(ValueError, match="expected one of the two, the other null"):
+                profile("paper", both)
     steps = []
     _, losses = trained(3.5, progress=lambda done, total, loss: steps.append((done, total)))
     assert steps == [(k, 7) for k in range(1, 8)]
