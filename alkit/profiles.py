@@ -214,9 +214,17 @@ DEMO = Profile(
     width=0.25,
     empty_labeled="keep",
     filtered_boxes="ignore",
+    initialization="orthogonal",
     batch_size=4,
+    # W_l's and Θ's, as chosen on the bed of experiments/street.yaml (docs/results.md)
+    pretrain_learning_rate=3e-3,
+    pretrain_final_learning_rate=1e-4,
     pretrain_epochs=15,
-    epochs=20,
+    learning_rate=3e-4,
+    final_learning_rate=3e-5,
+    averaged=0.5,
+    epochs=None,
+    iterations=480,
     decode_mean=5,  # 3 pixels here: half of 3 would be 1, no mean at all
 )
 PROFILES = {"paper": PAPER, "released": RELEASED, "demo": DEMO}

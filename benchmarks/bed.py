@@ -48,22 +48,23 @@ RULES = {"exclude_now": 3, "exclude_later": 1}  # the demo's
 CYCLE = 16  # b, images: sets under rules are chosen so many at a time, all by W_l's predictions
 
 # Numbers of W_l's training, and of Θ's, beside the demo's profile: all that were tried
-COMMON = {"learning_rate": 1e-3, "final_learning_rate": 1e-4, "epochs": None, "iterations": 240}
+OLD = {"learning_rate": 1e-3, "final_learning_rate": 1e-4, "averaged": 0, "augmentation": "flip"}
+VARIED = {"averaged": 0.25, "augmentation": "varied"}
+OLD_FIRST = OLD | {"iterations": 1125, "initialization": "xavier"}
 FIRST = {  # "last" comes with "mean-50"
-    "mean-50": COMMON | {"iterations": 1125, "averaged": 0.5},
-    "last": COMMON | {"iterations": 1125},
-    "varied": COMMON | {"iterations": 1125, "averaged": 0.25, "augmentation": "varied"},
-    "varied-1200": COMMON | {"iterations": 1125, "averaged": 0.25, "augmentation": "varied"},
-    "orthogonal": COMMON | {"iterations": 1125, "initialization": "orthogonal"},
-    "orthogonal-3e-3": COMMON
-    | {"iterations": 1125, "initialization": "orthogonal", "learning_rate": 3e-3},
+    "mean-50": OLD_FIRST | {"averaged": 0.5},
+    "last": OLD_FIRST,
+    "varied": OLD_FIRST | VARIED,
+    "varied-1200": OLD_FIRST | VARIED,
+    "orthogonal": OLD_FIRST | {"initialization": "orthogonal"},
+    "orthogonal-3e-3": OLD_FIRST | {"initialization": "orthogonal", "learning_rate": 3e-3},
 }
 SETTINGS = {
-    "old": COMMON,
-    "3e-4": COMMON | {"learning_rate": 3e-4, "final_learning_rate": 3e-5},
-    "1e-4": COMMON | {"learning_rate": 1e-4, "final_learning_rate": 1e-5},
-    "1e-4-mean": COMMON | {"learning_rate": 1e-4, "final_learning_rate": 1e-5, "averaged": 0.5},
+    "old": OLD | {"iterations": 240},
+    "3e-4": OLD | {"iterations": 240, "learning_rate": 3e-4, "final_learning_rate": 3e-5},
+    "1e-4": OLD | {"iterations": 240, "learning_rate": 1e-4, "final_learning_rate": 1e-5},
 }
+SETTINGS["1e-4-mean"] = SETTINGS["1e-4"] | {"averaged": 0.5}
 for name, changes in {
     "mean": {"averaged": 0.5},
     "mean-varied": {"averaged": 0.5, "augmentation": "varied"},

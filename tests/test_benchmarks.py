@@ -22,6 +22,7 @@ from alkit.profiles import profile
 from benchmarks import (
     THREAD_SETTINGS,
     agreement,
+    bed,
     divergence,
     measuring,
     notebook_steps,
@@ -74,6 +75,14 @@ def results(toy_experiment, tmp_path_factory):
 
 
 # ---- the suite -----------------------------------------------------------------------------------
+
+
+def test_the_bed_trains_with_the_demos_numbers():
+    numbers = profile("demo")
+    assert profile("demo", bed.SETTINGS[bed.CHOSEN]) == numbers
+    own, first = numbers.pretraining, profile("demo", bed.FIRST[bed.BASE])
+    assert training.epochs_of(own, 300) == training.epochs_of(first, 300)  # X_l's stills
+    assert own == first.model_copy(update={"epochs": own.epochs, "iterations": None})
 
 
 def test_every_row_of_a_tiny_run_has_its_fields(results):
