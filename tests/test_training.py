@@ -13,7 +13,7 @@ from alkit.profiles import profile
 
 SIZE = (64, 96)
 NUMBERS = profile(
-    "demo", {"image_size": SIZE, "width": 0.125, "batch_size": 2, "filtered_boxes": "ignore"}
+    "paper", {"image_size": SIZE, "width": 0.125, "batch_size": 2, "filtered_boxes": "ignore"}
 )
 ONE_BOX = Boxes([[40, 20, 12, 24]], ["pedestrian"])
 
