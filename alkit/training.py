@@ -254,7 +254,8 @@ def save_weights(detector: Detector, path: Path):
 def load_weights(path: Path, profile: Profile) -> Detector:
     """A detector with the weights of a safetensors file.
 
-    Raises ValueError if the file is not safetensors or holds the weights of another network.
+    Raises ValueError if the file is not safetensors or holds the weights of another network,
+    or some that are not finite.
     """
     detector = Detector(profile.width, profile.half_pixel)
     try:
@@ -266,4 +267,6 @@ def load_weights(path: Path, profile: Profile) -> Detector:
             f"{path}: weights of another network than this profile's, which has width "
             f"{profile.width}. {textwrap.shorten(str(error), 200)}"
         ) from None
+    if bad := [name for name, own in detector.state_dict().items() if not own.isfinite().all()]:
+        raise ValueError(f"{path}: {bad[0]} is not finite everywhere; expected trained weights")
     return _placed(detector).eval()

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -502,11 +503,12 @@ JOIN = {"title": "Both", "join": ["toy", "large"]}
 
 
 def joined_catalog(folder, **changes):
-    """The toy, and the same pictures with another filter and scale; and what joins them."""
+    """The toy, and a copy of it with another filter and scale; and what joins them."""
+    shutil.copytree(folder / "toy", folder / "large", dirs_exist_ok=True)
     small = {"rule": "paper", "classes": ["person"], "min_height": 55, "aspect": None}
     entries = {
         "toy": ENTRY,
-        "large": ENTRY | {"filter": small | {"scale": 0.5}, "license": "another"},
+        "large": ENTRY | {"root": "large", "filter": small | {"scale": 0.5}, "license": "another"},
         "video": {
             "reader": "street",
             "image_size": [48, 64],
@@ -591,6 +593,7 @@ def test_a_joins_data_have_changed_when_a_parts_have(toy, tmp_path):
         ({"join": ["toy", "both"]}, "both: join: both is a join itself"),
         ({"join": ["toy", "again"]}, "both: join: again is a join itself"),
         ({"join": ["toy", "toy"]}, "both: the data set 'toy' comes twice"),
+        ({"join": ["toy", "copy"]}, "both: the image '.*0.jpg' comes twice"),
         ({"join": ["toy", "away"]}, "away: there is nothing at .*elsewhere"),
         ({"join": ["toy"], "filter": "paper"}, r"both: filter: of the data sets that are joined"),
         ({"join": ["toy"], "reader": "mot"}, r"both: reader: of the data sets that are joined"),
@@ -598,7 +601,11 @@ def test_a_joins_data_have_changed_when_a_parts_have(toy, tmp_path):
     ],
 )
 def test_what_is_wrong_with_a_join_is_said(toy, tmp_path, entry, said):
-    others = {"again": JOIN | {"join": ["both"]}, "away": ENTRY | {"root": "elsewhere"}}
+    others = {
+        "again": JOIN | {"join": ["both"]},
+        "copy": ENTRY,
+        "away": ENTRY | {"root": "elsewhere"},
+    }
     with pytest.raises(ValueError, match=said):
         joined_catalog(tmp_path, both=entry, **others)["both"].open()
 

@@ -348,6 +348,11 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file({"something": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="weights of another network"):
         training.load_weights(path, NUMBERS)
+    detector = Detector(NUMBERS.width)
+    detector.logits.bias.data[:] = torch.nan
+    training.save_weights(detector, path)
+    with pytest.raises(ValueError, match=r"logits.bias is not finite"):
+        training.load_weights(path, NUMBERS)
     path.write_bytes(b"\x80\x04 a pickle")
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         training.load_weights(path, NUMBERS)

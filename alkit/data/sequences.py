@@ -27,7 +27,8 @@ def taken(where, number, length, frames: Range | None, step: int) -> np.ndarray:
         first, last = np.round(first * length) + 1, np.round(last * length)
     if np.any(first > last) or np.any(last > length):
         n = np.min(length)
-        raise ValueError(f"{where}: expected frames [first, last] of 1 to {n}, got {frames}")
+        said = f"expected frames [first, last] of 1 to {n}, or as shares [0.0, 1.0] of these"
+        raise ValueError(f"{where}: {said}; got {[*frames]}, which takes none or others")
     return np.flatnonzero((number >= first) & (number <= last) & ((number - first) % step == 0))
 
 
@@ -37,10 +38,11 @@ def joined(sets: list[FrameSet], dataset: str, bits: int = 40) -> FrameSet:
     What is equal by chance stays apart. If two sets share a name or a sequence, the names and
     sequences of all begin with the last part of their set's own name. Identities of set k are
     k · 2^`bits` higher. Beside videos, a still is a sequence of its own. There are no boxes where
-    one set has none, with a warning. Raises ValueError for two sets of one name.
+    one set has none, with a warning. Raises ValueError for two sets of one name, or with one image.
     """
     prefix = [Path(one.dataset).name for one in sets]
     unique(dataset, "data set", prefix)
+    unique(dataset, "image", [str(file) for one in sets for file in one.files or ()])
     part = np.repeat(range(len(sets)), [*map(len, sets)])
     own = [i for one in sets for i in range(len(one))]
     video = any(one.sequence is not None for one in sets)

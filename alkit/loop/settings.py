@@ -14,6 +14,7 @@ from alkit.loop.plugins import load_strategies
 from alkit.profiles import unknown
 from alkit.text import problems
 
+Count = Annotated[int, Field(ge=1, strict=True)]  # no true or false
 PRETRAIN = "pretrain"  # the folder of W_l; no strategy may have this name
 
 
@@ -37,7 +38,7 @@ class Experiment(BaseModel):
     cycles: int = Field(ge=1)
     budget: int = Field(ge=1)  # b, images a cycle
     # Frames that cycle 1 labels in place of a choice: a number, drawn at random, or their names
-    start: Annotated[int, Field(ge=1)] | Annotated[list[str], Field(min_length=1)] | None = None
+    start: Count | Annotated[list[str], Field(min_length=1)] | None = None
     labels: Literal["oracle", "import", "interactive"] = "oracle"  # who labels; see alkit.labeling
     store: str | None = None  # URL for logits and score maps, s3://bucket/prefix; None: run folder
 

@@ -74,7 +74,7 @@ def _select(job: Job):
             "`alkit run --strategies` goes on with other ones"
         )
     near = (chosen.reason == Reason.EXCLUDED_NOW) | (chosen.reason == Reason.EXCLUDED_LATER)
-    if rules and not near.any():
+    if rules and not near.any() and np.isfinite(ranked).sum() > len(chosen.indices):
         warnings.warn(
             "the temporal rules exclude no frame of this pool: its frames are further apart than "
             f"exclude_now = {numbers.exclude_now}. `frame` counts steps of the pool's grid; see "
