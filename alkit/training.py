@@ -132,7 +132,8 @@ def train(
             if not np.isfinite(losses[-1]):
                 raise FloatingPointError(
                     f"{frames.dataset}: the loss is {losses[-1]} in epoch {epoch + 1}; "
-                    f"lower learning_rate (now {profile.learning_rate})"
+                    f"lower learning_rate (now {profile.learning_rate}), for W_l its "
+                    "pretrain_learning_rate where there is one"
                 )
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 checkpoints.keep(checkpoint, key, trained, losses)

@@ -26,7 +26,17 @@ data:
   street-pool: {frames: 40, domain: test, world: 2}  # of the test's kind: half show a pedestrian
   street-test: {frames: 10}
 profile: demo
-set: {image_size: [96, 128], pretrain_epochs: 2, epochs: 2}
+set:
+  image_size: [96, 128]
+  pretrain_epochs: 2
+  epochs: 2
+  # The demo's other numbers may change; what is chosen here should not.
+  initialization: xavier
+  pretrain_learning_rate: null
+  pretrain_final_learning_rate: null
+  learning_rate: 1.0e-3
+  final_learning_rate: 1.0e-4
+  averaged: 0
 strategies: [divergence, guided-random]
 seeds: [0]
 cycles: 2

@@ -164,7 +164,7 @@ def test_each_video_of_a_folder_is_a_sequence(tmp_path):
     part = folder.read(tmp_path / "clips", frames=[2, 4], step=2)
     assert part.name == ["a/000002", "a/000004", "b/north/000002", "b/north/000004"]
     assert part.frame.tolist() == [1, 2, 1, 2]
-    with pytest.raises(ValueError, match=r"1 to 4, got \(1, 5\)"):
+    with pytest.raises(ValueError, match=r"1 to 4, .* got \[1, 5\]"):
         folder.read(tmp_path / "clips", frames=[1, 5])
 
 

@@ -392,10 +392,12 @@ def test_answers_go_by_the_frames_names(asked, own, tmp_path):
     by_name = {own.chosen[k]["name"]: found[p].boxes for k, p in enumerate(own.positions)}
 
     def add(content):
-        content["images"].insert(0, content["images"][0] | {"id": 99, "file_name": "new.png"})
+        first = content["images"][0]
+        shutil.copy(pool / first["file_name"], pool / "new.png")
+        content["images"].insert(0, first | {"id": 99, "file_name": "new.png"})
 
-    now, pool = elsewhere(asked, tmp_path / "b", add), tmp_path / "b/crossing"
-    shutil.copy(pool / own.chosen[0]["name"], pool / "new.png")
+    pool = tmp_path / "b/crossing"
+    now = elsewhere(asked, tmp_path / "b", add)
     with pytest.raises(ValueError, match=r"is not where it was in crossing .*redo` chooses anew"):
         Session(now)
     file = own.run.artifact(1, "4_select", "selection.json")
@@ -603,7 +605,7 @@ def test_one_at_a_time(own, drawing):
     said = str(held.value)
     assert f"on {socket.gethostname()} (process {os.getpid()}, drawing labels, since 20" in said
     assert "One at a time can label a cycle: end that session, or label another" in said
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     drawing.close()
     drawing.close()  # harmless
     Session(own).close()
