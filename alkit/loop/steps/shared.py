@@ -43,8 +43,8 @@ def train(job: Job, detector, frames: FrameSet):
         raise FloatingPointError(
             f"{frames.dataset}: the training diverged: the last loss is {losses[-1]:.3g}, logits "
             f"of {frames.name[0]} reach {logits.max():.3g}, where a probability is 0 or 1; lower "
-            f"learning_rate (now {job.numbers.learning_rate:g}), for W_l its pretrain_learning_rate "
-            "where there is one"
+            f"learning_rate (now {job.numbers.learning_rate:g}), for W_l its "
+            "pretrain_learning_rate where there is one"
         )
     write_json(job.folder / "losses.json", losses)
     training.save_weights(detector, job.folder / "weights.safetensors")
