@@ -58,6 +58,7 @@ FIRST = {  # "last" comes with "mean-50"
     "varied-1200": OLD_FIRST | VARIED,
     "orthogonal": OLD_FIRST | {"initialization": "orthogonal"},
     "orthogonal-3e-3": OLD_FIRST | {"initialization": "orthogonal", "learning_rate": 3e-3},
+    "xavier-3e-3": OLD_FIRST | {"learning_rate": 3e-3},
 }
 SETTINGS = {
     "old": OLD | {"iterations": 240},
@@ -81,9 +82,10 @@ for name, changes in {
 for name in ("1e-4", "1e-3"):
     own = {"learning_rate": float(name), "final_learning_rate": float(name) / 10}
     SETTINGS[f"{name}-mean-480"] = SETTINGS["3e-4-mean-480"] | own
+SETTINGS["1e-3-mean-3000"] = SETTINGS["1e-3-mean-480"] | {"iterations": 3000}
 STILLS = {"varied-1200": 1200}  # of X_l, where it has not 300; the held-out ones follow them
 BASE = "orthogonal-3e-3"  # the W_l that settings of retraining are tried from
-CHOSEN, LONGER = "3e-4-mean-480", "3e-4-mean-1500"
+CHOSEN, LONGER = "3e-4-mean-480", "1e-3-mean-3000"
 RATES = ("1e-4-mean-480", CHOSEN, "1e-3-mean-480")
 SIZES = (16, 32, 48, 96, 192)
 STRATEGIES = ("uniform", "random", "divergence", "expected-count", "guided-random")
