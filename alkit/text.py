@@ -1,9 +1,12 @@
 """What is said in words: checked claims and errors; and which of many are looked at."""
 
 import difflib
+import re
 import reprlib
 
 import numpy as np
+
+OF_UNION = re.compile(r"constrained-|\w+\[")  # pydantic's name of one of several types in a place
 
 
 def sentence(claim: str, problems) -> str:
@@ -17,7 +20,7 @@ def problems(error, most: int = 5, known=()) -> str:
     of the `known` names the one that a wrong name is nearest to."""
     said = []
     for problem in error.errors(include_url=False)[:most]:
-        place = ".".join(map(str, problem["loc"]))
+        place = ".".join(str(k) for k in problem["loc"] if not OF_UNION.match(str(k)))
         silent = problem["type"].startswith("missing")
         silent |= problem["type"] == "value_error" and not place
         got = "" if silent else f" (got {reprlib.repr(problem['input'])[:100]})"
@@ -26,7 +29,7 @@ def problems(error, most: int = 5, known=()) -> str:
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
             got += f"; did you mean {near[0]}?" if near else ""
         said.append((f"{place}: " if place else "") + message + got)
-    return "; ".join(said)
+    return "; ".join(dict.fromkeys(said))
 
 
 def number(value) -> str:

@@ -141,8 +141,8 @@ def test_two_parts_of_a_video(tmp_path):
     found = pair(entries)
     assert found == Shared("a", "b", (), ("u", "v"), None, 15, None, True)
     assert overlap.sentence(found) == (
-        "a and b share sequences: u, v; the nearest are 15 raw frames apart. A test on b is no "
-        "test: it measures memory"
+        "a and b share sequences: u, v; the nearest are 15 raw frames apart. A test on b "
+        "measures memory, too"
     )
 
 

@@ -97,6 +97,11 @@ def data_problems(run: Run, frames: dict) -> list:
         names = [*map(str, frames["pool"].name)]
         for name in sorted({*experiment.start} - {*names})[:5]:
             problems.append(f"start: {unknown(name, get_close_matches(name, names, cutoff=0))}")
+    if "pool" in frames and isinstance(experiment.start, int):
+        if experiment.start >= (n := len(frames["pool"])):
+            problems.append(
+                f"start: {experiment.start} of the pool's {n} frames leaves none to choose"
+            )
     try:
         _ = experiment.weights and training.load_weights(experiment.weights, experiment.numbers)
     except ValueError as error:

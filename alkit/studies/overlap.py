@@ -1,7 +1,7 @@
 """What data sets share: frames, videos, people, and how near in time they are.
 
-A test set that shares a video, a person or a frame with what was learnt from measures memory. Two
-data sets may just use the same words, though, so an equal name counts as follows.
+A test set that shares a video, a person or a frame with what was learnt from measures memory, too.
+Two data sets may just use the same words, though, so an equal name counts as follows.
 
 - Two data sets are of one *origin* if their images come from the same folder, or if the same
   version of a generator drew both in the same world.
@@ -134,7 +134,7 @@ def _distance(first: Member, second: Member, sequence: str) -> float:
 
 
 def sentence(found: Shared) -> str:
-    """What a pair shares, and that then the one is no test of what was learnt on the other."""
+    """What a pair shares, and what a test on the one then measures of what the other taught."""
     pair = f"{found.first} and {found.second}"
     if not found.anything:
         return f"{pair}: no frame, picture, sequence or identity in common"
@@ -148,8 +148,8 @@ def sentence(found: Shared) -> str:
         parts.append(f"the nearest are {found.nearest:g} raw frames{seconds} apart")
     if found.sequences and not found.certain:
         parts.append("if videos of one name in two folders are the same")
-    memory = f"A test on {found.second} is no test: it measures memory"
-    return f"{pair} share {'; '.join(parts)}. {memory}"
+    too = "" if found.frames or found.pictures else ", too"
+    return f"{pair} share {'; '.join(parts)}. A test on {found.second} measures memory{too}"
 
 
 def leaks(experiment, catalog) -> list[str]:
