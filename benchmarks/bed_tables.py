@@ -1,6 +1,6 @@
 """Tables of results/bed.csv, the rows of `benchmarks.bed`, as Markdown.
 
-    python -m benchmarks.bed_tables first|settings|curve|gap|controls|variance|rates
+    python -m benchmarks.bed_tables first|settings|pool|curve|gap|controls|variance|rates
 
 Miss rates are at FPPI 1 on the bed's test set.
 """
@@ -40,7 +40,8 @@ def markdown(table: pd.DataFrame) -> str:
     """A table with its index as the first column; numbers with three digits."""
     lines = [[table.index.name or "", *table.columns], ["---"] * (1 + table.shape[1])]
     for name, *values in table.itertuples():
-        lines.append([name, *(f"{v:.3f}" if isinstance(v, float) else v for v in values)])
+        said = (("–" if np.isnan(v) else f"{v:.3f}") if isinstance(v, float) else v for v in values)
+        lines.append([name, *said])
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
@@ -91,8 +92,8 @@ def curve() -> pd.DataFrame:
     at 0, the whole pool at the end."""
     table = chosen(of(RESULTS_ON, rows()))
     table = table[(table["seed"] == 0) & table["setting"].isin(["W_l", CHOSEN])]
-    whole = table.groupby("world")["kind"].agg(lambda own: {"random", "all"} <= set(own))
-    table = table[table["world"].map(whole)]
+    whole = {world for world, own in table.groupby("world") if {"random", "all"} <= {*own["kind"]}}
+    table = table[table["world"].isin(whole)]
     ends = table[table["kind"].isin(["", "all"])]
     both = [table, *(ends.assign(kind=kind) for kind in ("uniform", "random"))]
     table = pd.concat(both)
@@ -103,10 +104,16 @@ def curve() -> pd.DataFrame:
     return wide.join(wide.diff().add_prefix("change, ")).join(own).rename_axis("images")
 
 
-def gap() -> pd.DataFrame:
+def pool() -> pd.DataFrame:
+    """As `gap`, on the worlds for choosing: what the bed leaves to be gained after 48 frames."""
+    return gap(CHOSEN_ON)
+
+
+def gap(numbers=RESULTS_ON) -> pd.DataFrame:
     """By world: W_l, 48 evenly spaced frames (mean of two draws), the whole pool in as many steps
-    and in more, and the share of the gap from W_l to the better of these that 48 frames close."""
-    table = chosen(of(RESULTS_ON, rows()))
+    and in more, how far the better of these lies below 48 frames, and the share of the gap from W_l
+    to it that 48 frames close."""
+    table = chosen(of(numbers, rows()))
     table = table[table["seed"] == 0]
 
     def mean(setting, kind, images=None):
@@ -123,6 +130,7 @@ def gap() -> pd.DataFrame:
     wide = pd.DataFrame(columns).dropna()
     wide.loc["mean"] = wide.mean()
     best = wide[["whole pool", "whole pool, longer"]].min(axis=1)
+    wide["left"] = wide["uniform, 48"] - best
     wide["closed"] = (wide["W_l"] - wide["uniform, 48"]) / (wide["W_l"] - best)
     return wide.rename_axis("world")
 
@@ -165,7 +173,7 @@ def variance() -> pd.DataFrame:
     of_world = table.groupby("world")[["test", "gain"]].mean()
     count = {"worlds": len(of_world), "trainings": len(table)}
     lines["world, the parts above in it"] = of_world.std().to_dict() | count
-    clips = np.sqrt(table["clips"].map(jackknife).mean())
+    clips = np.sqrt(table["clips"].map(jackknife).astype(float).mean())
     lines["clips of the test"] = {"test": clips, "gain": np.nan} | count
     return pd.DataFrame(lines).T.astype({"worlds": int, "trainings": int}).rename_axis("part")
 
@@ -186,11 +194,11 @@ def rates() -> pd.DataFrame:
     table = table[(table["images"] == 48) & (table["draw"] == 0) & (table["seed"] == 0)]
     wide = table.pivot_table(index="kind", columns="setting", values="gain").reindex(columns=RATES)
     wide["own best"] = wide.min(axis=1)
-    places = wide.rank().astype(int).add_prefix("place, ")
+    places = wide.rank().astype("Int64").add_prefix("place, ")
     return wide.join(places).sort_values("own best").rename_axis("strategy")
 
 
-TABLES = {f.__name__: f for f in (first, settings, curve, gap, controls, variance, rates)}
+TABLES = {f.__name__: f for f in (first, settings, pool, curve, gap, controls, variance, rates)}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or TABLES:
