@@ -76,7 +76,7 @@ def data_stats(
     for found in surveys:
         limit = ceiling.of_data_set(found, numbers)
         said = "{:.3f} of {} frames".format(*limit) if limit else "–"
-        table.loc[f"decoder ceiling, {profile}", found.name] = said
+        table.loc[f"decoder ceiling, {', '.join([profile, *set_])}", found.name] = said
         table.loc["images under several names", found.name] = str(len(survey.copies(found.frames)))
     print(table.to_string())
     for found in surveys:

@@ -239,12 +239,17 @@ def profile(name: str, overrides: dict | None = None) -> Profile:
     if name not in PROFILES:
         raise ValueError(f"profile {name!r} is unknown; there are: {', '.join(PROFILES)}")
     own, overrides = PROFILES[name].model_dump(), overrides or {}
-    for pair in (EPOCHS, PRETRAIN_EPOCHS):
-        own |= dict.fromkeys(pair if overrides.keys() & pair else ())
     try:
-        return Profile.model_validate(own | overrides)
+        return Profile.model_validate(overridden(own, overrides))
     except ValidationError as error:
         raise ValueError(f"{problems(error, 1, Profile.model_fields)} (profile {name!r})") from None
+
+
+def overridden(own: dict, changes: dict) -> dict:
+    """Numbers with changes; of `epochs` and `iterations`, the changed one alone."""
+    for pair in (EPOCHS, PRETRAIN_EPOCHS):
+        own = own | dict.fromkeys(pair if changes.keys() & pair else ())
+    return own | changes
 
 
 def unknown(name: str, known) -> str:

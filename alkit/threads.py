@@ -55,12 +55,15 @@ def in_threads(function: Callable, items, threads: int | None = None):
 
 def side_by_side(function: Callable, items) -> list:
     """function(item) of each of a few items of some milliseconds, by this thread and as many others
-    as torch has beside it; None of one that failed. They are not to come to torch."""
-    left, results = iter(range(len(items))), [None] * len(items)
+    as torch has beside it, which are not to come to torch. Raises what one of them raised."""
+    left, results, errors = iter(range(len(items))), [None] * len(items), []
 
     def share():
-        for i in left:
-            results[i] = function(items[i])
+        try:
+            for i in left:
+                results[i] = function(items[i])
+        except Exception as error:
+            errors.append(error)
 
     others = [Thread(target=share) for _ in range(1, min(torch.get_num_threads(), len(items)))]
     for thread in others:  # a pool would take a tenth of the time that they do
@@ -68,4 +71,6 @@ def side_by_side(function: Callable, items) -> list:
     share()
     for thread in others:
         thread.join()
+    if errors:
+        raise errors[0]
     return results

@@ -47,7 +47,7 @@ FOUND = (
 RULES = {"exclude_now": 3, "exclude_later": 1}  # the demo's
 CYCLE = 16  # b, images: sets under rules are chosen so many at a time, all by W_l's predictions
 
-# Numbers of W_l's training, and of Θ's, beside the demo's profile: all that were tried
+# Numbers of W_l's training, and of Θ's, beside the demo's profile; results/bed.csv has those tried
 OLD = {"learning_rate": 1e-3, "final_learning_rate": 1e-4, "averaged": 0, "augmentation": "flip"}
 VARIED = {"averaged": 0.25, "augmentation": "varied"}
 OLD_FIRST = OLD | {"iterations": 1125, "initialization": "xavier"}

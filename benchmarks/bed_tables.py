@@ -40,7 +40,7 @@ def markdown(table: pd.DataFrame) -> str:
     """A table with its index as the first column; numbers with three digits."""
     lines = [[table.index.name or "", *table.columns], ["---"] * (1 + table.shape[1])]
     for name, *values in table.itertuples():
-        said = (("–" if np.isnan(v) else f"{v:.3f}") if isinstance(v, float) else v for v in values)
+        said = ("–" if pd.isna(v) else f"{v:.3f}" if isinstance(v, float) else v for v in values)
         lines.append([name, *said])
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
@@ -138,7 +138,7 @@ def gap(numbers=RESULTS_ON) -> pd.DataFrame:
 def controls() -> pd.DataFrame:
     """Frames without people and X_l alone beside evenly spaced frames: the gain on W_l, the shares
     of the boxes that were missed and are found, and found and are missed, and the FPPI where Θ
-    misses as many as W_l at FPPI 1; mean over worlds, and in how many of them Θ is better."""
+    misses as many as W_l at FPPI 1; mean over worlds, and in how many trainings Θ is better."""
     table = chosen(of(RESULTS_ON, rows()))
     table = table[(table["setting"] == CHOSEN) & (table["seed"] == 0)]
     table = table[table["kind"].isin(["nobody", "X_l", "all"]) | (table["images"] == 48)]
@@ -194,7 +194,7 @@ def rates() -> pd.DataFrame:
     table = table[(table["images"] == 48) & (table["draw"] == 0) & (table["seed"] == 0)]
     wide = table.pivot_table(index="kind", columns="setting", values="gain").reindex(columns=RATES)
     wide["own best"] = wide.min(axis=1)
-    places = wide.rank().astype("Int64").add_prefix("place, ")
+    places = wide.rank(method="min").astype("Int64").add_prefix("place, ")
     return wide.join(places).sort_values("own best").rename_axis("strategy")
 
 

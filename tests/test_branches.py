@@ -56,6 +56,12 @@ def test_a_branch_of_a_branch(branched, tmp_path):
     assert [earlier["set"].get("radius") for earlier in about["earlier"]] == [None, 20]
 
 
+def test_a_branch_by_iterations_leaves_the_epochs(toy_copy, tmp_path):
+    out = branches.branch(toy_copy / "divergence/seed_0", 1, {"iterations": 3}, tmp_path / "new")
+    numbers = open_run(out / "divergence/seed_0").numbers(1)
+    assert (numbers.epochs, numbers.iterations) == (None, 3)
+
+
 def test_wrong_branches_write_nothing(toy_copy, tmp_path):
     run = toy_copy / "divergence/seed_0"
     for cycle, changes, message in [

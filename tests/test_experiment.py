@@ -24,7 +24,7 @@ from alkit.loop import branches, checks, experiment, records, runs, status, step
 from alkit.loop import step as stepping
 from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
-from alkit.loop.settings import read_experiment, read_folds
+from alkit.loop.settings import checked, read_experiment, read_folds
 from alkit.loop.steps.shared import frame_table
 
 ALKIT = [sys.executable, "-m", "alkit.cli"]
@@ -837,6 +837,24 @@ def test_a_second_run_on_one_folder_is_refused(toy_copy):
     (toy_copy / ".lock").write_text("the last run's")
     assert not runs.locked(toy_copy)
     assert (toy_copy / ".lock").read_text() == "the last run's"  # who only asks writes nothing
+
+
+def test_a_folds_files_are_found_from_where_the_experiment_lies(toy_settings, tmp_path):
+    (tmp_path / "own.py").write_text("scores = {'mine': lambda p: p[0]}\n")
+    own = {"weights": "w.safetensors", "plugins": ["own.py"]}
+    folds = read_folds(write_experiment(tmp_path, toy_settings, folds={"a": own, "b": {}}))
+    assert folds["a"].weights == str(tmp_path / "w.safetensors")
+    assert folds["a"].plugins == [str(tmp_path / "own.py")]
+    assert (folds["b"].weights, folds["b"].plugins) == (None, [])
+
+
+def test_absurd_weights_from_a_file_are_named(toy_copy, toy_settings, tmp_path):
+    weights = load_file(toy_copy / "pretrain/seed_0/weights.safetensors")
+    save_file({name: 50 * value for name, value in weights.items()}, tmp_path / "w.safetensors")
+    own = toy_settings | {"weights": str(tmp_path / "w.safetensors"), "name": "absurd"}
+    out = runs.create(tmp_path / "absurd", checked(own, "here"), runs.ROOT / "data_catalog.yaml")
+    with pytest.raises(experiment.StepFailed, match=r"w\.safetensors: logits .* expected trained"):
+        experiment.run(out, notebooks=False)
 
 
 def test_weights_of_another_network_in_a_run(toy_copy):

@@ -142,6 +142,14 @@ def test_replay_trains_on_x_l_too(toy_settings, tmp_path):
     assert planned(out)["images or iterations"]["6_retrain"] == iterations
 
 
+def test_iterations_do_not_depend_on_the_images(toy_settings, tmp_path):
+    del toy_settings["set"]["epochs"]
+    toy_settings["set"]["iterations"] = 7
+    settings = checked(toy_settings, "here")
+    out = runs.create(tmp_path / "out", settings, runs.ROOT / "data_catalog.yaml")
+    assert planned(out)["images or iterations"]["6_retrain"] == 2 * 2 * 7  # strategies, cycles
+
+
 def test_every_score_is_measured(toy_settings):
     names = ["divergence", "entropy", "mutual_information"]
     found = planning.measure(checked(toy_settings, "here"), names)

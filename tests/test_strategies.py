@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from alkit import prediction, training
 from alkit.evaluation import evaluate
@@ -235,6 +236,17 @@ def test_oracle_count_leaves_ignored_boxes_out():
     assert REFERENCES["oracle-count"].rank(4, truth).tolist() == [1, 0, 2, 0]
 
 
+@pytest.mark.parametrize("change", [{"length_scale": 0.6}, {"image_size": [60, 72]}])
+def test_oracle_counts_choice_depends_on_what_makes_a_box_ignored(toy_settings, tmp_path, change):
+    keys = []
+    for k, own in enumerate(({}, change)):
+        mine = {"strategies": ["oracle-count"], "set": toy_settings["set"] | own}
+        catalog = runs.ROOT / "data_catalog.yaml"
+        out = runs.create(tmp_path / str(k), checked(toy_settings | mine, "here"), catalog)
+        keys.append(steps.choose.plan(run_of(out, "oracle-count"), 1).key)
+    assert keys[0] != keys[1]
+
+
 def test_oracle_error_counts_misses_and_false_positives_at_fppi_1():
     # Four frames are not labeled: FPPI 1 allows four false detections, so the fifth, of 0.3, and
     # the hit below it do not count. The labeled frame 1 counts for nothing.
@@ -293,22 +305,20 @@ def new_ones(toy_experiment, tmp_path_factory):
 
     write, written = store.write_shard, []
 
-    def broken(place, key, block, arrays):
-        if "core-set" in str(place) and block.start:
+    full = True
+
+    def seen(place, key, block, arrays):
+        if full and "core-set" in str(place) and block.start:
             raise OSError("no space left")
         written.append((str(place), block.start))
         write(place, key, block, arrays)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "write_shard", broken)
+        patch.setattr(store, "write_shard", seen)
         with pytest.raises(experiment.StepFailed, match="no space left"):
             experiment.run(out, notebooks=False)
         assert [start for place, start in written if "core-set" in place] == [0]
-        broken = lambda place, key, block, arrays: (  # noqa: E731
-            written.append((str(place), block.start)),
-            write(place, key, block, arrays),
-        )
-        patch.setattr(store, "write_shard", broken)
+        full = False
         experiment.run(out, notebooks=False)
     assert [start for place, start in written if "core-set" in place] == [0, 32]
     return out, plan
@@ -341,10 +351,10 @@ def drawn_in(cycle):
 
 def test_all_strategies_begin_with_the_same_frames(new_ones, toy_experiment):
     out, _ = new_ones
-    w_l = run_of(toy_experiment, "divergence").weights(0)
-    assert training.load_file(run_of(out, "uniform").weights(0)).keys()
-    for name, tensor in training.load_file(w_l).items():
-        assert (training.load_file(run_of(out, "uniform").weights(0))[name] == tensor).all()
+    given = load_file(run_of(toy_experiment, "divergence").weights(0))
+    taken = load_file(run_of(out, "uniform").weights(0))
+    assert given.keys() == taken.keys()
+    assert all((tensor == taken[name]).all() for name, tensor in given.items())
     begun = chosen_of(out, "uniform", 1)
     assert begun == np.argsort(-drawn_in(1).random(40))[:2].tolist()
     for name in NAMES:

@@ -220,10 +220,10 @@ def test_miss_rates_of_the_ceiling_of_w_l_and_of_each_strategy(run, ceilings, fo
     assert table["data"].tolist() == ["street-source", "street-test"] * 2
     table = testbed.miss_rates(run, str(folds), ceilings)
     assert dict(zip(table["what"][4:], table["miss rate"][4:], strict=True)) == {
-        "1 frames labeled, divergence": 0.75,
-        "1 frames labeled, guided-random": 0.75,
-        "40 frames labeled, divergence": 0.5,
-        "40 frames labeled, guided-random": 0.5,
+        "labeled frames: 1, divergence": 0.75,
+        "labeled frames: 1, guided-random": 0.75,
+        "labeled frames: 40, divergence": 0.5,
+        "labeled frames: 40, guided-random": 0.5,
     }
 
 

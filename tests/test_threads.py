@@ -96,3 +96,18 @@ def test_side_by_side_this_thread_is_one_of_as_many_as_torch_has():
     assert [i for i, _ in results] == list(range(6))
     assert threading.get_ident() in {thread for _, thread in results}
     assert side_by_side(lambda i: i, []) == []
+
+
+@pytest.mark.parametrize("wrong", [0, 4])
+def test_side_by_side_an_error_comes_when_no_thread_works_any_more(wrong):
+    meeting, ended = threading.Barrier(3, timeout=60), []
+
+    def meet(i):
+        if i < 3:
+            meeting.wait()
+        time.sleep(0.1 * (i == 1))
+        ended.append(i if i != wrong else 1 / 0)
+
+    with torch_threads(3), pytest.raises(ZeroDivisionError):
+        side_by_side(meet, range(6))
+    assert 1 in ended  # which took longest

@@ -31,8 +31,8 @@ def keep(path: Path, key: str, trained: dict, losses: list):
 
 
 def _digest(tensors: dict) -> str:
-    values = (tensors[name].detach().cpu().contiguous().numpy() for name in sorted(tensors))
-    return hashlib.sha256(b"".join(map(bytes, values))).hexdigest()
+    values = (tensors[name].detach().cpu().numpy().tobytes() for name in sorted(tensors))
+    return hashlib.sha256(b"".join(values)).hexdigest()
 
 
 def restore(path: Path, key: str, trained: dict) -> list:

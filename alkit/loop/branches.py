@@ -14,6 +14,7 @@ from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked
 from alkit.loop.steps.step_4_select import ending
 from alkit.loop.task import Task
+from alkit.profiles import overridden
 from alkit.text import number
 
 REBUILT = {"1_predict": "logits.zarr", "2_score": "scores.zarr"}  # large, and made again from rest
@@ -34,7 +35,7 @@ def branch(run_folder, from_cycle: int, changes: dict, out) -> Path:
     if run.out in out.parents:
         raise ValueError(f"{out}: lies in the experiment it branches from; choose another --out")
     own = run.experiment.model_dump(mode="json")
-    changed = own | {"name": out.name, "set": own["set"] | changes}
+    changed = own | {"name": out.name, "set": overridden(own["set"], changes)}
     changed |= {"strategies": [run.strategy_name], "seeds": [run.seed]}
     experiment = checked(changed, f"--set of {out.name}")
     related = [run.out, *((run.out / other).resolve() for other in run.settings["related"])]

@@ -47,9 +47,10 @@ def describe(experiment: Experiment, catalog: Catalog, out: Path, notebooks=True
     """The plan of what is to do as a table and sentences, a warning of budgets that cannot be met,
     and a line MISSING for all that it lacks; and whether it lacks anything. Nothing is written that
     stays. Raises as `runs.create` does."""
+    first = " (the first is of `start`)" if experiment.start else ""
     lines = [
         f"{experiment.name}: profile {experiment.profile}, {experiment.cycles} cycles of "
-        f"{experiment.budget} images, strategies {', '.join(experiment.strategies)}, seeds "
+        f"{experiment.budget} images{first}, strategies {', '.join(experiment.strategies)}, seeds "
         f"{', '.join(map(str, experiment.seeds))}"
     ]
     out = out.resolve()
@@ -175,8 +176,9 @@ def _work(task: Task, counts: dict, costs: dict, chosen: dict) -> tuple:
         return n * costs["predict"] * np.prod(run.image_size(role)) / area if n else 0
 
     def trained(images, numbers, image_size, more=0):
-        epochs = training.epochs_of(numbers, images)
-        iterations = round(epochs * -(-images // numbers.batch_size))
+        iterations = numbers.iterations  # of no images, too, as for a task that trains nothing
+        if iterations is None:
+            iterations = round(numbers.epochs * -(-images // numbers.batch_size))
         seconds = iterations * costs["train"] * np.prod(image_size) / area
         return iterations, seconds + more, costs["weights"]
 

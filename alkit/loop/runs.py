@@ -180,6 +180,9 @@ class Run:
         """What chooses the frames of a cycle: the strategy, or before it `start`."""
         return START if cycle < self.first else self.strategy
 
+    def chooser_name(self, cycle: int) -> str:
+        return "start" if cycle < self.first else self.strategy_name
+
     def budget(self, cycle: int) -> int:
         """How many frames are wanted in a cycle."""
         wanted = self.experiment.start if cycle < self.first else self.experiment.budget

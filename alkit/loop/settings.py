@@ -69,15 +69,17 @@ def read_folds(path) -> dict:
     settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: expected a mapping of settings, got {type(settings).__name__}")
-    if isinstance(settings.get("plugins"), list):
-        settings["plugins"] = [str((path.parent / f).resolve()) for f in settings["plugins"]]
-    if isinstance(settings.get("weights"), str):
-        settings["weights"] = str((path.parent / settings["weights"]).resolve())
     folds = settings.pop("folds", None)
+    if folds is not None:
+        if not folds or not isinstance(folds, dict) or {*map(type, folds.values())} != {dict}:
+            raise ValueError(f"{path}: folds: expected a mapping of names to changed settings")
+    for own in (settings, *(folds or {}).values()):
+        if isinstance(own.get("plugins"), list):
+            own["plugins"] = [str((path.parent / f).resolve()) for f in own["plugins"]]
+        if isinstance(own.get("weights"), str):
+            own["weights"] = str((path.parent / own["weights"]).resolve())
     if folds is None:
         return {"": checked(settings, path)}
-    if not folds or not isinstance(folds, dict) or {*map(type, folds.values())} != {dict}:
-        raise ValueError(f"{path}: folds: expected a mapping of names to changed settings")
     if len({str(fold).casefold() for fold in folds}) < len(folds):
         raise ValueError(
             f"{path}: folds {', '.join(map(str, folds))}: two names differ only in case, and are "

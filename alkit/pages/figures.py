@@ -182,7 +182,7 @@ def selection(run, cycle: int):
     if chosen["relaxed"]:
         rules += f", the last {chosen['relaxed']} in later passes to fill the budget"
     number_of = f"{len(chosen['chosen'])} frames chosen of a budget of {chosen['budget']}"
-    order = f"Strategy {run.strategy_name}: highest first, {rules}."
+    order = f"Strategy {run.chooser_name(cycle)}: highest first, {rules}."
     caption = f"{order} Frames labeled earlier stand at the bottom."
     figure = drawing.picture(3.8, f"Step 4, cycle {cycle}: {number_of}", caption)
     axes = figure.subplots()

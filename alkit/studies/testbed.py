@@ -177,7 +177,7 @@ def miss_rates(run: runs.Run, headroom: str, ceilings: pd.DataFrame) -> pd.DataF
         if len(last) and (first["rate"] == test["miss_rate_at_1"]).all():
             means = last.groupby("strategy")[["labeled images", "rate"]].mean()
             for name, (images, rate) in means.iterrows():
-                rows.append((f"{images:.0f} frames labeled, {name}", test["dataset"], rate))
+                rows.append((f"labeled frames: {images:.0f}, {name}", test["dataset"], rate))
     return pd.DataFrame(rows, columns=["what", "data", "miss rate"])
 
 

@@ -95,8 +95,10 @@ def _sequences(root: Path) -> list[Path]:
     """The folders with seqinfo.ini: `root` itself, or those below it."""
     if (root / "seqinfo.ini").is_file():
         return [root]
-    found = [file.parent for file in files_below(root, ("seqinfo.ini",))]
-    lost = [file for file in files_below(root, ("gt.txt",)) if file.parents[1] not in found]
+    below = files_below(root, ("seqinfo.ini", "gt.txt"))
+    found = [file.parent for file in below if file.name.lower() == "seqinfo.ini"]
+    truths = [file for file in below if file.parts[-2:] == ("gt", "gt.txt")]
+    lost = [file for file in truths if file.parents[1] not in found]
     if found and lost:
         raise ValueError(f"{lost[0]}: expected seqinfo.ini of its sequence in {lost[0].parents[1]}")
     return found

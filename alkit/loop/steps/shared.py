@@ -40,6 +40,11 @@ def train(job: Job, detector, frames: FrameSet):
     with torch.inference_mode():
         logits = torch.cat([level.flatten() for level in detector(image)]).abs()
     if not (logits.median() < CERTAIN and logits.max() < ABSURD):  # NaN is neither
+        if not losses:
+            raise ValueError(
+                f"weights: {job.run.experiment.weights}: logits of {frames.name[0]} reach "
+                f"{logits.max():.3g}, where a probability is 0 or 1; expected trained weights"
+            )
         raise FloatingPointError(
             f"{frames.dataset}: the training diverged: the last loss is {losses[-1]:.3g}, logits "
             f"of {frames.name[0]} reach {logits.max():.3g}, where a probability is 0 or 1; lower "

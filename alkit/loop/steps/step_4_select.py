@@ -122,6 +122,9 @@ def _select_inputs(run: Run, cycle: int) -> dict:
         inputs["start"] = run.experiment.start
     if "limit" in strategy.reads:
         inputs["input_W_l"] = weights_key(run, 0)
+    if "truth" in strategy.reads:  # which boxes are ignored
+        numbers = run.numbers(cycle)
+        inputs |= {"image_size": numbers.image_size, "length_scale": numbers.length_scale}
     if strategy.predicts:
         inputs["input_predictions"] = key_of(run, cycle, "1_predict")
     return inputs

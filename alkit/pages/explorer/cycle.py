@@ -140,7 +140,8 @@ class Cycle:
         """What the method of `Run` of that name reads."""
         if not self.scored and not (name == "logits" and self.strategy.predicts):
             lack = "score of pixels" if self.strategy.predicts else "predictions"
-            raise Unavailable(f"{self.run.strategy_name} needs no {lack}: there are no maps")
+            name = self.run.chooser_name(self.number)
+            raise Unavailable(f"{name} needs no {lack}: there are no maps")
         try:
             return self._open(name)
         except (FileNotFoundError, RuntimeError) as error:

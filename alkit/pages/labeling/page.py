@@ -49,7 +49,7 @@ class Canvas(JSComponent):
         position, record = task.positions[index], task.chosen[index]
         answer = self._session.answer(position)
         image = task.frames.images(position)
-        scored, name = task.run.chooser(task.cycle).score is not None, task.run.strategy_name
+        scored, name = task.run.chooser(task.cycle).score, task.run.chooser_name(task.cycle)
         about = f"ranked by {record['ranked_by']:.3g} nats" if scored else f"chosen by {name}"
         self.param.update(
             done=self._finished(),
