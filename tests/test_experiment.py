@@ -26,6 +26,7 @@ from alkit.loop.jsonfile import read_json, write_json
 from alkit.loop.runs import Run, open_run
 from alkit.loop.settings import checked, read_experiment, read_folds
 from alkit.loop.steps.shared import frame_table
+from alkit.threads import made_ahead
 
 ALKIT = [sys.executable, "-m", "alkit.cli"]
 SLOW_PLUGIN = '''
@@ -321,6 +322,25 @@ def test_the_digest_of_code_is_the_same_everywhere(tmp_path, written):
     """What Python 3.11.7, 3.12.1, 3.12.7, 3.13.0 and 3.14.2 gave, under UTF-8 and ASCII."""
     (tmp_path / "a.py").write_bytes(written)
     assert records.code_digest(tmp_path / "a.py").startswith("3e37c13ec857")
+
+
+def test_threads_parse_one_file_at_a_time(monkeypatch):
+    """Python 3.11 raises a SystemError where its garbage collection lets another one parse, too."""
+    parse, inside, most = records.ast.parse, [], []
+
+    def slow(*given):
+        inside.append(given)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.remove(given)
+        return parse(*given)
+
+    files = sorted(records.PACKAGE.glob("*.py"))[:6]
+    with monkeypatch.context() as patch:
+        patch.setattr(records.ast, "parse", slow)
+        digests = {*made_ahead(records.code_digest, files, 3)}
+    assert len(digests) == len(files)
+    assert {*most} == {1}
 
 
 def test_a_run_is_the_same_in_a_locale_of_ascii(tmp_path, toy_settings):

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 
 import torch
 
@@ -31,6 +32,7 @@ from alkit.loop.jsonfile import read_json, write_json
 RECORD = "step", "inputs", "parameters", "code", "key", "artifacts", "seconds", "warnings"
 PACKAGE = Path(alkit.__file__).parent
 CODE = "code-1"  # the cache of its digests: another number where `_code` gives something else
+PARSING = Lock()  # two threads that parse at a time can fail with a SystemError (CPython gh-106905)
 BFLOAT16 = ("amx_bf16", "avx512_bf16")  # abilities of a processor
 # Commands and pages show results. A drawn data set's fingerprint holds the VERSION of `street`.
 NO_RESULT = {"cli", "__main__", "labeling", "pages", "studies", "street"}
@@ -98,7 +100,9 @@ def code_digests() -> dict:
 
 def code_digest(file: Path) -> str:
     """Of a Python file's syntax tree without docstrings, the same in all versions of Python."""
-    return digest(_code(ast.parse(file.read_bytes())))
+    with PARSING:
+        tree = ast.parse(file.read_bytes())
+    return digest(_code(tree))
 
 
 def _code(node):
