@@ -133,12 +133,9 @@ def test_a_frame_that_cannot_be_read_loses_no_shard_before_its_own(
     assert done.tolist() == [True] * 2 * SHARD + [False] * (pool - 2 * SHARD)
 
 
-@pytest.mark.parametrize("strategy", ["divergence", "mc-dropout"])
-def test_the_number_of_threads_changes_no_bit(alone, toy_copy, strategy):
-    run = grown(toy_copy, strategies=["divergence", strategy])
-    forget(open_run(toy_copy / "divergence/seed_0"))
-    predict_score_aggregate(run)
-    single = results(run)
+def test_the_number_of_threads_changes_no_bit(alone, toy_copy):
+    run = open_run(toy_copy / "divergence/seed_0")
+    single = results(run)  # of one thread
     forget(run)
     with torch_threads(3):
         predict_score_aggregate(run)
@@ -146,11 +143,18 @@ def test_the_number_of_threads_changes_no_bit(alone, toy_copy, strategy):
     assert results(run) == single
 
 
-def test_mc_dropout_draws_the_same_numbers_on_workers(workers, alone, toy_copy, monkeypatch):
+def test_mc_dropout_draws_the_same_numbers_on_threads_and_workers(
+    workers, alone, toy_copy, monkeypatch
+):
     run = grown(toy_copy, strategies=["divergence", "mc-dropout"])
     predict_score_aggregate(run)
     single = results(run)
-    forget(run)
+    forget(run, ["2_score", "3_aggregate"])
+    with torch_threads(3):
+        steps.score(run, 1)
+        steps.aggregate(run, 1)
+    assert results(run) == single
+    forget(run, ["2_score", "3_aggregate"])
     monkeypatch.setenv(cluster.SCHEDULER, workers)
     predict_score_aggregate(run)
     assert results(run) == single
