@@ -18,6 +18,7 @@ from firststeps import NAMES, grown, results
 from torchthreads import torch_threads
 
 from alkit import prediction, scores
+from alkit.cli import main
 from alkit.frames import FrameSet
 from alkit.loop import cluster, experiment, progress, records, runs, steps, store
 from alkit.loop.runs import Run, open_run
@@ -452,20 +453,17 @@ def test_detections_outlive_a_kill_between_their_collection_and_the_record(alone
 # ---- the command ---------------------------------------------------------------------------------
 
 
-def test_the_command_hands_the_workers_to_the_kernels(toy_copy, toy_yaml):
+def test_the_command_hands_the_workers_to_the_kernels(toy_copy, toy_yaml, monkeypatch, capsys):
     run = open_run(toy_copy / "divergence/seed_0")
     single = results(run)
     forget(run, ["2_score"])
     log = run.cycle(1) / "2_score.log"
     log.unlink()
-    command = [sys.executable, "-m", "alkit.cli", "run", toy_yaml, "--out", toy_copy]
-    done = subprocess.run(
-        [*map(str, command), "--scheduler", "local:1"],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["alkit", "run", toy_yaml, "--out", toy_copy, "--scheduler", "local:1"]
+    monkeypatch.setattr(sys, "argv", [*map(str, command)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code, capsys.readouterr().err
     assert results(run) == single
     # a worker reports whole shards, of 32 frames in another process; this one every frame
     assert json.loads(log.read_text().splitlines()[0])["done"] == 32

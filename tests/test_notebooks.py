@@ -213,16 +213,16 @@ def test_it_runs_and_its_checked_line_is_the_stored_one(path, toy_experiment, w_
 
 
 def test_nbval_passes_and_fails_where_a_checked_line_differs(toy_experiment, w_l, tmp_path):
-    for path in (GETTING_STARTED, runs.ROOT / "notebooks/5_label.ipynb"):
-        values = arguments(path, toy_experiment, w_l)
-        notebook = with_parameters(path, tmp_path / path.name, **values)
+    path = runs.ROOT / "notebooks/5_label.ipynb"
+    values = arguments(path, toy_experiment, w_l)
+    notebook = with_parameters(path, tmp_path / "right.ipynb", **values)
     (checked,) = [cell for cell in notebook.cells if cell.get("outputs")]
     checked.outputs[0]["text"] = "labels: another sentence\n"
-    nbformat.write(notebook, tmp_path / path.name)
-    shutil.copy(runs.ROOT / "data_catalog.yaml", tmp_path)
+    nbformat.write(notebook, tmp_path / "wrong.ipynb")
     result = nbval(tmp_path)
     assert result.returncode == 1
     assert "1 failed" in result.stdout, result.stdout[-3000:]
+    assert re.findall(r"^FAILED (\w+)", result.stdout, re.MULTILINE) == ["wrong"]
 
 
 # --- what is computed on one frame

@@ -313,8 +313,9 @@ def test_no_scheduler_there(alone, toy_copy, monkeypatch):
 # ---- kernels -------------------------------------------------------------------------------------
 
 
-def test_kernels_leave_nothing_behind(toy_copy):
+def test_kernels_leave_nothing_behind(toy_copy, monkeypatch):
     """Sockets and a thread of each would come to the system's limit in a sweep."""
+    monkeypatch.setattr(notebooks, "PRELOAD", "[]")  # the last one is not used
     run = open_run(toy_copy / "guided-random/seed_0")
     for name in ("4_select", "5_label"):
         records.record_path(run, 1, name).unlink()
