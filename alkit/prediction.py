@@ -1,6 +1,8 @@
 """The detector over many frames: logits of each view, probabilities, detections (steps 1 and 7),
 and score maps of stored logits (step 2)."""
 
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -16,10 +18,10 @@ COARSE, FINE = "logits_stride8", "logits_stride4"  # Θ¹ … Θ⁴, and Θ⁵
 FEATURES = "features"
 
 
+@cache
 def logit_arrays(profile: Profile) -> dict:
     """Names, dimensions, shapes and types of what `predict` gives for a frame."""
-    coarse, fine = logit_shapes(profile.image_size)[0], logit_shapes(profile.image_size)[4]
-    views = 2 if profile.double_evaluation else 1
+    (coarse, *_, fine), views = logit_shapes(profile.image_size), 1 + profile.double_evaluation
     with torch.device("meta"):
         channels = Detector(profile.width).dec1[0].in_channels
     return {
@@ -37,8 +39,7 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     is what step 1 stores; `predict_probabilities` gives what it means. Raises ValueError for an
     image that is not uint8 or not of the profile's size.
     """
-    (maps,) = predict_batch(detector, uploaded(np.asarray(image)[None], detector.device), profile)
-    return maps
+    return predict_batch(detector, uploaded(np.asarray(image)[None], detector.device), profile)[0]
 
 
 def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profile) -> np.ndarray:
@@ -144,8 +145,7 @@ def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generat
     x = _channels_first(uploaded(image[None], detector.device), profile)
     with torch.inference_mode(), autocast(detector):
         maps = detector.dropout_passes(x, profile.mc_passes, profile.mc_ratio, generator)
-        # the passes are a batch of images to the resizing
-        passes = [level[0] for level in maps]
+        passes = [level[0] for level in maps]  # a batch of images to the resizing
         return to_probabilities(passes, profile.image_size, profile.half_pixel)
 
 

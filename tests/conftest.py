@@ -12,7 +12,7 @@ import yaml
 from answering import make_asked
 from torchthreads import torch_threads
 
-from alkit.loop import cluster, experiment, runs
+from alkit.loop import cluster, experiment, planning, runs
 from alkit.loop.settings import read_experiment
 
 TOY = """
@@ -99,6 +99,17 @@ def workers():
 def alone(workers, monkeypatch):
     """No scheduler, until the test names one."""
     monkeypatch.delenv(cluster.SCHEDULER, raising=False)
+
+
+@pytest.fixture
+def fixed_costs(monkeypatch):
+    """Unit costs of a plan of one second each, unmeasured."""
+
+    def costs(experiment, scores, *_):
+        one = dict.fromkeys(("predict", "train", "aggregate", "kernel"), 1.0)
+        return one | {"score": dict.fromkeys(scores, 1.0), "weights": 10}
+
+    monkeypatch.setattr(planning, "measure", costs)
 
 
 @pytest.fixture

@@ -139,16 +139,14 @@ def test_a_pool_that_nobody_has_labeled(alkit, tmp_path):
     file, out = tmp_path / "asked.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump(SETTINGS | {"budget": 2}))
     command = ["run", file, "--out", out, "--catalog", catalog, "--no-notebooks"]
-    first = subprocess.run(
-        [sys.executable, "-m", "alkit.cli", *map(str, command)], capture_output=True, text=True
-    )
-    assert first.returncode == 3, first.stderr
-    assert "Traceback" not in first.stderr
+    code, first, complaints = alkit(*command)
+    assert code == 3, complaints
+    assert "Traceback" not in complaints
     folders = [out / name / "seed_0" for name in SETTINGS["strategies"]]
     for folder in folders:
-        assert f"{folder}, cycle 1, waits for labels: 0 of 2 frames are finished" in first.stdout
-        assert f"`alkit labels export {folder} --cycle 1 --format FORMAT`" in first.stdout
-    assert "The same `alkit run` then goes on" in first.stdout
+        assert f"{folder}, cycle 1, waits for labels: 0 of 2 frames are finished" in first
+        assert f"`alkit labels export {folder} --cycle 1 --format FORMAT`" in first
+    assert "The same `alkit run` then goes on" in first
     waiting = status.table(out).query("cycle == 1 and state == 'complete'")
     assert len(waiting) == 5  # steps 1 to 4, and random's step 4
     assert open_run(folders[0]).frames("pool").boxes is None

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from alkit import cli, evaluation, prediction, profiles
 from alkit.catalog import load
-from alkit.loop import experiment, planning, runs, status
+from alkit.loop import experiment, runs, status
 from alkit.loop.settings import checked, read_experiment
 
 FILES = {
@@ -266,17 +266,6 @@ def dry_run(*arguments, status=1):
     result = CliRunner().invoke(cli.app, ["run", *map(str, arguments), "--dry-run"])
     assert result.exit_code == status, result.output
     return result.stdout
-
-
-@pytest.fixture
-def fixed_costs(monkeypatch):
-    """Unit costs of one second each, unmeasured."""
-
-    def costs(experiment, scores, *_):
-        one = dict.fromkeys(("predict", "train", "aggregate", "kernel"), 1.0)
-        return one | {"score": dict.fromkeys(scores, 1.0), "weights": 10}
-
-    monkeypatch.setattr(planning, "measure", costs)
 
 
 def rows(text) -> dict:

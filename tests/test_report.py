@@ -85,15 +85,13 @@ def test_its_settings_run_again(page):
     assert (again.name, again.cycles, again.numbers.image_size) == ("toy", 2, (96, 128))
 
 
-def test_leaks_are_in_it_and_long_lines_wrap(toy_copy):
-    leak = "pool and test share " + "a video, " * 40 + "and that is all"
-    write_json(toy_copy / "leaks.json", [leak])
-    page = report.write(toy_copy)
-    assert leak in markup(page)
+def test_long_lines_wrap(page):
     assert re.findall(r"main pre \{[^}]*white-space: ([\w-]+)", page.read_text()) == ["pre-wrap"]
 
 
-def test_half_done_cleaned_and_with_names_that_are_markup(toy_copy, tmp_path):
+def test_half_done_cleaned_with_leaks_and_with_names_that_are_markup(toy_copy, tmp_path):
+    leak = "pool and test share " + "a video, " * 40 + "and that is all"
+    write_json(toy_copy / "leaks.json", [leak])
     for name in ("divergence/seed_0/cycle_02", "guided-random"):
         shutil.rmtree(toy_copy / name)
     folder = toy_copy / "divergence/seed_0/cycle_01"
@@ -113,6 +111,7 @@ def test_half_done_cleaned_and_with_names_that_are_markup(toy_copy, tmp_path):
     text = page.read_text()
     assert "<img src=x" not in text
     assert "<script>alert" not in text
+    assert leak in markup(page)
     assert "&lt;script&gt;alert(2)" in text
     assert " of 24 steps complete" in text
     assert "divergence, cycle 1" in text

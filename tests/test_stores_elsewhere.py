@@ -221,9 +221,9 @@ def test_experiments_of_one_name_and_url_have_stores_of_their_own(url, created):
     assert records.place_of(again.cycle(1), "logits.zarr") == places_of[0]
 
 
-def test_a_store_made_from_something_else_is_not_read(bucket, created, toy_experiment):
+def test_a_store_made_from_something_else_is_not_read(created, toy_experiment, tmp_path):
     """As of a copy of the run folder, whose steps were done again with other numbers."""
-    out = created(bucket)
+    out = created(f"file://{tmp_path}/elsewhere")
     experiment.run(out, notebooks=False)
     run = first_run(out)
     place = records.place_of(run.cycle(1), "scores.zarr")

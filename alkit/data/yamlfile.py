@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # C, where PyYAML has it
     """YAML that does not let a second entry of the same name replace the first."""
 
     def construct_mapping(self, node, deep=False):

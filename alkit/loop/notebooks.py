@@ -5,6 +5,7 @@ A kernel starts ahead of its use: its imports take longer than many a step.
 
 import asyncio
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +92,7 @@ class Notebooks:
     def execute(self, name: str, parameters: dict, folder: Path, last: bool, root: Path):
         """Execute a notebook, of the project at `root`, into a folder, and return it; after the
         `last` one no kernel is started ahead. Raises NotebookFailed."""
+        sys.modules.setdefault("rfc3987_syntax", None)  # slow to import, for what notebooks lack
         import papermill  # here: in a notebook that reads results it would warn of missing widgets
         from papermill.exceptions import PapermillExecutionError
 
@@ -98,11 +100,9 @@ class Notebooks:
         folder.mkdir(parents=True, exist_ok=True)
         kernel, self.ahead = self.ahead or Kernel(root), None if last else Kernel(root)
         kernel.target = target = folder / f"{name}.ipynb"
-        own = notebook(target.name, root)
+        own, options = notebook(target.name, root), {"km": kernel, "progress_bar": False}
         try:
-            return papermill.execute_notebook(
-                own, target, parameters, km=kernel, progress_bar=False
-            )
+            return papermill.execute_notebook(own, target, parameters, **options)
         except PapermillExecutionError as error:
             said = f"{error.ename}: {error.evalue}"
         except RuntimeError as error:  # the kernel died
