@@ -5,7 +5,6 @@ A kernel starts ahead of its use: its imports take longer than many a step.
 
 import asyncio
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,7 +91,6 @@ class Notebooks:
     def execute(self, name: str, parameters: dict, folder: Path, last: bool, root: Path):
         """Execute a notebook, of the project at `root`, into a folder, and return it; after the
         `last` one no kernel is started ahead. Raises NotebookFailed."""
-        sys.modules.setdefault("rfc3987_syntax", None)  # slow to import, for what notebooks lack
         import papermill  # here: in a notebook that reads results it would warn of missing widgets
         from papermill.exceptions import PapermillExecutionError
 
