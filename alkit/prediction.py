@@ -21,7 +21,8 @@ FEATURES = "features"
 @cache
 def logit_arrays(profile: Profile) -> dict:
     """Names, dimensions, shapes and types of what `predict` gives for a frame."""
-    (coarse, *_, fine), views = logit_shapes(profile.image_size), 1 + profile.double_evaluation
+    coarse, *_, fine = logit_shapes(profile.image_size)
+    views = 2 if profile.double_evaluation else 1
     with torch.device("meta"):
         channels = Detector(profile.width).dec1[0].in_channels
     return {
@@ -39,7 +40,8 @@ def predict(detector: Detector, image: np.ndarray, profile: Profile) -> dict:
     is what step 1 stores; `predict_probabilities` gives what it means. Raises ValueError for an
     image that is not uint8 or not of the profile's size.
     """
-    return predict_batch(detector, uploaded(np.asarray(image)[None], detector.device), profile)[0]
+    (maps,) = predict_batch(detector, uploaded(np.asarray(image)[None], detector.device), profile)
+    return maps
 
 
 def predict_probabilities(detector: Detector, image: np.ndarray, profile: Profile) -> np.ndarray:
@@ -145,7 +147,8 @@ def dropout_probabilities(detector, image: np.ndarray, profile: Profile, generat
     x = _channels_first(uploaded(image[None], detector.device), profile)
     with torch.inference_mode(), autocast(detector):
         maps = detector.dropout_passes(x, profile.mc_passes, profile.mc_ratio, generator)
-        passes = [level[0] for level in maps]  # a batch of images to the resizing
+        # the passes are a batch of images to the resizing
+        passes = [level[0] for level in maps]
         return to_probabilities(passes, profile.image_size, profile.half_pixel)
 
 

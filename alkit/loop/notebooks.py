@@ -98,9 +98,11 @@ class Notebooks:
         folder.mkdir(parents=True, exist_ok=True)
         kernel, self.ahead = self.ahead or Kernel(root), None if last else Kernel(root)
         kernel.target = target = folder / f"{name}.ipynb"
-        own, options = notebook(target.name, root), {"km": kernel, "progress_bar": False}
+        own = notebook(target.name, root)
         try:
-            return papermill.execute_notebook(own, target, parameters, **options)
+            return papermill.execute_notebook(
+                own, target, parameters, km=kernel, progress_bar=False
+            )
         except PapermillExecutionError as error:
             said = f"{error.ename}: {error.evalue}"
         except RuntimeError as error:  # the kernel died
