@@ -21,7 +21,7 @@ LAYERS = [
     {"cli", "__main__", "project"},
 ]
 WINGS = {"data", "street", "loop", "labeling", "pages", "studies"}
-LINES, LINES_OF_TOP = 16_330, 3_295  # at most, of Python and JavaScript
+LINES, LINES_OF_TOP = 16_332, 3_297  # at most, of Python and JavaScript
 MODULES_OF_TOP, LINES_OF_MODULE = 19, 350  # at most
 
 
