@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY)  ## Install into .venv what the lock names
 
-demo: $(READY)  ## Run three cycles of three strategies on street and write the report
+demo: $(READY)  ## Run two cycles of three strategies on street and write the report
 	$(BIN)/alkit run experiments/demo.yaml
 	$(BIN)/alkit report runs/demo
 
