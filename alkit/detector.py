@@ -68,7 +68,7 @@ class Downsample(nn.Module):
 
 class Fire(nn.Module):
     """Fire residual block: a 3×1 squeeze, then 3×3 beside 1×1 expands, added to the input. One norm
-    over both is the same for each channel, and makes a training a fifth faster."""
+    over both is the same for each channel as one for each of them, in fewer operations."""
 
     def __init__(self, channels, keep=1.0, dilation=1):
         super().__init__()
